@@ -1,0 +1,41 @@
+"""edgepipe: transformers' pipelines on onnxruntime, without torch.
+
+    from edgepipe import pipeline
+
+    classify = pipeline("text-classification", "path/to/bundle")
+    classify("I love this")  # [{"label": "POSITIVE", "score": 0.99...}]
+
+Importing this package imports neither onnxruntime nor tokenizers; they come with the first object that needs them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.errors import EdgepipeError
+
+if TYPE_CHECKING:
+    from edgepipe.bundle import Bundle
+    from edgepipe.model import Model
+    from edgepipe.pipeline import pipeline
+    from edgepipe.tokenizer import Tokenizer
+
+__version__ = "0.1.0"
+__all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"]
+
+_HOMES = {"pipeline": "edgepipe.pipeline", "Bundle": "edgepipe.bundle", "Model": "edgepipe.model"} | {
+    "Tokenizer": "edgepipe.tokenizer"
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,62 @@
+"""Every error edgepipe raises on purpose.
+
+::
+
+    EdgepipeError
+    ├── InputError            what was passed to a call: wrong type, lone surrogates, unknown option
+    ├── TaskError             an unknown task, or one that does not fit the bundle or checkpoint
+    ├── BundleError           the directory: missing, truncated or altered files, a foreign graph
+    │   └── VariantError      a dtype the bundle does not have
+    ├── DownloadError         the Hub: no such repository or file, no network and nothing cached
+    ├── DeviceError           a device or execution provider that cannot be used here
+    ├── DependencyError       a package that is missing, or installed twice
+    └── ExportError           the exporter (edgepipe_export)
+        ├── CheckpointError   the source model: no safetensors, remote code, unknown architecture
+        └── ParityError       what was exported does not give what PyTorch gives
+
+Each message names the value it got, what was expected, and what to do next.
+"""
+
+
+class EdgepipeError(Exception):
+    """Root of the hierarchy; catch it to catch everything edgepipe raises on purpose."""
+
+
+class InputError(EdgepipeError, ValueError):
+    """What was passed to a call cannot be used."""
+
+
+class TaskError(EdgepipeError, ValueError):
+    """The task is unknown, or does not fit the bundle or checkpoint."""
+
+
+class BundleError(EdgepipeError):
+    """The bundle directory is missing something, or holds something it should not."""
+
+
+class VariantError(BundleError, ValueError):
+    """The bundle has no variant of the wanted dtype."""
+
+
+class DownloadError(EdgepipeError):
+    """The Hub did not give what was asked for, and the cache does not have it."""
+
+
+class DeviceError(EdgepipeError):
+    """The device or execution provider that was asked for cannot be used here."""
+
+
+class DependencyError(EdgepipeError, ImportError):
+    """A package is missing, or two packages are installed that exclude each other."""
+
+
+class ExportError(EdgepipeError):
+    """The export stopped; nothing was written."""
+
+
+class CheckpointError(ExportError):
+    """The source checkpoint cannot be loaded or is not what the exporter understands."""
+
+
+class ParityError(ExportError):
+    """The exported graph does not give what PyTorch gives."""

@@ -1,0 +1,118 @@
+"""Bundles from the Hugging Face Hub, through ``huggingface_hub`` and its cache.
+
+Only the files of the wanted variant are downloaded, all at one commit; what the cache has is not downloaded again,
+and with everything cached no network is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgepipe.errors import BundleError, DownloadError, VariantError
+from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def fetch_bundle(
+    repo_id: str, *, dtype: str | None = None, revision: str | None = None, local_files_only: bool = False
+) -> Path:
+    """Download what one variant of a bundle needs.
+
+    Args:
+        repo_id: ``owner/name``.
+        dtype: The variant; by default the manifest's.
+        revision: Branch, tag or commit; by default the main branch.
+        local_files_only: Use the cache alone.
+
+    Returns:
+        The snapshot's directory in the cache.
+
+    Raises:
+        BundleError: the name is no Hub id (and so a path that does not exist), or a file arrived altered.
+        DownloadError: the repository cannot be reached, or is not a bundle.
+        VariantError: the bundle has no such variant.
+    """
+    if not _REPO_ID.fullmatch(repo_id):
+        raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
+    from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+
+    with _hub_errors(repo_id, local_files_only):
+        path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
+    manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
+    entries = _wanted(manifest, repo_id, dtype)
+    commit = path.parent.name
+    missing = [
+        entry for entry in entries if not isinstance(try_to_load_from_cache(repo_id, entry.path, revision=commit), str)
+    ]
+    if missing:
+        with _hub_errors(repo_id, local_files_only):
+            snapshot_download(
+                repo_id,
+                revision=commit,
+                allow_patterns=[entry.path for entry in entries],
+                local_files_only=local_files_only,
+            )
+        _check_arrived(path.parent, missing, repo_id)
+    return path.parent
+
+
+def _wanted(manifest: Manifest, repo_id: str, dtype: str | None) -> list[FileEntry]:
+    chosen = manifest.default_dtype if dtype is None else dtype
+    if chosen not in manifest.variants:
+        raise VariantError(f"{repo_id} has no variant {chosen!r}; it has {', '.join(manifest.variants)}")
+    return [*manifest.files, *manifest.variants[chosen].files]
+
+
+def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None:
+    from edgepipe.bundle import sha256
+
+    for entry in entries:
+        path = folder / entry.path
+        if not path.is_file():
+            raise DownloadError(f"{repo_id} has no {entry.path}, which its manifest lists; tell its owner")
+        if sha256(path) != entry.sha256:
+            # The blob behind the link goes too, or the next download would find it in the cache and keep it.
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise BundleError(
+                f"{repo_id}/{entry.path} does not have the sha256 that its manifest says; the copy was removed from "
+                "the cache: try again, and tell its owner if it stays so"
+            )
+
+
+@contextmanager
+def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.RevisionNotFoundError as error:
+        raise DownloadError(f"{repo_id} has no such revision: {_first_line(error)}") from error
+    except errors.LocalEntryNotFoundError as error:
+        how = (
+            "local_files_only (or HF_HUB_OFFLINE) forbids the network"
+            if local_files_only
+            else "the Hub cannot be reached"
+        )
+        raise DownloadError(
+            f"no directory {repo_id!r} is there, the cache does not have that Hub repository, and {how}"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise DownloadError(
+            f"there is neither a directory nor a Hub repository {repo_id!r} (or it is private: set HF_TOKEN)"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise DownloadError(
+            f"{repo_id} has no {MANIFEST_NAME}: it is not an edgepipe bundle; make one with: edgepipe export "
+            f"{repo_id} OUT"
+        ) from error
+    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
+        raise DownloadError(f"{repo_id} could not be downloaded: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

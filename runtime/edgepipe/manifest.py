@@ -1,0 +1,169 @@
+"""The bundle's own record, ``edgepipe.json``, as frozen dataclasses.
+
+The exporter writes it and the runtime reads it. A field that is not known to this version is an error only when the
+schema version is newer than ours: an old runtime must not misread a new bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgepipe.errors import BundleError
+
+MANIFEST_NAME = "edgepipe.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the bundle.
+
+    Attributes:
+        path: Relative to the bundle's directory, with forward slashes.
+        bytes: Its size.
+        sha256: Hexadecimal digest of its content.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights came from.
+
+    Attributes:
+        model: Hub id, or the last part of the local directory's name.
+        revision: Commit of the Hub repository; None for a local directory or a model object.
+        architecture: The transformers class that was traced, e.g. ``BertForSequenceClassification``.
+    """
+
+    model: str
+    revision: str | None
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a variant is from its reference, measured at export.
+
+    Attributes:
+        reference: What it was compared with: ``"pytorch-fp32"`` for the fp32 graph, ``"fp32"`` for the others.
+        texts: How many texts were compared.
+        max_abs_diff: Largest absolute difference of each output tensor, by name.
+        max_score_diff: Largest difference of a pipeline score; None where the task has none.
+        label_agreement: Share of texts, 0 to 1, whose first result has the reference's label; None likewise.
+        bound: The bound that decided, in words.
+        passed: Whether the bound held. False only in a bundle that was written by force.
+    """
+
+    reference: str
+    texts: int
+    max_abs_diff: Mapping[str, float]
+    max_score_diff: float | None
+    label_agreement: float | None
+    bound: str
+    passed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One dtype of the bundle.
+
+    Attributes:
+        files: The graphs and their external weights.
+        recipe: Name and options of what made it, e.g. ``{"name": "int8", "per_channel": True}``.
+        parity: None where nothing was measured (``verify=False``).
+    """
+
+    files: tuple[FileEntry, ...]
+    recipe: Mapping[str, Any]
+    parity: Parity | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk of the variant's files."""
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of ``edgepipe.json``.
+
+    Attributes:
+        task: The pipeline task the bundle is for.
+        source: The checkpoint it was made from.
+        versions: Versions of the packages that made it.
+        machine: The machine that parity was measured on, in words.
+        max_length: Longest input, in tokens, that the graph accepts; None where it has no limit.
+        max_length_source: How the limit was found.
+        labels: The labels in the order of the logits; empty where the task has none.
+        default_dtype: The variant that is loaded when none is asked for.
+        variants: The variants by dtype.
+        files: Files all variants share (config, tokenizer).
+    """
+
+    task: str
+    source: Source
+    versions: Mapping[str, str]
+    machine: str
+    max_length: int | None
+    max_length_source: str
+    labels: tuple[str, ...]
+    default_dtype: str
+    variants: Mapping[str, Variant]
+    files: tuple[FileEntry, ...] = field(default=())
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as JSON text, keys in the order of the fields."""
+        record = {"schema_version": self.schema_version} | asdict(self)
+        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = MANIFEST_NAME) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            text: JSON text.
+            origin: What error messages call it, usually the path.
+
+        Raises:
+            BundleError: not JSON, written by a newer schema, or fields missing or of a wrong type.
+        """
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise BundleError(f"{origin} is not valid JSON ({error}); export or download the bundle again") from error
+        if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
+            raise BundleError(f"{origin} has no schema_version: it is not an edgepipe manifest")
+        if record["schema_version"] > SCHEMA_VERSION:
+            raise BundleError(
+                f"{origin} has schema version {record['schema_version']}, this edgepipe reads up to "
+                f"{SCHEMA_VERSION}; upgrade edgepipe"
+            )
+        try:
+            return cls(
+                **record
+                | {
+                    "source": Source(**record["source"]),
+                    "labels": tuple(record["labels"]),
+                    "variants": {dtype: _variant(entry) for dtype, entry in record["variants"].items()},
+                    "files": _files(record["files"]),
+                }
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"{origin} is damaged: {error}; export or download the bundle again") from error
+
+
+def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
+    return tuple(FileEntry(**entry) for entry in entries)
+
+
+def _variant(entry: dict[str, Any]) -> Variant:
+    parity = entry["parity"]
+    return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else Parity(**parity))

@@ -1,0 +1,132 @@
+"""A graph of a bundle: named token arrays in, named tensors out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import BundleError, InputError
+from edgepipe.session import Provider, Session, SessionConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+
+class Model:
+    """An encoder graph, loaded.
+
+    Attributes:
+        config: The checkpoint's ``config.json``.
+        dtype: The variant that was loaded.
+        max_length: Longest input in tokens that the graph accepts; None where it has no limit.
+        session: The onnxruntime session.
+    """
+
+    def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
+        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.config: Mapping[str, Any] = bundle.config
+        self.max_length = bundle.max_length
+        self.session = Session(bundle.graph(self.dtype), session)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str | os.PathLike[str],
+        dtype: str | None = None,
+        *,
+        device: str | int | None = None,
+        num_threads: int | None = None,
+        low_memory: bool = False,
+        providers: Sequence[Provider] | None = None,
+        session_options: Any = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> Model:
+        """Load a variant of a bundle.
+
+        Args:
+            path: Directory or Hub id of the bundle.
+            dtype: The variant; by default the manifest's.
+            device: See :class:`~edgepipe.session.SessionConfig`, as for the four arguments that follow.
+            num_threads: Threads inside one operator.
+            low_memory: Keep the weights mapped.
+            providers: onnxruntime's own list, in place of `device`.
+            session_options: An ``onnxruntime.SessionOptions`` to start from.
+            revision: Branch, tag or commit, for a Hub id.
+            local_files_only: Do not use the network.
+
+        Raises:
+            BundleError: the bundle is damaged or has no such variant.
+            DeviceError: the device or a provider cannot be used here.
+        """
+        config = SessionConfig(device, num_threads, low_memory, providers, session_options)
+        bundle = Bundle.load(path, dtype=dtype, revision=revision, local_files_only=local_files_only)
+        return cls(bundle, dtype, config)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The graph's declared inputs."""
+        return tuple(self.session.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The graph's outputs."""
+        return self.session.outputs
+
+    def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
+        """Run the graph.
+
+        Args:
+            **encoding: What a tokenizer returns, as arrays or lists of [batch, length] integers. Names that the graph
+                does not declare are left out; a missing ``attention_mask`` is all ones and missing
+                ``token_type_ids`` are zeros, as in PyTorch.
+
+        Returns:
+            The outputs by name, e.g. ``{"logits": float32[batch, labels]}``.
+
+        Raises:
+            InputError: an input is missing, has the wrong shape or is longer than `max_length`.
+            BundleError: the graph failed.
+        """
+        ids = _token_array("input_ids", encoding.get("input_ids"), "int64")
+        batch, length = ids.shape
+        if batch == 0 or length == 0:
+            raise InputError(f"input_ids is empty, {ids.shape}: the graph needs at least one token")
+        if self.max_length is not None and length > self.max_length:
+            raise InputError(
+                f"{length} tokens are more than the {self.max_length} that the model takes; pass truncation=True and "
+                f"max_length={self.max_length} to the tokenizer"
+            )
+        feeds: dict[str, NDArray[Any]] = {}
+        for name, dtype in self.session.inputs.items():
+            if name in encoding:
+                array = _token_array(name, encoding[name], dtype)
+                if array.shape != ids.shape:
+                    raise InputError(f"{name} has the shape {array.shape}, input_ids {ids.shape}: they must be alike")
+            elif name == "attention_mask":
+                array = np.ones(ids.shape, dtype)
+            elif name == "token_type_ids":
+                array = np.zeros(ids.shape, dtype)
+            else:
+                raise BundleError(
+                    f"the graph declares the input {name!r}, which a tokenizer does not make; it declares "
+                    f"{', '.join(self.session.inputs)}"
+                )
+            feeds[name] = array
+        return self.session.run(feeds)
+
+
+def _token_array(name: str, value: ArrayLike | None, dtype: str) -> NDArray[Any]:
+    if value is None:
+        raise InputError(f"{name} is missing: call the model as model(**tokenizer(texts, return_tensors='np'))")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name} is ragged: pad the batch (padding=True) before it goes to the model") from error
+    if array.ndim != 2 or not (np.issubdtype(array.dtype, np.integer) or array.size == 0):
+        raise InputError(f"{name} must be integers of shape [batch, length], got {array.dtype} of shape {array.shape}")
+    return array.astype(dtype, copy=False)

@@ -1,0 +1,106 @@
+"""``pipeline()``: a path or Hub id becomes a bundle, and a bundle a task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import BundleError, DependencyError, TaskError
+from edgepipe.model import Model
+from edgepipe.session import Provider, SessionConfig
+from edgepipe.tasks import ALIASES, task_class, task_names
+from edgepipe.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgepipe.tasks.base import Task
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | os.PathLike[str] | Bundle | None = None,
+    *,
+    dtype: str | None = None,
+    device: str | int | None = None,
+    batch_size: int = 1,
+    num_threads: int | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    low_memory: bool = False,
+    providers: Sequence[Provider] | None = None,
+    session_options: Any = None,
+    **task_options: Any,
+) -> Task:
+    """Load a bundle for a task; the result is called as transformers' pipeline of that task is.
+
+    Args:
+        task: Name of the task, e.g. ``"text-classification"``; by default the bundle's own.
+        model: Directory or Hub id of the bundle, or a :class:`Bundle`; by default the embedded English sentiment
+            model.
+        dtype: The variant, e.g. ``"int8"``; by default the manifest's.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or an index. A device that is not there is an error.
+        batch_size: How many inputs of a list or iterator go through the graph at once.
+        num_threads: Threads inside one operator; by default what the process may use.
+        revision: Branch, tag or commit, for a Hub id.
+        local_files_only: Do not use the network; the Hub's cache must have the files.
+        low_memory: Keep the weights mapped from their file: slower, far less private memory.
+        providers: onnxruntime's own list of execution providers, in place of `device`.
+        session_options: An ``onnxruntime.SessionOptions`` to start from.
+        **task_options: Options of the task that hold for every call.
+
+    Raises:
+        TaskError: the task is unknown or does not fit the bundle.
+        BundleError: the bundle is damaged or has no such variant.
+        DeviceError: the device or a provider cannot be used here.
+        InputError: an option is unknown or has a wrong value.
+    """
+    if task is not None:
+        task_class(task)  # an unknown task is reported before anything is downloaded
+    config = SessionConfig(device, num_threads, low_memory, providers, session_options)
+    bundle = model if isinstance(model, Bundle) else _load(model, dtype, revision, local_files_only)
+    chosen = _task_of(task, bundle)
+    tokenizer = Tokenizer.from_pretrained(bundle.path)
+    return task_class(chosen)(tokenizer, Model(bundle, dtype, config), batch_size=batch_size, **task_options)
+
+
+def _load(
+    model: str | os.PathLike[str] | None, dtype: str | None, revision: str | None, local_files_only: bool
+) -> Bundle:
+    path = embedded_bundle() if model is None else model
+    if not isinstance(path, (str, os.PathLike)):
+        raise BundleError(f"model must be a directory, a Hub id or a Bundle, got {type(path).__name__}")
+    return Bundle.load(path, dtype=dtype, revision=revision, local_files_only=local_files_only)
+
+
+def embedded_bundle() -> Path:
+    """The directory of the sentiment model that comes with edgepipe.
+
+    Raises:
+        DependencyError: this installation lacks it.
+    """
+    try:
+        from edgepipe_models import default_bundle
+
+        return default_bundle()
+    except (ImportError, FileNotFoundError) as error:
+        raise DependencyError(
+            f"the embedded default model is not installed ({error}); reinstall edgepipe, or name a bundle"
+        ) from error
+
+
+def _task_of(task: str | None, bundle: Bundle) -> str:
+    own = bundle.task
+    if task is None:
+        if own is None:
+            raise TaskError(
+                f"{bundle.path} does not say its task (architectures: {bundle.config.get('architectures')}); name "
+                f"one of {', '.join(task_names())}"
+            )
+        return own
+    name = ALIASES.get(task, task)
+    if own is not None and own != name:
+        raise TaskError(f"{bundle.path} is for {own}, not for {task}; make the pipeline with task={own!r}")
+    return name

@@ -1,0 +1,119 @@
+"""What all tasks share: how inputs arrive, how they are batched, and in what order results leave."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgepipe.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgepipe.model import Model
+    from edgepipe.tokenizer import Tokenizer
+
+
+class Task(ABC):
+    """A pipeline task: encode, run, decode.
+
+    A subclass names itself, says as plain data what the exporter needs, and turns one input into token arrays and
+    one row of the graph's outputs into a result.
+
+    Attributes:
+        name: The task's name, as in the registry.
+        auto_model: Name of the transformers auto class that loads a checkpoint for it.
+        head: How the class names of such checkpoints end.
+        outputs: The output tensors the task reads.
+        tokenizer: The bundle's tokenizer.
+        model: The bundle's graph.
+        batch_size: How many inputs go through the graph at once.
+        options: Options given when the pipeline was made; those of a call go before them.
+    """
+
+    name: ClassVar[str]
+    auto_model: ClassVar[str]
+    head: ClassVar[str]
+    outputs: ClassVar[tuple[str, ...]]
+
+    def __init__(self, tokenizer: Tokenizer, model: Model, *, batch_size: int = 1, **options: Any) -> None:
+        self.tokenizer = tokenizer
+        self.model = model
+        self.batch_size = _checked_batch_size(batch_size)
+        self.options = options
+        self.settings(options)  # wrong options are reported here, not at the first call
+
+    @abstractmethod
+    def settings(self, options: Mapping[str, Any]) -> Any:
+        """Check the options and give them the form that :meth:`encode` and :meth:`decode` take.
+
+        Raises:
+            InputError: an option is unknown or has a value that cannot be used.
+        """
+
+    @abstractmethod
+    def encode(self, item: Any, settings: Any) -> Mapping[str, list[int]]:
+        """Token ids and masks of one input, as lists of one length."""
+
+    @abstractmethod
+    def decode(self, outputs: Mapping[str, NDArray[np.float32]], settings: Any) -> Any:
+        """The result of one input, from its row of each output tensor (without the batch axis)."""
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Run the task.
+
+        Args:
+            inputs: One input; a list or tuple of them; or a generator or other iterator.
+            batch_size: How many inputs go through the graph at once, instead of the pipeline's own.
+            **options: The task's options, before those given when the pipeline was made.
+
+        Returns:
+            The result of one input; a list of results; or an iterator of results, which reads the iterator only as
+            far as it needs. Results come in the order of the inputs.
+
+        Raises:
+            InputError: an input or option cannot be used; of a list, the message has the input's position.
+        """
+        settings = self.settings({**self.options, **options})
+        size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
+        if isinstance(inputs, (list, tuple)):
+            return list(self._run(inputs, size, settings))
+        if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping)):
+            return self._run(inputs, size, settings)
+        outputs = self.model(**self.tokenizer.pad([self.encode(inputs, settings)], return_tensors="np"))
+        return self.decode({name: array[0] for name, array in outputs.items()}, settings)
+
+    def _run(self, inputs: Iterable[Any], batch_size: int, settings: Any) -> Iterator[Any]:
+        numbered = enumerate(inputs)
+        while batch := list(islice(numbered, batch_size)):
+            encodings = [self._encode_numbered(position, item, settings) for position, item in batch]
+            outputs = self.model(**self.tokenizer.pad(encodings, return_tensors="np"))
+            for row in range(len(batch)):
+                yield self.decode({name: array[row] for name, array in outputs.items()}, settings)
+
+    def _encode_numbered(self, position: int, item: Any, settings: Any) -> Mapping[str, list[int]]:
+        try:
+            return self.encode(item, settings)
+        except InputError as error:
+            raise InputError(f"input {position}: {error}") from error
+
+
+def _checked_batch_size(batch_size: Any) -> int:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    return batch_size
+
+
+def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels of a checkpoint's config in the order of the logits.
+
+    A config without ``id2label`` has ``num_labels`` (2 if that is missing too) labels named ``LABEL_0``,
+    ``LABEL_1`` and so on, as in transformers' ``PreTrainedConfig``.
+    """
+    id2label = config.get("id2label")
+    if isinstance(id2label, Mapping) and id2label:
+        return tuple(str(label) for _, label in sorted(id2label.items(), key=lambda pair: int(pair[0])))
+    return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
