@@ -135,9 +135,8 @@ def _text_and_pair(item: Any) -> tuple[str, str | None]:
     if isinstance(item, Mapping):
         unknown = sorted(str(key) for key in item if key not in ("text", "text_pair"))
         if unknown or "text" not in item:
-            raise InputError(
-                f'a dict input has the keys "text" and, for a pair, "text_pair"; got {", ".join(map(repr, item)) or "none"}'
-            )
+            got = ", ".join(map(repr, item)) or "none"
+            raise InputError(f'a dict input has the keys "text" and, for a pair, "text_pair"; got {got}')
         text, pair = item["text"], item.get("text_pair")
         if isinstance(text, str) and (pair is None or isinstance(pair, str)):
             return text, pair

@@ -1,0 +1,300 @@
+"""The ``edgepipe`` command: argument parsing only; the work is in ``edgepipe.commands`` and ``edgepipe_export``.
+
+Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wrong usage; 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from edgepipe.errors import DependencyError, EdgepipeError
+
+
+def main() -> NoReturn:
+    """Entry point: run the command line and leave with its exit status."""
+    try:
+        cli.main(prog_name="edgepipe", standalone_mode=False)
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as usage:
+        usage.show()
+        sys.exit(usage.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except EdgepipeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(0)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="edgepipe")
+def cli() -> None:
+    """Fine-tuned checkpoints as small ONNX bundles, run without torch."""
+
+
+def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that loads a bundle to run it."""
+    for decorator in (
+        click.option("--dtype", help="Variant, e.g. fp32 or int8.  [default: the bundle's]"),
+        click.option("--device", help="cpu, cuda or cuda:1.  [default: cpu]"),
+        click.option("--threads", type=click.IntRange(min=1), help="[default: what the process may use]"),
+        click.option("--low-memory", is_flag=True, help="Keep the weights mapped: slower, far less memory."),
+    ):
+        command = decorator(command)
+    return command
+
+
+@cli.command()
+@click.argument("arguments", nargs=-1, metavar="[BUNDLE] [TEXT]...")
+@click.option("--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line.")
+@click.option("--task", help="[default: the bundle's]")
+@click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
+@click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--revision", help="Branch, tag or commit, for a Hub id.")
+@click.option("--local-files-only", is_flag=True, help="Do not use the network.")
+@session_options
+def run(
+    arguments: tuple[str, ...],
+    files: tuple[Path, ...],
+    task: str | None,
+    as_json: bool,
+    pairs: tuple[str, ...],
+    batch_size: int,
+    revision: str | None,
+    local_files_only: bool,
+    dtype: str | None,
+    device: str | None,
+    threads: int | None,
+    low_memory: bool,
+) -> None:
+    """Run a bundle on texts: arguments, files, or lines of standard input.
+
+    BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers.
+    """
+    from edgepipe.commands import run as command
+
+    model, texts = command.split_model(arguments)
+    if not texts and not files and sys.stdin.isatty():
+        raise click.UsageError("no text: give some as arguments, with --file, or on standard input")
+    lines: Iterator[str] = chain(texts, *(command.read_lines(file) for file in files))
+    if not texts and not files:
+        lines = command.decoded(sys.stdin.buffer, "standard input")
+    from edgepipe.pipeline import pipeline
+
+    loaded = pipeline(
+        task,
+        model,
+        dtype=dtype,
+        device=device,
+        num_threads=threads,
+        low_memory=low_memory,
+        batch_size=batch_size,
+        revision=revision,
+        local_files_only=local_files_only,
+        **command.parse_options(pairs),
+    )
+    command.write_results(loaded, lines, sys.stdout, as_json=as_json)
+
+
+@cli.command()
+@click.argument("bundle", required=False)
+@click.option("--check", is_flag=True, help="Check the sha256 of every file.")
+@click.option("--json", "as_json", is_flag=True)
+def info(bundle: str | None, check: bool, as_json: bool) -> None:
+    """Show what a bundle is: task, source, variants, sizes, parity.
+
+    Without BUNDLE, the embedded default is shown.
+    """
+    from edgepipe.bundle import Bundle
+    from edgepipe.commands.info import describe, render
+    from edgepipe.pipeline import embedded_bundle
+
+    loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
+    checked = len(loaded.check()) if check else None
+    description = describe(loaded)
+    if as_json:
+        click.echo(json.dumps(description | {"checked_files": checked}, indent=2, ensure_ascii=False))
+        return
+    click.echo(render(description))
+    if checked is not None:
+        click.echo(f"\n{checked} files have the sha256 that the manifest says.")
+
+
+@cli.command()
+@click.argument("arguments", nargs=-1, metavar="MODEL OUT")
+@click.option("--recipe", "recipe_name", help="A known checkpoint in place of MODEL; see: edgepipe recipes")
+@click.option("--task", help="[default: found from the checkpoint's architecture]")
+@click.option("--dtype", default=None, help="Variants, comma-separated.  [default: fp32, or the recipe's]")
+@click.option("--revision", help="Branch, tag or commit, for a Hub id.")
+@click.option("--opset", type=int, help="ONNX opset.  [default: 18]")
+@click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64 or this machine.")
+@click.option("--max-drop", type=float, help="Share of labels, in points, that quantization may change.")
+@click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
+@click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights where there are no safetensors.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the checkpoint.")
+def export(
+    arguments: tuple[str, ...],
+    recipe_name: str | None,
+    task: str | None,
+    dtype: str | None,
+    revision: str | None,
+    opset: int | None,
+    target: str,
+    max_drop: float | None,
+    no_verify: bool,
+    force: bool,
+    overwrite: bool,
+    allow_pickle: bool,
+    trust_remote_code: bool,
+) -> None:
+    """Export a checkpoint to a bundle: MODEL is a Hub id or a directory, OUT the directory to write."""
+    if len(arguments) != (1 if recipe_name else 2):
+        raise click.UsageError("give OUT alone with --recipe" if recipe_name else "give MODEL and OUT")
+    *models, output = arguments
+    model = models[0] if models else ""
+    dtypes = tuple(name.strip() for name in (dtype or "fp32").split(",") if name.strip())
+    if recipe_name:
+        from edgepipe_models import recipe
+
+        try:
+            known = recipe(recipe_name)
+        except (KeyError, ValueError) as error:
+            raise click.UsageError(str(error.args[0])) from error
+        model, task, revision = known.model, task or known.task, revision or known.revision
+        dtypes = dtypes if dtype else known.dtypes
+    bundle = _exporter().export(
+        model,
+        output,
+        task=task,
+        dtypes=dtypes,
+        revision=revision,
+        opset=opset,
+        target=target,
+        max_drop=max_drop,
+        verify=not no_verify,
+        force=force,
+        overwrite=overwrite,
+        allow_pickle=allow_pickle,
+        trust_remote_code=trust_remote_code,
+    )
+    from edgepipe.commands.info import describe, render
+
+    click.echo(render(describe(bundle)))
+
+
+@cli.command()
+def recipes() -> None:
+    """List the known checkpoints, with the revision that transformers pins."""
+    from edgepipe.table import table
+    from edgepipe_models import recipes as known
+
+    rows = [[entry.name, entry.task, entry.model, entry.revision, ",".join(entry.dtypes)] for entry in known()]
+    click.echo(table(["recipe", "task", "model", "revision", "dtypes"], rows))
+
+
+@cli.command()
+@click.argument("bundle")
+@click.argument("model")
+@click.option("--text", "-t", "texts", multiple=True, help="A text to compare on.  [default: a built-in set]")
+@click.option("--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line.")
+@click.option("--dtype", help="Variant.  [default: all that are there]")
+@click.option("--json", "as_json", is_flag=True)
+def verify(
+    bundle: str, model: str, texts: tuple[str, ...], files: tuple[Path, ...], dtype: str | None, as_json: bool
+) -> None:
+    """Compare a BUNDLE with the MODEL it was made from, tensor by tensor and result by result."""
+    from edgepipe.commands.run import read_lines
+
+    given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
+    verification = _exporter().verify(bundle, model, texts=given or None, dtype=dtype)
+    click.echo(verification.to_json() if as_json else verification.table())
+    if not verification.passed:
+        raise click.exceptions.Exit(1)
+
+
+@cli.command()
+@click.argument("bundle", required=False)
+@click.option("--batch", default="1,8", show_default=True, help="Batch sizes, comma-separated.")
+@click.option("--length", default="16,128", show_default=True, help="Lengths in tokens, comma-separated.")
+@click.option("--json", "as_json", is_flag=True)
+@session_options
+def bench(
+    bundle: str | None,
+    batch: str,
+    length: str,
+    as_json: bool,
+    dtype: str | None,
+    device: str | None,
+    threads: int | None,
+    low_memory: bool,
+) -> None:
+    """Measure latency, throughput, cold start and peak memory of a bundle on this machine."""
+    from edgepipe.bench import bench as measure
+    from edgepipe.pipeline import embedded_bundle
+
+    report = measure(
+        embedded_bundle() if bundle is None else bundle,
+        dtype=dtype,
+        device=device,
+        num_threads=threads,
+        low_memory=low_memory,
+        batch_sizes=_whole_numbers(batch, "--batch"),
+        lengths=_whole_numbers(length, "--length"),
+        progress=(lambda line: click.echo(line, err=True)) if sys.stderr.isatty() else None,
+    )
+    click.echo(report.to_json() if as_json else report.table())
+
+
+@cli.command()
+@click.argument("checkpoint", required=False)
+def demo(checkpoint: str | None) -> None:
+    """Show labels, scores, sizes, latencies and parity.
+
+    With CHECKPOINT (a directory or Hub id) it is exported to fp32 and int8 first; without, the embedded sentiment
+    model is shown.
+    """
+    import tempfile
+
+    from edgepipe.commands.demo import demo_text, export_in_subprocess
+
+    if checkpoint is None:
+        click.echo(demo_text(None))
+        return
+    with tempfile.TemporaryDirectory(prefix="edgepipe-demo-") as folder:
+        output = Path(folder, "bundle")
+        export_in_subprocess(checkpoint, output)
+        click.echo("\n" + demo_text(output))
+
+
+def _whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or min(numbers) < 1:
+        raise click.UsageError(f"{option} takes whole numbers of at least 1, comma-separated, got {text!r}")
+    return numbers
+
+
+def _exporter() -> Any:
+    try:
+        import edgepipe_export
+    except ImportError as error:
+        raise DependencyError(f"the exporter is not installed ({error}); pip install 'edgepipe[export]'") from error
+    return edgepipe_export

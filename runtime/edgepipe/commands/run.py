@@ -1,0 +1,104 @@
+"""``edgepipe run``: texts from arguments, files or standard input through a pipeline, results line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from edgepipe.errors import InputError
+
+
+def split_model(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Tell the bundle from the texts: ``run BUNDLE TEXT...`` and ``run TEXT...`` are both allowed.
+
+    The first argument is a bundle if it is an existing directory, or if it looks like a path or Hub id (a slash, no
+    blank) and texts follow it.
+    """
+    if not arguments:
+        return None, []
+    first, *rest = arguments
+    looks_like_one = "/" in first and not any(character.isspace() for character in first)
+    if os.path.isdir(first) or (looks_like_one and (rest or first.startswith((".", "/", "~")))):
+        return first, rest
+    return None, list(arguments)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a UTF-8 text file, without their line ends.
+
+    Raises:
+        InputError: the file cannot be read, or is not UTF-8; the message has the line.
+    """
+    try:
+        with path.open("rb") as stream:
+            yield from decoded(stream, str(path))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def decoded(lines: Iterable[bytes], origin: str) -> Iterator[str]:
+    """Lines of bytes as text, without byte order mark and line end.
+
+    Raises:
+        InputError: a line is not UTF-8; the message has `origin` and the line's number.
+    """
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{origin}, line {number}, is not UTF-8 ({error}); convert it, e.g. with iconv") from error
+        yield text.removesuffix("\n").removesuffix("\r")
+
+
+def write_results(task: Any, texts: Iterator[str], out: TextIO, *, as_json: bool) -> None:
+    """Run a task over texts and write each result as soon as it is there.
+
+    Args:
+        task: The pipeline.
+        texts: Read only as far as needed.
+        out: Where lines go.
+        as_json: One JSON object a line, ``{"input": ..., "output": ...}``, instead of text.
+    """
+    waiting: list[str] = []
+
+    def remembered() -> Iterator[str]:
+        for text in texts:
+            waiting.append(text)
+            yield text
+
+    for result in task(remembered()):
+        text = waiting.pop(0)
+        if as_json:
+            out.write(json.dumps({"input": text, "output": result}, ensure_ascii=False) + "\n")
+        else:
+            out.write(f"{shown(result)}\t{text}\n")
+        out.flush()
+
+
+def shown(result: Any) -> str:
+    """A result as one short line: labels with scores where it has them, JSON otherwise."""
+    entries = result if isinstance(result, list) else [result]
+    if entries and all(isinstance(entry, Mapping) and {"label", "score"} <= entry.keys() for entry in entries):
+        return "  ".join(f"{entry['label']} {entry['score']:.4f}" for entry in entries)
+    return json.dumps(result, ensure_ascii=False)
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` pairs as keyword arguments; a value is JSON where it parses as such, else a string.
+
+    Raises:
+        InputError: a pair without ``=``.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"an option is NAME=VALUE, e.g. top_k=2, got {pair!r}")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = {"None": None, "True": True, "False": False}.get(value, value)
+    return options
