@@ -1,0 +1,149 @@
+"""Truncation by the Rust code of `tokenizers`, without its shared state.
+
+`tokenizers.Tokenizer` keeps truncation as a setting of the object: set per call, as transformers does, threads
+change it under each other's feet. Here each combination of settings has an object of its own, made once. The
+objects share one model, so a vocabulary of any size is held once.
+"""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import Tokenizer as RustTokenizer
+
+from edgepipe.errors import InputError
+
+_KEPT = 16
+
+
+class Truncators:
+    """The truncating variants of one tokenizer, the most recently used of them kept."""
+
+    def __init__(self, base: RustTokenizer, side: str) -> None:
+        """Truncate as `base` would, on `side` ("right" or "left"); `base` itself is never changed."""
+        self._base = base
+        self._side = side
+        self._special = (base.num_special_tokens_to_add(False), base.num_special_tokens_to_add(True))
+        self._made: dict[tuple[str, int, int], RustTokenizer] = {}
+        self._lock = threading.Lock()
+
+    def get(self, strategy: str, max_length: int, stride: int) -> RustTokenizer:
+        """The variant that cuts to `max_length` tokens.
+
+        Raises:
+            InputError: `stride` leaves no room for new tokens in a piece.
+        """
+        key = (strategy, max_length, stride)
+        with self._lock:
+            tokenizer = self._made.pop(key, None)
+            if tokenizer is None:
+                tokenizer = share(self._base)
+                try:
+                    tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy, direction=self._side)
+                except ValueError as error:
+                    raise InputError(
+                        f"stride={stride} is too large for max_length={max_length}: together with "
+                        f"{self._special[False]} special tokens it leaves no room; "
+                        "pass a smaller stride or a larger max_length."
+                    ) from error
+                if len(self._made) >= _KEPT:
+                    del self._made[next(iter(self._made))]
+            self._made[key] = tokenizer  # last, so that the first is the least recently used
+            return tokenizer
+
+    def check_room(
+        self,
+        items: Sequence[Any],
+        *,
+        strategy: str,
+        max_length: int,
+        stride: int,
+        add_special_tokens: bool,
+        is_pretokenized: bool,
+    ) -> None:
+        """Refuse what would truncate wrongly or make the Rust code panic.
+
+        Args:
+            items: Texts and pairs (tuples or lists of two), as `tokenizers` takes them.
+            strategy: "longest_first", "only_first" or "only_second".
+            max_length: In tokens, special tokens included.
+            stride: Tokens that a piece repeats from the one before.
+            add_special_tokens: Whether they are added.
+            is_pretokenized: Whether a text is a list of words.
+
+        Raises:
+            InputError: `max_length` is less than the special tokens take, or a pair's piece is no longer than
+                `stride`.
+        """
+        pairs = [item for item in items if is_pair(item, is_pretokenized)]
+        special = self._special[bool(pairs)] if add_special_tokens else 0
+        room = max_length - special
+        if room < 0:
+            raise InputError(
+                f"max_length={max_length} is too small: the special tokens alone take {special}; pass at least "
+                f"{special + 1}, or add_special_tokens=False."
+            )
+        if not stride or not pairs or (strategy == "longest_first" and stride < room // 2):
+            return
+        # A text that is cut is cut to at least half the room (longest_first), or to what the other leaves of it.
+        sizes = [
+            [
+                len(encoding.ids)
+                for encoding in self._base.encode_batch(
+                    list(pair), is_pretokenized=is_pretokenized, add_special_tokens=False
+                )
+            ]
+            for pair in pairs
+        ]
+        for first, second in sizes:
+            left = _shortest_piece(strategy, first, second, room)
+            if left is not None and 0 < left <= stride:
+                raise InputError(
+                    f"stride={stride} is too large for max_length={max_length}: with texts of {first} and {second} "
+                    f"tokens and {special} special tokens a piece holds {left}; pass a smaller stride or a larger "
+                    "max_length."
+                )
+
+
+def is_pair(item: Any, is_pretokenized: bool) -> bool:
+    """Whether `item` of a batch is two texts rather than one."""
+    if is_pretokenized:
+        return len(item) == 2 and not isinstance(item[0], str)
+    return not isinstance(item, str)
+
+
+def share(base: RustTokenizer) -> RustTokenizer:
+    """A tokenizer of its own that encodes as `base` does and holds the same model, not a copy of it."""
+    twin = RustTokenizer(base.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        if (value := getattr(base, part)) is not None:
+            setattr(twin, part, value)
+    added = base.get_added_tokens_decoder()
+    twin.add_tokens([added[index] for index in sorted(added)])
+    twin.encode_special_tokens = base.encode_special_tokens
+    if _flags(twin) != _flags(base):
+        # Ids with gaps cannot be had by adding tokens in turn: pay for a copy.
+        twin = RustTokenizer.from_str(base.to_str())
+        twin.encode_special_tokens = base.encode_special_tokens
+    return twin
+
+
+def _flags(tokenizer: RustTokenizer) -> dict[int, str]:
+    return {index: repr(token) for index, token in tokenizer.get_added_tokens_decoder().items()}
+
+
+def _shortest_piece(strategy: str, first: int, second: int, room: int) -> int | None:
+    """Length of the shorter text that is cut, by the rules of `truncate_encodings` in tokenizers; None if none is."""
+    if first + second <= room:
+        return None
+    if strategy == "only_first":
+        return room - second
+    if strategy == "only_second":
+        return room - first
+    shorter, longer = sorted((first, second))
+    kept_shorter, kept_longer = shorter, shorter if shorter > room else max(shorter, room - shorter)
+    if kept_shorter + kept_longer > room:
+        kept_shorter = room // 2
+        kept_longer = kept_shorter + room % 2
+    cut = [kept for kept, size in ((kept_shorter, shorter), (kept_longer, longer)) if kept < size]
+    return min(cut, default=None)
