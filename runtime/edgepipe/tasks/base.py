@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,12 +18,28 @@ if TYPE_CHECKING:
     from edgepipe.model import Model
     from edgepipe.tokenizer import Tokenizer
 
+    Outputs = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One input on its way through the graph.
+
+    Attributes:
+        pieces: Token ids and masks of each piece, as lists of one length. A text is one piece; tasks that cut long
+            texts, or that ask several questions of one text, have more.
+        context: Whatever the task needs to decode, e.g. the text and its offsets.
+    """
+
+    pieces: Sequence[Mapping[str, list[int]]]
+    context: Any = None
+
 
 class Task(ABC):
     """A pipeline task: encode, run, decode.
 
-    A subclass names itself, says as plain data what the exporter needs, and turns one input into token arrays and
-    one row of the graph's outputs into a result.
+    A subclass names itself, says as plain data what the exporter needs, turns one input into token arrays, and the
+    graph's outputs for them into a result.
 
     Attributes:
         name: The task's name, as in the registry.
@@ -30,7 +48,7 @@ class Task(ABC):
         outputs: The output tensors the task reads.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph.
-        batch_size: How many inputs go through the graph at once.
+        batch_size: How many pieces go through the graph at once.
         options: Options given when the pipeline was made; those of a call go before them.
     """
 
@@ -55,19 +73,23 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def encode(self, item: Any, settings: Any) -> Mapping[str, list[int]]:
-        """Token ids and masks of one input, as lists of one length."""
+    def encode(self, item: Any, settings: Any) -> Request:
+        """Tokenize one input.
+
+        Raises:
+            InputError: the input cannot be used.
+        """
 
     @abstractmethod
-    def decode(self, outputs: Mapping[str, NDArray[np.float32]], settings: Any) -> Any:
-        """The result of one input, from its row of each output tensor (without the batch axis)."""
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> Any:
+        """The result of one input, from the graph's outputs for each of its pieces (without the batch axis)."""
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Run the task.
 
         Args:
             inputs: One input; a list or tuple of them; or a generator or other iterator.
-            batch_size: How many inputs go through the graph at once, instead of the pipeline's own.
+            batch_size: How many pieces go through the graph at once, instead of the pipeline's own.
             **options: The task's options, before those given when the pipeline was made.
 
         Returns:
@@ -80,25 +102,41 @@ class Task(ABC):
         settings = self.settings({**self.options, **options})
         size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
         if isinstance(inputs, (list, tuple)):
-            return list(self._run(inputs, size, settings))
+            return list(self._run(self._encode_all(inputs, settings), size, settings))
         if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping)):
-            return self._run(inputs, size, settings)
-        outputs = self.model(**self.tokenizer.pad([self.encode(inputs, settings)], return_tensors="np"))
-        return self.decode({name: array[0] for name, array in outputs.items()}, settings)
+            return self._run(self._encode_all(inputs, settings), size, settings)
+        return next(self._run([self.encode(inputs, settings)], size, settings))
 
-    def _run(self, inputs: Iterable[Any], batch_size: int, settings: Any) -> Iterator[Any]:
-        numbered = enumerate(inputs)
-        while batch := list(islice(numbered, batch_size)):
-            encodings = [self._encode_numbered(position, item, settings) for position, item in batch]
-            outputs = self.model(**self.tokenizer.pad(encodings, return_tensors="np"))
-            for row in range(len(batch)):
-                yield self.decode({name: array[row] for name, array in outputs.items()}, settings)
+    def _encode_all(self, inputs: Iterable[Any], settings: Any) -> Iterator[Request]:
+        for position, item in enumerate(inputs):
+            try:
+                yield self.encode(item, settings)
+            except InputError as error:
+                raise InputError(f"input {position}: {error}") from error
 
-    def _encode_numbered(self, position: int, item: Any, settings: Any) -> Mapping[str, list[int]]:
-        try:
-            return self.encode(item, settings)
-        except InputError as error:
-            raise InputError(f"input {position}: {error}") from error
+    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        """Fill batches with pieces, across requests, and decode each request once all its pieces are through."""
+        waiting: deque[tuple[Request, list[Outputs]]] = deque()
+        pieces = _remembered(requests, waiting)
+        while batch := list(islice(pieces, batch_size)):
+            arrays = self.model(**self.tokenizer.pad([piece for piece, _ in batch], return_tensors="np"))
+            for row, (_, received) in enumerate(batch):
+                received.append({name: array[row] for name, array in arrays.items()})
+            while waiting and len(waiting[0][1]) == len(waiting[0][0].pieces):
+                yield self.decode(*waiting.popleft(), settings)
+        while waiting:  # requests without any piece, behind the last batch
+            yield self.decode(*waiting.popleft(), settings)
+
+
+def _remembered(
+    requests: Iterable[Request], waiting: deque[tuple[Request, list[Outputs]]]
+) -> Iterator[tuple[Mapping[str, list[int]], list[Outputs]]]:
+    """Each piece with the list its outputs go to; the requests themselves are put in line in `waiting`."""
+    for request in requests:
+        received: list[Outputs] = []
+        waiting.append((request, received))
+        for piece in request.pieces:
+            yield piece, received
 
 
 def _checked_batch_size(batch_size: Any) -> int:

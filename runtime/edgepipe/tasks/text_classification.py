@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.errors import InputError
-from edgepipe.tasks.base import Task, labels_of
+from edgepipe.tasks.base import Request, Task, labels_of
 from edgepipe.tasks.text_options import tokenizer_options
 
 if TYPE_CHECKING:
@@ -102,14 +102,14 @@ class TextClassification(Task):
         tokenizer = tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name)
         return Settings(tokenizer, FUNCTIONS[name.lower()], top_k, ranked)
 
-    def encode(self, item: Any, settings: Settings) -> Mapping[str, list[int]]:
+    def encode(self, item: Any, settings: Settings) -> Request:
         """Token ids of one text or pair."""
         text, pair = _text_and_pair(item)
-        return self.tokenizer(text, pair, **settings.tokenizer)
+        return Request([self.tokenizer(text, pair, **settings.tokenizer)])
 
-    def decode(self, outputs: Mapping[str, Scores], settings: Settings) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Mapping[str, Scores]], settings: Settings) -> Any:
         """The labels of one row of ``logits``, float32[labels]."""
-        scores = settings.function(outputs["logits"])
+        scores = settings.function(outputs[0]["logits"])
         labels = labels_of(self.model.config)
         if not settings.ranked:
             best = int(scores.argmax())
