@@ -1,0 +1,113 @@
+"""How fast a bundle is on this machine: latency, throughput, cold start and memory.
+
+A run goes through these stages: check the shapes; load the bundle; warm up; time the graph at every shape and one text
+through the pipeline, all of them in every round, so that a machine that slows down for a while slows all of them;
+start fresh processes for the cold start. Nothing here is asserted: figures hold for a machine and a moment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.bench.cold_start import measure_cold_start
+from edgepipe.bench.latency import graph_runner, measure
+from edgepipe.bench.report import BenchReport, ColdStart, Latency, Shape
+from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError
+from edgepipe.machine import machine_name, runtime_versions
+from edgepipe.pipeline import pipeline
+from edgepipe.threads import available_threads
+
+if TYPE_CHECKING:
+    from edgepipe.session import Provider
+
+__all__ = ["BenchReport", "ColdStart", "Latency", "Shape", "bench"]
+
+TEXT = "This film is a quiet triumph, and I loved it."
+
+
+def bench(
+    bundle_path: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    batch_sizes: Sequence[int] = (1, 8),
+    lengths: Sequence[int] = (16, 128),
+    rounds: int = 5,
+    seconds: float = 2.0,
+    num_threads: int | None = None,
+    device: str | int | None = None,
+    low_memory: bool = False,
+    providers: Sequence[Provider] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> BenchReport:
+    """Measure a bundle.
+
+    Args:
+        bundle_path: Directory or Hub id of the bundle.
+        dtype: The variant; by default the manifest's.
+        batch_sizes: Texts that go through the graph at once.
+        lengths: Tokens of each text, special tokens included.
+        rounds: How many times all shapes are gone through, and how many processes are started.
+        seconds: Measuring time of each shape, over all rounds; a graph that is slow is still run twice a round.
+        num_threads: Threads inside one operator; by default what the process may use.
+        device: As in :func:`~edgepipe.pipeline.pipeline`, as for the two arguments that follow.
+        low_memory: Keep the weights mapped.
+        providers: onnxruntime's own list, in place of `device`.
+        progress: Called with a line of text before each step.
+
+    Raises:
+        InputError: a size, length or count that cannot be measured, e.g. a length over the model's limit.
+        BundleError: the bundle is damaged or has no such variant.
+        DeviceError: the device or a provider cannot be used here.
+    """
+    say = progress or _silent
+    sizes, tokens = _whole_numbers("batch_sizes", batch_sizes), _whole_numbers("lengths", lengths)
+    _whole_numbers("rounds", [rounds])
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise InputError(f"seconds must be a number above 0, got {seconds!r}")
+    bundle = Bundle.load(bundle_path, dtype=dtype)
+    limit = bundle.max_length
+    if limit is not None and max(tokens) > limit:
+        raise InputError(f"lengths has {max(tokens)} tokens, the model takes at most {limit}; give shorter ones")
+
+    options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
+    options |= {"dtype": bundle.default_dtype if dtype is None else dtype, "providers": providers}
+    say(f"loading {bundle.path} ({options['dtype']})")
+    task = pipeline(None, bundle, **options)
+    ids: list[int] = task.tokenizer(TEXT)["input_ids"]
+    shapes = [(batch, length) for batch in sizes for length in tokens]
+    runners = [graph_runner(task.model, ids, batch, length) for batch, length in shapes]
+    latencies = measure([*runners, lambda: task(TEXT)], rounds=rounds, seconds=seconds, progress=say)
+    in_use = available_threads() if num_threads is None else num_threads
+    cold_start = measure_cold_start(bundle.path, options, TEXT, rounds=rounds, progress=say)
+    return BenchReport(
+        bundle=bundle.path.resolve().name,
+        task=bundle.task,
+        dtype=options["dtype"],
+        bytes=sum(file.stat().st_size for file in bundle.files(options["dtype"])),
+        providers=tuple(task.model.session.providers),
+        low_memory=low_memory,
+        threads=in_use,
+        machine=machine_name(in_use),
+        versions=runtime_versions(),
+        rounds=rounds,
+        shapes=tuple(Shape.of(*shape, latency) for shape, latency in zip(shapes, latencies, strict=False)),
+        request_tokens=len(ids),
+        request=latencies[-1],
+        cold_start=cold_start,
+    )
+
+
+def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+    numbers = list(values) if isinstance(values, Sequence) and not isinstance(values, (str, bytes)) else []
+    right = all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in numbers)
+    if not numbers or not right:
+        shown = values[0] if name == "rounds" else values
+        raise InputError(f"{name} must be whole numbers of at least 1, got {shown!r}")
+    return list(dict.fromkeys(numbers))
+
+
+def _silent(_: str) -> None:
+    pass

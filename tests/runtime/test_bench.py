@@ -1,0 +1,158 @@
+"""Structure, counts and units of a measurement; what the figures are is the machine's business."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+from edgepipe import EdgepipeError
+from edgepipe.bench import TEXT, BenchReport, Latency, Shape, bench
+from edgepipe.bench.cold_start import measure_cold_start
+from edgepipe.bench.memory import memory
+from edgepipe.errors import InputError, VariantError
+
+LIMIT = 32
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory without a manifest: the graph adds up an embedding of two labels."""
+    path = tmp_path_factory.mktemp("bundle")
+    words = {word: index for index, word in enumerate(["[PAD]", "[UNK]", "This", "film"])}
+    tokenizer = Tokenizer(WordLevel(words, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(path / "tokenizer.json"))
+    config = {"architectures": ["BertForSequenceClassification"], "max_position_embeddings": LIMIT}
+    (path / "config.json").write_text(json.dumps(config))
+    settings = {"pad_token": "[PAD]", "unk_token": "[UNK]", "model_max_length": LIMIT}
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    embedding = np.arange(8, dtype=np.float32).reshape(4, 2)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["embedding", "input_ids"], ["vectors"]),
+            helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["mask", "last"], ["column"]),
+            helper.make_node("Mul", ["vectors", "column"], ["kept"]),
+            helper.make_node("ReduceMean", ["kept", "middle"], ["logits"], keepdims=0),
+        ],
+        "model",
+        [
+            helper.make_tensor_value_info(name, TensorProto.INT64, ["batch_size", "sequence_length"])
+            for name in ("input_ids", "attention_mask")
+        ],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch_size", 2])],
+        [
+            numpy_helper.from_array(embedding, "embedding"),
+            numpy_helper.from_array(np.array([2]), "last"),
+            numpy_helper.from_array(np.array([1]), "middle"),
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path / "model.onnx")
+    return path
+
+
+@pytest.fixture(scope="module")
+def measured(bundle: Path) -> tuple[BenchReport, list[str]]:
+    lines: list[str] = []
+    report = bench(bundle, batch_sizes=(1, 3), lengths=(4, 16), rounds=2, seconds=0.01, progress=lines.append)
+    return report, lines
+
+
+def test_every_shape_is_measured_in_order(measured: tuple[BenchReport, list[str]]) -> None:
+    report, _ = measured
+    assert [(shape.batch, shape.length) for shape in report.shapes] == [(1, 4), (1, 16), (3, 4), (3, 16)]
+    assert all(shape.latency.runs >= 2 * report.rounds for shape in report.shapes)
+
+
+def test_percentiles_are_ordered_and_throughput_follows_from_the_median(
+    measured: tuple[BenchReport, list[str]],
+) -> None:
+    report, _ = measured
+    for latency in [report.request, *(shape.latency for shape in report.shapes)]:
+        assert 0 < latency.p50_ms <= latency.p95_ms <= latency.p99_ms
+        assert latency.spread >= 0
+    for shape in report.shapes:
+        assert shape.texts_per_s == pytest.approx(shape.batch / (shape.latency.p50_ms / 1e3))
+        assert shape.tokens_per_s == pytest.approx(shape.texts_per_s * shape.length)
+
+
+def test_the_cold_start_is_that_of_a_process(measured: tuple[BenchReport, list[str]]) -> None:
+    start = measured[0].cold_start
+    assert 0 < start.min_ms <= start.median_ms <= start.max_ms
+    if sys.platform == "linux":
+        assert start.peak_bytes is not None
+        assert start.anonymous_bytes is not None
+        assert 1e6 < start.anonymous_bytes < start.peak_bytes < 2e9
+
+
+def test_the_report_says_what_was_measured(measured: tuple[BenchReport, list[str]], bundle: Path) -> None:
+    report, lines = measured
+    assert (report.bundle, report.task, report.dtype) == (bundle.name, "text-classification", "fp32")
+    assert report.bytes == (bundle / "model.onnx").stat().st_size
+    assert report.providers == ("CPUExecutionProvider",)
+    assert report.threads >= 1
+    assert report.request_tokens >= len(TEXT.split())
+    assert {"python", "edgepipe", "tokenizers", "numpy"} <= set(report.versions)
+    assert lines[-1] == "cold start 2 of 2"
+
+
+def test_json_has_every_field_and_the_table_a_line_for_each_shape(measured: tuple[BenchReport, list[str]]) -> None:
+    report, _ = measured
+    record = json.loads(report.to_json())
+    assert list(record) == list(BenchReport.__dataclass_fields__)
+    assert record["shapes"][1]["latency"]["p50_ms"] == report.shapes[1].latency.p50_ms
+    lines = report.table().splitlines()
+    first = lines.index("the graph alone") + 3
+    assert [line.split()[:2] for line in lines[first : first + 4]] == [["1", "4"], ["1", "16"], ["3", "4"], ["3", "16"]]
+    assert all(line == line.rstrip() for line in lines)
+
+
+def test_latency_counts_in_milliseconds() -> None:
+    latency = Latency.of([[0.001, 0.002, 0.003], [0.003, 0.004, 0.005]])
+    assert (latency.p50_ms, latency.runs) == (pytest.approx(3.0), 6)
+    assert latency.spread == pytest.approx((4 - 2) / 3)
+    assert Shape.of(8, 16, latency).tokens_per_s == pytest.approx(8 * 16 / 0.003)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"lengths": (16, LIMIT + 1)}, f"{LIMIT + 1} tokens, the model takes at most {LIMIT}"),
+        ({"batch_sizes": ()}, "batch_sizes must be whole numbers"),
+        ({"batch_sizes": (0,)}, "batch_sizes must be whole numbers"),
+        ({"lengths": "16"}, "lengths must be whole numbers"),
+        ({"rounds": 0}, "rounds must be"),
+        ({"seconds": 0}, "seconds must be"),
+        ({"num_threads": 0}, "num_threads must be"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(bundle: Path, options: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        bench(bundle, **{"lengths": (16,)} | options)  # type: ignore[arg-type]
+
+
+def test_an_unknown_variant_is_refused(bundle: Path) -> None:
+    with pytest.raises(VariantError, match="int8"):
+        bench(bundle, dtype="int8", lengths=(16,))
+
+
+def test_a_process_that_fails_is_reported_by_its_last_line(tmp_path: Path) -> None:
+    with pytest.raises(EdgepipeError, match=r"cold start failed \(1\): .*no config.json"):
+        measure_cold_start(tmp_path, {"providers": None}, TEXT, rounds=1, progress=lambda _: None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_is_in_bytes() -> None:
+    found = memory()
+    peak, anonymous, resident = (found[name] for name in ("peak_bytes", "anonymous_bytes", "resident_bytes"))
+    assert peak is not None
+    assert anonymous is not None
+    assert resident is not None
+    assert 1e7 < anonymous < resident <= peak
