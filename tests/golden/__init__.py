@@ -1,0 +1,1 @@
+"""What transformers answers, frozen; ``python -m tests.golden.make`` writes it again."""
