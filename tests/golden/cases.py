@@ -39,7 +39,7 @@ TEXTS = {
     "right to left": "שלום עולם، مرحبا بالعالم",
     "NUL": "be\x00fore \x00 after",
     "control characters": "a\x07b\u200bc\u202ed\ufeff",
-    "combining": "Cafe\u0301 ｆｕｌｌ ﬁ Ⅷ ǅ İstanbul ẞ",
+    "combining": "Cafe\u0301 ｆｕｌｌ ﬁ Ⅷ ǅ İstanbul ẞ",  # noqa: RUF001
     "special tokens": "[CLS] <s> [MASK] <mask> </s> [SEP] <pad> [PAD]",
     "one long word": "antidisestablishmentarianism" * 2,
     "digits": "On 2024-02-29 at 12:30 it cost $1,234.56 (100%).",
