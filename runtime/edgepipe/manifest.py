@@ -31,6 +31,14 @@ class FileEntry:
     bytes: int
     sha256: str
 
+    def __post_init__(self) -> None:
+        # A manifest comes from whoever made the bundle: what it lists is read, and removed where it arrived altered.
+        parts = self.path.split("/")
+        if {"", ".", ".."} & set(parts) or "\\" in self.path or ":" in parts[0]:
+            raise ValueError(f"{self.path!r} is not a path within the bundle")
+        if not isinstance(self.bytes, int) or self.bytes < 0 or not isinstance(self.sha256, str):
+            raise ValueError(f"{self.path} has bytes {self.bytes!r}, sha256 {self.sha256!r}")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -147,7 +155,12 @@ class Manifest:
                 f"{SCHEMA_VERSION}; upgrade edgepipe"
             )
         try:
-            return cls(
+            for name, kind in _JSON_TYPES.items():
+                if not isinstance(record[name], kind) or isinstance(record[name], bool):
+                    raise TypeError(f"{name} is {record[name]!r}")
+            if not all(isinstance(label, str) for label in record["labels"]):
+                raise TypeError(f"labels is {record['labels']!r}")
+            manifest = cls(
                 **record
                 | {
                     "source": Source(**record["source"]),
@@ -156,8 +169,23 @@ class Manifest:
                     "files": _files(record["files"]),
                 }
             )
-        except (KeyError, TypeError, AttributeError) as error:
+            if manifest.default_dtype not in manifest.variants:
+                raise ValueError(f"default_dtype {manifest.default_dtype!r} is none of its variants")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(f"{origin} is damaged: {error}; export or download the bundle again") from error
+        return manifest
+
+
+# A field that the reader takes as it is must have the JSON type it was written with.
+_JSON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "task": str,
+    "versions": dict,
+    "machine": str,
+    "max_length": (int, type(None)),
+    "max_length_source": str,
+    "labels": list,
+    "default_dtype": str,
+}
 
 
 def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:

@@ -1,0 +1,97 @@
+"""The manifest: round trip, and every way in which the file can be wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe.errors import BundleError
+from edgepipe.manifest import SCHEMA_VERSION, Manifest, Parity, Variant
+from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> dict[str, Any]:
+    text = (write_bundle(tmp_path / "bundle") / "edgepipe.json").read_text()
+    content: dict[str, Any] = json.loads(text)
+    return content
+
+
+def test_what_was_written_is_read(record: dict[str, Any]) -> None:
+    manifest = Manifest.from_json(json.dumps(record))
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert (manifest.labels, manifest.max_length, manifest.schema_version) == (LABELS, LIMIT, SCHEMA_VERSION)
+    variant = manifest.variants["fp32"]
+    assert variant.bytes == sum(file["bytes"] for file in record["variants"]["fp32"]["files"]) > 0
+
+
+def test_parity_is_kept(record: dict[str, Any]) -> None:
+    parity = Parity("pytorch-fp32", 8, {"logits": 1e-6}, 1e-7, 1.0, "1e-4", True)
+    plain = Manifest.from_json(json.dumps(record))
+    measured = Manifest.from_json(json.dumps(record))
+    object.__setattr__(measured, "variants", {"fp32": Variant(plain.variants["fp32"].files, {}, parity)})
+    assert Manifest.from_json(measured.to_json()).variants["fp32"].parity == parity
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 1', "\x00", "nonsense"])
+def test_not_json(text: str) -> None:
+    with pytest.raises(BundleError, match=r"here\.json is not valid JSON"):
+        Manifest.from_json(text, "here.json")
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "3", "{}", '{"schema_version": "1"}', '{"schema_version": null}'])
+def test_not_a_manifest(text: str) -> None:
+    with pytest.raises(BundleError, match="not an edgepipe manifest"):
+        Manifest.from_json(text)
+
+
+def test_a_newer_schema_is_refused_even_if_it_would_parse(record: dict[str, Any]) -> None:
+    record["schema_version"] = SCHEMA_VERSION + 1
+    with pytest.raises(BundleError, match=f"schema version {SCHEMA_VERSION + 1}.*upgrade edgepipe"):
+        Manifest.from_json(json.dumps(record))
+
+
+FIELDS = ["task", "source", "versions", "machine", "max_length", "labels", "default_dtype", "variants", "files"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_missing_field(record: dict[str, Any], name: str) -> None:
+    del record[name]
+    with pytest.raises(BundleError, match=f"damaged.*{name}"):
+        Manifest.from_json(json.dumps(record))
+
+
+@pytest.mark.parametrize("value", [7.5, [[1]], "text", True])
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_of_a_wrong_type(record: dict[str, Any], name: str, value: Any) -> None:
+    if isinstance(value, str) and name in ("task", "machine", "default_dtype"):
+        value = None
+    record[name] = value
+    with pytest.raises(BundleError, match="damaged"):
+        Manifest.from_json(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../outside", "onnx/../../outside", "/etc/passwd", "..", "", ".", "C:\\outside", "onnx\\..\\outside", 3, None],
+)
+def test_a_file_outside_the_bundle(record: dict[str, Any], path: Any) -> None:
+    record["files"][0]["path"] = path
+    with pytest.raises(BundleError, match="damaged"):
+        Manifest.from_json(json.dumps(record))
+
+
+@pytest.mark.parametrize(("name", "value"), [("bytes", "12"), ("bytes", -1), ("sha256", 12), ("sha256", None)])
+def test_a_file_entry_of_a_wrong_type(record: dict[str, Any], name: str, value: Any) -> None:
+    record["variants"]["fp32"]["files"][0][name] = value
+    with pytest.raises(BundleError, match="damaged"):
+        Manifest.from_json(json.dumps(record))
+
+
+def test_a_default_variant_that_is_not_there(record: dict[str, Any]) -> None:
+    record["default_dtype"] = "int8"
+    with pytest.raises(BundleError, match=r"damaged.*int8"):
+        Manifest.from_json(json.dumps(record))
