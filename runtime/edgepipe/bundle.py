@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgepipe.errors import BundleError, VariantError
+from edgepipe.errors import BundleError, InputError, VariantError
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
 from edgepipe.tasks import task_for_architecture
 
@@ -71,7 +71,10 @@ class Bundle:
         Raises:
             BundleError: no bundle is there, or files are missing or have another size than recorded.
             DownloadError: the Hub id could not be downloaded.
+            InputError: neither a path nor a Hub id.
         """
+        if not isinstance(path_or_repo_id, (str, os.PathLike)):
+            raise InputError(f"a bundle is named by its directory or Hub id, got {type(path_or_repo_id).__name__}")
         path = Path(path_or_repo_id)
         if not path.exists():
             from edgepipe.hub import fetch_bundle
@@ -184,7 +187,7 @@ class Bundle:
     def _require(self, dtype: str) -> None:
         if dtype in self.dtypes:
             return
-        listed = self.manifest is not None and dtype in self.manifest.variants
+        listed = self.manifest is not None and dtype in tuple(self.manifest.variants)
         why = "its files are not there" if listed else "it has no such variant"
         raise VariantError(f"{self.path} cannot give dtype {dtype!r}: {why}; there is {', '.join(self.dtypes)}")
 

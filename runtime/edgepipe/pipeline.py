@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
-from edgepipe.errors import BundleError, DependencyError, TaskError
+from edgepipe.errors import DependencyError, TaskError
 from edgepipe.model import Model
 from edgepipe.session import Provider, SessionConfig
 from edgepipe.tasks import ALIASES, task_class, task_names
@@ -70,8 +70,6 @@ def _load(
     model: str | os.PathLike[str] | None, dtype: str | None, revision: str | None, local_files_only: bool
 ) -> Bundle:
     path = embedded_bundle() if model is None else model
-    if not isinstance(path, (str, os.PathLike)):
-        raise BundleError(f"model must be a directory, a Hub id or a Bundle, got {type(path).__name__}")
     return Bundle.load(path, dtype=dtype, revision=revision, local_files_only=local_files_only)
 
 
