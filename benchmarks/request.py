@@ -1,0 +1,97 @@
+"""One request, beside what else there is: `python benchmarks/request.py` (`make bench`).
+
+For a DistilBERT-base and for a tiny model: every contender is a file of its own, started as a process of its own, in
+turns for several rounds, and tells its start, its memory and its request time. The bar is `bare.py`, 20 lines on the
+same graph with as many threads. What it prints is also written to benchmarks/results, as Markdown and as JSON.
+
+With --optimum, optimum-onnx runs too, in benchmarks/.venv-optimum, which is made if it is not there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from contenders import contenders, overhead, run_rounds
+from report import Result, markdown, record
+
+from edgepipe.machine import machine_name
+from edgepipe.threads import available_threads
+
+HERE = Path(__file__).parent
+MODELS = ("distilbert-base", "tiny")
+
+
+def main() -> None:
+    arguments = _arguments()
+    threads = arguments.threads or available_threads()
+    optimum = _optimum_python() if arguments.optimum else None
+    results = []
+    for name in arguments.models:
+        with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
+            folder = Path(arguments.keep or temporary, name)
+            if not (folder / "inside" / "model.onnx").exists():
+                _say(f"{name}: making the checkpoint and exporting it")
+                folder.mkdir(parents=True, exist_ok=True)
+                _run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
+            results.append(_measured(name, folder, threads, arguments.rounds, arguments.seconds, optimum))
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    facts = record(results, machine_name(threads), arguments.rounds, with_optimum=optimum is not None)
+    text = markdown(facts)
+    (arguments.output / "request.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (arguments.output / "request.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _measured(name: str, folder: Path, threads: int, rounds: int, seconds: float, optimum: str | None) -> Result:
+    every = contenders(folder, optimum)
+    measured = run_rounds(every, rounds, threads, seconds, lambda line: _say(f"{name}: {line}"))
+    _say(f"{name}: ours and the script on one session")
+    return Result(name, every, measured, overhead(folder / "bundle", threads, 5 * seconds))
+
+
+def _optimum_python() -> str:
+    """An interpreter that has optimum-onnx 0.1.0, with torch and onnxruntime as they are here."""
+    from importlib.metadata import version
+
+    folder = HERE / ".venv-optimum"
+    python = folder / "bin" / "python"
+    if not (folder / ".ready").exists():
+        _say("making benchmarks/.venv-optimum")
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, f"torch=={version('torch').partition('+')[0]}"])
+        _run([*pip, "optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"])
+        (folder / ".ready").touch()
+    return str(python)
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
+
+
+def _say(line: str) -> None:
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of requests, each process  [default: 1]")
+    parser.add_argument("--threads", type=int, help="[default: what the process may use]")
+    parser.add_argument("--optimum", action="store_true", help="run optimum-onnx too, in an environment of its own")
+    parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use those that are there")
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
