@@ -6,6 +6,7 @@ import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -70,16 +71,19 @@ def measure_cold_start(
 
 def _start(command: list[str]) -> tuple[float, dict[str, int | None]]:
     """Seconds until the first line, and the memory that the second line tells."""
-    start = time.perf_counter()
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
-    ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        seconds = time.perf_counter() - start
-        rest, problems = process.communicate()
+    with tempfile.TemporaryFile() as problems:  # a pipe that nobody reads meanwhile could fill up
+        start = time.perf_counter()
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=problems, encoding="utf-8"
+        ) as process:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            seconds = time.perf_counter() - start
+            rest = process.stdout.read()
+        problems.seek(0)
+        said = problems.read().decode(errors="replace")
     if process.returncode != 0 or not first:
-        last = problems.strip().splitlines()[-1:] or ["it said nothing"]
+        last = said.strip().splitlines()[-1:] or ["it said nothing"]
         raise EdgepipeError(f"the process that measures the cold start failed ({process.returncode}): {last[0]}")
     return seconds, json.loads(rest)
 
