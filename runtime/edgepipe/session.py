@@ -45,6 +45,15 @@ class SessionConfig:
             raise InputError(f"num_threads must be a whole number of at least 1, or None, got {threads!r}")
         if self.device is not None and self.providers is not None:
             raise InputError("device and providers exclude each other: give one of them")
+        given = self.providers
+        if given is not None and not (isinstance(given, (list, tuple)) and all(map(_is_provider, given))):
+            raise InputError(f"providers must be a list of names or (name, options) pairs, got {given!r}")
+
+
+def _is_provider(entry: object) -> bool:
+    if isinstance(entry, tuple) and len(entry) == 2:
+        return isinstance(entry[0], str) and isinstance(entry[1], Mapping)
+    return isinstance(entry, str)
 
 
 class Session:
@@ -60,10 +69,9 @@ class Session:
         config = config or SessionConfig()
         ort = _onnxruntime()
         providers = _providers(ort, config)
+        options = _options(ort, config)  # outside of the try: its InputError is a ValueError too
         try:
-            self._session = ort.InferenceSession(
-                str(graph), _options(ort, config), providers=providers, enable_fallback=0
-            )
+            self._session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
         except _ort_errors() as error:
             raise _load_error(graph, error, ort.__version__) from error
         self.providers: list[str] = self._session.get_providers()
