@@ -1,0 +1,13 @@
+"""edgepipe_export: fine-tuned checkpoints to bundles of quantized ONNX graphs.
+
+    from edgepipe_export import export
+
+    export("path/or/hub-id", "bundle", dtypes=("fp32", "int8"))
+
+Importing this package imports neither torch nor transformers; they come with the first call.
+"""
+
+from edgepipe_export.export import export
+from edgepipe_export.verify import Verification, verify
+
+__all__ = ["Verification", "export", "verify"]

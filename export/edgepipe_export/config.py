@@ -1,0 +1,28 @@
+"""The bundle's config.json: the checkpoint's own, and what transformers.js needs to find the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepipe_export.quantize import graph_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def write_config(model: PreTrainedModel, folder: Path, dtypes: Iterable[str]) -> None:
+    """Write config.json.
+
+    transformers.js 4 reads ``use_external_data_format``: for the file name of each graph, the number of files that
+    its weights are in.
+    """
+    model.config.save_pretrained(folder)
+    path = folder / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["dtype"] = "float32"
+    files = {graph_path(folder, dtype).name: 1 for dtype in dtypes}
+    content["transformers.js_config"] = {"use_external_data_format": files}
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,243 @@
+"""A checkpoint becomes a bundle, stage by stage.
+
+1. resolve: checkpoint and task, by their names and config alone (:mod:`edgepipe_export.resolve`)
+2. load: the model in PyTorch, its tokenizer, and its limit (:mod:`edgepipe_export.load`, :mod:`edgepipe_export.limits`)
+3. trace: the fp32 graph (:mod:`edgepipe_export.graphs`), with tokenizer and config beside it
+4. quantize: the other variants, each from the fp32 graph (:mod:`edgepipe_export.quantize`)
+5. verify: fp32 against PyTorch, the others against fp32 (:mod:`edgepipe_export.checks`)
+6. write: manifest and model card; the directory is renamed into place (:mod:`edgepipe_export.write`)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError, ParityError
+from edgepipe.manifest import MANIFEST_NAME, Manifest, Parity, Source, Variant
+from edgepipe.tasks.base import labels_of
+from edgepipe_export.card import model_card, source_license
+from edgepipe_export.log import logged
+from edgepipe_export.machine import machine_name
+from edgepipe_export.progress import Progress
+from edgepipe_export.quantize import FP32, checked_dtypes, checked_max_drop, graph_path, quantize
+from edgepipe_export.quantize.target import Target, find_target
+from edgepipe_export.requirements import package_versions, require_packages
+from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.write import check_destination, destination, file_entry, shared_entries
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from edgepipe_export.limits import Limit
+    from edgepipe_export.load import Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to make of the checkpoint.
+
+    Attributes:
+        dtypes: The variants to write; the first becomes the default.
+        target: The processor that quantized variants are for.
+        opset: ONNX opset; None for the exporter's own choice.
+        verify: Whether to measure parity.
+        max_drop: How many of a hundred texts may get another label from a quantized variant.
+        force: Whether to write a bundle that misses a bound.
+    """
+
+    dtypes: tuple[str, ...]
+    target: Target
+    opset: int | None
+    verify: bool
+    max_drop: float
+    force: bool
+
+
+def export(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    output: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    dtypes: Sequence[str] | str = ("fp32",),
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    revision: str | None = None,
+    opset: int | None = None,
+    max_drop: float | None = None,
+    target: str = "this",
+    verify: bool = True,
+    force: bool = False,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: bool | None = None,
+) -> Bundle:
+    """Export a fine-tuned checkpoint to a bundle.
+
+    While it runs, what the process writes to standard output and standard error goes to a log file, which an error
+    message points to.
+
+    Args:
+        model: Hub id, directory, or a loaded model (which is copied, not changed).
+        output: The directory to write; it must not exist, its parent must.
+        task: Name of the task; by default found from the checkpoint's architecture.
+        dtypes: The variants to write, e.g. ``("fp32", "int8")``; the first becomes the bundle's default.
+        tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
+        revision: Branch, tag or commit of a Hub id; the commit is written into the manifest.
+        opset: ONNX opset; by default the tracer's own choice.
+        max_drop: How many of a hundred texts may get another label from a quantized variant than from fp32; 5 by
+            default.
+        target: The processor that quantized variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, or
+            ``"this"`` machine's.
+        verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
+        force: Write the bundle even if a comparison fails; the manifest says so.
+        overwrite: Replace a bundle that exists at `output`, once the new one is complete.
+        allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
+        trust_remote_code: Run Python files that come with the checkpoint.
+        progress: Whether to show stages on standard error; by default only on a terminal.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, lacks weights, or needs a permission that was not given.
+        DependencyError: a package of the exporter is missing.
+        DownloadError: the Hub did not give the checkpoint.
+        ExportError: the output exists or cannot be written, or a stage failed.
+        InputError: an argument has a value that cannot be used.
+        ParityError: a variant misses its bound; nothing was written.
+        TaskError: the task is unknown, does not fit the checkpoint, or cannot be told.
+    """
+    require_packages()
+    request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
+    options = Options(
+        checked_dtypes(dtypes), find_target(target), _checked_opset(opset), verify, checked_max_drop(max_drop), force
+    )
+    path = Path(os.path.abspath(output))
+    check_destination(path, overwrite)
+    with (
+        Progress(progress) as stages,
+        logged(lambda: stages.current),
+        destination(path, overwrite=overwrite) as folder,
+    ):
+        _export(request, options, folder, stages)
+    return Bundle.load(path)
+
+
+def _export(request: Request, options: Options, folder: Path, stages: Progress) -> None:
+    with stages.stage("resolve"):
+        checkpoint = resolve(request)
+    with stages.stage("load"):
+        from edgepipe_export.limits import find_limit
+        from edgepipe_export.load import load
+
+        loaded = load(checkpoint)
+        limit = find_limit(loaded.model)
+    with stages.stage("trace"):
+        _trace(loaded, options, folder)
+    # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
+    recipes: dict[str, Mapping[str, Any]] = {FP32: {"name": FP32}}
+    for dtype in options.dtypes:
+        if dtype != FP32:
+            with stages.stage(f"quantize {dtype}"):
+                recipes[dtype] = quantize(dtype, graph_path(folder, FP32), graph_path(folder, dtype), options.target)
+    manifest = _manifest(loaded, limit, recipes, folder)
+    _write_manifest(manifest, folder)
+    if options.verify:
+        with stages.stage("verify"):
+            manifest = replace(manifest, variants=_with_parity(loaded, manifest, options, folder))
+    with stages.stage("write"):
+        _finish(manifest, options, folder, source_license(checkpoint.directory))
+
+
+def _trace(loaded: Loaded, options: Options, folder: Path) -> None:
+    from edgepipe_export.config import write_config
+    from edgepipe_export.graphs.encoder import readable_inputs, trace
+    from edgepipe_export.graphs.files import save_graph
+    from edgepipe_export.tokenizers import write_tokenizer
+
+    write_tokenizer(loaded.tokenizer, folder)
+    write_config(loaded.model, folder, options.dtypes)
+    inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
+    graph = trace(loaded.model, inputs, loaded.checkpoint.task.outputs, options.opset)
+    path = graph_path(folder, FP32)
+    path.parent.mkdir()
+    save_graph(graph, path)
+
+
+def _manifest(loaded: Loaded, limit: Limit, recipes: Mapping[str, Mapping[str, Any]], folder: Path) -> Manifest:
+    checkpoint = loaded.checkpoint
+    variants = {
+        dtype: Variant(
+            tuple(
+                file_entry(folder, path)
+                for path in sorted(graph_path(folder, dtype).parent.glob(f"{graph_path(folder, dtype).name}*"))
+            ),
+            recipe,
+        )
+        for dtype, recipe in recipes.items()
+    }
+    return Manifest(
+        task=checkpoint.task.name,
+        source=Source(checkpoint.name, checkpoint.revision, type(loaded.model).__name__),
+        versions=package_versions(),
+        machine=machine_name(),
+        max_length=limit.tokens,
+        max_length_source=limit.source,
+        labels=labels_of(loaded.model.config.to_dict()),
+        default_dtype=FP32,
+        variants=variants,
+        files=shared_entries(folder),
+    )
+
+
+def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: Path) -> dict[str, Variant]:
+    from edgepipe import Tokenizer
+    from edgepipe_export.checks import check_variant, make_material, parity_of
+    from edgepipe_export.sides import PyTorchSide, VariantSide
+
+    bundle = Bundle.load(folder)
+    task = manifest.task
+    material = make_material(Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
+    exact = VariantSide(bundle, FP32)
+    parities: dict[str, Parity] = {}
+    failed: list[str] = []
+    for dtype in manifest.variants:
+        candidate = exact if dtype == FP32 else VariantSide(bundle, dtype)
+        reference = PyTorchSide(loaded) if dtype == FP32 else exact
+        checks = check_variant(candidate, reference, material, task, options.max_drop)
+        parities[dtype] = parity_of(checks, len(material.texts))
+        failed += [str(check) for check in checks if not check.passed]
+    if failed and not options.force:
+        raise ParityError(
+            f"the export misses its bound, and nothing was written: {' | '.join(failed)}; force=True (--force) writes "
+            "it all the same, and the manifest will say so"
+        )
+    return {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
+
+
+def _finish(manifest: Manifest, options: Options, folder: Path, license_id: str | None) -> None:
+    unwanted = [dtype for dtype in manifest.variants if dtype not in options.dtypes]
+    for entry in (entry for dtype in unwanted for entry in manifest.variants[dtype].files):
+        (folder / entry.path).unlink()
+    final = replace(
+        manifest,
+        default_dtype=options.dtypes[0],
+        variants={dtype: manifest.variants[dtype] for dtype in options.dtypes},
+    )
+    _write_manifest(final, folder)
+    (folder / "README.md").write_text(model_card(final, license_id), encoding="utf-8")
+
+
+def _write_manifest(manifest: Manifest, folder: Path) -> None:
+    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _checked_opset(opset: int | None) -> int | None:
+    if opset is not None and (not isinstance(opset, int) or isinstance(opset, bool) or not 18 <= opset <= 23):
+        raise InputError(f"opset must be from 18 to 23, got {opset!r}")
+    return opset

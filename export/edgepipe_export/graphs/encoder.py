@@ -1,0 +1,86 @@
+"""Encoders: token ids and masks in, the task's tensors out, one graph for every batch size and length."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepipe_export.graphs.tidy import tidy
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from transformers import PreTrainedModel
+
+# Two rows and a length that divides nothing: torch.export treats a dimension of 1 as a constant, and a length that
+# equals another size of the model could be taken for it.
+SAMPLE_SHAPE = (2, 11)
+
+AXES = ("batch_size", "sequence_length")
+
+
+class Encoder(nn.Module):
+    """A model that returns only the tensors a task reads, by name.
+
+    Attributes:
+        model: The model that is traced.
+        config: Its config; transformers' exporter looks for it.
+        outputs: Names of the tensors to return.
+    """
+
+    def __init__(self, model: PreTrainedModel, outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.outputs = tuple(outputs)
+
+    def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Run the model on int64[batch, length] inputs."""
+        result = self.model(**inputs, return_dict=True)
+        return {name: result[name] for name in self.outputs}
+
+
+def readable_inputs(model: PreTrainedModel, produced: Iterable[str]) -> tuple[str, ...]:
+    """Those of the tokenizer's arrays that the model's ``forward`` takes."""
+    taken = inspect.signature(model.forward).parameters
+    return tuple(name for name in produced if name in taken)
+
+
+def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Inputs to trace with, int64[2, 11] each: distinct ids, and a second row that ends in padding."""
+    batch, length = SAMPLE_SHAPE
+    vocabulary = int(getattr(model.config, "vocab_size", batch * length))
+    ids = torch.arange(batch * length).reshape(SAMPLE_SHAPE) % vocabulary
+    mask = torch.ones(SAMPLE_SHAPE, dtype=torch.int64)
+    mask[1, length // 2 :] = 0
+    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(SAMPLE_SHAPE, dtype=torch.int64)}
+    return {name: known[name] for name in known if name in names}
+
+
+def trace(
+    model: PreTrainedModel, inputs: Sequence[str], outputs: Sequence[str], opset: int | None = None
+) -> onnx_ir.Model:
+    """Trace an encoder.
+
+    Args:
+        model: In evaluation mode, fp32, with eager attention: on onnxruntime's CPU kernels its graph is no slower than
+            that of scaled_dot_product_attention, which adds slices and conditionals around every layer.
+        inputs: Names of the int64[batch, length] inputs; those the graph turns out not to read are left out.
+        outputs: Names of the tensors to return.
+        opset: ONNX opset; by default the exporter's own choice.
+
+    Returns:
+        The graph, with the dimensions ``batch_size`` and ``sequence_length``, and float32 outputs.
+    """
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    sample: dict[str, Any] = sample_inputs(model, inputs)
+    varying = {axis: torch.export.Dim.AUTO for axis in range(len(AXES))}
+    config = OnnxConfig(dynamic_shapes={name: dict(varying) for name in sample}, opset_version=opset)
+    exported = OnnxExporter().export(Encoder(model, outputs), sample, config)
+    program: onnx_ir.Model = exported.program
+    tidy(program, AXES)
+    return program

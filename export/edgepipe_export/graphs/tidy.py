@@ -1,0 +1,69 @@
+"""What every traced graph still needs: dimension names, no unread inputs, nothing about the machine that traced it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import onnx_ir
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+from edgepipe.errors import ExportError
+
+
+def tidy(model: onnx_ir.Model, axes: Sequence[str]) -> None:
+    """Name the varying dimensions, drop inputs that nothing reads, and clear metadata; in place.
+
+    Args:
+        model: A graph whose inputs all have the same varying axes.
+        axes: The name of each axis of the inputs.
+
+    Raises:
+        ExportError: an axis that must vary was traced as a constant.
+    """
+    drop_unread_inputs(model.graph)
+    rename_dimensions(model.graph, _dimension_names(model.graph, axes))
+    # Stack traces of every node: half the file, and paths of this machine in it.
+    ClearMetadataAndDocStringPass()(model)
+    model.metadata_props.clear()
+    model.doc_string = None
+    model.producer_name, model.producer_version = "edgepipe", None
+
+
+def drop_unread_inputs(graph: onnx_ir.Graph) -> None:
+    """Remove the inputs that no node and no output reads."""
+    for value in list(graph.inputs):
+        if not value.uses() and not value.is_graph_output():
+            graph.inputs.remove(value)
+
+
+def rename_dimensions(graph: onnx_ir.Graph, names: Mapping[str, str]) -> None:
+    """Replace symbols, alone or within expressions, in the shapes of all values."""
+    if not names:
+        return
+    symbols = re.compile("|".join(rf"\b{re.escape(symbol)}\b" for symbol in names))
+    for value in _values(graph):
+        if value.shape is not None:
+            value.shape = onnx_ir.Shape(
+                symbols.sub(lambda match: names[match.group()], dimension.value)
+                if isinstance(dimension, onnx_ir.SymbolicDim) and dimension.value is not None
+                else dimension
+                for dimension in value.shape
+            )
+
+
+def _dimension_names(graph: onnx_ir.Graph, axes: Sequence[str]) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for value in graph.inputs:
+        for name, dimension in zip(axes, value.shape or (), strict=True):
+            if not isinstance(dimension, onnx_ir.SymbolicDim) or dimension.value is None:
+                raise ExportError(
+                    f"{name} of the input {value.name} was traced as the constant {dimension}: this architecture's "
+                    "code depends on it, and its graph would only run at that size"
+                )
+            names[dimension.value] = name
+    return names
+
+
+def _values(graph: onnx_ir.Graph) -> list[onnx_ir.Value]:
+    return [*graph.inputs, *(output for node in graph.all_nodes() for output in node.outputs)]

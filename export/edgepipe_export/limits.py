@@ -1,0 +1,98 @@
+"""The longest input a model takes, found by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepipe.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# RoBERTa and its kin lose padding_idx + 1 positions; no family in use loses more than this.
+_MOST_RESERVED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A hard limit on the length of the input.
+
+    Attributes:
+        tokens: The longest length that works; None where there is no limit.
+        source: How it was found, in words.
+    """
+
+    tokens: int | None
+    source: str
+
+
+def find_limit(model: PreTrainedModel) -> Limit:
+    """Find the hard limit of a model: the length beyond which PyTorch fails, not the one it was trained for.
+
+    Raises:
+        CheckpointError: the model fails at every length that was tried.
+    """
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return Limit(None, "the config has no max_position_embeddings")
+    with _light_attention(model):
+        if _accepts(model, positions + 1):
+            return Limit(None, f"probed: more tokens than max_position_embeddings ({positions}) work")
+        for tokens in range(positions, max(positions - _MOST_RESERVED, 1) - 1, -1):
+            if _accepts(model, tokens):
+                return Limit(tokens, f"probed: {tokens} tokens work, {tokens + 1} fail")
+    raise CheckpointError(
+        f"the model fails at every length from {positions} tokens (max_position_embeddings) down to "
+        f"{max(positions - _MOST_RESERVED, 1)}; check that config.json belongs to these weights"
+    )
+
+
+class _ReachedSecondLayerError(Exception):
+    """Raised by our hook to leave the model early."""
+
+
+def _accepts(model: PreTrainedModel, tokens: int) -> bool:
+    def leave(*_: Any) -> None:
+        raise _ReachedSecondLayerError
+
+    # Positions are looked up before or in the first layer; the layers after it see nothing new.
+    layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len, default=None)
+    hook = layers[1].register_forward_pre_hook(leave) if layers is not None and len(layers) > 1 else None
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.full((1, tokens), _ordinary_id(model)))
+    except _ReachedSecondLayerError:
+        return True
+    except (IndexError, RuntimeError, ValueError, AssertionError):
+        return False  # what PyTorch raises for a position out of range depends on how the model looks it up
+    finally:
+        if hook is not None:
+            hook.remove()
+    return True
+
+
+def _ordinary_id(model: PreTrainedModel) -> int:
+    # RoBERTa gives padding no position of its own: a text of padding would be let through at any length.
+    padding = getattr(model.config, "pad_token_id", None)
+    return next(number for number in (1, 2) if number != padding)
+
+
+@contextmanager
+def _light_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Attention that does not hold a score for every pair of tokens, where the model has it."""
+    own = model.config._attn_implementation
+    try:
+        model.set_attn_implementation("sdpa")
+    except ValueError:  # this architecture has eager attention only
+        yield
+        return
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(own)

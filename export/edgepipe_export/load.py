@@ -1,0 +1,120 @@
+"""The checkpoint as PyTorch sees it: fp32, eager attention, evaluation mode, on the CPU."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from edgepipe.errors import CheckpointError, EdgepipeError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from edgepipe_export.resolve import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint in memory.
+
+    Attributes:
+        checkpoint: Where it came from.
+        model: The model; ours to change, never the caller's own object.
+        tokenizer: The tokenizer that goes with it.
+    """
+
+    checkpoint: Checkpoint
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load(checkpoint: Checkpoint) -> Loaded:
+    """Load model and tokenizer.
+
+    Raises:
+        CheckpointError: weights are missing, damaged or of another model, or there is no fast tokenizer.
+    """
+    request = checkpoint.request
+    model = _load_model(checkpoint) if checkpoint.directory is not None else _copy(request.model)
+    model.eval()
+    model.requires_grad_(False)
+    return Loaded(checkpoint, model, _load_tokenizer(checkpoint))
+
+
+def _copy(model: Any) -> PreTrainedModel:
+    own: PreTrainedModel = copy.deepcopy(model).to(device="cpu", dtype=torch.float32)
+    own.set_attn_implementation("eager")
+    own.config.architectures = [type(own).__name__]
+    return own
+
+
+def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
+    request = checkpoint.request
+    auto_model = getattr(transformers, checkpoint.task.auto_model)
+    try:
+        model, info = auto_model.from_pretrained(
+            checkpoint.directory,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            use_safetensors=None if request.allow_pickle else True,
+            trust_remote_code=request.trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
+        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {_first_line(error)}") from error
+    _require_all_weights(checkpoint, model, info)
+    model.config.architectures = [type(model).__name__]
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Refuse weights that transformers made up: it only warns that the model "should be trained"."""
+    missing = sorted(info["missing_keys"])
+    if not missing:
+        return
+    body = model.base_model_prefix + "."
+    head = [name for name in missing if not name.startswith(body)]
+    shown = ", ".join((head or missing)[:3]) + (", …" if len(head or missing) > 3 else "")
+    if head and len(head) == len(missing):
+        raise CheckpointError(
+            f"{checkpoint.name} is not fine-tuned for {checkpoint.task.name}: it has no weights for the head of "
+            f"{type(model).__name__} ({shown}); fine-tune it first, or export a checkpoint that is"
+        )
+    raise CheckpointError(
+        f"{checkpoint.name} lacks {len(missing)} weights of {type(model).__name__} ({shown}): the files are "
+        "incomplete, or belong to another model"
+    )
+
+
+def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    request = checkpoint.request
+    source = checkpoint.directory if request.tokenizer is None else request.tokenizer
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            source = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
+        except EdgepipeError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"the tokenizer of {checkpoint.name} cannot be loaded: {_first_line(error)}"
+            ) from error
+    if not isinstance(source, PreTrainedTokenizerBase) or not source.is_fast:
+        raise CheckpointError(
+            f"{type(source).__name__} is not a fast tokenizer of transformers, and only those can be written as "
+            "tokenizer.json"
+        )
+    return source
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,63 @@
+"""Progress on a terminal, stage by stage; silent when standard error is piped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Self, TextIO
+
+
+class Progress:
+    """Writes one line a stage: its name while it runs, its duration when it is done.
+
+    Attributes:
+        current: The stage that runs, or ran last; error messages name it.
+    """
+
+    def __init__(self, shown: bool | None = None) -> None:
+        """Prepare to show stages.
+
+        Args:
+            shown: Whether to write; by default only when standard error is a terminal.
+        """
+        self.current = "start"
+        self._stream = _own_stderr() if (_is_terminal() if shown is None else shown) else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close our copy of standard error."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Show a stage while the block runs."""
+        self.current = name
+        start = time.perf_counter()
+        self._write(f"  {name:<24} …")
+        try:
+            yield
+        except BaseException:
+            self._write(f"\r  {name:<24} stopped\n")
+            raise
+        self._write(f"\r  {name:<24} {time.perf_counter() - start:6.1f} s\n")
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            self._stream.write(text)
+            self._stream.flush()
+
+
+def _is_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def _own_stderr() -> TextIO:
+    # A copy of the descriptor: standard error itself goes to the log while an export runs.
+    return os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding or "utf-8", errors="replace")

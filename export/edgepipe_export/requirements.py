@@ -1,0 +1,57 @@
+"""The packages an export needs: whether they are there, and their versions for the manifest."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from edgepipe.errors import DependencyError
+
+INSTALL = "pip install 'edgepipe[export]'"
+
+# distribution: the module that shows it is there. transformers.exporters came with transformers 5.
+PACKAGES: dict[str, str] = {
+    "torch": "torch",
+    "transformers": "transformers.exporters",
+    "tokenizers": "tokenizers",
+    "onnx": "onnx",
+    "onnxscript": "onnxscript",
+    "onnx-ir": "onnx_ir",
+    "onnxruntime": "onnxruntime",
+}
+
+
+def require_packages() -> None:
+    """Make sure that everything an export imports is installed, without importing it.
+
+    Raises:
+        DependencyError: names what is missing, or too old, and the command that installs it.
+    """
+    missing = [_described(name) for name, module in PACKAGES.items() if not _is_there(module)]
+    if missing:
+        raise DependencyError(f"an export needs {', '.join(missing)}; {INSTALL}")
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of edgepipe and of the packages that make a bundle, in a fixed order."""
+    return {name: found for name in ("edgepipe", *PACKAGES) if (found := _version(name)) is not None}
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the parent of a dotted name
+        return False
+
+
+def _described(name: str) -> str:
+    found = _version(name)
+    return name if found is None else f"a newer {name} (found {found})"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        # The GPU build of onnxruntime is a distribution of its own.
+        return _version("onnxruntime-gpu") if name == "onnxruntime" else None

@@ -1,0 +1,172 @@
+"""Checkpoint and task, before anything heavy is loaded: what to export, from where, for what."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.errors import CheckpointError, InputError, TaskError
+from edgepipe.tasks import ALIASES, task_class, task_for_architecture, task_names
+from edgepipe_export.hub import fetch_checkpoint, is_repo_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from edgepipe.tasks.base import Task
+
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the caller asked for.
+
+    Attributes:
+        model: Hub id, directory, or a loaded model.
+        task: Name of a task; None to find it from the checkpoint.
+        tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
+        revision: Branch, tag or commit of a Hub id.
+        allow_pickle: Whether weights may be unpickled, which runs code of the checkpoint's author.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
+    """
+
+    model: str | os.PathLike[str] | PreTrainedModel
+    task: str | None = None
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None
+    revision: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What will be loaded.
+
+    Attributes:
+        request: What the caller asked for.
+        name: Hub id, or the last part of the directory's name.
+        revision: Commit of the Hub repository; None for a directory or a loaded model.
+        directory: Where the files are; None for a loaded model.
+        task: The task's class.
+    """
+
+    request: Request
+    name: str
+    revision: str | None
+    directory: Path | None
+    task: type[Task]
+
+
+def resolve(request: Request) -> Checkpoint:
+    """Find the files and the task.
+
+    Raises:
+        CheckpointError: no directory or Hub id, or a directory without config or safetensors.
+        DownloadError: the Hub did not give the files.
+        InputError: an argument is missing or of a wrong type.
+        TaskError: the task is unknown, does not fit the checkpoint, or cannot be told.
+    """
+    if request.task is not None:
+        task_class(request.task)  # an unknown name is reported before anything is downloaded
+    if not isinstance(request.model, (str, os.PathLike)):
+        return _loaded_model(request, request.model)
+    path = Path(request.model)
+    text = os.fspath(request.model)
+    if path.is_dir():
+        name, revision, directory = path.resolve().name, None, path
+    elif path.exists():
+        raise CheckpointError(f"{text} is a file; name the checkpoint's directory, which holds config.json")
+    elif is_repo_id(text):
+        directory, revision = fetch_checkpoint(
+            text, request.revision, allow_pickle=request.allow_pickle, remote_code=request.trust_remote_code
+        )
+        name = text
+    else:
+        raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
+    config = read_config(directory)
+    _require_no_remote_code(config, request, name)
+    task = _task(request.task, config.get("architectures"), name)
+    _require_weights(directory, request.allow_pickle)
+    return Checkpoint(request, name, revision, directory, task)
+
+
+def _loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
+    if not hasattr(model, "config") or not hasattr(model, "state_dict"):
+        raise InputError(
+            f"model must be a directory, a Hub id or a loaded transformers model, got {type(model).__name__}"
+        )
+    if request.tokenizer is None:
+        raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
+    architecture = type(model).__name__
+    task = _task(request.task, [architecture], architecture)
+    origin = str(getattr(model.config, "_name_or_path", "") or "")
+    name = origin if origin and is_repo_id(origin) and not Path(origin).exists() else Path(origin).name
+    return Checkpoint(request, name or architecture, None, None, task)
+
+
+def read_config(directory: Path) -> Mapping[str, Any]:
+    """``config.json`` of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or not a JSON object.
+    """
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} has no config.json: it is not a transformers checkpoint") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} holds a {type(config).__name__}, not an object")
+    return config
+
+
+def _task(wanted: str | None, architectures: object, name: str) -> type[Task]:
+    found = task_for_architecture(architectures)
+    listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
+    if wanted is None:
+        if found is None:
+            raise TaskError(
+                f"cannot tell the task of {name} from the architectures in its config ({listed}); if it was "
+                f"fine-tuned for one of {', '.join(task_names())}, name it with task="
+            )
+        return task_class(found)
+    task = ALIASES.get(wanted, wanted)
+    # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
+    if found != task and "For" in listed:
+        suggestion = f"; it is for {found}" if found is not None else ""
+        raise TaskError(
+            f"task {wanted!r} needs a checkpoint that ends in {task_class(task).head}, {name} has {listed}{suggestion}"
+        )
+    return task_class(task)
+
+
+def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:
+    if request.trust_remote_code or not config.get("auto_map"):
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if config.get("model_type") in CONFIG_MAPPING:
+        return  # transformers has its own class for it and leaves the checkpoint's code alone
+    raise CheckpointError(
+        f"{name} brings its own Python code (auto_map in config.json), which was not run; read it, and if you trust it "
+        "pass trust_remote_code=True (--trust-remote-code)"
+    )
+
+
+def _require_weights(directory: Path, allow_pickle: bool) -> None:
+    if any(directory.glob("*.safetensors")):
+        return
+    pickles = sorted({path.name for pattern in PICKLES for path in directory.glob(pattern)})
+    if not pickles:
+        raise CheckpointError(f"{directory} has no weights: there is no *.safetensors file in it")
+    if not allow_pickle:
+        raise CheckpointError(
+            f"{directory} has no *.safetensors file, only pickled weights ({', '.join(pickles)}), and unpickling runs "
+            "whatever code their author put in; if you trust them pass allow_pickle=True (--allow-pickle)"
+        )

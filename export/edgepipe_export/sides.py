@@ -1,0 +1,88 @@
+"""The two sides of a comparison, PyTorch and a variant of a bundle, as one interface: tensors and results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgepipe import Bundle, Model, Tokenizer
+from edgepipe.tasks import task_class
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.tasks.base import Task
+    from edgepipe_export.load import Loaded
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+# task: the options its results are compared under, one call each; the last shows every score.
+RESULT_OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
+    "text-classification": ({}, {"top_k": None}),
+}
+
+
+class Side(Protocol):
+    """What gives tensors for encodings, and results for texts.
+
+    Attributes:
+        name: What reports call it, e.g. ``"pytorch-fp32"``.
+    """
+
+    name: str
+
+    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
+        """The output tensors of a batch of int64[batch, length] arrays."""
+
+    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+        """The pipeline's result for each text, each computed alone."""
+
+
+class PyTorchSide:
+    """The checkpoint in PyTorch: fp32, eager."""
+
+    name = "pytorch-fp32"
+
+    def __init__(self, loaded: Loaded) -> None:
+        from transformers import pipeline
+
+        self._model = loaded.model
+        self._outputs = loaded.checkpoint.task.outputs
+        self._pipeline = pipeline(
+            loaded.checkpoint.task.name, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
+        )
+
+    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
+        """See :class:`Side`."""
+        import torch
+
+        from edgepipe_export.graphs.encoder import readable_inputs
+
+        names = readable_inputs(self._model, encoding)
+        with torch.no_grad():
+            result = self._model(**{name: torch.from_numpy(encoding[name]) for name in names}, return_dict=True)
+        return {name: result[name].numpy() for name in self._outputs}
+
+    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+        """See :class:`Side`."""
+        return [self._pipeline(text, **options) for text in texts]
+
+
+class VariantSide:
+    """One variant of a bundle, in the edgepipe runtime."""
+
+    def __init__(self, bundle: Bundle, dtype: str, task: type[Task] | None = None) -> None:
+        self.name = dtype
+        self._model = Model(bundle, dtype)
+        kind = task_class(bundle.task or "") if task is None else task
+        self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
+
+    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
+        """See :class:`Side`."""
+        return self._model(**encoding)
+
+    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+        """See :class:`Side`."""
+        return [self._task(text, **options) for text in texts]

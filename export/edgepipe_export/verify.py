@@ -1,0 +1,153 @@
+"""Parity of a bundle with the PyTorch model it was made from: what ``edgepipe verify`` shows."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError
+from edgepipe_export.log import logged
+from edgepipe_export.progress import Progress
+from edgepipe_export.quantize import checked_max_drop
+from edgepipe_export.requirements import require_packages
+from edgepipe_export.resolve import Request, resolve
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from edgepipe_export.checks import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was compared, and how it came out.
+
+    Attributes:
+        rows: One a check.
+    """
+
+    rows: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(row.passed for row in self.rows)
+
+    def table(self) -> str:
+        """The checks as an aligned text table, the first difference of those that failed under it."""
+        from edgepipe.table import table
+
+        headers = ["dtype", "check", "reference", "compared", "max difference", "label agreement", "result"]
+        lines = [
+            [
+                row.dtype,
+                row.check,
+                row.reference,
+                str(row.compared),
+                "-" if row.max_difference is None else f"{row.max_difference:.2g}",
+                "-" if row.agreement is None else f"{100 * row.agreement:.1f} %",
+                "passed" if row.passed else "FAILED",
+            ]
+            for row in self.rows
+        ]
+        failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
+        return "\n".join([table(headers, lines), *failed])
+
+    def to_json(self) -> str:
+        """The checks as JSON."""
+        record = {"passed": self.passed, "checks": [asdict(row) for row in self.rows]}
+        return json.dumps(record, indent=2, ensure_ascii=False)
+
+
+def verify(
+    bundle: str | os.PathLike[str] | Bundle,
+    model: str | os.PathLike[str] | PreTrainedModel,
+    *,
+    texts: Sequence[str] | None = None,
+    dtype: str | None = None,
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    revision: str | None = None,
+    max_drop: float | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: bool | None = None,
+) -> Verification:
+    """Compare a bundle with a PyTorch model: tokens, tensors, and pipeline results.
+
+    While it runs, what the process writes to standard output and standard error goes to a log file.
+
+    Args:
+        bundle: Directory or Hub id of the bundle, or a :class:`~edgepipe.Bundle`.
+        model: What it was made from: Hub id, directory, or a loaded model.
+        texts: Texts to compare on; by default a built-in set of English sentences.
+        dtype: The variant to compare; by default all that are there.
+        tokenizer: Needed with a loaded model.
+        revision: Branch, tag or commit of a Hub id.
+        max_drop: How many of a hundred texts may get another label from a quantized variant; 5 by default.
+        allow_pickle: Whether weights may be unpickled.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
+        progress: Whether to show stages on standard error; by default only on a terminal.
+
+    Raises:
+        BundleError: the bundle is damaged or has no such variant.
+        CheckpointError: the model cannot be loaded.
+        DependencyError: a package of the exporter is missing.
+        InputError: `texts` is empty or holds something else than texts.
+        TaskError: the model has no head for the bundle's task.
+    """
+    require_packages()
+    if texts is not None and (isinstance(texts, str) or not texts or not all(isinstance(t, str) for t in texts)):
+        raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle, dtype=dtype)
+    if dtype is not None:
+        opened.files(dtype)  # a variant that is not there is reported before the model is loaded
+    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
+    options = Options(
+        None if texts is None else tuple(texts),
+        opened.dtypes if dtype is None else (dtype,),
+        checked_max_drop(max_drop),
+    )
+    with Progress(progress) as stages, logged(lambda: stages.current):
+        return _verify(opened, request, options, stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        texts: Texts to compare on; None for the built-in ones.
+        dtypes: The variants to compare.
+        max_drop: How many of a hundred texts may get another label from a quantized variant.
+    """
+
+    texts: tuple[str, ...] | None
+    dtypes: tuple[str, ...]
+    max_drop: float
+
+
+def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress) -> Verification:
+    with stages.stage("resolve"):
+        checkpoint = resolve(request)
+    with stages.stage("load"):
+        from edgepipe import Tokenizer
+        from edgepipe_export.checks import check_tokens, check_variant, make_material
+        from edgepipe_export.load import load
+        from edgepipe_export.sides import PyTorchSide, VariantSide
+
+        loaded = load(checkpoint)
+        tokenizer = Tokenizer.from_pretrained(bundle.path)
+        material = make_material(tokenizer, bundle.config, bundle.max_length, options.texts)
+        reference = PyTorchSide(loaded)
+    rows = []
+    with stages.stage("compare tokens"):
+        rows.append(check_tokens(tokenizer, loaded.tokenizer, material.texts))
+    for dtype in options.dtypes:
+        with stages.stage(f"compare {dtype}"):
+            candidate = VariantSide(bundle, dtype, checkpoint.task)
+            rows.extend(check_variant(candidate, reference, material, checkpoint.task.name, options.max_drop))
+    return Verification(tuple(rows))
