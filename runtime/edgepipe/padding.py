@@ -47,6 +47,7 @@ def resolve_lengths(
     truncation: bool | str | None,
     max_length: int | None,
     pad_to_multiple_of: int | None,
+    needs_pad_token: bool = True,
 ) -> Lengths:
     """Decide how a call pads and truncates.
 
@@ -60,8 +61,10 @@ def resolve_lengths(
         and pad_to_multiple_of is None
     ):
         return _UNCHANGED
-    check_count("max_length", max_length, least=0)
-    check_count("pad_to_multiple_of", pad_to_multiple_of, least=1)
+    if max_length is not None:
+        check_count("max_length", max_length, least=0)
+    if pad_to_multiple_of is not None:
+        check_count("pad_to_multiple_of", pad_to_multiple_of, least=1)
     if max_length is not None and padding is False and truncation is None:
         truncation = "longest_first"
 
@@ -100,7 +103,8 @@ def resolve_lengths(
             pad = None if pad == "max_length" else pad
             cut = None
     if pad is not None:
-        check_pad_token(settings)
+        if needs_pad_token:
+            check_pad_token(settings)
         if cut is not None and pad_to_multiple_of is not None and max_length and max_length % pad_to_multiple_of:
             raise InputError(
                 f"max_length={max_length} is not a multiple of pad_to_multiple_of={pad_to_multiple_of}, but both "
@@ -124,10 +128,8 @@ def check_side(side: str | None, name: str = "padding_side") -> None:
         raise InputError(f"{name} is {side!r}, expected 'right' or 'left'.")
 
 
-def check_count(name: str, value: int | None, least: int) -> None:
-    """Raise unless `value` is None or a whole number that can be a length in tokens."""
-    if value is None:
-        return
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raise unless `value` is a whole number that can be a length in tokens."""
     whole = type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
     if not whole or not least <= value <= _LARGEST_LENGTH:
         raise InputError(f"{name} is {value!r}, expected a whole number from {least} to {_LARGEST_LENGTH}.")
@@ -157,7 +159,10 @@ def stack(name: str, rows: Sequence[Any]) -> np.ndarray[Any, Any]:
                 f"the rows of {name!r} have {found[0]} to {found[-1]} tokens, which is no array; pass padding=True "
                 "(and truncation=True), or leave return_tensors out to get lists."
             )
-    return np.asarray(rows, dtype=np.int64)
+    try:
+        return np.asarray(rows, dtype=np.int64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"the values of {name!r} are no whole numbers: {error}") from error
 
 
 def pad_values(
@@ -174,8 +179,9 @@ def pad_values(
 ) -> dict[str, Any]:
     """Pad one encoding or a batch of them; see `Tokenizer.pad`."""
     check_side(padding_side)
-    lengths = resolve_lengths(settings, padding, False if padding else None, max_length, None)
-    check_count("pad_to_multiple_of", pad_to_multiple_of, least=1)
+    lengths = resolve_lengths(settings, padding, None, max_length, None, needs_pad_token=False)
+    if pad_to_multiple_of is not None:
+        check_count("pad_to_multiple_of", pad_to_multiple_of, least=1)
     values = _as_columns(encoded)
     main = settings.model_input_names[0]
     if main not in values:
@@ -184,7 +190,9 @@ def pad_values(
         return_attention_mask = "attention_mask" in settings.model_input_names
     as_arrays = return_tensors == "np"
     rows = values[main]
-    if isinstance(rows, np.ndarray) or (len(rows) > 0 and isinstance(rows[0], np.ndarray)):
+    if isinstance(rows, np.ndarray) or (
+        isinstance(rows, list | tuple) and any(isinstance(r, np.ndarray) for r in rows)
+    ):
         as_arrays = True
     values = {name: _to_list(value) for name, value in values.items()}
     rows = values[main]
@@ -197,6 +205,10 @@ def pad_values(
     if single:
         values = {name: [value] for name, value in values.items()}
         rows = values[main]
+    fill = {main: pad_token_id, "token_type_ids": 0, "special_tokens_mask": 1, "attention_mask": 0}
+    for name in fill:
+        if any(not isinstance(row, list | tuple) for row in values.get(name, ())):
+            raise InputError(f"pad takes a list of numbers for each row of {name!r}.")
     if any(len(value) != len(rows) for value in values.values()):
         found = ", ".join(f"{name}: {len(value)}" for name, value in values.items())
         raise InputError(f"pad was given columns of different batch sizes ({found}).")
@@ -204,10 +216,11 @@ def pad_values(
         values["attention_mask"] = [[1] * len(row) for row in rows]
     if lengths.padding is not None:
         target = padded_length(max(map(len, rows)), lengths, pad_to_multiple_of)
+        if any(len(row) < target for row in rows):
+            check_pad_token(settings)
         left = (padding_side or settings.padding_side) == "left"
-        fill = {main: pad_token_id, "token_type_ids": 0, "special_tokens_mask": 1}
-        if return_attention_mask:
-            fill["attention_mask"] = 0
+        if not return_attention_mask:
+            del fill["attention_mask"]
         for name, filler in fill.items():
             if name in values:
                 values[name] = [_padded(row, target - len(row), filler, left) for row in values[name]]

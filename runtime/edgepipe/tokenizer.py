@@ -35,7 +35,8 @@ class Tokenizer(Vocabulary):
 
     - an empty batch gives an empty result (transformers: IndexError);
     - a `max_length` below the number of special tokens is refused (transformers: no truncation at all);
-    - rows of different lengths with ``return_tensors="np"`` are refused (transformers: an array of objects).
+    - rows of different lengths with ``return_tensors="np"`` are refused (transformers: an array of objects);
+    - `pad` wants a padding token only where a row is to be padded (transformers: always).
     """
 
     def __init__(self, backend: RustTokenizer, settings: TokenizerSettings) -> None:
@@ -68,7 +69,8 @@ class Tokenizer(Vocabulary):
         """
         check_side(padding_side)
         check_side(truncation_side, "truncation_side")
-        check_count("model_max_length", model_max_length, least=1)
+        if model_max_length is not None:
+            check_count("model_max_length", model_max_length, least=1)
         if pad_token is not None and not isinstance(pad_token, str):
             raise InputError(f"pad_token is {pad_token!r}, expected a token.")
         overrides = {

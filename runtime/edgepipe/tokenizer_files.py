@@ -48,6 +48,8 @@ _CLASSES_PADDED_LEFT = frozenset(
     {"CodeLlamaTokenizer", "CohereTokenizer", "GemmaTokenizer", "LlamaTokenizer", "XLNetTokenizer"}
 )
 
+_TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
+
 
 @dataclass(frozen=True)
 class TokenizerSettings:
@@ -101,6 +103,8 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
     config = {**config, **overrides}
     try:
         backend = RustTokenizer.from_str(path.read_text(encoding="utf-8"))
+        if backend.post_processor is not None:
+            _check_template(json.loads(backend.post_processor.__getstate__()))
     except Exception as error:
         raise BundleError(
             f"{path} cannot be read as a tokenizer ({_first_line(error)}): the file is damaged, or was written by "
@@ -135,6 +139,9 @@ def _settings(config: Mapping[str, Any], backend: RustTokenizer) -> tuple[Tokeni
     """The settings, and their special tokens as they were written (`AddedToken` keeps its blanks' handling)."""
     tokenizer_class = str(config.get("tokenizer_class") or "").removesuffix("Fast")
     extra = config.get("extra_special_tokens") or config.get("additional_special_tokens") or []
+    padding, truncation = backend.padding or {}, backend.truncation or {}
+    if padding:
+        config = {"pad_token": padding["pad_token"], **config}
     named = {
         key: config.get(key)
         for key in (*SPECIAL_TOKEN_NAMES, *(key for key in config if key.endswith("_token")))
@@ -142,9 +149,6 @@ def _settings(config: Mapping[str, Any], backend: RustTokenizer) -> tuple[Tokeni
     }
     if isinstance(extra, Mapping):
         named, extra = {**named, **extra}, []
-    padding, truncation = backend.padding or {}, backend.truncation or {}
-    if config.get("pad_token") is None and "pad_token" not in config and padding:
-        named["pad_token"] = padding["pad_token"]
     special = {key: _as_token(value) for key, value in named.items()}
     extra_tokens = [_as_token(value) for value in extra]
 
@@ -174,7 +178,8 @@ def _add_missing_tokens(
     present = backend.get_added_tokens_decoder()
     # A token declared with other handling of blanks replaces the one of tokenizer.json, hence the whole repr.
     known = {repr(token) for token in present.values()}
-    declared_tokens = [_as_token(token) for _, token in sorted(declared.items(), key=lambda item: int(item[0]))]
+    in_order = sorted(declared.items(), key=lambda item: int(item[0]))
+    declared_tokens = [_as_token(token, special=False) for _, token in in_order]
     missing = [token for token in declared_tokens if repr(token) not in known]
     names = {token.content for token in present.values()} | {_content(token) for token in missing}
     for token in special:
@@ -185,12 +190,24 @@ def _add_missing_tokens(
         backend.add_tokens(missing)
 
 
-def _as_token(value: Any) -> AddedToken | str:
+def _check_template(post_processor: Any) -> None:
+    """Refuse a template that names a token it does not define: tokenizers would panic at the first text."""
+    if post_processor.get("type") == "Sequence":
+        for part in post_processor["processors"]:
+            _check_template(part)
+    elif post_processor.get("type") == "TemplateProcessing":
+        for piece in (*post_processor["single"], *post_processor["pair"]):
+            token = piece.get("SpecialToken", {}).get("id")
+            if token is not None and token not in post_processor["special_tokens"]:
+                raise ValueError(f"its post_processor does not define the token {token!r}")
+
+
+def _as_token(value: Any, special: bool = True) -> AddedToken | str:
     if isinstance(value, str):
         return value
-    if isinstance(value, Mapping):
-        fields = {key: flag for key, flag in value.items() if key not in ("__type", "id")}
-        return AddedToken(**{"special": True, **fields})
+    if isinstance(value, Mapping) and isinstance(value.get("content"), str):
+        fields = {key: flag for key, flag in value.items() if key in _TOKEN_FIELDS}
+        return AddedToken(**{"special": special, **fields})
     raise TypeError(f"a token must be text or an object with a content, not {value!r}")
 
 

@@ -75,33 +75,32 @@ class Truncators:
             InputError: `max_length` is less than the special tokens take, or a pair's piece is no longer than
                 `stride`.
         """
-        pairs = [item for item in items if is_pair(item, is_pretokenized)]
-        special = self._special[bool(pairs)] if add_special_tokens else 0
-        room = max_length - special
-        if room < 0:
+        paired = [is_pair(item, is_pretokenized) for item in items]
+        special = [count if add_special_tokens else 0 for count in self._special]
+        if max_length < (least := special[any(paired)]):
             raise InputError(
-                f"max_length={max_length} is too small: the special tokens alone take {special}; pass at least "
-                f"{special + 1}, or add_special_tokens=False."
+                f"max_length={max_length} is too small: the special tokens alone take {least}; pass at least "
+                f"{least + 1}, or add_special_tokens=False."
             )
-        if not stride or not pairs or (strategy == "longest_first" and stride < room // 2):
+        if not stride:
             return
-        # A text that is cut is cut to at least half the room (longest_first), or to what the other leaves of it.
-        sizes = [
-            [
+        for item, pair in zip(items, paired, strict=True):
+            room = max_length - special[pair]
+            # A cut text keeps all the room when it is alone, and at least half of it by longest_first.
+            if stride < (room if not pair else room // 2 if strategy == "longest_first" else 0):
+                continue
+            sizes = [
                 len(encoding.ids)
                 for encoding in self._base.encode_batch(
-                    list(pair), is_pretokenized=is_pretokenized, add_special_tokens=False
+                    list(item) if pair else [item], is_pretokenized=is_pretokenized, add_special_tokens=False
                 )
             ]
-            for pair in pairs
-        ]
-        for first, second in sizes:
-            left = _shortest_piece(strategy, first, second, room)
-            if left is not None and 0 < left <= stride:
+            left = min((length for length in _cut_lengths(strategy, sizes, room) if length > 0), default=None)
+            if left is not None and left <= stride:
                 raise InputError(
-                    f"stride={stride} is too large for max_length={max_length}: with texts of {first} and {second} "
-                    f"tokens and {special} special tokens a piece holds {left}; pass a smaller stride or a larger "
-                    "max_length."
+                    f"stride={stride} is too large for max_length={max_length}: beside {special[pair]} special tokens "
+                    f"a piece of this text ({' and '.join(map(str, sizes))} tokens) holds {left}; pass a smaller "
+                    "stride or a larger max_length."
                 )
 
 
@@ -132,18 +131,18 @@ def _flags(tokenizer: RustTokenizer) -> dict[int, str]:
     return {index: repr(token) for index, token in tokenizer.get_added_tokens_decoder().items()}
 
 
-def _shortest_piece(strategy: str, first: int, second: int, room: int) -> int | None:
-    """Length of the shorter text that is cut, by the rules of `truncate_encodings` in tokenizers; None if none is."""
-    if first + second <= room:
-        return None
-    if strategy == "only_first":
-        return room - second
-    if strategy == "only_second":
-        return room - first
-    shorter, longer = sorted((first, second))
+def _cut_lengths(strategy: str, sizes: Sequence[int], room: int) -> list[int]:
+    """Lengths that the texts which are cut are cut to, by the rules of `truncate_encodings` in tokenizers."""
+    if sum(sizes) <= room:
+        return []
+    if len(sizes) == 1:
+        return [room]
+    if strategy != "longest_first":
+        other = sizes[1] if strategy == "only_first" else sizes[0]
+        return [room - other]
+    shorter, longer = sorted(sizes)
     kept_shorter, kept_longer = shorter, shorter if shorter > room else max(shorter, room - shorter)
     if kept_shorter + kept_longer > room:
         kept_shorter = room // 2
         kept_longer = kept_shorter + room % 2
-    cut = [kept for kept, size in ((kept_shorter, shorter), (kept_longer, longer)) if kept < size]
-    return min(cut, default=None)
+    return [kept for kept, size in ((kept_shorter, shorter), (kept_longer, longer)) if kept < size]

@@ -174,7 +174,7 @@ class Vocabulary:
         """Ids of one token or of several; the unknown token's id (or None) for what the vocabulary does not have."""
         if isinstance(tokens, str):
             return self._token_id(tokens)
-        if isinstance(tokens, bytes) or not isinstance(tokens, Sequence):
+        if not isinstance(tokens, list | tuple):
             raise InputError(f"tokens are {tokens!r:.80}, expected a token or a list of tokens.")
         return [self._token_id(token) for token in tokens]
 
@@ -190,10 +190,13 @@ class Vocabulary:
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
         """Join tokens into text."""
-        if isinstance(tokens, str) or not all(isinstance(token, str) for token in tokens):
+        if not isinstance(tokens, list | tuple) or not all(isinstance(token, str) for token in tokens):
             raise InputError(f"tokens are {tokens!r:.80}, expected a list of tokens.")
         decoder = self._backend.decoder
-        return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+        try:
+            return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+        except UnicodeEncodeError as error:
+            raise InputError(f"a token holds a lone surrogate, which is not valid Unicode: {error}.") from error
 
     def decode(
         self,
@@ -250,7 +253,7 @@ class Vocabulary:
             raise InputError(f"{token!r:.80} is not a token, expected text.")
         try:
             token_id: int | None = self._backend.token_to_id(token)
-        except TypeError:  # a lone surrogate: no vocabulary has it
+        except UnicodeEncodeError:  # a lone surrogate: no vocabulary has it
             token_id = None
         return self._unk_id if token_id is None else token_id
 
