@@ -5,7 +5,6 @@ To add a task: one file with a subclass of :class:`~edgepipe.tasks.base.Task`, o
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -37,6 +36,8 @@ def task_class(name: str) -> type[Task]:
     try:
         module, attribute = TASKS[ALIASES.get(name, name)]
     except (KeyError, TypeError):
+        import difflib  # not at the top: it costs every start, for an error
+
         near = difflib.get_close_matches(str(name), task_names(), n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise TaskError(f"unknown task {name!r}{hint} Tasks: {', '.join(task_names())}") from None

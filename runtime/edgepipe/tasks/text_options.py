@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -42,6 +41,8 @@ def tokenizer_options(
         known = [name for name in signature(type(tokenizer).__call__).parameters if name not in _NOT_OPTIONS]
         for name in options:
             if name not in known:
+                import difflib  # not at the top: it costs every start, for an error
+
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise InputError(f"{task} has no option {name!r}{hint}")
