@@ -94,7 +94,7 @@ def bench(
         versions=runtime_versions(),
         rounds=rounds,
         shapes=tuple(Shape.of(*shape, latency) for shape, latency in zip(shapes, latencies, strict=False)),
-        request_tokens=len(ids),
+        request_tokens=len(ids) if limit is None else min(len(ids), limit),
         request=latencies[-1],
         cold_start=cold_start,
     )
