@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from edgepipe.errors import InputError
 from edgepipe.tokenizer import Tokenizer
 
+pytest.importorskip("transformers")
+
 FAMILIES = (
     "albert bert deberta-v2 distilbert electra gpt2 llama modernbert mpnet roberta xlm-roberta".split()  # noqa: SIM905
 )
