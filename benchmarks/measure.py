@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 WARM_UP_REQUESTS = 20
+LEAST_REQUESTS = 20
 
 
 def measure(classify: Callable[[str], object], text: str, seconds: float) -> None:
@@ -19,7 +20,7 @@ def measure(classify: Callable[[str], object], text: str, seconds: float) -> Non
     """
     report: dict[str, object] = {"anonymous_bytes": _status("RssAnon"), "start_peak_bytes": _status("VmHWM")}
     times = _timed(classify, text, seconds) if seconds else []
-    if len(times) > 1:
+    if times:
         report |= {"request_ms": statistics.median(times) * 1e3, "runs": len(times)}
         report["p95_ms"] = statistics.quantiles(times, n=20, method="inclusive")[-1] * 1e3
     print(json.dumps(report | {"peak_bytes": _status("VmHWM")}))
@@ -30,7 +31,7 @@ def _timed(classify: Callable[[str], object], text: str, seconds: float) -> list
         classify(text)
     times = []
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
+    while len(times) < LEAST_REQUESTS or time.perf_counter() < end:
         start = time.perf_counter()
         classify(text)
         times.append(time.perf_counter() - start)

@@ -15,7 +15,7 @@ OURS = "edgepipe fp32"
 LOW = "edgepipe fp32, low memory"
 
 PACKAGES = ("edgepipe", "onnxruntime", "tokenizers", "numpy", "transformers", "torch")
-OPTIMUM_PACKAGES = "optimum-onnx 0.1.0, transformers 4.57.6, same torch and onnxruntime"
+OPTIMUM_VERSIONS = "0.1.0 (on transformers 4.57.6, and the same torch and onnxruntime)"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def record(results: list[Result], machine: str, rounds: int, *, with_optimum: bo
     """Everything as one object for JSON: times in milliseconds, sizes in bytes, medians with smallest and largest."""
     versions = {package: version(package) for package in PACKAGES}
     if with_optimum:
-        versions["optimum-onnx"] = OPTIMUM_PACKAGES
+        versions["optimum-onnx"] = OPTIMUM_VERSIONS
     return {
         "machine": machine,
         "versions": versions,
