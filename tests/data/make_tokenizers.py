@@ -59,9 +59,7 @@ def wordpiece_vocab(like: Any, special: list[str], size: int = 900) -> dict[str,
     return dict(sorted(vocab.items(), key=lambda item: item[1]))
 
 
-def byte_level_parts(
-    like: Any, special: list[str], size: int = 620
-) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def byte_level_parts(like: Any, special: list[str], size: int = 620) -> tuple[dict[str, int], list[tuple[str, str]]]:
     trainer = trainers.BpeTrainer(
         vocab_size=size,
         special_tokens=special,
@@ -76,12 +74,8 @@ def bpe_parts(backend: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]
     return model["vocab"], [tuple(merge) for merge in model["merges"]]
 
 
-def unigram_vocab(
-    like: Any, special: list[str], unk: str, last: str | None = None
-) -> list[tuple[str, float]]:
-    trainer = trainers.UnigramTrainer(
-        vocab_size=780, special_tokens=special, unk_token=unk, show_progress=False
-    )
+def unigram_vocab(like: Any, special: list[str], unk: str, last: str | None = None) -> list[tuple[str, float]]:
+    trainer = trainers.UnigramTrainer(vocab_size=780, special_tokens=special, unk_token=unk, show_progress=False)
     backend = train(like, Unigram(), trainer)
     vocab = [(token, score) for token, score in json.loads(backend.to_str())["model"]["vocab"]]
     return [*vocab, (last, 0.0)] if last else vocab
