@@ -26,7 +26,14 @@ TOKENIZERS = Path(__file__).parents[1] / "data" / "tokenizers"
 LIMIT = 64
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-_TOKEN_IDS = ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id", "mask_token_id")
+# Ids that a config names, and where the tokenizer has them.
+_TOKEN_IDS = {
+    "pad_token_id": "pad_token_id",
+    "bos_token_id": "cls_token_id",
+    "eos_token_id": "sep_token_id",
+    "cls_token_id": "cls_token_id",
+    "sep_token_id": "sep_token_id",
+}
 
 HEADS: dict[str, str] = {"text-classification": "AutoModelForSequenceClassification"}
 
@@ -123,7 +130,7 @@ def build(
     """
     entry = ARCHITECTURES[architecture]
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / entry.tokenizer, model_max_length=LIMIT)
-    token_ids = {name: getattr(tokenizer, name) for name in _TOKEN_IDS if getattr(tokenizer, name) is not None}
+    token_ids = {name: getattr(tokenizer, source) for name, source in _TOKEN_IDS.items()}
     names = labels or tuple(f"LABEL_{index}" for index in range(num_labels))
     settings = AutoConfig.for_model(
         entry.model_type,

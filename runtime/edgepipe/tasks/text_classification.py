@@ -99,7 +99,8 @@ class TextClassification(Task):
             name = default_function(self.model.config)
         if not isinstance(name, str) or name.lower() not in FUNCTIONS:
             raise InputError(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, got {name!r}")
-        tokenizer = tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name)
+        own = ("top_k", "function_to_apply")
+        tokenizer = tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name, own)
         return Settings(tokenizer, FUNCTIONS[name.lower()], top_k, ranked)
 
     def encode(self, item: Any, settings: Settings) -> Request:

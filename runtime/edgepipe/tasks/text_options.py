@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ _NOT_OPTIONS = {
 
 
 def tokenizer_options(
-    options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str
+    options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str, own: Sequence[str] = ()
 ) -> Mapping[str, Any]:
     """Check options meant for the tokenizer, and keep texts within what the graph accepts.
 
@@ -33,6 +33,7 @@ def tokenizer_options(
         limit: Longest input in tokens that the graph accepts; None where it has no limit. Longer texts are truncated
             unless ``truncation=False`` is among the options.
         task: Name of the task, for the message.
+        own: The task's own options, for the message.
 
     Raises:
         InputError: an option that neither the task nor the tokenizer has.
@@ -43,7 +44,7 @@ def tokenizer_options(
             if name not in known:
                 import difflib  # not at the top: it costs every start, for an error
 
-                near = difflib.get_close_matches(name, known, n=1)
+                near = difflib.get_close_matches(name, [*own, *known], n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise InputError(f"{task} has no option {name!r}{hint}")
     if limit is None or options.get("truncation", True) in (False, "do_not_truncate"):
@@ -51,5 +52,7 @@ def tokenizer_options(
     wanted = options.get("max_length")
     if wanted is None and "truncation" in options:
         wanted = tokenizer.model_max_length
-    longest = min(limit, wanted) if isinstance(wanted, int) else limit
+    if wanted is None:
+        wanted = limit
+    longest = min(limit, wanted) if isinstance(wanted, int) else wanted  # the tokenizer refuses what is no number
     return {"truncation": True, **options, "max_length": longest}
