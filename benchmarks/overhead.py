@@ -29,10 +29,9 @@ while len(times["ours"]) < 50 or time.perf_counter() < end:
         times[name].append((time.perf_counter() - start) * 1e6)
 kept = {name: values[20:] for name, values in times.items()}  # without the warm-up
 medians = {name: statistics.median(values) for name, values in kept.items()}
-differences = [one - other for one, other in zip(kept["ours"], kept["script"], strict=True)]
 print(
     json.dumps(
         {f"{name}_us": value for name, value in medians.items()}
-        | {"added_us": statistics.median(differences), "ratio": medians["ours"] / medians["script"]}
+        | {"added_us": medians["ours"] - medians["script"], "ratio": medians["ours"] / medians["script"]}
     )
 )
