@@ -138,9 +138,9 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         loaded = load(checkpoint)
         limit = find_limit(loaded.model)
     with stages.stage("trace"):
-        _trace(loaded, options, folder)
+        recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
-    recipes: dict[str, Mapping[str, Any]] = {FP32: {"name": FP32}}
+    recipes: dict[str, Mapping[str, Any]] = {FP32: recipe}
     for dtype in options.dtypes:
         if dtype != FP32:
             with stages.stage(f"quantize {dtype}"):
@@ -154,7 +154,7 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         _finish(manifest, options, folder, source_license(checkpoint.directory))
 
 
-def _trace(loaded: Loaded, options: Options, folder: Path) -> None:
+def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
     from edgepipe_export.config import write_config
     from edgepipe_export.graphs.encoder import readable_inputs, trace
     from edgepipe_export.graphs.files import save_graph
@@ -167,6 +167,7 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> None:
     path = graph_path(folder, FP32)
     path.parent.mkdir()
     save_graph(graph, path)
+    return {"name": FP32, "opset": graph.opset_imports[""], "attention": loaded.model.config._attn_implementation}
 
 
 def _manifest(loaded: Loaded, limit: Limit, recipes: Mapping[str, Mapping[str, Any]], folder: Path) -> Manifest:
@@ -198,17 +199,17 @@ def _manifest(loaded: Loaded, limit: Limit, recipes: Mapping[str, Mapping[str, A
 def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: Path) -> dict[str, Variant]:
     from edgepipe import Tokenizer
     from edgepipe_export.checks import check_variant, make_material, parity_of
-    from edgepipe_export.sides import PyTorchSide, VariantSide
+    from edgepipe_export.sides import PyTorchSide, Recorded, Side, VariantSide
 
     bundle = Bundle.load(folder)
     task = manifest.task
     material = make_material(Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
-    exact = VariantSide(bundle, FP32)
+    exact = Recorded(VariantSide(bundle, FP32))
     parities: dict[str, Parity] = {}
     failed: list[str] = []
     for dtype in manifest.variants:
-        candidate = exact if dtype == FP32 else VariantSide(bundle, dtype)
-        reference = PyTorchSide(loaded) if dtype == FP32 else exact
+        candidate: Side = exact if dtype == FP32 else VariantSide(bundle, dtype)
+        reference: Side = PyTorchSide(loaded) if dtype == FP32 else exact
         checks = check_variant(candidate, reference, material, task, options.max_drop)
         parities[dtype] = parity_of(checks, len(material.texts))
         failed += [str(check) for check in checks if not check.passed]

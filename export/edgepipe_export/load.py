@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from edgepipe.errors import CheckpointError, EdgepipeError
+from edgepipe.errors import CheckpointError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,7 +85,7 @@ def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: d
     body = model.base_model_prefix + "."
     head = [name for name in missing if not name.startswith(body)]
     shown = ", ".join((head or missing)[:3]) + (", …" if len(head or missing) > 3 else "")
-    if head and len(head) == len(missing):
+    if head:
         raise CheckpointError(
             f"{checkpoint.name} is not fine-tuned for {checkpoint.task.name}: it has no weights for the head of "
             f"{type(model).__name__} ({shown}); fine-tune it first, or export a checkpoint that is"
@@ -100,19 +101,29 @@ def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     source = checkpoint.directory if request.tokenizer is None else request.tokenizer
     if isinstance(source, (str, os.PathLike)):
         try:
-            source = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
-        except EdgepipeError:
-            raise
+            loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
         except Exception as error:
             raise CheckpointError(
                 f"the tokenizer of {checkpoint.name} cannot be loaded: {_first_line(error)}"
             ) from error
+        _require_vocabulary(source, loaded)
+        source = loaded
     if not isinstance(source, PreTrainedTokenizerBase) or not source.is_fast:
         raise CheckpointError(
             f"{type(source).__name__} is not a fast tokenizer of transformers, and only those can be written as "
             "tokenizer.json"
         )
     return source
+
+
+def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer without its files: transformers makes one up that knows the special tokens and no word."""
+    names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+    if not any(Path(directory, name).is_file() for name in names):
+        raise CheckpointError(
+            f"{directory} has no tokenizer (none of {', '.join(sorted(names))}); if it is elsewhere, name its "
+            "directory with tokenizer="
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -6,13 +6,15 @@ from C++. Only the file descriptors catch all of it, so those are redirected for
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import sys
 import tempfile
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -44,7 +46,10 @@ def logged(doing: Callable[[], str]) -> Iterator[Path]:
             except EdgepipeError as error:
                 if path.stat().st_size:
                     kept = True
-                    error.args = (f"{error} (log: {path})", *error.args[1:])
+                    message = f"{error} (log: {path})"
+                    error.args = (message, *error.args[1:])
+                    if isinstance(error, ImportError):
+                        error.msg = message
                 raise
             except Exception as error:
                 kept = True
@@ -55,13 +60,50 @@ def logged(doing: Callable[[], str]) -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
+class _Switch(io.TextIOBase):
+    """Stands in for a standard stream: writes to the log, and to the stream itself once the block is over.
+
+    What is imported in the block may keep it: transformers' log handler does.
+    """
+
+    def __init__(self, log: TextIO, own: TextIO | None) -> None:
+        self._own = own
+        self._target: TextIO | None = log
+
+    def restore(self) -> None:
+        self._target = self._own
+
+    def write(self, text: str, /) -> int:
+        return len(text) if self._target is None else self._target.write(text)
+
+    def flush(self) -> None:
+        if self._target is not None:
+            self._target.flush()
+
+    def isatty(self) -> bool:
+        return self._target is not None and self._target.isatty()
+
+    def fileno(self) -> int:
+        if self._target is None:
+            raise io.UnsupportedOperation("fileno")
+        return self._target.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+
 @contextmanager
 def _redirected(stream: TextIO) -> Iterator[None]:
     with ExitStack() as stack:
         for number in (1, 2):
             stack.enter_context(_redirected_descriptor(number, stream.fileno()))
-        stack.enter_context(redirect_stdout(stream))
-        stack.enter_context(redirect_stderr(stream))
+        for name in ("stdout", "stderr"):
+            own = getattr(sys, name)
+            switch = _Switch(stream, own)
+            stack.callback(switch.restore)
+            stack.enter_context(_handlers_moved(own, switch))
+            setattr(sys, name, switch)
+            stack.callback(setattr, sys, name, own)
         stack.enter_context(warnings.catch_warnings())
 
         # A test runner or notebook may have put its own function here, which would show or record them.
@@ -78,6 +120,25 @@ def _redirected(stream: TextIO) -> Iterator[None]:
         warnings.showwarning = show
         warnings.simplefilter("default")
         yield
+
+
+@contextmanager
+def _handlers_moved(own: TextIO | None, switch: _Switch) -> Iterator[None]:
+    """Have log handlers that hold a standard stream write to the log; in a notebook it has no descriptor of its own."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    moved = [
+        handler
+        for logger in loggers
+        for handler in getattr(logger, "handlers", ())  # a placeholder in the tree of loggers has none
+        if isinstance(handler, logging.StreamHandler) and handler.stream is own
+    ]
+    for handler in moved:
+        handler.setStream(switch)
+    try:
+        yield
+    finally:
+        for handler in moved:
+            handler.setStream(own)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-# task: the options its results are compared under, one call each; the last shows every score.
+# task: the options its results are compared under; the last shows every score, and is used for all texts.
 RESULT_OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
     "text-classification": ({}, {"top_k": None}),
 }
@@ -68,6 +68,37 @@ class PyTorchSide:
     def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
         return [self._pipeline(text, **options) for text in texts]
+
+
+class Recorded:
+    """A reference that is asked once: every variant is compared with the same answers.
+
+    Attributes:
+        name: The name of the side whose answers are kept.
+    """
+
+    def __init__(self, side: Side) -> None:
+        self.name = side.name
+        self._side = side
+        self._tensors: list[tuple[Arrays, dict[str, NDArray[np.float32]]]] = []
+        self._results: list[tuple[tuple[Any, ...], list[Any]]] = []
+
+    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
+        """See :class:`Side`."""
+        for known, answer in self._tensors:
+            if known is encoding:
+                return answer
+        self._tensors.append((encoding, self._side.tensors(encoding)))
+        return self._tensors[-1][1]
+
+    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+        """See :class:`Side`."""
+        question = (tuple(texts), dict(options))
+        for known, answer in self._results:
+            if known == question:
+                return answer
+        self._results.append((question, self._side.results(texts, options)))
+        return self._results[-1][1]
 
 
 class VariantSide:

@@ -137,12 +137,12 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         from edgepipe import Tokenizer
         from edgepipe_export.checks import check_tokens, check_variant, make_material
         from edgepipe_export.load import load
-        from edgepipe_export.sides import PyTorchSide, VariantSide
+        from edgepipe_export.sides import PyTorchSide, Recorded, VariantSide
 
         loaded = load(checkpoint)
         tokenizer = Tokenizer.from_pretrained(bundle.path)
         material = make_material(tokenizer, bundle.config, bundle.max_length, options.texts)
-        reference = PyTorchSide(loaded)
+        reference = Recorded(PyTorchSide(loaded))
     rows = []
     with stages.stage("compare tokens"):
         rows.append(check_tokens(tokenizer, loaded.tokenizer, material.texts))

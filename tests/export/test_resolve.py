@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import BertConfig, BertForMaskedLM, BertModel
+
+from edgepipe.errors import CheckpointError, InputError, TaskError
+from edgepipe_export.load import load
+from edgepipe_export.resolve import Request, resolve
+from tests.tiny import build
+
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 900,
+}
+
+
+def edit_config(checkpoint: Path, **entries: Any) -> None:
+    path = checkpoint / "config.json"
+    content = json.loads(path.read_text()) | entries
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def test_the_task_comes_from_the_architecture(checkpoint: Path) -> None:
+    found = resolve(Request(checkpoint))
+    assert found.task.name == "text-classification"
+    assert found.name == "tiny-bert"
+    assert found.revision is None
+
+
+def test_a_synonym_of_the_task_fits(checkpoint: Path) -> None:
+    assert resolve(Request(checkpoint, "sentiment-analysis")).task.name == "text-classification"
+
+
+@pytest.mark.parametrize(("architectures", "shown"), [(["BertModel"], "BertModel"), (None, "none"), ([], "none")])
+def test_a_task_that_cannot_be_told(own_checkpoint: Path, architectures: Any, shown: str) -> None:
+    edit_config(own_checkpoint, architectures=architectures)
+    with pytest.raises(TaskError, match=rf"own-checkpoint.*\({shown}\).*text-classification"):
+        resolve(Request(own_checkpoint))
+
+
+def test_an_unknown_task_is_reported_before_anything_else() -> None:
+    with pytest.raises(TaskError, match="text-classification"):
+        resolve(Request("no/such/place/at/all", "text-clasification"))
+
+
+def test_a_task_that_does_not_fit_the_checkpoint(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, architectures=["BertForQuestionAnswering"])
+    with pytest.raises(TaskError, match=r"ForSequenceClassification.*BertForQuestionAnswering"):
+        resolve(Request(own_checkpoint, "text-classification"))
+
+
+@pytest.mark.parametrize("model_class", [BertModel, BertForMaskedLM])
+def test_a_head_of_random_weights_is_refused(model_class: Any, tmp_path: Path) -> None:
+    model_class(BertConfig(**SMALL)).save_pretrained(tmp_path / "base")
+    edit_config(tmp_path / "base", architectures=["BertModel"])
+    with pytest.raises(CheckpointError, match=r"not fine-tuned for text-classification.*classifier\.weight"):
+        load(resolve(Request(tmp_path / "base", "text-classification", tmp_path)))
+
+
+def test_a_model_object_of_a_base_class_has_no_task(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="BertModel"):
+        resolve(Request(BertModel(BertConfig(**SMALL)), tokenizer=tmp_path))
+
+
+def test_missing_weights_of_the_body(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, num_hidden_layers=3)
+    with pytest.raises(CheckpointError, match=r"lacks \d+ weights of BertForSequenceClassification"):
+        load(resolve(Request(own_checkpoint)))
+
+
+def test_weights_of_other_shapes(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, hidden_size=64)
+    with pytest.raises(CheckpointError, match="own-checkpoint cannot be loaded"):
+        load(resolve(Request(own_checkpoint)))
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x00\x00\x00\x00\x00\x00\x00{}garba"])
+def test_damaged_weights(own_checkpoint: Path, content: bytes) -> None:
+    (own_checkpoint / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="own-checkpoint cannot be loaded"):
+        load(resolve(Request(own_checkpoint)))
+
+
+def test_truncated_weights(own_checkpoint: Path) -> None:
+    weights = own_checkpoint / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match="own-checkpoint cannot be loaded"):
+        load(resolve(Request(own_checkpoint)))
+
+
+def test_an_unknown_model_type(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, model_type="brandnew")
+    with pytest.raises(CheckpointError, match="brandnew"):
+        load(resolve(Request(own_checkpoint)))
+
+
+def test_pickled_weights_are_refused_unless_allowed(own_checkpoint: Path) -> None:
+    model, _ = build("bert")
+    (own_checkpoint / "model.safetensors").unlink()
+    torch.save(model.state_dict(), own_checkpoint / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin.*allow_pickle"):
+        resolve(Request(own_checkpoint))
+    loaded = load(resolve(Request(own_checkpoint, allow_pickle=True)))
+    assert torch.equal(loaded.model.classifier.weight, model.classifier.weight)
+
+
+def test_no_weights_at_all(own_checkpoint: Path) -> None:
+    (own_checkpoint / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no \*\.safetensors"):
+        resolve(Request(own_checkpoint))
+
+
+def test_remote_code_is_refused_unless_trusted(own_checkpoint: Path) -> None:
+    code = {"AutoConfig": "configuration.OwnConfig", "AutoModelForSequenceClassification": "modeling.OwnModel"}
+    edit_config(own_checkpoint, model_type="own", auto_map=code)
+    marker = own_checkpoint / "ran"
+    for module in ("configuration", "modeling"):
+        (own_checkpoint / f"{module}.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    with pytest.raises(CheckpointError, match="trust_remote_code"):
+        resolve(Request(own_checkpoint))
+    assert not marker.exists()
+    with pytest.raises(CheckpointError, match="cannot be loaded"):  # it is run now, and has no classes
+        load(resolve(Request(own_checkpoint, trust_remote_code=True)))
+    assert marker.exists()
+
+
+def test_code_beside_a_known_architecture_is_not_needed(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, auto_map={"AutoModelForSequenceClassification": "modeling.OwnModel"})
+    assert type(load(resolve(Request(own_checkpoint))).model).__name__ == "BertForSequenceClassification"
+
+
+def test_no_config(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        resolve(Request(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\udcff"])
+def test_a_config_that_is_no_object(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        resolve(Request(tmp_path))
+
+
+def test_a_file_is_no_checkpoint(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a file"):
+        resolve(Request(checkpoint / "config.json"))
+
+
+def test_neither_a_path_nor_a_hub_id() -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        resolve(Request("./no/such/directory"))
+
+
+@pytest.mark.parametrize("model", [None, 3, b"bytes"])
+def test_something_else_than_a_model(model: Any) -> None:
+    with pytest.raises(InputError, match=type(model).__name__):
+        resolve(Request(model))
+
+
+def test_a_loaded_model_needs_a_tokenizer() -> None:
+    model, _ = build("bert")
+    with pytest.raises(InputError, match="tokenizer="):
+        resolve(Request(model))
+
+
+def test_a_directory_without_tokenizer(own_checkpoint: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (own_checkpoint / name).unlink()
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        load(resolve(Request(own_checkpoint)))
+
+
+def test_something_else_than_a_tokenizer(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="int is not a fast tokenizer"):
+        load(resolve(Request(checkpoint, tokenizer=3)))  # type: ignore[arg-type]
+
+
+def test_the_callers_model_is_left_alone() -> None:
+    model, tokenizer = build("bert")
+    model.half().train()
+    loaded = load(resolve(Request(model, tokenizer=tokenizer)))
+    assert loaded.model.dtype == torch.float32
+    assert not loaded.model.training
+    assert model.dtype == torch.float16
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
