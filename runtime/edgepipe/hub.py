@@ -38,16 +38,14 @@ def fetch_bundle(
     """
     if not _REPO_ID.fullmatch(repo_id):
         raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
-    from huggingface_hub import hf_hub_download, snapshot_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, snapshot_download
 
     with _hub_errors(repo_id, local_files_only):
         path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
     entries = _wanted(manifest, repo_id, dtype)
     commit = path.parent.name
-    missing = [
-        entry for entry in entries if not isinstance(try_to_load_from_cache(repo_id, entry.path, revision=commit), str)
-    ]
+    missing = [entry for entry in entries if not _cached(path.parent / entry.path, entry, local_files_only)]
     if missing:
         with _hub_errors(repo_id, local_files_only):
             snapshot_download(
@@ -67,6 +65,22 @@ def _wanted(manifest: Manifest, repo_id: str, dtype: str | None) -> list[FileEnt
     return [*manifest.files, *manifest.variants[chosen].files]
 
 
+def _cached(path: Path, entry: FileEntry, local_files_only: bool) -> bool:
+    """Whether the cache has the file; one of another size is removed, so that it is downloaded again."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size != entry.bytes and not local_files_only:
+        _remove(path)
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    # The blob behind the link goes too, or the next download would find it in the cache and keep it.
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
 def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None:
     from edgepipe.bundle import sha256
 
@@ -75,9 +89,7 @@ def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None
         if not path.is_file():
             raise DownloadError(f"{repo_id} has no {entry.path}, which its manifest lists; tell its owner")
         if sha256(path) != entry.sha256:
-            # The blob behind the link goes too, or the next download would find it in the cache and keep it.
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            _remove(path)
             raise BundleError(
                 f"{repo_id}/{entry.path} does not have the sha256 that its manifest says; the copy was removed from "
                 "the cache: try again, and tell its owner if it stays so"

@@ -1,0 +1,235 @@
+"""Bundles from the Hub: the real client against a server on the loopback interface, and a cache laid out by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.runtime.loopback_hub import Hub
+from tests.runtime.processes import run_python
+from tests.runtime.small_bundle import flip_last_byte, write_bundle
+
+REPO = "someone/sentiment"
+SHARED = ["config.json", "edgepipe.json", "tokenizer.json", "tokenizer_config.json"]
+FP32 = ["onnx/model.onnx", "onnx/model.onnx_data"]
+INT8 = ["onnx/model_int8.onnx", "onnx/model_int8.onnx_data"]
+
+# Each step is a call of pipeline(); a process of its own, since huggingface_hub reads its settings when imported.
+STEPS = """
+import json, socket, sys, time
+
+time.sleep = lambda seconds: None  # the client waits longer and longer before it tries again
+connect = socket.socket.connect
+def guarded(self, address):
+    assert self.family == socket.AF_UNIX or address[0] == "127.0.0.1", f"traffic to {address}"
+    return connect(self, address)
+socket.socket.connect = guarded
+
+from edgepipe import EdgepipeError, pipeline
+for step in json.loads(sys.argv[1]):
+    try:
+        classify = pipeline(**step)
+        said = {"result": classify("a b c"), "dtype": classify.model.dtype}
+    except EdgepipeError as error:
+        said = {"error": type(error).__name__, "message": str(error)}
+    print(json.dumps(said))
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = write_bundle(tmp_path / "source", ("fp32", "int8"))
+    (folder / "README.md").write_text("not needed to run")
+    (folder / "pytorch_model.bin").write_bytes(b"not needed either")
+    return folder
+
+
+@pytest.fixture
+def hub(source: Path) -> Iterator[Hub]:
+    hub = Hub()
+    hub.add(REPO, source)
+    with hub.serving():
+        yield hub
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+def steps(hub_url: str, home: Path, *calls: dict[str, Any]) -> list[dict[str, Any]]:
+    env = {"HF_ENDPOINT": hub_url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "HF_TOKEN": ""}
+    return [json.loads(line) for line in run_python(STEPS, json.dumps(calls), env=env).splitlines()]
+
+
+def here(source: Path, dtype: str) -> Any:
+    from edgepipe import pipeline
+
+    return pipeline(model=source, dtype=dtype)("a b c")
+
+
+def cached(home: Path, commit: str) -> Path:
+    return home / "hub" / f"models--{REPO.replace('/', '--')}" / "snapshots" / commit
+
+
+def test_only_the_files_of_the_wanted_variant_come(hub: Hub, home: Path, source: Path) -> None:
+    (first,) = steps(hub.url, home, {"model": REPO})
+    assert first == {"result": here(source, "fp32"), "dtype": "fp32"}
+    assert hub.downloaded() == sorted(SHARED + FP32)
+
+    hub.requests.clear()
+    (again,) = steps(hub.url, home, {"model": REPO})
+    assert again == first
+    assert hub.downloaded() == [], "the cache has everything"
+
+    (other,) = steps(hub.url, home, {"model": REPO, "dtype": "int8"})
+    assert other == {"result": here(source, "int8"), "dtype": "int8"}
+    assert hub.downloaded() == INT8
+
+
+def test_without_the_network(source: Path, home: Path) -> None:
+    hub = Hub()
+    hub.add(REPO, source)
+    with hub.serving():
+        (online,) = steps(hub.url, home, {"model": REPO})
+    seen = len(hub.requests)
+    offline, forbidden, not_cached, unknown = steps(
+        hub.url,
+        home,
+        {"model": REPO},
+        {"model": REPO, "local_files_only": True},
+        {"model": REPO, "local_files_only": True, "dtype": "int8"},
+        {"model": "someone/else", "local_files_only": True},
+    )
+    assert online == offline == forbidden
+    assert not_cached["error"] == "DownloadError"
+    assert unknown["error"] == "DownloadError"
+    assert "local_files_only" in not_cached["message"]
+    assert "'someone/else'" in unknown["message"]
+    (unreachable,) = steps(hub.url, home, {"model": "someone/else"})
+    assert unreachable["error"] == "DownloadError"
+    assert "the Hub cannot be reached" in unreachable["message"]
+    assert len(hub.requests) == seen
+
+
+def test_local_files_only_asks_nothing(hub: Hub, home: Path) -> None:
+    (nothing,) = steps(hub.url, home, {"model": REPO, "local_files_only": True})
+    assert nothing["error"] == "DownloadError"
+    assert hub.requests == []
+    (online,) = steps(hub.url, home, {"model": REPO})
+    hub.requests.clear()
+    assert steps(hub.url, home, {"model": REPO, "local_files_only": True}) == [online]
+    assert hub.requests == []
+
+
+def test_a_cache_laid_out_by_hand(source: Path, home: Path) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(source, cached(home, commit))
+    refs = cached(home, commit).parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(commit)
+    nowhere = "http://127.0.0.1:9"
+    by_branch, by_commit, no_tag = steps(
+        nowhere,
+        home,
+        {"model": REPO, "local_files_only": True},
+        {"model": REPO, "revision": commit, "dtype": "int8"},
+        {"model": REPO, "revision": "v1", "local_files_only": True},
+    )
+    assert by_branch == {"result": here(source, "fp32"), "dtype": "fp32"}
+    assert by_commit == {"result": here(source, "int8"), "dtype": "int8"}
+    assert no_tag["error"] == "DownloadError"
+
+
+def test_revisions(hub: Hub, home: Path, source: Path, tmp_path: Path) -> None:
+    newer = write_bundle(tmp_path / "newer", ("int8",))
+    old = hub.repositories[REPO]["main"][0]
+    hub.add(REPO, source, "v1", "refs/pr/1")
+    hub.add(REPO, newer, "main")
+    main, tag, pinned, unknown = steps(
+        hub.url,
+        home,
+        {"model": REPO},
+        {"model": REPO, "revision": "v1"},
+        {"model": REPO, "revision": old},
+        {"model": REPO, "revision": "v2"},
+    )
+    assert main == {"result": here(newer, "int8"), "dtype": "int8"}
+    assert tag == pinned == {"result": here(source, "fp32"), "dtype": "fp32"}
+    assert unknown["error"] == "DownloadError"
+    assert f"{REPO} has no such revision" in unknown["message"]
+
+
+def test_what_is_not_there(hub: Hub, home: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "config.json").write_text("{}")
+    hub.add("someone/plain", plain)
+    no_repository, no_variant, no_bundle = steps(
+        hub.url, home, {"model": "someone/nothing"}, {"model": REPO, "dtype": "int4"}, {"model": "someone/plain"}
+    )
+    assert no_repository["error"] == "DownloadError"
+    assert "neither a directory nor a Hub repository 'someone/nothing'" in no_repository["message"]
+    assert no_variant == {
+        "error": "VariantError",
+        "message": f"{REPO} has no variant 'int4'; it has fp32, int8",
+    }
+    assert no_bundle["error"] == "DownloadError"
+    assert "not an edgepipe bundle" in no_bundle["message"]
+    assert hub.downloaded() == ["edgepipe.json"], "the variant was looked up before anything else was downloaded"
+
+
+def test_a_file_that_the_manifest_lists_and_the_repository_lacks(hub: Hub, home: Path, source: Path) -> None:
+    (source / FP32[1]).unlink()
+    (answer,) = steps(hub.url, home, {"model": REPO})
+    assert answer["error"] == "DownloadError"
+    assert f"{REPO} has no {FP32[1]}" in answer["message"]
+
+
+@pytest.mark.parametrize("name", ["onnx/model.onnx_data", "tokenizer.json"])
+def test_an_altered_file_does_not_stay_in_the_cache(hub: Hub, home: Path, source: Path, name: str) -> None:
+    right = (source / name).read_bytes()
+    flip_last_byte(source / name)
+    first, second = steps(hub.url, home, {"model": REPO}, {"model": REPO})
+    assert first["error"] == second["error"] == "BundleError"
+    assert f"{REPO}/{name} does not have the sha256" in first["message"]
+    commit = hub.repositories[REPO]["main"][0]
+    assert not (cached(home, commit) / name).exists()
+    assert hub.downloaded().count(name) == 2, "the second try downloads it again"
+    (source / name).write_bytes(right)
+    (mended,) = steps(hub.url, home, {"model": REPO})
+    assert mended["dtype"] == "fp32"
+
+
+def test_a_truncated_file_in_the_cache_is_downloaded_again(hub: Hub, home: Path) -> None:
+    (right,) = steps(hub.url, home, {"model": REPO})
+    weights = cached(home, hub.repositories[REPO]["main"][0]) / FP32[1]
+    weights.resolve().write_bytes(weights.read_bytes()[:-1])
+    hub.requests.clear()
+    assert steps(hub.url, home, {"model": REPO}) == [right]
+    assert hub.downloaded() == [FP32[1]]
+
+
+def test_a_manifest_cannot_reach_outside_of_the_cache(hub: Hub, home: Path, source: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    manifest = json.loads((source / "edgepipe.json").read_text())
+    for path in (str(precious), "../../../../../precious"):
+        manifest["files"][0]["path"] = path
+        (source / "edgepipe.json").write_text(json.dumps(manifest))
+        (answer,) = steps(hub.url, home, {"model": REPO})
+        assert answer["error"] == "BundleError"
+        assert precious.read_text() == "mine"
+        shutil.rmtree(home)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "a//b", "-a/b", "a b", "a/b\n", "a/../b"])
+def test_what_is_no_hub_id_asks_nothing(name: str, hub: Hub, home: Path) -> None:
+    (answer,) = steps(hub.url, home, {"model": name})
+    assert answer["error"] == "BundleError"
+    assert hub.requests == []
