@@ -1,7 +1,8 @@
-"""What every traced graph still needs: dimension names, no unread inputs, nothing about the machine that traced it."""
+"""What every traced graph still needs: dimension names, nothing unread, nothing twice, nothing about this machine."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -12,7 +13,7 @@ from edgepipe.errors import ExportError
 
 
 def tidy(model: onnx_ir.Model, axes: Sequence[str]) -> None:
-    """Name the varying dimensions, drop inputs that nothing reads, and clear metadata; in place.
+    """Name the varying dimensions, drop unread inputs and repeated weights, and clear metadata; in place.
 
     Args:
         model: A graph whose inputs all have the same varying axes.
@@ -23,6 +24,7 @@ def tidy(model: onnx_ir.Model, axes: Sequence[str]) -> None:
     """
     drop_unread_inputs(model.graph)
     rename_dimensions(model.graph, _dimension_names(model.graph, axes))
+    store_once(model.graph)
     # Stack traces of every node: half the file, and paths of this machine in it.
     ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()
@@ -35,6 +37,23 @@ def drop_unread_inputs(graph: onnx_ir.Graph) -> None:
     for value in list(graph.inputs):
         if not value.uses() and not value.is_graph_output():
             graph.inputs.remove(value)
+
+
+def store_once(graph: onnx_ir.Graph) -> None:
+    """Leave one of the initializers that are equal in type, shape and content.
+
+    A weight that several layers share is transposed for each of them, and each copy becomes a constant (ALBERT).
+    """
+    first: dict[tuple[object, ...], onnx_ir.Value] = {}
+    for name, value in list(graph.initializers.items()):
+        tensor = value.const_value
+        if tensor is None or value.is_graph_input() or value.is_graph_output():
+            continue
+        content = hashlib.sha256(tensor.tobytes()).digest()
+        kept = first.setdefault((tensor.dtype, tuple(tensor.shape), content), value)
+        if kept is not value:
+            onnx_ir.convenience.replace_all_uses_with(value, kept)
+            del graph.initializers[name]
 
 
 def rename_dimensions(graph: onnx_ir.Graph, names: Mapping[str, str]) -> None:

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx_ir
+import pytest
+
+from edgepipe import Bundle
+from edgepipe.errors import InputError
+from edgepipe_export.quantize import checked_dtypes, checked_max_drop, graph_path, quantize
+from edgepipe_export.quantize import target as target_module
+from edgepipe_export.quantize.target import Target, find_target
+
+
+def constants(bundle: Bundle) -> dict[str, onnx_ir.TensorProtocol]:
+    graph = onnx_ir.load(bundle.graph("int8")).graph
+    return {name: value.const_value for name, value in graph.initializers.items() if value.const_value is not None}
+
+
+def test_every_matrix_is_in_8_bits(exported: Bundle) -> None:
+    graph = onnx_ir.load(exported.graph("int8")).graph
+    operators = Counter(node.op_type for node in graph.all_nodes())
+    float_graph = onnx_ir.load(exported.graph("fp32")).graph
+    products = [node for node in float_graph.all_nodes() if node.op_type in ("MatMul", "Gemm")]
+    constant = [node for node in products if node.inputs[1] is not None and node.inputs[1].is_initializer()]
+    assert operators["MatMulInteger"] == len(constant) == 14  # 2 layers of 6, pooler, classifier
+    assert operators["Gemm"] == 0
+    for name, tensor in constants(exported).items():
+        if (len(tensor.shape) > 1 and tensor.dtype.is_floating_point()) or name.endswith("_quantized"):
+            assert tensor.dtype in (onnx_ir.DataType.INT8, onnx_ir.DataType.UINT8), name
+
+
+def test_weights_have_a_scale_for_every_channel(exported: Bundle) -> None:
+    graph = onnx_ir.load(exported.graph("int8")).graph
+    for node in graph.all_nodes():
+        if node.op_type == "MatMulInteger":
+            weight, zero_point = node.inputs[1], node.inputs[3]
+            assert weight is not None
+            assert zero_point is not None
+            assert weight.const_value is not None
+            assert zero_point.const_value is not None
+            assert list(zero_point.const_value.shape) == [weight.const_value.shape[1]]
+
+
+def test_inputs_and_outputs_are_those_of_fp32(exported: Bundle) -> None:
+    graphs = [onnx_ir.load(exported.graph(dtype)).graph for dtype in ("fp32", "int8")]
+    described = [
+        [(value.name, value.dtype, value.shape) for value in (*graph.inputs, *graph.outputs)] for graph in graphs
+    ]
+    assert described[0] == described[1]
+
+
+def test_it_is_small_and_its_weights_are_outside(exported: Bundle) -> None:
+    assert exported.manifest is not None
+    folder = exported.path / "onnx"
+    data = {name: (folder / name).stat().st_size for name in ("model.onnx_data", "model_int8.onnx_data")}
+    assert data["model_int8.onnx_data"] < 0.4 * data["model.onnx_data"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model.onnx",
+        "model.onnx_data",
+        "model_int8.onnx",
+        "model_int8.onnx_data",
+    ]
+    outside = [tensor for tensor in constants(exported).values() if isinstance(tensor, onnx_ir.ExternalTensor)]
+    assert {str(tensor.location) for tensor in outside} == {"model_int8.onnx_data"}
+
+
+@pytest.mark.parametrize(("name", "largest"), [("vnni", 127), ("avx2", 64)])
+def test_weights_keep_to_7_bits_where_products_saturate(
+    exported: Bundle, tmp_path: Path, name: str, largest: int
+) -> None:
+    path = tmp_path / "model_int8.onnx"
+    recipe = quantize("int8", exported.graph("fp32"), path, Target(name))
+    assert recipe["target"] == name
+    assert recipe["reduce_range"] == (name == "avx2")
+    graph = onnx_ir.load(path).graph
+    peaks = [
+        int(np.abs(node.inputs[1].const_value.numpy().astype(int)).max())
+        for node in graph.all_nodes()
+        if node.op_type == "MatMulInteger" and node.inputs[1] is not None and node.inputs[1].const_value is not None
+    ]
+    assert max(peaks) == largest
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["model_int8.onnx", "model_int8.onnx_data"]
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "name"),
+    [
+        ("x86_64", {"avx2", "avx512f", "avx512_vnni"}, "vnni"),
+        ("x86_64", {"avx2", "avx_vnni"}, "vnni"),
+        ("x86_64", {"avx2", "avx512f"}, "avx512"),
+        ("AMD64", set(), "avx2"),
+        ("aarch64", {"asimddp"}, "arm64"),
+        ("arm64", set(), "arm64"),
+    ],
+)
+def test_this_machine(monkeypatch: pytest.MonkeyPatch, machine: str, flags: set[str], name: str) -> None:
+    monkeypatch.setattr(target_module.platform, "machine", lambda: machine)
+    monkeypatch.setattr(target_module, "cpu_flags", lambda: frozenset(flags))
+    assert find_target("this") == Target(name)
+
+
+def test_an_unknown_target() -> None:
+    with pytest.raises(InputError, match=r"'riscv'.*this, avx2, avx512, vnni, arm64"):
+        find_target("riscv")
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [(["int8", "fp32", "int8"], ("int8", "fp32")), ("fp32, int8", ("fp32", "int8"))]
+)
+def test_dtypes_are_kept_in_order_and_once(given: list[str] | str, wanted: tuple[str, ...]) -> None:
+    assert checked_dtypes(given) == wanted
+
+
+@pytest.mark.parametrize("given", [("int4",), ("fp32", "int4"), "int4", (None,)])
+def test_an_unknown_dtype_names_those_there_are(given: tuple[str, ...]) -> None:
+    with pytest.raises(InputError, match="fp32, int8"):
+        checked_dtypes(given)
+
+
+def test_no_dtype() -> None:
+    with pytest.raises(InputError, match="fp32, int8"):
+        checked_dtypes(())
+
+
+@pytest.mark.parametrize("given", [-1, 101, "5", True, float("nan")])
+def test_a_bound_that_is_no_share(given: float) -> None:
+    with pytest.raises(InputError, match="max_drop"):
+        checked_max_drop(given)
+
+
+def test_graph_path() -> None:
+    assert graph_path(Path("bundle"), "int8") == Path("bundle/onnx/model_int8.onnx")
