@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgepipe.manifest import Manifest, Variant
@@ -14,31 +15,48 @@ _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---", re.DOTALL)
 _LICENSE = re.compile(r"^license:[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*$", re.MULTILINE)
 
 
-def source_license(checkpoint: Path | None) -> str | None:
-    """The license that a checkpoint's own model card names; None where there is no card or it names none."""
-    card = None if checkpoint is None else checkpoint / "README.md"
-    if card is None or not card.is_file():
-        return None
-    header = _FRONT_MATTER.match(card.read_text(encoding="utf-8", errors="replace"))
-    found = None if header is None else _LICENSE.search(header.group(1))
-    return None if found is None else found.group(1)
+@dataclass(frozen=True, slots=True)
+class SourceCard:
+    """What a checkpoint's own model card says.
+
+    Attributes:
+        license_id: The license it names, as the Hub abbreviates it; None where it names none.
+        text: The card without its front matter; empty where there is no card.
+    """
+
+    license_id: str | None = None
+    text: str = ""
 
 
-def model_card(manifest: Manifest, license_id: str | None = None) -> str:
-    """The text of the card.
+def source_card(checkpoint: Path | None) -> SourceCard:
+    """The model card of a checkpoint's directory; an empty one where there is none."""
+    path = None if checkpoint is None else checkpoint / "README.md"
+    if path is None or not path.is_file():
+        return SourceCard()
+    content = path.read_text(encoding="utf-8", errors="replace")
+    header = _FRONT_MATTER.match(content)
+    if header is None:
+        return SourceCard(text=content.strip())
+    found = _LICENSE.search(header.group(1))
+    return SourceCard(None if found is None else found.group(1), content[header.end() :].strip())
+
+
+def model_card(manifest: Manifest, original: SourceCard) -> str:
+    """The text of the card: what was exported and how to run it, then what the source's card says.
 
     Args:
         manifest: The finished manifest.
-        license_id: The source checkpoint's license, as the Hub abbreviates it.
+        original: The card of the source checkpoint.
     """
     source = manifest.source
     revision = "" if source.revision is None else f" at revision `{source.revision}`"
     limit = "has no limit" if manifest.max_length is None else f"is at most {manifest.max_length} tokens long"
     sections = [
-        _front_matter(manifest, license_id),
+        _front_matter(manifest, original.license_id),
         f"# {source.model}, exported for {manifest.task}",
         f"Made by [edgepipe](https://pypi.org/project/edgepipe/) from `{source.model}`{revision} "
-        f"(`{source.architecture}`). What the model is good for, and what not, its own card says.",
+        f"(`{source.architecture}`). What the model is good for, and what not, "
+        + ("stands in its own card, below." if original.text else "its own card says."),
         _labels(manifest),
         f"An input {limit} ({manifest.max_length_source}).",
         "## Variants",
@@ -48,6 +66,8 @@ def model_card(manifest: Manifest, license_id: str | None = None) -> str:
         _usage(manifest),
         "## Made with",
         ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) + ".",
+        f"# The card of `{source.model}`" if original.text else "",
+        original.text,
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 

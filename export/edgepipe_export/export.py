@@ -20,7 +20,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError, ParityError
 from edgepipe.manifest import MANIFEST_NAME, Manifest, Parity, Source, Variant
 from edgepipe.tasks.base import labels_of
-from edgepipe_export.card import model_card, source_license
+from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.log import logged
 from edgepipe_export.machine import machine_name
 from edgepipe_export.progress import Progress
@@ -151,7 +151,7 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         with stages.stage("verify"):
             manifest = replace(manifest, variants=_with_parity(loaded, manifest, options, folder))
     with stages.stage("write"):
-        _finish(manifest, options, folder, source_license(checkpoint.directory))
+        _finish(manifest, options, folder, source_card(checkpoint.directory))
 
 
 def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
@@ -221,7 +221,7 @@ def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: P
     return {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
 
 
-def _finish(manifest: Manifest, options: Options, folder: Path, license_id: str | None) -> None:
+def _finish(manifest: Manifest, options: Options, folder: Path, original: SourceCard) -> None:
     unwanted = [dtype for dtype in manifest.variants if dtype not in options.dtypes]
     for entry in (entry for dtype in unwanted for entry in manifest.variants[dtype].files):
         (folder / entry.path).unlink()
@@ -231,7 +231,7 @@ def _finish(manifest: Manifest, options: Options, folder: Path, license_id: str 
         variants={dtype: manifest.variants[dtype] for dtype in options.dtypes},
     )
     _write_manifest(final, folder)
-    (folder / "README.md").write_text(model_card(final, license_id), encoding="utf-8")
+    (folder / "README.md").write_text(model_card(final, original), encoding="utf-8")
 
 
 def _write_manifest(manifest: Manifest, folder: Path) -> None:

@@ -1,0 +1,50 @@
+"""The bundle's model card carries what the checkpoint's own card says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgepipe.manifest import Manifest, Source
+from edgepipe_export.card import SourceCard, model_card, source_card
+
+MANIFEST = Manifest(
+    task="text-classification",
+    source=Source("owner/name", "abc", "BertForSequenceClassification"),
+    versions={"torch": "2"},
+    machine="somewhere",
+    max_length=8,
+    max_length_source="probed",
+    labels=("A", "B"),
+    default_dtype="fp32",
+    variants={},
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("---\nlicense: mit\n---\n# Title\n\nGood at this.\n", SourceCard("mit", "# Title\n\nGood at this.")),
+        ("---\nlanguage: en\n---\nText.", SourceCard(None, "Text.")),
+        ("No header.\n", SourceCard(None, "No header.")),
+    ],
+)
+def test_source_card_is_split_into_license_and_text(tmp_path: Path, content: str, expected: SourceCard) -> None:
+    (tmp_path / "README.md").write_text(content)
+    assert source_card(tmp_path) == expected
+
+
+def test_no_card_is_an_empty_card(tmp_path: Path) -> None:
+    assert source_card(tmp_path) == source_card(None) == SourceCard()
+
+
+def test_card_names_license_and_base_model_and_ends_with_the_source_s_text() -> None:
+    card = model_card(MANIFEST, SourceCard("mit", "Good at this."))
+    assert '\nlicense: "mit"\n' in card
+    assert '\nbase_model: "owner/name"\n' in card
+    assert card.endswith("# The card of `owner/name`\n\nGood at this.\n")
+
+
+def test_card_without_source_card_has_no_empty_section() -> None:
+    assert "The card of" not in model_card(MANIFEST, SourceCard())
