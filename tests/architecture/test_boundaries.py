@@ -1,0 +1,110 @@
+"""Who may import whom."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.sources import Import, imports
+from tests.runtime.processes import run_python
+from tests.runtime.small_bundle import LABELS, write_bundle
+
+# What onnxruntime and tokenizers bring, and numpy.
+RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "onnxruntime", "tokenizers"} | {
+    "huggingface_hub",
+    "click",
+}
+HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
+
+
+def listed(found: list[Import]) -> str:
+    return "\n".join(map(str, found))
+
+
+def test_every_runtime_module_imports_without_the_exporter_s_packages() -> None:
+    program = """
+        import importlib, pkgutil
+        import edgepipe
+        names = [module.name for module in pkgutil.walk_packages(edgepipe.__path__, "edgepipe.")]
+        names.remove("edgepipe.__main__")
+        for name in names:
+            importlib.import_module(name)
+        print(len(names))
+    """
+    assert int(run_python(program, blocked=(*HEAVY, "edgepipe_export"))) > 10
+
+
+def test_a_pipeline_runs_without_the_exporter_s_packages(tmp_path: Path) -> None:
+    program = """
+        import sys
+        from edgepipe import pipeline
+        print(pipeline("text-classification", sys.argv[1])("I love this")[0]["label"])
+    """
+    assert run_python(program, str(write_bundle(tmp_path / "bundle")), blocked=HEAVY).strip() in LABELS
+
+
+def test_importing_edgepipe_is_cheap() -> None:
+    program = """
+        import sys
+        import edgepipe
+        print(*{name.partition(".")[0] for name in sys.modules})
+    """
+    assert not {"numpy", "onnxruntime", "tokenizers", "click"} & set(run_python(program).split())
+
+
+@pytest.mark.parametrize("package", ["edgepipe_export", "edgepipe_models"])
+def test_importing_the_other_packages_is_cheap(package: str) -> None:
+    program = f"""
+        import sys
+        import {package}
+        print(*{{name.partition(".")[0] for name in sys.modules}})
+    """
+    assert not {*HEAVY, "onnxruntime"} & set(run_python(program).split())
+
+
+def test_only_the_session_imports_onnxruntime() -> None:
+    users = {entry.file for entry in imports("edgepipe") if entry.package == "onnxruntime"}
+    assert users == {"runtime/edgepipe/session.py"}
+
+
+def test_the_runtime_uses_only_what_its_wheel_requires() -> None:
+    foreign = [
+        entry
+        for entry in imports("edgepipe")
+        if entry.package not in sys.stdlib_module_names and entry.package not in RUNTIME_MAY_USE
+    ]
+    assert not foreign, listed(foreign)
+
+
+def test_the_runtime_reaches_the_exporter_only_from_the_command_line() -> None:
+    wrong = [
+        entry
+        for entry in imports("edgepipe")
+        if entry.package == "edgepipe_export" and not (entry.file == "runtime/edgepipe/cli.py" and entry.lazy)
+    ]
+    assert not wrong, listed(wrong)
+
+
+def test_the_runtime_reaches_the_data_only_when_asked() -> None:
+    wrong = [entry for entry in imports("edgepipe") if entry.package == "edgepipe_models" and not entry.lazy]
+    assert not wrong, listed(wrong)
+
+
+def test_the_data_imports_nothing_but_the_standard_library() -> None:
+    wrong = [
+        entry
+        for entry in imports("edgepipe_models")
+        if entry.package not in sys.stdlib_module_names and entry.package != "edgepipe_models"
+    ]
+    assert not wrong, listed(wrong)
+
+
+def test_the_exporter_does_not_reach_into_the_command_line_or_the_data() -> None:
+    wrong = [
+        entry
+        for entry in imports("edgepipe_export")
+        if entry.package == "edgepipe_models" or entry.module.startswith(("edgepipe.cli", "edgepipe.commands"))
+    ]
+    assert not wrong, listed(wrong)

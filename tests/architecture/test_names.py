@@ -1,0 +1,84 @@
+"""The public names, the errors, the tasks, and the house rules about files."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import edgepipe.errors
+from edgepipe.tasks import ALIASES, TASKS, task_class
+from tests.architecture.sources import REPOSITORY, ROOTS, files
+
+PUBLIC = {
+    "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"],
+    "edgepipe_export": ["Verification", "export", "verify"],
+    "edgepipe_models": ["Recipe", "default_bundle", "recipe", "recipes"],
+}
+LONGEST = 400
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_public_names(package: str) -> None:
+    module = import_module(package)
+    assert sorted(module.__all__) == PUBLIC[package]
+    assert all(hasattr(module, name) for name in PUBLIC[package])
+
+
+def test_public_names_are_listed_before_they_are_loaded() -> None:
+    assert sorted(PUBLIC["edgepipe"]) == dir(edgepipe)
+    with pytest.raises(AttributeError, match="no attribute 'pipelines'"):
+        _ = edgepipe.pipelines
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{edgepipe.__version__}"' in text
+
+
+def test_the_drawn_hierarchy_of_errors_is_the_real_one() -> None:
+    drawn: dict[str, str] = {}
+    above: list[str] = []
+    for prefix, name in re.findall(r"^    ([│ ├└─]*)(\w+Error)\b", edgepipe.errors.__doc__ or "", re.MULTILINE):
+        depth = len(prefix) // 4
+        above[depth:] = [name]
+        drawn[name] = above[depth - 1] if depth else "Exception"
+    errors = {name: value for name, value in vars(edgepipe.errors).items() if isinstance(value, type)}
+    assert drawn == {name: error.__bases__[0].__name__ for name, error in errors.items()}
+
+
+def test_every_task_is_one_file_with_golden_answers() -> None:
+    for name, (module, attribute) in TASKS.items():
+        task = task_class(name)
+        assert (task.__name__, task.name) == (attribute, name)
+        assert (ROOTS["edgepipe"] / "edgepipe" / "tasks" / f"{module}.py").is_file()
+        assert list((REPOSITORY / "tests" / "golden" / name).glob("*.json")), f"{name} has no golden file"
+    assert set(ALIASES.values()) <= set(TASKS)
+
+
+def test_no_task_is_named_outside_of_the_tasks() -> None:
+    """``if task == ...`` anywhere else would be a second registry."""
+    names = "|".join([*TASKS, *ALIASES])
+    pattern = re.compile(rf"""(==|!=|\bin) *[(\[{{]?["']({names})["']""")
+    for path in files("edgepipe", "edgepipe_export"):
+        if path.parent.name != "tasks":
+            assert not pattern.search(path.read_text(encoding="utf-8")), path
+
+
+def sources() -> list[Path]:
+    folders = [REPOSITORY / name for name in ("runtime", "export", "models", "tests", "benchmarks")]
+    found = [path for folder in folders for path in folder.rglob("*.py")]
+    # An environment that someone made in a folder (.venv, node_modules) holds other people's files.
+    return [path for path in found if not any(part.startswith(".") or part == "node_modules" for part in path.parts)]
+
+
+def test_no_file_is_too_long() -> None:
+    long = {str(path): len(path.read_text(encoding="utf-8").splitlines()) for path in sources()}
+    assert {path: lines for path, lines in long.items() if lines > LONGEST} == {}
+
+
+def test_every_module_says_what_it_holds() -> None:
+    vague = {"utils", "util", "helpers", "helper", "misc", "common", "tools", "stuff"}
+    assert [path for path in sources() if path.stem in vague or path.parent.name in vague] == []
