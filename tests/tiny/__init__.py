@@ -20,6 +20,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
 
+# A tiny model has nothing to share out, and threads that wait for each other are slow where cores are busy.
+torch.set_num_threads(1)
+
 TOKENIZERS = Path(__file__).parents[1] / "data" / "tokenizers"
 
 # Longest input in tokens of every tiny model.
