@@ -1,0 +1,64 @@
+"""The wheel, built from this checkout and installed where nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def checked(command: Sequence[str | Path], **options: object) -> str:
+    """Run a command and return its output; its error output is the message where it fails."""
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, f"{command[0]} failed:\n{done.stdout}\n{done.stderr}"
+    return str(done.stdout)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A virtual environment with the wheel.
+
+    Attributes:
+        root: The environment.
+        elsewhere: An empty folder to run in, so that nothing of the checkout is found by chance.
+    """
+
+    root: Path
+    elsewhere: Path
+
+    def command(self, name: str) -> Path:
+        """The path of an installed command."""
+        return self.root / ("Scripts" if os.name == "nt" else "bin") / name
+
+    def run(self, name: str, *arguments: str | Path) -> str:
+        """Run an installed command and return what it printed."""
+        env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        return checked([self.command(name), *arguments], cwd=self.elsewhere, env=env)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    checked([sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, REPOSITORY])
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    folder = tmp_path_factory.mktemp("installed")
+    installation = Installation(folder / "venv", folder / "elsewhere")
+    installation.elsewhere.mkdir()
+    checked([sys.executable, "-m", "venv", installation.root])
+    constraints = REPOSITORY / "constraints.txt"
+    installation.run(
+        "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, f"{wheel}[cpu]"
+    )
+    return installation

@@ -1,0 +1,99 @@
+"""The installed wheel, in an environment with only what it requires."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+import edgepipe
+from edgepipe import pipeline
+from tests.architecture.sources import ROOTS
+from tests.golden.compare import assert_same
+from tests.packaging.conftest import Installation
+from tests.runtime.small_bundle import write_bundle
+
+TEXTS = ["a b c", "", "日本 😀", "be\x00fore"]
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    checkout = {
+        path.relative_to(root).as_posix()
+        for package, root in ROOTS.items()
+        for path in (root / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert names == checkout
+    assert {f"{package}/py.typed" for package in ROOTS} <= names
+
+
+def test_what_the_wheel_requires(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = Parser().parsestr(archive.read(name).decode())
+    required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert sorted(line.partition(">")[0] for line in required) == ["numpy", "tokenizers"]
+    assert metadata["Version"] == edgepipe.__version__
+    assert {"cpu", "gpu", "export"} <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_the_environment_is_clean(installed: Installation) -> None:
+    listed = json.loads(installed.run("python", "-m", "pip", "list", "--format=json", "--disable-pip-version-check"))
+    names = {package["name"].lower() for package in listed}
+    assert {"edgepipe", "numpy", "tokenizers", "onnxruntime"} <= names
+    assert not {"torch", "transformers", "optimum", "onnx", "onnxscript", "scipy", "sentencepiece"} & names
+
+
+def test_the_installed_package_is_the_one_that_runs(installed: Installation) -> None:
+    said = installed.run("python", "-c", "import edgepipe; print(edgepipe.__file__, edgepipe.__version__)")
+    path, version = said.split()
+    assert Path(path).is_relative_to(installed.root)
+    assert version == edgepipe.__version__
+    assert edgepipe.__version__ in installed.run("edgepipe", "--version")
+
+
+def test_a_bundle_answers_as_it_does_here(installed: Installation, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    program = "import json, sys; from edgepipe import pipeline; texts = json.loads(sys.argv[2]); "
+    program += "print(json.dumps(pipeline(model=sys.argv[1])(texts, top_k=None)))"
+    answer = json.loads(installed.run("python", "-c", program, folder, json.dumps(TEXTS)))
+    assert_same(answer, pipeline(model=folder)(TEXTS, top_k=None))
+
+
+def test_the_command_line(installed: Installation, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    lines = installed.run("edgepipe", "run", folder, *TEXTS[:2], "--json").splitlines()
+    answers = [json.loads(line) for line in lines]
+    assert [answer["input"] for answer in answers] == TEXTS[:2]
+    expected = list(pipeline(model=folder)(iter(TEXTS[:2])))
+    assert_same([answer["output"] for answer in answers], expected)
+    assert "text-classification" in installed.run("edgepipe", "info", folder, "--check")
+
+
+def test_the_exporter_says_what_it_lacks(installed: Installation, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"Error: .*edgepipe\[export\]") as raised:
+        installed.run("edgepipe", "export", tmp_path, tmp_path / "out")
+    assert "Traceback" not in str(raised.value)
+
+
+def test_recipes_come_with_the_wheel(installed: Installation) -> None:
+    assert "text-classification" in installed.run("edgepipe", "recipes")
+
+
+needs_default = pytest.mark.skipif(
+    not (ROOTS["edgepipe_models"] / "edgepipe_models" / "default" / "config.json").is_file(),
+    reason="models/edgepipe_models/default has not been made yet",
+)
+
+
+@needs_default
+def test_the_embedded_default_answers(installed: Installation) -> None:
+    label, score = installed.run("edgepipe", "run", "I love this").split()[:2]
+    assert label == "POSITIVE"
+    assert 0.5 < float(score) <= 1
+    assert installed.run("edgepipe", "run", "What a waste of time.").startswith("NEGATIVE")
