@@ -14,6 +14,9 @@ from training.vocabulary import SPECIAL_TOKENS, cut_tokenizer
 
 __all__ = ["build_student", "clip_embeddings", "round_to_bfloat16", "save_student", "student_tokenizer"]
 
+# What transformers writes for every model and only decoders read.
+_DECODER_KEYS = ("add_cross_attention", "is_decoder", "tie_word_embeddings", "use_cache")
+
 
 def student_tokenizer(teacher_directory: Path, pieces: Sequence[str]) -> Tokenizer:
     """The teacher's tokenizer, cut down to `pieces`."""
@@ -87,10 +90,17 @@ def round_to_bfloat16(model: nn.Module) -> None:
 
 
 def save_student(student: Any, tokenizer: Tokenizer, directory: Path) -> None:
-    """Write config.json, model.safetensors (bfloat16), tokenizer.json and tokenizer_config.json."""
+    """Write config.json, model.safetensors, tokenizer.json and tokenizer_config.json.
+
+    The weights are stored in bfloat16, half the size; config.json says float32, so that they are computed with in
+    float32 by whoever loads them without naming a dtype.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     student.to(torch.bfloat16).save_pretrained(directory)
     student.float()
+    saved = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    config = {key: value for key, value in saved.items() if value is not None and key not in _DECODER_KEYS}
+    _write_json(directory / "config.json", {**config, "dtype": "float32"})
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
@@ -101,5 +111,8 @@ def save_student(student: Any, tokenizer: Tokenizer, directory: Path) -> None:
         "model_max_length": student.config.max_position_embeddings,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     }
-    text = json.dumps(settings, indent=2) + "\n"
-    (directory / "tokenizer_config.json").write_text(text, encoding="utf-8")
+    _write_json(directory / "tokenizer_config.json", settings)
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
