@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError, ParityError
+from edgepipe.machine import machine_name
 from edgepipe.manifest import MANIFEST_NAME, Manifest, Parity, Source, Variant
 from edgepipe.tasks.base import labels_of
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.log import logged
-from edgepipe_export.machine import machine_name
 from edgepipe_export.progress import Progress
 from edgepipe_export.quantize import FP32, checked_dtypes, checked_max_drop, graph_path, quantize
 from edgepipe_export.quantize.target import Target, find_target

@@ -18,7 +18,7 @@ def machine_name(threads: int | None = None) -> str:
         threads: How many were used; by default what the process may use.
     """
     count = available_threads() if threads is None else threads
-    processor = _processor_name() or platform.processor() or platform.machine()
+    processor = _cpuinfo("model name") or platform.processor() or platform.machine()
     return f"{processor}, {count} thread{'s' if count != 1 else ''}, {platform.system()} {platform.machine()}"
 
 
@@ -33,10 +33,15 @@ def runtime_versions() -> dict[str, str]:
     return found
 
 
-def _processor_name() -> str | None:
+def cpu_flags() -> frozenset[str]:
+    """The instruction set extensions that Linux reports for the first processor; empty on other systems."""
+    return frozenset((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+
+
+def _cpuinfo(key: str) -> str | None:
     try:
         lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return None
     fields = (line.partition(":") for line in lines)
-    return next((value.strip() for key, _, value in fields if key.strip() == "model name"), None)
+    return next((value.strip() for name, _, value in fields if name.strip() == key), None)

@@ -6,7 +6,7 @@ import platform
 from dataclasses import dataclass
 
 from edgepipe.errors import InputError
-from edgepipe_export.machine import cpu_flags
+from edgepipe.machine import cpu_flags
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
