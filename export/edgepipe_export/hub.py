@@ -40,28 +40,47 @@ def fetch_checkpoint(
         CheckpointError: the repository has no weights that may be loaded.
         DownloadError: the repository, revision or network is not there, and the cache has nothing.
     """
-    from huggingface_hub import HfApi, errors, snapshot_download
+    from huggingface_hub import HfApi, errors
 
     try:
         info = HfApi().model_info(repo_id, revision=revision)
-        names = [file.rfilename for file in info.siblings or []]
-        wanted = wanted_files(repo_id, names, allow_pickle=allow_pickle, remote_code=remote_code)
-        path = snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted)
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise DownloadError(
             f"there is neither a directory nor a Hub repository {_called(repo_id, revision)} (or it is private: set "
             "HF_TOKEN)"
         ) from error
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as unreachable:
-        try:
-            path = snapshot_download(repo_id, revision=revision, local_files_only=True)
-        except (errors.LocalEntryNotFoundError, OSError):
+    except Exception as error:
+        # Without a network the error is one of the HTTP library that huggingface_hub brings, another one every few
+        # versions; whatever it is, the cache may still have the repository.
+        directory = _cached(repo_id, revision)
+        if directory is None:
             raise DownloadError(
-                f"no directory {repo_id!r} is there, the Hub did not answer "
-                f"({_first_line(unreachable)}), and its cache does not have {_called(repo_id, revision)}"
-            ) from unreachable
-    directory = Path(path)
+                f"no directory {repo_id!r} is there, the Hub did not answer ({_first_line(error)}), and its cache does "
+                f"not have {_called(repo_id, revision)}"
+            ) from error
+    else:
+        names = [file.rfilename for file in info.siblings or []]
+        wanted = wanted_files(repo_id, names, allow_pickle=allow_pickle, remote_code=remote_code)
+        directory = _download(repo_id, revision, wanted)
     return directory, directory.name  # the cache names a snapshot by its commit
+
+
+def _cached(repo_id: str, revision: str | None) -> Path | None:
+    # Not snapshot_download: it calls a snapshot incomplete that lacks files we never wanted.
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    return Path(path).parent if isinstance(path, str) else None
+
+
+def _download(repo_id: str, revision: str | None, names: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        # By the name of the branch, not the commit: the cache then knows which commit the branch was at.
+        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=names))
+    except Exception as error:  # see above
+        raise DownloadError(f"the download of {repo_id} broke off: {_first_line(error)}; try again") from error
 
 
 def wanted_files(repo_id: str, names: Iterable[str], *, allow_pickle: bool, remote_code: bool) -> list[str]:

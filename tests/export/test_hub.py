@@ -1,0 +1,187 @@
+"""Checkpoints from the Hub, by the real download code from a server on the loopback that answers as the Hub does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from edgepipe.errors import CheckpointError
+from edgepipe_export.hub import is_repo_id, wanted_files
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REPO = "someone/tiny-bert"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one repository at one commit, under the branch ``main``."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files = files
+        self.served: list[str] = []
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        if self.path.startswith(f"/api/models/{REPO}"):
+            revision = self.path.rpartition("/revision/")[2].partition("?")[0]
+            if "/revision/" in self.path and revision not in ("main", COMMIT):
+                self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
+                return
+            if "/tree/" in self.path:
+                files = [
+                    {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+                    for name, content in self.server.files.items()
+                ]
+                self.send(200, json.dumps(files).encode(), {"Content-Type": "application/json"})
+                return
+            listing = {"id": REPO, "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.server.files]}
+            self.send(200, json.dumps(listing).encode(), {"Content-Type": "application/json"})
+            return
+        name = self.path.removeprefix(f"/{REPO}/resolve/{COMMIT}/")
+        content = self.server.files.get(name)
+        if content is None:
+            self.send(404, b"{}", {"X-Error-Code": "RepoNotFound" if self.path.startswith("/api") else "EntryNotFound"})
+            return
+        if body:
+            self.server.served.append(name)
+        etag = hashlib.sha256(content).hexdigest()
+        self.send(200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, body)
+
+    def send(self, status: int, content: bytes, headers: dict[str, str], body: bool = True) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def hub(checkpoint: Path) -> Iterator[Hub]:
+    files = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+    files |= {"README.md": b"---\nlicense: mit\n---\n", "pytorch_model.bin": b"pickle", "onnx/model.onnx": b"another's"}
+    server = Hub(files)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def export_from(endpoint: str, home: Path, output: Path, *, revision: str | None = None) -> str:
+    """Export the repository in a process of its own, which reads the endpoint when it starts; returns the error."""
+    code = f"""
+import sys
+from edgepipe.errors import EdgepipeError
+from edgepipe_export import export
+try:
+    export({REPO!r}, {str(output)!r}, revision={revision!r}, verify=False)
+except EdgepipeError as error:
+    print(type(error).__name__, error)
+"""
+    offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    environment = {name: value for name, value in os.environ.items() if name not in offline}
+    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=home.parent
+    )
+    assert run.stderr == ""
+    return run.stdout
+
+
+def test_a_hub_id_is_downloaded_and_its_commit_pinned(hub: Hub, tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    assert export_from(endpoint, tmp_path / "home", tmp_path / "out") == ""
+    manifest = json.loads((tmp_path / "out" / "edgepipe.json").read_text())
+    assert manifest["source"] == {
+        "model": REPO,
+        "revision": COMMIT,
+        "architecture": "BertForSequenceClassification",
+    }
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert 'license: "mit"' in card
+    assert f'base_model: "{REPO}"' in card
+    assert sorted(hub.served) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+
+
+def test_without_a_network_the_cache_serves(hub: Hub, tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    export_from(endpoint, tmp_path / "home", tmp_path / "out")
+    nowhere = "http://127.0.0.1:9"
+    assert export_from(nowhere, tmp_path / "home", tmp_path / "again") == ""
+    manifests = [(tmp_path / name / "edgepipe.json").read_text() for name in ("out", "again")]
+    assert manifests[0] == manifests[1]
+    error = export_from(nowhere, tmp_path / "empty", tmp_path / "third")
+    assert error.startswith(f"DownloadError no directory '{REPO}' is there")
+
+
+def test_a_revision_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{hub.server_port}"
+    error = export_from(endpoint, tmp_path / "home", tmp_path / "out", revision="v9")
+    assert error.startswith(
+        f"DownloadError there is neither a directory nor a Hub repository '{REPO}' at revision 'v9'"
+    )
+
+
+def test_a_repository_with_pickles_only(hub: Hub, tmp_path: Path) -> None:
+    del hub.files["model.safetensors"]
+    error = export_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home", tmp_path / "out")
+    assert error.startswith(f"CheckpointError {REPO} has no safetensors, only pickled weights (pytorch_model.bin)")
+    assert hub.served == []
+
+
+def test_wanted_files() -> None:
+    names = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "modeling.py"]
+    names += ["tf_model.h5", "1_Pooling/config.json", "adapter_model.safetensors", "image.png"]
+    plain = wanted_files(REPO, names, allow_pickle=False, remote_code=False)
+    assert plain == ["config.json", "vocab.txt", "model.safetensors"]
+    assert "modeling.py" in wanted_files(REPO, names, allow_pickle=False, remote_code=True)
+    assert "pytorch_model.bin" not in wanted_files(REPO, names, allow_pickle=True, remote_code=False)
+    names.remove("model.safetensors")
+    assert "pytorch_model.bin" in wanted_files(REPO, names, allow_pickle=True, remote_code=False)
+    with pytest.raises(CheckpointError, match="no weights"):
+        wanted_files(REPO, ["config.json"], allow_pickle=True, remote_code=False)
+
+
+def test_sharded_weights_are_all_wanted() -> None:
+    names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    assert sorted(wanted_files(REPO, names, allow_pickle=False, remote_code=False)) == names
+
+
+@pytest.mark.parametrize("text", ["bert", "someone/bert-base.v1", "a/b_c"])
+def test_hub_ids(text: str) -> None:
+    assert is_repo_id(text)
+
+
+@pytest.mark.parametrize("text", ["./bert", "/bert", "a/b/c", "", "a/", "a b", "../a"])
+def test_no_hub_ids(text: str) -> None:
+    assert not is_repo_id(text)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepipe import Bundle
+from edgepipe.errors import BundleError, CheckpointError, InputError, VariantError
+from edgepipe_export import verify
+from edgepipe_export.compare import compare_results, compare_tensors, structure_difference
+from tests.tiny import build
+
+
+def tensors(*values: float) -> dict[str, Any]:
+    return {"logits": np.array([values], np.float32)}
+
+
+def entry(label: str, score: float) -> dict[str, Any]:
+    return {"label": label, "score": score}
+
+
+def test_a_bundle_equals_the_model_it_was_made_from(exported: Bundle, checkpoint: Path) -> None:
+    verification = verify(exported, checkpoint, max_drop=20)
+    assert verification.passed
+    checks = [(row.dtype, row.check) for row in verification.rows]
+    assert checks == [
+        ("all", "tokens"),
+        ("fp32", "tensors, random ids"),
+        ("fp32", "tensors, texts"),
+        ("fp32", "pipeline"),
+        ("fp32", "pipeline, top_k=None"),
+        ("int8", "tensors, texts"),
+        ("int8", "pipeline, top_k=None"),
+    ]
+    exact = [row for row in verification.rows if row.dtype == "fp32"]
+    assert all(row.max_difference is not None and row.max_difference < 1e-4 for row in exact)
+    assert "pytorch-fp32" in verification.table()
+    assert json.loads(verification.to_json())["passed"] is True
+
+
+def test_given_texts_and_a_loaded_model(exported: Bundle) -> None:
+    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
+    verification = verify(exported.path, model, tokenizer=tokenizer, texts=["One.", "Two.", ""], dtype="fp32")
+    assert verification.passed
+    assert [row.compared for row in verification.rows if row.check == "pipeline, top_k=None"] == [3]
+
+
+def test_a_text_over_the_limit_is_cut_on_both_sides(exported: Bundle, checkpoint: Path) -> None:
+    assert verify(exported, checkpoint, texts=["short", "long " * 500], dtype="fp32").passed
+
+
+def test_altered_weights_are_caught(copied: Path, checkpoint: Path) -> None:
+    weights = copied / "onnx" / "model.onnx_data"
+    content = bytearray(weights.read_bytes())
+    content[-4096:] = bytes(4096)  # the size stays, so loading does not notice
+    weights.write_bytes(content)
+    verification = verify(copied, checkpoint, dtype="fp32")
+    assert not verification.passed
+    assert "FAILED: fp32 against pytorch-fp32, tensors" in verification.table()
+    failed = [row for row in verification.rows if not row.passed]
+    assert any("logits differs by up to" in str(row) for row in failed)
+
+
+def test_another_model_is_told_apart(exported: Bundle) -> None:
+    model, tokenizer = build("bert", seed=1, labels=("bad", "fair", "good"))
+    assert not verify(exported, model, tokenizer=tokenizer, dtype="fp32").passed
+
+
+def test_another_tokenizer_is_told_apart(exported: Bundle, checkpoint: Path) -> None:
+    _, tokenizer = build("distilbert")
+    verification = verify(exported, checkpoint, tokenizer=tokenizer, texts=["a text"], dtype="fp32")
+    (tokens,) = [row for row in verification.rows if row.check == "tokens"]
+    assert not tokens.passed
+    assert "token_type_ids" in str(tokens)
+
+
+@pytest.mark.parametrize("texts", ["a text", [], [3], [None]])
+def test_texts_that_are_none(exported: Bundle, checkpoint: Path, texts: Any) -> None:
+    with pytest.raises(InputError, match="list of at least one text"):
+        verify(exported, checkpoint, texts=texts)
+
+
+def test_a_variant_that_is_not_there(exported: Bundle, checkpoint: Path) -> None:
+    with pytest.raises(VariantError, match="fp32, int8"):
+        verify(exported, checkpoint, dtype="q4")
+
+
+def test_no_bundle_or_no_model(exported: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BundleError):
+        verify(tmp_path, tmp_path)
+    with pytest.raises(CheckpointError):
+        verify(exported, tmp_path)
+
+
+def test_tensors_within_the_bound() -> None:
+    found = compare_tensors(iter([(tensors(1, 100), tensors(1.00005, 100.05))]))
+    assert found.close
+    assert found.finite
+    assert found.largest["logits"] == pytest.approx(0.05, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("got", "finite"),
+    [(tensors(1.01, 2), True), (tensors(float("nan"), 2), False), (tensors(float("inf"), 2), False)],
+)
+def test_tensors_beyond_the_bound(got: dict[str, Any], finite: bool) -> None:
+    found = compare_tensors(iter([(tensors(1, 2), got)]))
+    assert not found.close
+    assert found.finite == finite
+
+
+@pytest.mark.parametrize("got", [{}, tensors(1, 2, 3), tensors(1, 2) | {"more": np.zeros(1, np.float32)}])
+def test_other_tensors(got: dict[str, Any]) -> None:
+    found = compare_tensors(iter([(tensors(1, 2), got)]))
+    assert not found.close
+    assert max(found.largest.values()) == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("expected", "got"),
+    [
+        ([entry("a", 0.5)], entry("a", 0.5)),
+        ([entry("a", 0.5)], [entry("b", 0.5)]),
+        ([entry("a", 0.5)], [entry("a", 0.5002)]),
+        ([entry("a", 0.5)], [entry("a", float("nan"))]),
+        ([entry("a", 0.5)], [{"score": 0.5, "label": "a"}]),
+        ([entry("a", 0.5)], []),
+        ([entry("a", 1.0)], [entry("a", 1)]),
+        ([entry("a", 0.6), entry("b", 0.4)], [entry("b", 0.4), entry("a", 0.6)]),
+    ],
+)
+def test_results_that_differ(expected: Any, got: Any) -> None:
+    assert structure_difference(expected, got) is not None
+
+
+def test_results_that_are_equal_but_for_rounding_and_the_order_of_ties() -> None:
+    expected = [entry("a", 0.40001), entry("b", 0.4), entry("c", 0.2)]
+    got = [entry("b", 0.40001), entry("a", 0.4), entry("c", 0.2)]
+    assert structure_difference(expected, got) is None
+    assert structure_difference([expected[:1]], [expected[:1]]) is None
+
+
+def test_scores_and_agreement() -> None:
+    expected = [[entry("a", 0.9), entry("b", 0.1)], [entry("a", 0.6), entry("b", 0.4)]]
+    got = [[entry("a", 0.8), entry("b", 0.2)], [entry("b", 0.51), entry("a", 0.49)]]
+    found = compare_results(["one", "two"], expected, got)
+    assert found.agreement == 0.5
+    assert found.largest_score == pytest.approx(0.11)
+    assert found.first is not None
+    assert found.first.startswith("'one': ")
+
+
+def test_a_score_that_is_no_number_is_never_within_bounds() -> None:
+    nan = [entry("a", float("nan"))]
+    assert compare_results(["text"], [[entry("a", 1.0)]], [nan]).largest_score == float("inf")
