@@ -18,13 +18,13 @@ from edgepipe.errors import EdgepipeError
 if TYPE_CHECKING:
     from edgepipe.bundle import Bundle
     from edgepipe.model import Model
-    from edgepipe.pipeline import pipeline
+    from edgepipe.pipelines import pipeline
     from edgepipe.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"]
 
-_HOMES = {"pipeline": "edgepipe.pipeline", "Bundle": "edgepipe.bundle", "Model": "edgepipe.model"} | {
+_HOMES = {"pipeline": "edgepipe.pipelines", "Bundle": "edgepipe.bundle", "Model": "edgepipe.model"} | {
     "Tokenizer": "edgepipe.tokenizer"
 }
 

@@ -93,7 +93,7 @@ def run(
     lines: Iterator[str] = chain(texts, *(command.read_lines(file) for file in files))
     if not texts and not files:
         lines = command.decoded(sys.stdin.buffer, "standard input")
-    from edgepipe.pipeline import pipeline
+    from edgepipe.pipelines import pipeline
 
     loaded = pipeline(
         task,
@@ -121,7 +121,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     """
     from edgepipe.bundle import Bundle
     from edgepipe.commands.info import describe, render
-    from edgepipe.pipeline import embedded_bundle
+    from edgepipe.pipelines import embedded_bundle
 
     loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
     checked = len(loaded.check()) if check else None
@@ -246,7 +246,7 @@ def bench(
 ) -> None:
     """Measure latency, throughput, cold start and peak memory of a bundle on this machine."""
     from edgepipe.bench import bench as measure
-    from edgepipe.pipeline import embedded_bundle
+    from edgepipe.pipelines import embedded_bundle
 
     report = measure(
         embedded_bundle() if bundle is None else bundle,

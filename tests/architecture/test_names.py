@@ -29,8 +29,14 @@ def test_the_public_names(package: str) -> None:
 
 def test_public_names_are_listed_before_they_are_loaded() -> None:
     assert sorted(PUBLIC["edgepipe"]) == dir(edgepipe)
-    with pytest.raises(AttributeError, match="no attribute 'pipelines'"):
-        _ = edgepipe.pipelines
+    with pytest.raises(AttributeError, match="no attribute 'pipelin'"):
+        _ = edgepipe.pipelin
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    """Importing ``edgepipe.name`` would put the module in the place of what the package loads under that name."""
+    modules = {path.stem for path in (ROOTS["edgepipe"] / "edgepipe").iterdir()}
+    assert not modules & set(PUBLIC["edgepipe"])
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -17,7 +17,7 @@ from edgepipe.bench.report import BenchReport, ColdStart, Latency, Shape
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe.machine import machine_name, runtime_versions
-from edgepipe.pipeline import pipeline
+from edgepipe.pipelines import pipeline
 from edgepipe.threads import available_threads
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def bench(
         rounds: How many times all shapes are gone through, and how many processes are started.
         seconds: Measuring time of each shape, over all rounds; a graph that is slow is still run twice a round.
         num_threads: Threads inside one operator; by default what the process may use.
-        device: As in :func:`~edgepipe.pipeline.pipeline`, as for the two arguments that follow.
+        device: As in :func:`~edgepipe.pipelines.pipeline`, as for the two arguments that follow.
         low_memory: Keep the weights mapped.
         providers: onnxruntime's own list, in place of `device`.
         progress: Called with a line of text before each step.

@@ -42,7 +42,7 @@ def measure_cold_start(
 
     Args:
         path: The bundle's directory.
-        options: Keyword arguments of :func:`~edgepipe.pipeline.pipeline`, as JSON can hold them.
+        options: Keyword arguments of :func:`~edgepipe.pipelines.pipeline`, as JSON can hold them.
         text: The text.
         rounds: How many starts count.
         progress: Called with a line of text before each.

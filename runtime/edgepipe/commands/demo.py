@@ -11,7 +11,7 @@ from pathlib import Path
 from edgepipe.bundle import Bundle
 from edgepipe.commands.info import describe
 from edgepipe.errors import ExportError
-from edgepipe.pipeline import embedded_bundle, pipeline
+from edgepipe.pipelines import embedded_bundle, pipeline
 from edgepipe.table import table
 
 SENTENCES = (
