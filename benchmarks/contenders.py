@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ class Contender:
         program: Its file in this folder.
         folder: The model it loads.
         extra: Arguments after those that all take.
-        files: Graph and weights, whose size the table has.
+        bytes: Size of graph and weights.
         python: The interpreter.
         every: It runs in every how manieth round.
         exact: Whether its label and score must be the script's.
@@ -41,7 +41,7 @@ class Contender:
     program: str
     folder: Path
     extra: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    bytes: int = 0
     python: str = sys.executable
     every: int = 1
     exact: bool = True
@@ -65,22 +65,25 @@ def contenders(folder: Path, optimum: str | None) -> list[Contender]:
         optimum: Interpreter of the environment that has optimum-onnx; None to leave it out.
     """
     bundle, inside = folder / "bundle", folder / "inside"
-    fp32 = tuple(sorted(bundle.glob("onnx/model.onnx*")))
-    int8 = tuple(sorted(bundle.glob("onnx/model_int8.onnx*")))
-    weights = (folder / "checkpoint" / "model.safetensors",)
-    graph = (inside / "model.onnx",)
+    fp32, int8 = (_bytes(bundle.glob(f"onnx/{name}.onnx*")) for name in ("model", "model_int8"))
+    weights = _bytes([folder / "checkpoint" / "model.safetensors"])
+    graph = _bytes([inside / "model.onnx"])
     everyone = [
-        Contender("script", "bare.py", inside, files=graph),
+        Contender("script", "bare.py", inside, bytes=graph),
         Contender("edgepipe fp32", "ours.py", bundle, ("fp32", "normal"), fp32),
         Contender("edgepipe fp32, low memory", "ours.py", bundle, ("fp32", "low"), fp32),
         Contender("edgepipe int8", "ours.py", bundle, ("int8", "normal"), int8, exact=False),
-        Contender("transformers, torch", "torch_pipeline.py", folder / "checkpoint", files=weights, every=_HEAVY),
+        Contender("transformers, torch", "torch_pipeline.py", folder / "checkpoint", bytes=weights, every=_HEAVY),
     ]
     if optimum is not None:
         everyone.append(
-            Contender("optimum-onnx", "optimum_pipeline.py", inside, files=graph, python=optimum, every=_HEAVY)
+            Contender("optimum-onnx", "optimum_pipeline.py", inside, bytes=graph, python=optimum, every=_HEAVY)
         )
     return everyone
+
+
+def _bytes(files: Iterable[Path]) -> int:
+    return sum(file.stat().st_size for file in files)
 
 
 def run_rounds(

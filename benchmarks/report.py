@@ -41,8 +41,7 @@ def record(results: list[Result], machine: str, rounds: int, *, with_optimum: bo
             {
                 "model": result.model,
                 "contenders": [
-                    {"name": contender.name, "bytes": sum(file.stat().st_size for file in contender.files)}
-                    | _figures(result.runs[contender.name])
+                    {"name": contender.name, "bytes": contender.bytes} | _figures(result.runs[contender.name])
                     for contender in result.contenders
                 ],
                 "same_session": result.overhead,
