@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import edgepipe_models
+from edgepipe import pipeline
 from edgepipe_models import default_bundle
-from training.data import read_examples
+from training.data import Example, read_examples
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "default"
 
@@ -72,10 +73,26 @@ def test_the_checkpoint_gets_everyday_sentences_right() -> None:
     ]
 
 
-@pytest.mark.skipif(not BUNDLE.is_dir(), reason="the default bundle is not in this checkout")
 def test_the_bundle_is_complete_and_within_ten_megabytes() -> None:
     files = {path.relative_to(BUNDLE).as_posix(): path.stat().st_size for path in BUNDLE.rglob("*") if path.is_file()}
     graph = {"onnx/model_int8.onnx", "onnx/model_int8.onnx_data"}
     assert graph | {"config.json", "edgepipe.json", "tokenizer.json", "tokenizer_config.json"} <= files.keys()
     assert sum(files.values()) <= 10_000_000
     assert default_bundle() == BUNDLE
+
+
+def accuracy(examples: list[Example]) -> float:
+    answers = pipeline("text-classification", batch_size=8)([example.text for example in examples])
+    pairs = zip(answers, examples, strict=True)
+    return sum((answer["label"] == "POSITIVE") == example.label for answer, example in pairs) / len(examples)
+
+
+def test_the_bundle_gets_everyday_sentences_right() -> None:
+    assert accuracy(read_examples(EVERYDAY)) >= 0.82
+
+
+def test_the_bundle_is_accurate_on_sst2() -> None:
+    dev = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sst2" / "dev.tsv"
+    if not dev.is_file():
+        pytest.skip("SST-2's dev.tsv is not beside this checkout")
+    assert accuracy(read_examples(dev)) >= 0.82
