@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +52,23 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="session")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
-    folder = tmp_path_factory.mktemp("installed")
+def oldest_versions() -> list[str]:
+    """What pyproject.toml allows at the least, as pip's constraints: ``name>=1.2.0`` becomes ``name==1.2.0``."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    requirements = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
+    return [requirement.replace(">=", "==") for requirement in requirements]
+
+
+@pytest.fixture(scope="session", params=["newest", "oldest"])
+def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    folder = tmp_path_factory.mktemp(f"installed-{request.param}")
     installation = Installation(folder / "venv", folder / "elsewhere")
     installation.elsewhere.mkdir()
     checked([sys.executable, "-m", "venv", installation.root])
     constraints = REPOSITORY / "constraints.txt"
+    if request.param == "oldest":
+        constraints = folder / "oldest.txt"
+        constraints.write_text("\n".join(oldest_versions()))
     installation.run(
         "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, f"{wheel}[cpu]"
     )
