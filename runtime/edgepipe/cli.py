@@ -140,7 +140,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 @click.option("--task", help="[default: found from the checkpoint's architecture]")
 @click.option("--dtype", default=None, help="Variants, comma-separated.  [default: fp32, or the recipe's]")
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
-@click.option("--opset", type=int, help="ONNX opset.  [default: 18]")
+@click.option("--opset", type=int, help="ONNX opset, 18 to 23.  [default: 20]")
 @click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64 or this machine.")
 @click.option("--max-drop", type=float, help="Share of labels, in points, that quantization may change.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -109,6 +110,9 @@ def require_single_onnxruntime() -> None:
 
 @cache
 def _onnxruntime() -> Any:
+    # onnxruntime's own wheels report use to their maker unless told not to before they are loaded (its Privacy.md):
+    # what runs on a user's device must not speak to anyone unasked. A value the user has set is kept.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:

@@ -180,3 +180,15 @@ def test_onnxruntime_says_nothing_about_a_refused_graph(folder: Path, tmp_path: 
             print("refused")
     """
     assert run_python(program, str(tmp_path / "model.onnx")) == "refused\n"
+
+
+def test_onnxruntime_is_told_not_to_report_use(folder: Path, tmp_path: Path) -> None:
+    program = """
+        import os
+        import sys
+        os.environ.pop("ORT_DISABLE_TELEMETRY", None)
+        from edgepipe import Model
+        Model.from_pretrained(sys.argv[1])(input_ids=[[2, 3]])
+    """
+    run_python(program, str(folder), env={"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")})
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
