@@ -66,6 +66,11 @@ class Task(ABC):
         self.options = options
         self.settings(options)  # wrong options are reported here, not at the first call
 
+    @classmethod
+    def fits(cls, architecture: str) -> bool:
+        """Whether a checkpoint of a transformers class, e.g. ``BertForMaskedLM``, has what the task reads."""
+        return architecture.endswith(cls.head)
+
     @abstractmethod
     def settings(self, options: Mapping[str, Any]) -> Any:
         """Check the options and give them the form that :meth:`encode` and :meth:`decode` take.
@@ -103,12 +108,20 @@ class Task(ABC):
             InputError: an input or option cannot be used; of a list, the message has the input's position.
         """
         settings = self.settings({**self.options, **options})
-        size = self.batch_size if batch_size is None else _checked_batch_size(batch_size)
+        size = self.checked_batch_size(batch_size)
         if isinstance(inputs, (list, tuple)):
             return list(self._run(self._encode_all(inputs, settings), size, settings))
         if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping)):
             return self._run(self._encode_all(inputs, settings), size, settings)
         return next(self._run([self.encode(inputs, settings)], size, settings))
+
+    def checked_batch_size(self, batch_size: int | None) -> int:
+        """The batch size of a call: the pipeline's own where the call names none.
+
+        Raises:
+            InputError: it is no whole number of at least 1.
+        """
+        return self.batch_size if batch_size is None else _checked_batch_size(batch_size)
 
     def _encode_all(self, inputs: Iterable[Any], settings: Any) -> Iterator[Request]:
         for position, item in enumerate(inputs):
@@ -131,7 +144,12 @@ class Task(ABC):
         for batch in batches(lengths, batch_size):
             arrays = self.model(**self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np"))
             for row, index in enumerate(batch):
-                outputs[index] = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
+                unpadded = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
+                outputs[index] = self.kept(pieces[index], unpadded)
+        return outputs
+
+    def kept(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
+        """What :meth:`decode` needs of a piece's outputs, for tasks where all of them would fill the memory."""
         return outputs
 
     def _unpadded(self, array: NDArray[np.float32], length: int) -> NDArray[np.float32]:
