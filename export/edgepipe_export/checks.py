@@ -13,7 +13,7 @@ from edgepipe.manifest import Parity
 from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_results, compare_tensors
 from edgepipe_export.quantize import FP32
 from edgepipe_export.samples import sentences, tokenizer_corpus
-from edgepipe_export.sides import RESULT_OPTIONS, Side
+from edgepipe_export.sides import RESULT_OPTIONS, Side, as_pipeline_options, compared_as
 from edgepipe_export.tokenizers import differences
 
 if TYPE_CHECKING:
@@ -148,10 +148,11 @@ def check_variant(candidate: Side, reference: Side, material: Material, task: st
     the reference's best label for all but `max_drop` of a hundred texts.
     """
     exact = candidate.name == FP32
+    material = replace(material, options=as_pipeline_options(task, material.options))
     checks = [_tensor_check("tensors, texts", candidate, reference, material.encodings, exact)]
     if exact:
         checks.insert(0, _tensor_check("tensors, random ids", candidate, reference, material.random, exact))
-    *forms, complete = RESULT_OPTIONS[task]
+    *forms, complete = RESULT_OPTIONS[compared_as(task)]
     if exact:
         few = replace(material, texts=material.texts[:_TEXTS_A_FORM])
         checks += [_result_check(options, candidate, reference, few, max_drop, exact) for options in forms]

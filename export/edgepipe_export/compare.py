@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe_export.vectors import as_vectors, recognition, vector_difference
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -106,8 +108,9 @@ class ResultDifference:
     """How far the results for texts are apart.
 
     Attributes:
-        largest_score: Largest difference of a label's score; None where results have no labels.
-        agreement: Share of texts whose best label is the same; None likewise.
+        largest_score: Largest difference of a label's score, or cosine distance of vectors; None where results have
+            neither.
+        agreement: Share of texts whose best label is the same, or whose vector is recognized; None likewise.
         first: The first difference in structure, with its text; None if there is none.
     """
 
@@ -121,14 +124,23 @@ def compare_results(texts: Sequence[str], expected: Sequence[Any], got: Sequence
     first = None
     scores: list[float] = []
     agreed: list[bool] = []
+    vectors: list[tuple[Any, Any]] = []
     for text, wanted, found in zip(texts, expected, got, strict=True):
-        difference = structure_difference(wanted, found)
+        states = as_vectors(wanted)
+        if states is None:
+            difference = structure_difference(wanted, found)
+        else:
+            difference = vector_difference(states, found, ABSOLUTE, RELATIVE)
+            vectors.append((states, as_vectors(found)))
         if difference is not None and first is None:
             first = f"{text[:60]!r}: {difference}"
         reference, other = score_map(wanted), score_map(found)
         if reference and other and reference.keys() == other.keys():
             scores.append(max(abs(reference[label] - other[label]) for label in reference))
             agreed.append(max(reference, key=reference.__getitem__) == max(other, key=other.__getitem__))
+    if vectors and all(other is not None for _, other in vectors):
+        distance, recognized = recognition(*zip(*vectors, strict=True))
+        return ResultDifference(float("inf") if np.isnan(distance) else distance, recognized, first)
     if not scores:
         return ResultDifference(None, None, first)
     worst = float("inf") if any(np.isnan(scores)) else max(scores)

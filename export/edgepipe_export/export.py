@@ -158,10 +158,12 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
     from edgepipe_export.config import write_config
     from edgepipe_export.graphs.encoder import readable_inputs, trace
     from edgepipe_export.graphs.files import save_graph
+    from edgepipe_export.sentence import write_sentence_files
     from edgepipe_export.tokenizers import write_tokenizer
 
     write_tokenizer(loaded.tokenizer, folder)
     write_config(loaded.model, folder, options.dtypes)
+    write_sentence_files(loaded.checkpoint, folder)
     inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
     graph = trace(loaded.model, inputs, loaded.checkpoint.task.outputs, options.opset)
     path = graph_path(folder, FP32)
@@ -189,7 +191,7 @@ def _manifest(loaded: Loaded, limit: Limit, recipes: Mapping[str, Mapping[str, A
         machine=machine_name(),
         max_length=limit.tokens,
         max_length_source=limit.source,
-        labels=labels_of(loaded.model.config.to_dict()),
+        labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.head.endswith("Classification") else (),
         default_dtype=FP32,
         variants=variants,
         files=shared_entries(folder),

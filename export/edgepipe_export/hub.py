@@ -14,6 +14,9 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _SMALL = re.compile(r"[^/]+\.(json|txt|model|jinja)|README\.md")
 _SAFETENSORS = re.compile(r"model[^/]*\.safetensors")
 _PICKLE = re.compile(r"pytorch_model[^/]*\.bin")
+# The layers of sentence-transformers, each in a directory of its own.
+_MODULE = re.compile(r"\d+_\w+/(config\.json|model\.safetensors)")
+_PICKLED_MODULE = re.compile(r"\d+_\w+/pytorch_model\.bin")
 _CODE = re.compile(r".+\.py")
 
 
@@ -99,7 +102,14 @@ def wanted_files(repo_id: str, names: Iterable[str], *, allow_pickle: bool, remo
         )
     if not weights and not pickles:
         raise CheckpointError(f"{repo_id} has no weights: there is no model.safetensors in it")
-    rest = [name for name in names if _SMALL.fullmatch(name) or (remote_code and _CODE.fullmatch(name))]
+    rest = [
+        name
+        for name in names
+        if _SMALL.fullmatch(name)
+        or _MODULE.fullmatch(name)
+        or (allow_pickle and _PICKLED_MODULE.fullmatch(name))
+        or (remote_code and _CODE.fullmatch(name))
+    ]
     return rest + (weights or pickles)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import CheckpointError, InputError, TaskError
-from edgepipe.tasks import ALIASES, task_class, task_for_architecture, task_names
+from edgepipe.sentence_config import is_sentence_encoder
+from edgepipe.tasks import task_class, task_for_architecture, task_names
 from edgepipe_export.hub import fetch_checkpoint, is_repo_id
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def resolve(request: Request) -> Checkpoint:
         raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
     config = read_config(directory)
     _require_no_remote_code(config, request, name)
-    task = _task(request.task, config.get("architectures"), name)
+    task = _task(request.task, config.get("architectures"), name, is_sentence_encoder(directory))
     _require_weights(directory, request.allow_pickle)
     return Checkpoint(request, name, revision, directory, task)
 
@@ -126,8 +127,8 @@ def read_config(directory: Path) -> Mapping[str, Any]:
     return config
 
 
-def _task(wanted: str | None, architectures: object, name: str) -> type[Task]:
-    found = task_for_architecture(architectures)
+def _task(wanted: str | None, architectures: object, name: str, embeds: bool = False) -> type[Task]:
+    found = "feature-extraction" if embeds else task_for_architecture(architectures)
     listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
     if wanted is None:
         if found is None:
@@ -136,14 +137,12 @@ def _task(wanted: str | None, architectures: object, name: str) -> type[Task]:
                 f"fine-tuned for one of {', '.join(task_names())}, name it with task="
             )
         return task_class(found)
-    task = ALIASES.get(wanted, wanted)
+    task = task_class(wanted)
     # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
-    if found != task and "For" in listed:
+    if isinstance(architectures, list) and "For" in listed and not task.fits(str(architectures[0])):
         suggestion = f"; it is for {found}" if found is not None else ""
-        raise TaskError(
-            f"task {wanted!r} needs a checkpoint that ends in {task_class(task).head}, {name} has {listed}{suggestion}"
-        )
-    return task_class(task)
+        raise TaskError(f"task {wanted!r} needs a checkpoint that ends in {task.head}, {name} has {listed}{suggestion}")
+    return task
 
 
 def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:

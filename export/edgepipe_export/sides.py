@@ -21,7 +21,26 @@ if TYPE_CHECKING:
 # task: the options its results are compared under; the last shows every score, and is used for all texts.
 RESULT_OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
     "text-classification": ({}, {"top_k": None}),
+    "feature-extraction": ({},),
 }
+
+# A task that transformers lacks: the one with the same graph that is compared in its place.
+_COMPARED_AS = {"sentence-similarity": "feature-extraction"}
+
+
+# Where a pipeline takes the tokenizer's arguments; the others take them as options of their own.
+_TOKENIZER_OPTIONS_IN = {"feature-extraction": "tokenize_kwargs"}
+
+
+def as_pipeline_options(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments of the tokenizer in the form in which the pipeline of a task takes them."""
+    name = _TOKENIZER_OPTIONS_IN.get(compared_as(task))
+    return arguments if name is None or not arguments else {name: arguments}
+
+
+def compared_as(task: str) -> str:
+    """The task whose results are compared for a bundle of `task`."""
+    return _COMPARED_AS.get(task, task)
 
 
 class Side(Protocol):
@@ -51,7 +70,7 @@ class PyTorchSide:
         self._model = loaded.model
         self._outputs = loaded.checkpoint.task.outputs
         self._pipeline = pipeline(
-            loaded.checkpoint.task.name, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
+            compared_as(loaded.checkpoint.task.name), model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
         )
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
@@ -107,7 +126,7 @@ class VariantSide:
     def __init__(self, bundle: Bundle, dtype: str, task: type[Task] | None = None) -> None:
         self.name = dtype
         self._model = Model(bundle, dtype)
-        kind = task_class(bundle.task or "") if task is None else task
+        kind = task_class(compared_as(bundle.task or "" if task is None else task.name))
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:

@@ -91,9 +91,10 @@ def file_entry(folder: Path, path: Path) -> FileEntry:
 
 
 def shared_entries(folder: Path) -> tuple[FileEntry, ...]:
-    """The entries of the files that all variants share: those of the bundle's root, less manifest and model card.
+    """The entries of the files that all variants share: all but the graphs, the manifest and the model card.
 
     The card is for people: they edit it, and that must not make a bundle look damaged.
     """
-    paths = sorted(path for path in folder.iterdir() if path.is_file())
-    return tuple(file_entry(folder, path) for path in paths if path.name not in (MANIFEST_NAME, "README.md"))
+    left_out = {folder / MANIFEST_NAME, folder / "README.md"}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
+    return tuple(file_entry(folder, path) for path in paths if path.relative_to(folder).parts[0] != "onnx")

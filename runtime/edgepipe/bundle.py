@@ -116,6 +116,11 @@ class Bundle:
         """The task the bundle is for; None if neither manifest nor config say."""
         if self.manifest is not None:
             return self.manifest.task
+        if (self.path / "modules.json").is_file():
+            from edgepipe.sentence_config import is_sentence_encoder  # few bundles need it
+
+            if is_sentence_encoder(self.path):
+                return "feature-extraction"
         return task_for_architecture(self.config.get("architectures"))
 
     @property

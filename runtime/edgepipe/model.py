@@ -20,6 +20,7 @@ class Model:
     """An encoder graph, loaded.
 
     Attributes:
+        directory: The bundle's directory.
         config: The checkpoint's ``config.json``.
         dtype: The variant that was loaded.
         max_length: Longest input in tokens that the graph accepts; None where it has no limit.
@@ -28,6 +29,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
         self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.directory = bundle.path
         self.config: Mapping[str, Any] = bundle.config
         self.max_length = bundle.max_length
         self.session = Session(bundle.graph(self.dtype), session)

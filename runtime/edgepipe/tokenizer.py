@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from tokenizers import Encoding
+from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.encoding import BatchEncoding
 from edgepipe.errors import InputError
 from edgepipe.padding import check_count, check_side, pad_values, padded_length, resolve_lengths, stack
 from edgepipe.tokenizer_files import TokenizerSettings, load_tokenizer_files
-from edgepipe.truncation import Truncators, is_pair
+from edgepipe.truncation import Truncators, is_pair, share
 from edgepipe.vocabulary import Vocabulary
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -81,6 +81,13 @@ class Tokenizer(Vocabulary):
         }
         given = {name: value for name, value in overrides.items() if value is not None}
         return cls(*load_tokenizer_files(Path(path), given))
+
+    def lower_casing(self) -> Self:
+        """The same tokenizer, with texts lower-cased before its own normalizer sees them."""
+        backend = share(self._backend)
+        own = backend.normalizer
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
+        return type(self)(backend, self._settings)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocabulary of {len(self)}, model_max_length={self.model_max_length})"

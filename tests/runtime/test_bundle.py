@@ -202,7 +202,7 @@ def test_the_limit_of_a_foreign_directory(
     assert Bundle.load(tmp_path).max_length == limit
 
 
-@pytest.mark.parametrize("architectures", [None, [], ["BertModel"], "BertForSequenceClassification", [3]])
+@pytest.mark.parametrize("architectures", [None, [], ["MysteryNet"], "BertForSequenceClassification", [3]])
 def test_a_foreign_directory_that_does_not_say_its_task(tmp_path: Path, architectures: Any) -> None:
     write_foreign(tmp_path, config={"architectures": architectures})
     write_graph(tmp_path / "model.onnx")

@@ -16,10 +16,19 @@ if TYPE_CHECKING:
 # name: (module in this package, class); a module is imported when its task is first used.
 TASKS: dict[str, tuple[str, str]] = {
     "text-classification": ("text_classification", "TextClassification"),
+    "token-classification": ("token_classification", "TokenClassification"),
+    "question-answering": ("question_answering", "QuestionAnswering"),
+    "fill-mask": ("fill_mask", "FillMask"),
+    "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassification"),
+    "feature-extraction": ("feature_extraction", "FeatureExtraction"),
+    "sentence-similarity": ("sentence_similarity", "SentenceSimilarity"),
 }
 
+# How classes are named that end as a bare encoder's does, e.g. GPT2LMHeadModel, but have a head.
+_HEADED = ("HeadModel", "HeadsModel")
+
 # The other names transformers gives a task.
-ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification"}
+ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 
 def task_names() -> list[str]:
@@ -49,7 +58,9 @@ def task_for_architecture(architectures: object) -> str | None:
     """The task whose head the first class in a config's ``architectures`` has, None where there is none."""
     if not isinstance(architectures, list) or not architectures:
         return None
+    architecture = str(architectures[0])
     for name in TASKS:
-        if str(architectures[0]).endswith(task_class(name).head):
+        head = task_class(name).head
+        if architecture.endswith(head) and (head in _HEADED or not architecture.endswith(_HEADED)):
             return name
     return None
