@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -64,7 +65,8 @@ class Task(ABC):
         self.model = model
         self.batch_size = _checked_batch_size(batch_size)
         self.options = options
-        self.settings(options)  # wrong options are reported here, not at the first call
+        # Wrong options are reported here, not at the first call, and calls without options need not check them again.
+        self._own_settings = self.settings(options)
 
     @classmethod
     def fits(cls, architecture: str) -> bool:
@@ -107,13 +109,19 @@ class Task(ABC):
         Raises:
             InputError: an input or option cannot be used; of a list, the message has the input's position.
         """
-        settings = self.settings({**self.options, **options})
+        settings = self.settings({**self.options, **options}) if options else self._own_settings
         size = self.checked_batch_size(batch_size)
         if isinstance(inputs, (list, tuple)):
             return list(self._run(self._encode_all(inputs, settings), size, settings))
         if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping)):
             return self._run(self._encode_all(inputs, settings), size, settings)
-        return next(self._run([self.encode(inputs, settings)], size, settings))
+        request = self.encode(inputs, settings)
+        return self.decode(request, self._outputs(request.pieces, size), settings)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The checkpoint's labels in the order of the logits."""
+        return labels_of(self.model.config)
 
     def checked_batch_size(self, batch_size: int | None) -> int:
         """The batch size of a call: the pipeline's own where the call names none.
@@ -142,11 +150,16 @@ class Task(ABC):
         lengths = [len(piece["input_ids"]) for piece in pieces]
         outputs: list[Outputs] = [{}] * len(pieces)
         for batch in batches(lengths, batch_size):
-            arrays = self.model(**self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np"))
+            arrays = self.model(**self._padded([pieces[index] for index in batch]))
             for row, index in enumerate(batch):
                 unpadded = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
                 outputs[index] = self.kept(pieces[index], unpadded)
         return outputs
+
+    def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
+        if len(pieces) == 1:
+            return {name: [values] for name, values in pieces[0].items()}
+        return self.tokenizer.pad(pieces, return_tensors="np")
 
     def kept(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
         """What :meth:`decode` needs of a piece's outputs, for tasks where all of them would fill the memory."""

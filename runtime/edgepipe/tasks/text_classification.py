@@ -93,7 +93,7 @@ class TextClassification(Task):
     def decode(self, request: Request, outputs: Sequence[Mapping[str, Scores]], settings: Settings) -> Any:
         """The labels of one row of ``logits``, float32[labels]."""
         scores = settings.function(outputs[0]["logits"])
-        labels = labels_of(self.model.config)
+        labels = self.labels
         if not settings.ranked:
             best = int(scores.argmax())
             return {"label": labels[best], "score": scores[best].item()}
