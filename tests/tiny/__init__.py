@@ -35,7 +35,14 @@ _TOKEN_IDS = {
     "sep_token_id": "sep_token_id",
 }
 
-HEADS: dict[str, str] = {"text-classification": "AutoModelForSequenceClassification"}
+HEADS: dict[str, str] = {
+    "text-classification": "AutoModelForSequenceClassification",
+    "zero-shot-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "fill-mask": "AutoModelForMaskedLM",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "feature-extraction": "AutoModel",
+}
 
 
 @dataclass(frozen=True)
@@ -179,12 +186,15 @@ def draw_weights(model: Any, seed: int) -> None:
 
 
 def center(model: Any, tokenizer: Any) -> None:
-    """Shift the last bias so that no label wins whatever the text.
+    """Shift the last bias so that no label wins whatever the text; heads without labels stay as they are.
 
     Rounded, so that another version of torch, which may differ in the last bits, gives the same weights.
     """
+    biases = [parameter for name, parameter in model.named_parameters() if name.startswith("classifier")]
+    if not biases:
+        return
     texts = ["I love this", "What a waste of time.", "", "你好", "The 2nd of May, 12:30", "a a a a a a a a a a a a"]
     with torch.no_grad():
-        logits = torch.cat([model(**tokenizer(text, return_tensors="pt")).logits for text in texts])
-        last = [parameter for name, parameter in model.named_parameters() if name.startswith("classifier")][-1]
-        last.copy_((last - logits.mean(dim=0)).mul(100).round().div(100))
+        logits = [model(**tokenizer(text, return_tensors="pt")).logits for text in texts]
+        mean = torch.cat([each.reshape(-1, each.shape[-1]) for each in logits]).mean(dim=0)
+        biases[-1].copy_((biases[-1] - mean).mul(100).round().div(100))

@@ -1,0 +1,65 @@
+"""What several test packages share: tiny models and the bundles exported from them, each made once a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from edgepipe import Bundle
+
+# No test may reach a hub; those that test the download set an endpoint of their own on the loopback interface.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+REPOSITORY = Path(__file__).parents[1]
+# Real checkpoints and data; they lie beside the repository unless the environment says where.
+SHARED = Path(os.environ.get("EDGEPIPE_SHARED", REPOSITORY.parent / "shared"))
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A tiny model and what the exporter made of it.
+
+    Attributes:
+        model: The transformers model.
+        tokenizer: The transformers tokenizer.
+        bundle: Its export.
+    """
+
+    model: Any
+    tokenizer: Any
+    bundle: Bundle
+
+
+@pytest.fixture(scope="session")
+def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Exported]:
+    """``tiny_export(architecture, **build_arguments)``: an fp32 bundle, without verification (the tests verify)."""
+    from edgepipe_export import export
+    from tests.tiny import build
+
+    made: dict[str, Exported] = {}
+
+    def make(architecture: str, **arguments: Any) -> Exported:
+        key = f"{architecture} {sorted(arguments.items())}"
+        if key not in made:
+            model, tokenizer = build(architecture, **arguments)
+            output = tmp_path_factory.mktemp("exported") / architecture
+            made[key] = Exported(model, tokenizer, export(model, output, tokenizer=tokenizer, verify=False))
+        return made[key]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def minilm_sst2() -> Path:
+    """A real fine-tuned checkpoint; it lies outside of the repository, and is not needed."""
+    checkpoint = SHARED / "checkpoints" / "minilm-sst2"
+    if not (checkpoint / "model.safetensors").is_file():
+        pytest.skip(f"the real checkpoint {checkpoint.name} is not beside this repository (shared/checkpoints)")
+    return checkpoint
