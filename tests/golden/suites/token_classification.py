@@ -62,8 +62,6 @@ def cases(architecture: str, model: str, brief: bool) -> list[Case]:
     found += in_batches(
         model, [LONG, *ALL_TEXTS, MIXED_LONG], aggregation_strategy="average", stride=10, ignore_labels=IGNORED
     )
-    if architecture == "roberta":  # transformers refuses lists of words without add_prefix_space=True
-        return found
     found += [
         make_case("one list of words", model, WORDS[0], is_split_into_words=True),
         make_case("one word", model, ["Washington"], is_split_into_words=True, aggregation_strategy="simple"),
