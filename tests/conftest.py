@@ -18,7 +18,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 REPOSITORY = Path(__file__).parents[1]
-SHARED = REPOSITORY.parent / "shared"
+# Real checkpoints and data; they lie beside the repository unless the environment says where.
+SHARED = Path(os.environ.get("EDGEPIPE_SHARED", REPOSITORY.parent / "shared"))
 
 
 @dataclass(frozen=True)

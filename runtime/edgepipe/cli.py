@@ -63,6 +63,7 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--task", help="[default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
 @click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
+@click.option("--json-input", is_flag=True, help="Inputs are JSON, not text: objects, or lists of words.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--local-files-only", is_flag=True, help="Do not use the network.")
@@ -73,6 +74,7 @@ def run(
     task: str | None,
     as_json: bool,
     pairs: tuple[str, ...],
+    json_input: bool,
     batch_size: int,
     revision: str | None,
     local_files_only: bool,
@@ -83,7 +85,9 @@ def run(
 ) -> None:
     """Run a bundle on texts: arguments, files, or lines of standard input.
 
-    BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers.
+    BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers. With --json-input each
+    text is a JSON value instead: {"question": ..., "context": ...} for question answering, {"text": ..., "text_pair":
+    ...} for a pair of texts, a list of words with -o is_split_into_words=true.
     """
     from edgepipe.commands import run as command
 
@@ -107,7 +111,8 @@ def run(
         local_files_only=local_files_only,
         **command.parse_options(pairs),
     )
-    command.write_results(loaded, lines, sys.stdout, as_json=as_json)
+    inputs = command.parse_inputs(lines) if json_input else lines
+    command.write_results(loaded, inputs, sys.stdout, as_json=as_json)
 
 
 @cli.command()

@@ -89,12 +89,13 @@ class Truncators:
             # A cut text keeps all the room when it is alone, and at least half of it by longest_first.
             if stride < (room if not pair else room // 2 if strategy == "longest_first" else 0):
                 continue
-            sizes = [
-                len(encoding.ids)
-                for encoding in self._base.encode_batch(
+            try:
+                parts = self._base.encode_batch(
                     list(item) if pair else [item], is_pretokenized=is_pretokenized, add_special_tokens=False
                 )
-            ]
+            except TypeError:  # no valid Unicode: the encoding that follows says what is wrong, and where
+                return
+            sizes = [len(part.ids) for part in parts]
             left = min((length for length in _cut_lengths(strategy, sizes, room) if length > 0), default=None)
             if left is not None and left <= stride:
                 raise InputError(

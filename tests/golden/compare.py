@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 SCORE_TOLERANCE = 1e-4
@@ -20,7 +21,7 @@ def assert_same(actual: Any, expected: Any, where: str = "result") -> None:
         assert len(actual) == len(expected), f"{where}: {actual!r} instead of {expected!r}"
         for index, pair in enumerate(zip(actual, expected, strict=True)):
             assert_same(*pair, f"{where}[{index}]")
-    elif isinstance(expected, float):
-        assert actual == pytest.approx(expected, abs=SCORE_TOLERANCE, rel=0), where
+    elif isinstance(expected, (float, np.floating)):
+        assert float(actual) == pytest.approx(float(expected), abs=SCORE_TOLERANCE, rel=0), where
     else:
         assert actual == expected, where

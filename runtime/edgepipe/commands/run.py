@@ -53,28 +53,46 @@ def decoded(lines: Iterable[bytes], origin: str) -> Iterator[str]:
         yield text.removesuffix("\n").removesuffix("\r")
 
 
-def write_results(task: Any, texts: Iterator[str], out: TextIO, *, as_json: bool) -> None:
-    """Run a task over texts and write each result as soon as it is there.
+def parse_inputs(lines: Iterable[str]) -> Iterator[Any]:
+    """Lines that are JSON: inputs that are no plain text, e.g. a question with its context. Empty lines are skipped.
+
+    Raises:
+        InputError: a line is not JSON; the message has its number.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f'input {number} is not JSON ({error}); with --json-input each is, e.g. {{"question": "...", '
+                f'"context": "..."}}, got {line!r:.60}'
+            ) from error
+
+
+def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: bool) -> None:
+    """Run a task over inputs and write each result as soon as it is there.
 
     Args:
         task: The pipeline.
-        texts: Read only as far as needed.
+        inputs: Texts, or what else the task takes; read only as far as needed.
         out: Where lines go.
         as_json: One JSON object a line, ``{"input": ..., "output": ...}``, instead of text.
     """
-    waiting: list[str] = []
+    waiting: list[Any] = []
 
-    def remembered() -> Iterator[str]:
-        for text in texts:
-            waiting.append(text)
-            yield text
+    def remembered() -> Iterator[Any]:
+        for item in inputs:
+            waiting.append(item)
+            yield item
 
     for result in task(remembered()):
-        text = waiting.pop(0)
+        item = waiting.pop(0)
         if as_json:
-            out.write(json.dumps({"input": text, "output": result}, ensure_ascii=False) + "\n")
+            out.write(_json({"input": item, "output": result}) + "\n")
         else:
-            out.write(f"{shown(result)}\t{text}\n")
+            out.write(f"{shown(result)}\t{item if isinstance(item, str) else _json(item)}\n")
         out.flush()
 
 
@@ -83,7 +101,12 @@ def shown(result: Any) -> str:
     entries = result if isinstance(result, list) else [result]
     if entries and all(isinstance(entry, Mapping) and {"label", "score"} <= entry.keys() for entry in entries):
         return "  ".join(f"{entry['label']} {entry['score']:.4f}" for entry in entries)
-    return json.dumps(result, ensure_ascii=False)
+    return _json(result)
+
+
+def _json(value: Any) -> str:
+    """JSON on one line; numbers and arrays of numpy as plain ones."""
+    return json.dumps(value, ensure_ascii=False, default=lambda number: number.tolist())
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

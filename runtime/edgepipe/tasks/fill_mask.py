@@ -70,7 +70,10 @@ class FillMask(Task):
         top_k = 5 if top_k is None else top_k
         if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
             raise InputError(f"top_k must be a whole number of at least 1, got {top_k!r}")
-        tokenizer = options.get("tokenizer_kwargs") or {}
+        tokenizer = options.get("tokenizer_kwargs")
+        tokenizer = {} if tokenizer is None else tokenizer
+        if not isinstance(tokenizer, Mapping):
+            raise InputError(f"tokenizer_kwargs must be a dict of the tokenizer's arguments, got {tokenizer!r}")
         targets = options.get("targets")
         return Settings(
             tokenizer_options(tokenizer, self.tokenizer, self.model.max_length, self.name),
@@ -83,21 +86,21 @@ class FillMask(Task):
         if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
             raise InputError(f"targets must be a word or a list of words, got {targets!r}")
         vocabulary = self.tokenizer.get_vocab()
-        ids = set()
+        ids = []
         for word in words:
             if word in vocabulary:
-                ids.add(vocabulary[word])
+                ids.append(vocabulary[word])
                 continue
-            pieces = self.tokenizer(word, add_special_tokens=False)["input_ids"]
+            pieces = self.tokenizer(word, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
             if pieces:
                 used = self.tokenizer.convert_ids_to_tokens(pieces[0])
                 warnings.warn(f"the vocabulary has no {word!r}; {used!r} is used in its place", stacklevel=4)
-                ids.add(pieces[0])
+                ids.append(pieces[0])
             else:
                 warnings.warn(f"the target {word!r} has no token and is left out", stacklevel=4)
         if not ids:
             raise InputError(f"none of the targets {words!r} has a token; pass at least one word that does")
-        return np.array(list(ids), dtype=np.int64)
+        return np.array(list(set(ids)), dtype=np.int64)
 
     def encode(self, item: Any, settings: Settings) -> Request:
         """Token ids of one text."""
@@ -110,12 +113,18 @@ class FillMask(Task):
             )
         return Request([encoding], encoding["input_ids"])
 
+    def kept(
+        self, piece: Mapping[str, list[int]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""
+        return {"logits": outputs["logits"][np.array(piece["input_ids"]) == self.tokenizer.mask_token_id]}
+
     def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings) -> Any:
-        """The proposals of one text, from ``logits`` float32[tokens, vocabulary]."""
+        """The proposals of one text, from ``logits`` float32[masks, vocabulary]."""
         ids = np.array(request.context)
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         results = []
-        for position, scores in zip(masks, softmax(outputs[0]["logits"][masks]), strict=True):
+        for position, scores in zip(masks, softmax(outputs[0]["logits"]), strict=True):
             candidates = scores if settings.targets is None else scores[settings.targets]
             proposals = []
             for index in best_indices(candidates, settings.top_k):

@@ -11,7 +11,7 @@ import numpy as np
 from edgepipe.errors import InputError
 from edgepipe.tasks.base import Request, Task
 from edgepipe.tasks.spans import best_spans
-from edgepipe.tasks.text_options import checked_options
+from edgepipe.tasks.text_options import checked_flag, checked_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,12 +82,13 @@ class QuestionAnswering(Task):
             context), or a list of them, best first, where there are several. A list of one question gives that
             question's result.
         """
-        if inputs is None:
-            inputs = _paired(question, context)
-        elif question is not None or context is not None:
+        positional = inputs is not None or second is not None
+        if positional and (question is not None or context is not None):
             raise InputError("give either question= and context=, or a dict or list of dicts")
         if second is not None:
             inputs = {"question": inputs, "context": second}
+        elif not positional:
+            inputs = _paired(question, context)
         if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
             inputs = inputs[0]
         return super().__call__(inputs, batch_size=batch_size, **options)
@@ -100,6 +101,8 @@ class QuestionAnswering(Task):
             value = given.get(name, least)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        for name in given.keys() & set(_FLAGS):
+            checked_flag(name, given[name])
         given.pop("max_question_len", None)
         settings = Settings(**given)
         length, stride = self._lengths(settings)
@@ -124,16 +127,35 @@ class QuestionAnswering(Task):
         question, context = _question_and_context(item)
         length, stride = self._lengths(settings)
         texts = (question, context) if self._question_first else (context, question)
-        encoding = self.tokenizer(
-            *texts,
-            truncation="only_second" if self._question_first else "only_first",
-            max_length=length,
-            stride=stride,
-            return_overflowing_tokens=True,
-        )
+        try:
+            encoding = self.tokenizer(
+                *texts,
+                truncation="only_second" if self._question_first else "only_first",
+                max_length=length,
+                stride=stride,
+                return_overflowing_tokens=True,
+            )
+        except InputError as error:
+            self._check_question(question, length, stride, error)
+            raise
         names = [name for name in self.tokenizer.model_input_names if name in encoding]
         pieces = [{name: encoding[name][row] for name in names} for row in range(len(encoding["input_ids"]))]
         return Request(pieces, (context, encoding))
+
+    def _check_question(self, question: str, length: int, stride: int, error: InputError) -> None:
+        """Say so where the question is why a piece could not be made.
+
+        Raises:
+            InputError: the question leaves too little room for the context.
+        """
+        tokens = len(self.tokenizer(question, add_special_tokens=False)["input_ids"])
+        room = max(length - self.tokenizer.num_special_tokens_to_add(pair=True) - tokens, 0)
+        if room <= stride:
+            raise InputError(
+                f"the question is too long: its {tokens} tokens leave {room} of max_seq_len={length} for the context, "
+                f"which must be more than doc_stride={stride}; shorten it, or pass a smaller doc_stride or a larger "
+                "max_seq_len"
+            ) from error
 
     def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings) -> Any:
         """The answers to one question, from ``start_logits`` and ``end_logits``, float32[tokens], of each piece."""

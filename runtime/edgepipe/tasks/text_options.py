@@ -37,6 +37,17 @@ def checked_options(options: Mapping[str, Any], known: Sequence[str], task: str)
             raise InputError(f"{task} has no option {name!r}{hint}")
 
 
+def checked_flag(name: str, value: Any) -> bool:
+    """A truth value; no text or number stands in for one.
+
+    Raises:
+        InputError: `value` is something else.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
 def tokenizer_options(
     options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str, own: Sequence[str] = ()
 ) -> Mapping[str, Any]:

@@ -13,7 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe.tasks.base import Request, Task, labels_of
 from edgepipe.tasks.entities import Token, grouped, merged_overlaps, worded
 from edgepipe.tasks.scores import softmax
-from edgepipe.tasks.text_options import checked_options
+from edgepipe.tasks.text_options import checked_flag, checked_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class TokenClassification(Task):
             (token; only when not aggregated), ``word``, ``start`` and ``end`` (characters).
         """
         words = {**self.options, **options}.get("is_split_into_words", False)
-        if words and isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs):
+        if words and inputs and isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs):
             # As in transformers, one list of words comes back as a list with one result.
             inputs = [list(inputs)]
         return super().__call__(inputs, batch_size=batch_size, **options)
@@ -92,34 +92,32 @@ class TokenClassification(Task):
         ignored = options.get("ignore_labels")
         if ignored is None:
             ignored = ["O"]
-        if isinstance(ignored, str) or not all(isinstance(label, str) for label in ignored):
+        if not isinstance(ignored, (list, tuple, set, frozenset)) or not all(
+            isinstance(label, str) for label in ignored
+        ):
             raise InputError(f"ignore_labels must be a list of labels, got {ignored!r}")
         delimiter = options.get("delimiter")
         if delimiter is not None and not isinstance(delimiter, str):
             raise InputError(f"delimiter must be a text, got {delimiter!r}")
         stride = options.get("stride")
         if stride is not None:
-            self._check_stride(stride, strategy.lower())
+            if options.get("aggregation_strategy") is not None and strategy.lower() == "none":
+                raise InputError("stride needs an aggregation_strategy other than 'none', to join what pieces share")
+            self._check_stride(stride)
         return Settings(
             strategy.lower(),
             tuple(ignored),
             stride,
-            bool(options.get("is_split_into_words", False)),
+            checked_flag("is_split_into_words", options.get("is_split_into_words", False)),
             " " if delimiter is None else delimiter,
         )
 
-    def _check_stride(self, stride: Any, strategy: str) -> None:
+    def _check_stride(self, stride: Any) -> None:
         if not isinstance(stride, int) or isinstance(stride, bool) or stride < 0:
             raise InputError(f"stride must be a whole number of tokens, got {stride!r}")
         limit = self.text_limit
-        if limit is None:
-            raise InputError("stride was given, but the model takes texts of any length: leave it out")
-        if stride >= limit - self.tokenizer.num_special_tokens_to_add():
-            raise InputError(
-                f"stride={stride} must be less than the {limit} tokens of a piece, special tokens excluded"
-            )
-        if strategy == "none":
-            raise InputError('stride needs an aggregation_strategy other than "none", to join what pieces share')
+        if limit is not None and stride >= (room := limit - self.tokenizer.num_special_tokens_to_add()):
+            raise InputError(f"stride={stride} must be less than the {room} tokens of text that a piece holds")
 
     @property
     def text_limit(self) -> int | None:
@@ -137,7 +135,8 @@ class TokenClassification(Task):
             steps = (len(word) + len(settings.delimiter) for word in item)
             starts = [0, *itertools.accumulate(steps)]
         elif not isinstance(item, str):
-            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
+            hint = "; for a list of words pass is_split_into_words=True" if isinstance(item, (list, tuple)) else ""
+            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}{hint}")
         limit = self.text_limit
         encoding = self.tokenizer(
             list(item) if settings.words else item,
@@ -173,7 +172,10 @@ class TokenClassification(Task):
 
     def _tokens(self, context: _Context, number: int, scores: NDArray[np.float32]) -> list[Token]:
         encoding = context.encodings[number]
-        prefixed = self.tokenizer.continuing_subword_prefix is not None
+        prefixed = bool(self.tokenizer.continuing_subword_prefix)  # byte-level tokenizers have an empty one
+        words: Any = self.tokenizer.convert_ids_to_tokens(
+            encoding.ids
+        )  # encoding.tokens has blanks around special ones
         tokens = []
         for index, special in enumerate(encoding.special_tokens_mask):
             if special:
@@ -182,7 +184,7 @@ class TokenClassification(Task):
             if context.word_starts is not None and encoding.word_ids[index] is not None:
                 shift = context.word_starts[encoding.word_ids[index]]
                 start, end = start + shift, end + shift
-            word, shown = encoding.tokens[index], context.text[start:end]
+            word, shown = words[index], context.text[start:end]
             if prefixed:
                 is_subword = len(word) != len(shown)
             else:  # the reference's heuristic for tokenizers that do not mark the parts of words

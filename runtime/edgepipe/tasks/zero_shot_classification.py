@@ -10,7 +10,8 @@ import numpy as np
 
 from edgepipe.errors import InputError, TaskError
 from edgepipe.tasks.base import Request, Task, labels_of
-from edgepipe.tasks.text_options import checked_options
+from edgepipe.tasks.scores import softmax
+from edgepipe.tasks.text_options import checked_flag, checked_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,25 +65,26 @@ class ZeroShotClassification(Task):
         labels = self.settings({**self.options, **options}).labels
         if not labels:
             raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
-        size = max(len(labels), self.batch_size if batch_size is None else batch_size)
+        size = max(len(labels), self.checked_batch_size(batch_size))
         return super().__call__(inputs, batch_size=size, **options)
 
     def settings(self, options: Mapping[str, Any]) -> Settings:
         """Check the options; see :meth:`Task.settings`. Labels may be missing here: they come with the call."""
         checked_options(options, ("candidate_labels", "hypothesis_template", "multi_label"), self.name)
         self.entailment_id  # noqa: B018 - a checkpoint that cannot do the task is reported at once
-        given = options.get("candidate_labels", ())
+        given = options.get("candidate_labels")
+        given = () if given is None else given
         labels = [label.strip() for label in given.split(",") if label.strip()] if isinstance(given, str) else given
         if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) and label for label in labels):
             raise InputError(f"candidate_labels must be a list of texts, or one text with commas, got {given!r}")
         template = options.get("hypothesis_template", _TEMPLATE)
         try:
             usable = isinstance(template, str) and template.format("label") != template
-        except (IndexError, KeyError, ValueError):
+        except (AttributeError, IndexError, KeyError, ValueError):
             usable = False
         if not usable:
             raise InputError(f"hypothesis_template must have one {{}} for the label, got {template!r}")
-        return Settings(tuple(labels), template, bool(options.get("multi_label", False)))
+        return Settings(tuple(labels), template, checked_flag("multi_label", options.get("multi_label", False)))
 
     @property
     def entailment_id(self) -> int:
@@ -110,7 +112,12 @@ class ZeroShotClassification(Task):
         for label in settings.labels:
             hypothesis = settings.template.format(label)
             encoding = self.tokenizer(item, hypothesis)
-            if limit is not None and len(encoding["input_ids"]) > limit:
+            if limit is not None and (excess := len(encoding["input_ids"]) - limit) > 0:
+                if excess >= encoding.sequence_ids().count(0):
+                    raise InputError(
+                        f"the label {label!r:.60} leaves no room for the text: model and tokenizer take {limit} tokens "
+                        f"of text, hypothesis and special tokens together"
+                    )
                 encoding = self.tokenizer(item, hypothesis, truncation="only_first", max_length=limit)
             pieces.append(encoding)
         return Request(pieces, item)
@@ -123,11 +130,9 @@ class ZeroShotClassification(Task):
         entailment = self.entailment_id
         if settings.multi_label or len(settings.labels) == 1:
             contradiction = -1 if entailment == 0 else 0
-            exponents = np.exp(logits[:, [contradiction, entailment]])
-            scores = (exponents / exponents.sum(-1, keepdims=True))[:, 1]
+            scores = softmax(logits[:, [contradiction, entailment]])[:, 1]
         else:
-            exponents = np.exp(logits[:, entailment])
-            scores = exponents / exponents.sum(-1, keepdims=True)
+            scores = softmax(logits[:, entailment])
         order = scores.argsort()[::-1]
         return {
             "sequence": request.context,

@@ -1,0 +1,109 @@
+"""Batching: nothing lost, nothing twice, little padding, and no more read than needed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepipe.errors import InputError
+from edgepipe.tasks.batching import TOKENS_A_PLACE, WINDOW, batches, chunks
+
+LENGTHS = st.lists(st.integers(min_value=1, max_value=1000), max_size=60)
+SIZES = st.integers(min_value=1, max_value=20)
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    name: int
+    pieces: tuple[int, ...]
+
+
+def requests(counts: list[int]) -> list[Piecewise]:
+    return [Piecewise(name, tuple(range(count))) for name, count in enumerate(counts)]
+
+
+@given(LENGTHS, SIZES)
+def test_every_piece_is_in_one_batch(lengths: list[int], size: int) -> None:
+    made = list(batches(lengths, size))
+    assert sorted(itertools.chain.from_iterable(made)) == list(range(len(lengths)))
+    assert all(made)
+
+
+@given(LENGTHS, SIZES)
+def test_a_batch_stays_within_its_places_and_tokens(lengths: list[int], size: int) -> None:
+    for batch in batches(lengths, size):
+        padded = len(batch) * max(lengths[index] for index in batch)
+        assert len(batch) <= size
+        assert len(batch) == 1 or padded <= TOKENS_A_PLACE * size
+
+
+@given(LENGTHS, SIZES)
+def test_neighbors_in_length_go_together(lengths: list[int], size: int) -> None:
+    order = [lengths[index] for batch in batches(lengths, size) for index in batch]
+    assert order == sorted(lengths)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=TOKENS_A_PLACE), max_size=60), SIZES)
+def test_short_pieces_fill_their_batches(lengths: list[int], size: int) -> None:
+    made = list(batches(lengths, size))
+    assert all(len(batch) == size for batch in made[:-1])
+
+
+@given(LENGTHS)
+def test_one_place_makes_batches_of_one(lengths: list[int]) -> None:
+    assert all(len(batch) == 1 for batch in batches(lengths, 1))
+
+
+@given(st.lists(st.integers(min_value=0, max_value=9), max_size=200), SIZES)
+def test_chunks_keep_every_request_in_order(counts: list[int], size: int) -> None:
+    made = requests(counts)
+    parts = list(chunks(made, size))
+    assert list(itertools.chain.from_iterable(parts)) == made
+    assert all(parts)
+    for part in parts:
+        before_the_last = sum(max(1, len(request.pieces)) for request in part[:-1])
+        assert before_the_last < (size * WINDOW if size > 1 else 1)
+
+
+def counted(read: list[int]) -> Iterator[Piecewise]:
+    for name in itertools.count():
+        read.append(name)
+        yield Piecewise(name, (0,))
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_an_endless_source_is_read_one_window_at_a_time(size: int) -> None:
+    read: list[int] = []
+    window = size * WINDOW if size > 1 else 1
+    made = chunks(counted(read), size)
+    assert read == []
+    for number in range(1, 4):
+        next(made)
+        assert len(read) == number * window
+
+
+@given(st.integers(min_value=0, max_value=100), SIZES)
+def test_what_came_before_an_error_is_given_first(good: int, size: int) -> None:
+    def failing() -> Iterator[Piecewise]:
+        yield from requests([1] * good)
+        raise InputError("bad input")
+
+    made = chunks(failing(), size)
+    given_before: list[Piecewise] = []
+    with pytest.raises(InputError, match="bad input"):
+        given_before.extend(itertools.chain.from_iterable(made))
+    assert given_before == requests([1] * good)
+
+
+def test_an_error_of_the_caller_s_own_generator_goes_through_at_once() -> None:
+    def failing() -> Iterator[Piecewise]:
+        yield Piecewise(0, (0,))
+        raise KeyError("the caller's")
+
+    with pytest.raises(KeyError, match="the caller's"):
+        next(chunks(failing(), 4))
