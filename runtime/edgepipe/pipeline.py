@@ -99,6 +99,6 @@ def _task_of(task: str | None, bundle: Bundle) -> str:
             )
         return own
     name = ALIASES.get(task, task)
-    if own is not None and own != name:
+    if own is not None and task_class(own).head != task_class(name).head:
         raise TaskError(f"{bundle.path} is for {own}, not for {task}; make the pipeline with task={own!r}")
     return name

@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 # name: (module in this package, class); a module is imported when its task is first used.
 TASKS: dict[str, tuple[str, str]] = {
     "text-classification": ("text_classification", "TextClassification"),
+    "token-classification": ("token_classification", "TokenClassification"),
+    "question-answering": ("question_answering", "QuestionAnswering"),
+    "fill-mask": ("fill_mask", "FillMask"),
+    "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassification"),
 }
 
 # The other names transformers gives a task.
-ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification"}
+ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 
 def task_names() -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepipe.errors import InputError
+from edgepipe.tasks.batching import batches, chunks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,6 +46,7 @@ class Task(ABC):
         auto_model: Name of the transformers auto class that loads a checkpoint for it.
         head: How the class names of such checkpoints end.
         outputs: The output tensors the task reads.
+        token_level: Whether these have an entry for each token.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph.
         batch_size: How many pieces go through the graph at once.
@@ -56,6 +57,7 @@ class Task(ABC):
     auto_model: ClassVar[str]
     head: ClassVar[str]
     outputs: ClassVar[tuple[str, ...]]
+    token_level: ClassVar[bool] = False
 
     def __init__(self, tokenizer: Tokenizer, model: Model, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
@@ -89,7 +91,8 @@ class Task(ABC):
 
         Args:
             inputs: One input; a list or tuple of them; or a generator or other iterator.
-            batch_size: How many pieces go through the graph at once, instead of the pipeline's own.
+            batch_size: How many pieces go through the graph at once, instead of the pipeline's own. With more than 1
+                inputs are read ahead, and pieces of like length go together.
             **options: The task's options, before those given when the pipeline was made.
 
         Returns:
@@ -115,28 +118,26 @@ class Task(ABC):
                 raise InputError(f"input {position}: {error}") from error
 
     def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
-        """Fill batches with pieces, across requests, and decode each request once all its pieces are through."""
-        waiting: deque[tuple[Request, list[Outputs]]] = deque()
-        pieces = _remembered(requests, waiting)
-        while batch := list(islice(pieces, batch_size)):
-            arrays = self.model(**self.tokenizer.pad([piece for piece, _ in batch], return_tensors="np"))
-            for row, (_, received) in enumerate(batch):
-                received.append({name: array[row] for name, array in arrays.items()})
-            while waiting and len(waiting[0][1]) == len(waiting[0][0].pieces):
-                yield self.decode(*waiting.popleft(), settings)
-        while waiting:  # requests without any piece, behind the last batch
-            yield self.decode(*waiting.popleft(), settings)
+        for chunk in chunks(requests, batch_size):
+            pieces = [piece for request in chunk for piece in request.pieces]
+            outputs = iter(self._outputs(pieces, batch_size))
+            for request in chunk:
+                yield self.decode(request, list(islice(outputs, len(request.pieces))), settings)
 
+    def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Outputs]:
+        """The graph's outputs for each piece, without those for padding."""
+        lengths = [len(piece["input_ids"]) for piece in pieces]
+        outputs: list[Outputs] = [{}] * len(pieces)
+        for batch in batches(lengths, batch_size):
+            arrays = self.model(**self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np"))
+            for row, index in enumerate(batch):
+                outputs[index] = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
+        return outputs
 
-def _remembered(
-    requests: Iterable[Request], waiting: deque[tuple[Request, list[Outputs]]]
-) -> Iterator[tuple[Mapping[str, list[int]], list[Outputs]]]:
-    """Each piece with the list its outputs go to; the requests themselves are put in line in `waiting`."""
-    for request in requests:
-        received: list[Outputs] = []
-        waiting.append((request, received))
-        for piece in request.pieces:
-            yield piece, received
+    def _unpadded(self, array: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+        if not self.token_level or len(array) == length:
+            return array
+        return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
 
 
 def _checked_batch_size(batch_size: Any) -> int:

@@ -10,31 +10,13 @@ import numpy as np
 
 from edgepipe.errors import InputError
 from edgepipe.tasks.base import Request, Task, labels_of
+from edgepipe.tasks.scores import identity, sigmoid, softmax
 from edgepipe.tasks.text_options import tokenizer_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Scores = NDArray[np.float32]
-
-
-def softmax(logits: Scores) -> Scores:
-    """Softmax over the last axis of float32[..., labels], shifted by the maximum so that exp cannot overflow."""
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Scores = shifted / shifted.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
-def sigmoid(logits: Scores) -> Scores:
-    """The logistic function of each of float32[..., labels]."""
-    with np.errstate(over="ignore"):  # exp of a large positive number is inf, and 1 / inf the right 0
-        probabilities: Scores = np.float32(1.0) / (np.float32(1.0) + np.exp(-logits))
-    return probabilities
-
-
-def identity(logits: Scores) -> Scores:
-    """The logits themselves."""
-    return logits
 
 
 FUNCTIONS: dict[str, Callable[[Scores], Scores]] = {"sigmoid": sigmoid, "softmax": softmax, "none": identity}

@@ -22,6 +22,21 @@ _NOT_OPTIONS = {
 }
 
 
+def checked_options(options: Mapping[str, Any], known: Sequence[str], task: str) -> None:
+    """Refuse options that a task does not have.
+
+    Raises:
+        InputError: an option is not among `known`; the message has the nearest that is.
+    """
+    for name in options:
+        if name not in known:
+            import difflib  # not at the top: it costs every start, for an error
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{task} has no option {name!r}{hint}")
+
+
 def tokenizer_options(
     options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str, own: Sequence[str] = ()
 ) -> Mapping[str, Any]:
@@ -40,13 +55,7 @@ def tokenizer_options(
     """
     if options:
         known = [name for name in signature(type(tokenizer).__call__).parameters if name not in _NOT_OPTIONS]
-        for name in options:
-            if name not in known:
-                import difflib  # not at the top: it costs every start, for an error
-
-                near = difflib.get_close_matches(name, [*own, *known], n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise InputError(f"{task} has no option {name!r}{hint}")
+        checked_options(options, [*own, *known], task)
     if limit is None or options.get("truncation", True) in (False, "do_not_truncate"):
         return options
     wanted = options.get("max_length")
