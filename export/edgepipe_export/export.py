@@ -48,6 +48,7 @@ class Options:
         verify: Whether to measure parity.
         max_drop: How many of a hundred texts may get another label from a quantized variant.
         force: Whether to write a bundle that misses a bound.
+        series: Which tensors of every layer to add to the graph's outputs.
     """
 
     dtypes: tuple[str, ...]
@@ -56,6 +57,7 @@ class Options:
     verify: bool
     max_drop: float
     force: bool
+    series: tuple[str, ...]
 
 
 def export(
@@ -68,6 +70,8 @@ def export(
     revision: str | None = None,
     opset: int | None = None,
     max_drop: float | None = None,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
     target: str = "this",
     verify: bool = True,
     force: bool = False,
@@ -91,6 +95,9 @@ def export(
         opset: ONNX opset; by default the tracer's own choice.
         max_drop: How many of a hundred texts may get another label from a quantized variant than from fp32; 5 by
             default.
+        output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
+            ``hidden_states.0`` and so on.
+        output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
         target: The processor that quantized variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, or
             ``"this"`` machine's.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
@@ -115,7 +122,13 @@ def export(
     require_packages()
     request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
     options = Options(
-        checked_dtypes(dtypes), find_target(target), _checked_opset(opset), verify, checked_max_drop(max_drop), force
+        checked_dtypes(dtypes),
+        find_target(target),
+        _checked_opset(opset),
+        verify,
+        checked_max_drop(max_drop),
+        force,
+        _series(hidden_states=output_hidden_states, attentions=output_attentions),
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -134,8 +147,10 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
     with stages.stage("load"):
         from edgepipe_export.limits import find_limit
         from edgepipe_export.load import load
+        from edgepipe_export.refused import require_exportable
 
         loaded = load(checkpoint)
+        require_exportable(loaded.model)
         limit = find_limit(loaded.model)
     with stages.stage("trace"):
         recipe = _trace(loaded, options, folder)
@@ -163,7 +178,7 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
     write_tokenizer(loaded.tokenizer, folder)
     write_config(loaded.model, folder, options.dtypes)
     inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
-    graph = trace(loaded.model, inputs, loaded.checkpoint.task.outputs, options.opset)
+    graph = trace(loaded.model, inputs, loaded.checkpoint.task.outputs, options.opset, options.series)
     path = graph_path(folder, FP32)
     path.parent.mkdir()
     save_graph(graph, path)
@@ -209,7 +224,7 @@ def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: P
     failed: list[str] = []
     for dtype in manifest.variants:
         candidate: Side = exact if dtype == FP32 else VariantSide(bundle, dtype)
-        reference: Side = PyTorchSide(loaded) if dtype == FP32 else exact
+        reference: Side = PyTorchSide(loaded, options.series) if dtype == FP32 else exact
         checks = check_variant(candidate, reference, material, task, options.max_drop)
         parities[dtype] = parity_of(checks, len(material.texts))
         failed += [str(check) for check in checks if not check.passed]
@@ -236,6 +251,10 @@ def _finish(manifest: Manifest, options: Options, folder: Path, original: Source
 
 def _write_manifest(manifest: Manifest, folder: Path) -> None:
     (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _series(**wanted: bool) -> tuple[str, ...]:
+    return tuple(name for name, value in wanted.items() if value)
 
 
 def _checked_opset(opset: int | None) -> int | None:

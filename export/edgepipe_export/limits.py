@@ -38,7 +38,10 @@ def find_limit(model: PreTrainedModel) -> Limit:
     Raises:
         CheckpointError: the model fails at every length that was tried.
     """
-    positions = getattr(model.config, "max_position_embeddings", None)
+    try:
+        positions = getattr(model.config, "max_position_embeddings", None)
+    except NotImplementedError:  # XLNet's way to say that there is none
+        positions = None
     if not isinstance(positions, int) or positions < 1:
         return Limit(None, "the config has no max_position_embeddings")
     with _light_attention(model):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import CheckpointError, InputError, TaskError
-from edgepipe.tasks import ALIASES, task_class, task_for_architecture, task_names
+from edgepipe.tasks import ALIASES, TASKS, task_class, task_for_architecture, task_names
 from edgepipe_export.hub import fetch_checkpoint, is_repo_id
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def read_config(directory: Path) -> Mapping[str, Any]:
 
 
 def _task(wanted: str | None, architectures: object, name: str) -> type[Task]:
-    found = task_for_architecture(architectures)
+    found = task_for_architecture(architectures) or _task_by_class(architectures)
     listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
     if wanted is None:
         if found is None:
@@ -138,12 +138,37 @@ def _task(wanted: str | None, architectures: object, name: str) -> type[Task]:
         return task_class(found)
     task = ALIASES.get(wanted, wanted)
     # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
-    if found != task and "For" in listed:
+    if found != task and "For" in listed and not _loads(task_class(task), architectures):
         suggestion = f"; it is for {found}" if found is not None else ""
         raise TaskError(
             f"task {wanted!r} needs a checkpoint that ends in {task_class(task).head}, {name} has {listed}{suggestion}"
         )
     return task_class(task)
+
+
+def _task_by_class(architectures: object) -> str | None:
+    """The task that loads the class in a config's ``architectures``, where its name does not end as the task's do.
+
+    XLM's and XLNet's heads for question answering do not. Not asked for classes that generate: the auto classes for
+    filling masks load some of those too.
+    """
+    if not isinstance(architectures, list) or not architectures:
+        return None
+    name = str(architectures[0])
+    if "For" not in name or name.endswith(("ForConditionalGeneration", "ForCausalLM")):
+        return None
+    return next((task for task in TASKS if _loads(task_class(task), architectures)), None)
+
+
+def _loads(task: type[Task], architectures: object) -> bool:
+    """Whether the auto class of a task loads the first class in a config's ``architectures``."""
+    if not isinstance(architectures, list) or not architectures:
+        return False
+    import transformers
+
+    mapping = getattr(transformers, task.auto_model)._model_mapping._model_mapping
+    names = {name for entry in mapping.values() for name in (entry if isinstance(entry, tuple) else (entry,))}
+    return str(architectures[0]) in names
 
 
 def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:

@@ -45,11 +45,18 @@ class PyTorchSide:
 
     name = "pytorch-fp32"
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, series: Sequence[str] = ()) -> None:
+        """Take over a checkpoint.
+
+        Args:
+            loaded: The checkpoint.
+            series: Which tensors of every layer to give beside those that the task reads.
+        """
         from transformers import pipeline
 
         self._model = loaded.model
         self._outputs = loaded.checkpoint.task.outputs
+        self._series = tuple(series)
         self._pipeline = pipeline(
             loaded.checkpoint.task.name, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
         )
@@ -58,12 +65,13 @@ class PyTorchSide:
         """See :class:`Side`."""
         import torch
 
-        from edgepipe_export.graphs.encoder import readable_inputs
+        from edgepipe_export.graphs.encoder import Encoder, readable_inputs
 
+        encoder = Encoder(self._model, self._outputs, self._series)
         names = readable_inputs(self._model, encoding)
         with torch.no_grad():
-            result = self._model(**{name: torch.from_numpy(encoding[name]) for name in names}, return_dict=True)
-        return {name: result[name].numpy() for name in self._outputs}
+            result = encoder(**{name: torch.from_numpy(encoding[name]) for name in names})
+        return {name: tensor.numpy() for name, tensor in result.items()}
 
     def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
@@ -109,6 +117,13 @@ class VariantSide:
         self._model = Model(bundle, dtype)
         kind = task_class(bundle.task or "") if task is None else task
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Which tensors of every layer the graph gives: ``"hidden_states"``, ``"attentions"``."""
+        from edgepipe_export.graphs.encoder import series_of
+
+        return series_of(self._model.output_names)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
         """See :class:`Side`."""

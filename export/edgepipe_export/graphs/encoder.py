@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.tidy import tidy
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 # Two rows and a length that divides nothing: torch.export treats a dimension of 1 as a constant, and a length that
 # equals another size of the model could be taken for it.
 SAMPLE_SHAPE = (2, 11)
+
+# The tensors of every layer that a model returns when asked for them.
+SERIES = ("hidden_states", "attentions")
 
 AXES = ("batch_size", "sequence_length")
 
@@ -29,18 +33,34 @@ class Encoder(nn.Module):
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
         outputs: Names of the tensors to return.
+        series: Which tensors of every layer to return after them, of ``"hidden_states"`` and ``"attentions"``. They
+            are named ``hidden_states.0`` (the embeddings), ``hidden_states.1`` and so on; those of an
+            encoder-decoder ``encoder_hidden_states.0``, ``decoder_hidden_states.0`` and so on.
     """
 
-    def __init__(self, model: PreTrainedModel, outputs: Sequence[str]) -> None:
+    def __init__(self, model: PreTrainedModel, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
         super().__init__()
         self.model = model
         self.config = model.config
         self.outputs = tuple(outputs)
+        self.series = tuple(series)
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the model on int64[batch, length] inputs."""
-        result = self.model(**inputs, return_dict=True)
-        return {name: result[name] for name in self.outputs}
+        wanted = {f"output_{name}": True for name in self.series}
+        result = self.model(**inputs, return_dict=True, **wanted)
+        named = {name: result[name] for name in self.outputs}
+        for series in self.series:
+            for key in result:
+                if key == series or key.endswith(f"_{series}"):
+                    named |= {f"{key}.{index}": tensor for index, tensor in enumerate(result[key])}
+        return named
+
+
+def series_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The `series` of an :class:`Encoder` that gives outputs of these names."""
+    given = {name.partition(".")[0] for name in names if "." in name}
+    return tuple(series for series in SERIES if any(name.endswith(series) for name in given))
 
 
 def readable_inputs(model: PreTrainedModel, produced: Iterable[str]) -> tuple[str, ...]:
@@ -61,7 +81,11 @@ def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, tor
 
 
 def trace(
-    model: PreTrainedModel, inputs: Sequence[str], outputs: Sequence[str], opset: int | None = None
+    model: PreTrainedModel,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int | None = None,
+    series: Sequence[str] = (),
 ) -> onnx_ir.Model:
     """Trace an encoder.
 
@@ -71,6 +95,7 @@ def trace(
         inputs: Names of the int64[batch, length] inputs; those the graph turns out not to read are left out.
         outputs: Names of the tensors to return.
         opset: ONNX opset; by default the exporter's own choice.
+        series: See :class:`Encoder`.
 
     Returns:
         The graph, with the dimensions ``batch_size`` and ``sequence_length``, and float32 outputs.
@@ -80,7 +105,8 @@ def trace(
     sample: dict[str, Any] = sample_inputs(model, inputs)
     varying = {axis: torch.export.Dim.AUTO for axis in range(len(AXES))}
     config = OnnxConfig(dynamic_shapes={name: dict(varying) for name in sample}, opset_version=opset)
-    exported = OnnxExporter().export(Encoder(model, outputs), sample, config)
+    with rewritten(model):
+        exported = OnnxExporter().export(Encoder(model, outputs, series), sample, config)
     program: onnx_ir.Model = exported.program
     tidy(program, AXES)
     return program
