@@ -49,6 +49,7 @@ class Options:
         max_drop: How many of a hundred texts may get another label from a quantized variant.
         force: Whether to write a bundle that misses a bound.
         series: Which tensors of every layer to add to the graph's outputs.
+        pooler: Whether to add the pooler's output.
     """
 
     dtypes: tuple[str, ...]
@@ -58,6 +59,7 @@ class Options:
     max_drop: float
     force: bool
     series: tuple[str, ...]
+    pooler: bool
 
 
 def export(
@@ -72,6 +74,7 @@ def export(
     max_drop: float | None = None,
     output_hidden_states: bool = False,
     output_attentions: bool = False,
+    output_pooler: bool = False,
     target: str = "this",
     verify: bool = True,
     force: bool = False,
@@ -98,6 +101,7 @@ def export(
         output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
             ``hidden_states.0`` and so on.
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
+        output_pooler: Add ``pooler_output``, where the task's model returns one.
         target: The processor that quantized variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, or
             ``"this"`` machine's.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
@@ -129,6 +133,7 @@ def export(
         checked_max_drop(max_drop),
         force,
         _series(hidden_states=output_hidden_states, attentions=output_attentions),
+        output_pooler,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -171,14 +176,15 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
 
 def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
     from edgepipe_export.config import write_config
-    from edgepipe_export.graphs.encoder import readable_inputs, trace
+    from edgepipe_export.graphs.encoder import POOLER, readable_inputs, trace
     from edgepipe_export.graphs.files import save_graph
     from edgepipe_export.tokenizers import write_tokenizer
 
     write_tokenizer(loaded.tokenizer, folder)
     write_config(loaded.model, folder, options.dtypes)
     inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
-    graph = trace(loaded.model, inputs, loaded.checkpoint.task.outputs, options.opset, options.series)
+    outputs = (*loaded.checkpoint.task.outputs, *([POOLER] if options.pooler else []))
+    graph = trace(loaded.model, inputs, outputs, options.opset, options.series)
     path = graph_path(folder, FP32)
     path.parent.mkdir()
     save_graph(graph, path)
@@ -219,12 +225,13 @@ def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: P
     bundle = Bundle.load(folder)
     task = manifest.task
     material = make_material(Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
-    exact = Recorded(VariantSide(bundle, FP32))
+    fp32 = VariantSide(bundle, FP32)
+    exact = Recorded(fp32)
     parities: dict[str, Parity] = {}
     failed: list[str] = []
     for dtype in manifest.variants:
         candidate: Side = exact if dtype == FP32 else VariantSide(bundle, dtype)
-        reference: Side = PyTorchSide(loaded, options.series) if dtype == FP32 else exact
+        reference: Side = PyTorchSide(loaded, fp32.outputs, fp32.series) if dtype == FP32 else exact
         checks = check_variant(candidate, reference, material, task, options.max_drop)
         parities[dtype] = parity_of(checks, len(material.texts))
         failed += [str(check) for check in checks if not check.passed]

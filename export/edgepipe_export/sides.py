@@ -45,17 +45,18 @@ class PyTorchSide:
 
     name = "pytorch-fp32"
 
-    def __init__(self, loaded: Loaded, series: Sequence[str] = ()) -> None:
+    def __init__(self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
         """Take over a checkpoint.
 
         Args:
             loaded: The checkpoint.
-            series: Which tensors of every layer to give beside those that the task reads.
+            outputs: Names of the tensors to give.
+            series: Which tensors of every layer to give beside them.
         """
         from transformers import pipeline
 
         self._model = loaded.model
-        self._outputs = loaded.checkpoint.task.outputs
+        self._outputs = tuple(outputs)
         self._series = tuple(series)
         self._pipeline = pipeline(
             loaded.checkpoint.task.name, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
@@ -117,6 +118,13 @@ class VariantSide:
         self._model = Model(bundle, dtype)
         kind = task_class(bundle.task or "") if task is None else task
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The tensors that the task reads, and the pooler's if the graph gives it."""
+        from edgepipe_export.graphs.encoder import POOLER
+
+        return (*self._task.outputs, *(name for name in self._model.output_names if name == POOLER))
 
     @property
     def series(self) -> tuple[str, ...]:

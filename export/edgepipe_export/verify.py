@@ -143,7 +143,7 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         tokenizer = Tokenizer.from_pretrained(bundle.path)
         material = make_material(tokenizer, bundle.config, bundle.max_length, options.texts)
         candidate = VariantSide(bundle, options.dtypes[0], checkpoint.task)
-        reference = Recorded(PyTorchSide(loaded, candidate.series))
+        reference = Recorded(PyTorchSide(loaded, candidate.outputs, candidate.series))
     rows = []
     with stages.stage("compare tokens"):
         rows.append(check_tokens(tokenizer, loaded.tokenizer, material.texts))

@@ -155,7 +155,7 @@ def test_a_step_in_python_fails_the_export_and_the_first_text_is_shown(
 
 def test_a_tokenizer_in_python_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "xlm"
-    model, _ = build("xlm", directory=folder)
+    build("xlm", directory=folder)
     for path in folder.glob("*token*"):
         path.unlink()
     words = {"<s>": 0, "</s>": 1, "<pad>": 2, "<unk>": 3, "<special0>": 4, "<special1>": 5, "a</w>": 6}

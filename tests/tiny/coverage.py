@@ -48,7 +48,8 @@ def _cell(architecture: str, task: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         try:
             outcome = compare(*export_tiny(architecture, task, Path(folder)))
-        except EdgepipeError as error:
+        except (EdgepipeError, RuntimeError, ValueError, LookupError, AssertionError) as error:
+            # Ours, or what PyTorch raises for an input that a model cannot take.
             cell = f"fails: {error}"
         else:
             cell = f"fails: {outcome.failures[0]}" if outcome.failures else f"{outcome.largest:.0e}"

@@ -14,6 +14,7 @@ from edgepipe.errors import InputError
 from edgepipe_export import export
 from edgepipe_export.graphs.encoder import readable_inputs
 from tests.tiny import LIMIT, build
+from tests.tiny.table import ARCHITECTURES, MORE
 
 BATCHES = (1, 2, 5)
 LENGTHS = (1, 2, 31, LIMIT)
@@ -41,7 +42,7 @@ def export_tiny(architecture: str, task: str, folder: Path, **options: Any) -> t
     The exporter's own verification is left out: what follows measures more.
     """
     # Gentle weights: what is to show is another formula, not what rounding grows to in a random network.
-    model, tokenizer = build(architecture, task=task, gain=1.0)
+    model, tokenizer = build(architecture, task=task, gain=(ARCHITECTURES | MORE)[architecture].gain)
     bundle = export(model, folder / "bundle", task=task, tokenizer=tokenizer, verify=False, progress=False, **options)
     return model, tokenizer, bundle
 

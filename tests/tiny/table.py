@@ -19,6 +19,7 @@ class Architecture:
         model_type: As in ``config.json``.
         config: Beside SIZES.
         extra_positions: Rows of the position table that no token can use (RoBERTa counts on from its padding id).
+        gain: See ``build``, for the parity of tensors; less where activations grow from layer to layer.
         without: Names that its config refuses, or gives another meaning.
     """
 
@@ -27,6 +28,7 @@ class Architecture:
     config: Mapping[str, Any] = field(default_factory=dict)
     extra_positions: int = 0
     without: tuple[str, ...] = ()
+    gain: float = 1.0
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -111,7 +113,10 @@ MORE: dict[str, Architecture] = {
     ),
     "ernie": Architecture("bert", "ernie", {"use_task_id": True}),
     "mobilebert": Architecture(
-        "bert", "mobilebert", {"embedding_size": 32, "intra_bottleneck_size": 32, "num_feedforward_networks": 2}
+        "bert",
+        "mobilebert",
+        {"embedding_size": 16, "intra_bottleneck_size": 32, "num_feedforward_networks": 2},
+        gain=0.3,
     ),
     "roformer": Architecture("bert", "roformer", {"embedding_size": 32}),
     "megatron-bert": Architecture("bert", "megatron-bert"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from edgepipe.errors import ExportError
 from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.tidy import tidy
 
@@ -22,6 +23,8 @@ SAMPLE_SHAPE = (2, 11)
 
 # The tensors of every layer that a model returns when asked for them.
 SERIES = ("hidden_states", "attentions")
+
+POOLER = "pooler_output"
 
 AXES = ("batch_size", "sequence_length")
 
@@ -49,11 +52,17 @@ class Encoder(nn.Module):
         """Run the model on int64[batch, length] inputs."""
         wanted = {f"output_{name}": True for name in self.series}
         result = self.model(**inputs, return_dict=True, **wanted)
-        named = {name: result[name] for name in self.outputs}
+        missing = [name for name in self.outputs if name not in result]
+        named = {name: result[name] for name in self.outputs if name in result}
         for series in self.series:
-            for key in result:
-                if key == series or key.endswith(f"_{series}"):
-                    named |= {f"{key}.{index}": tensor for index, tensor in enumerate(result[key])}
+            keys = [key for key in result if key == series or key.endswith(f"_{series}")]
+            missing += [] if keys else [series]
+            for key in keys:
+                named |= {f"{key}.{index}": tensor for index, tensor in enumerate(result[key])}
+        if missing:
+            raise ExportError(
+                f"{type(self.model).__name__} has no output {', '.join(missing)}; it has {', '.join(result)}"
+            )
         return named
 
 
@@ -74,6 +83,10 @@ def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, tor
     batch, length = SAMPLE_SHAPE
     vocabulary = int(getattr(model.config, "vocab_size", batch * length))
     ids = torch.arange(batch * length).reshape(SAMPLE_SHAPE) % vocabulary
+    end = getattr(model.config, "eos_token_id", None)
+    if getattr(model.config, "is_encoder_decoder", False) and isinstance(end, int):
+        ids[ids == end] = vocabulary - 1  # their classification heads read the last of these, and count them
+        ids[:, -1] = end
     mask = torch.ones(SAMPLE_SHAPE, dtype=torch.int64)
     mask[1, length // 2 :] = 0
     known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(SAMPLE_SHAPE, dtype=torch.int64)}
@@ -99,14 +112,19 @@ def trace(
 
     Returns:
         The graph, with the dimensions ``batch_size`` and ``sequence_length``, and float32 outputs.
+
+    Raises:
+        ExportError: the model has no such output.
     """
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
+    encoder = Encoder(model, outputs, series)
     sample: dict[str, Any] = sample_inputs(model, inputs)
     varying = {axis: torch.export.Dim.AUTO for axis in range(len(AXES))}
     config = OnnxConfig(dynamic_shapes={name: dict(varying) for name in sample}, opset_version=opset)
-    with rewritten(model):
-        exported = OnnxExporter().export(Encoder(model, outputs, series), sample, config)
+    with rewritten(model), torch.no_grad():
+        encoder(**sample)  # a missing output is reported here; within the tracer the message would drown
+        exported = OnnxExporter().export(encoder, sample, config)
     program: onnx_ir.Model = exported.program
     tidy(program, AXES)
     return program

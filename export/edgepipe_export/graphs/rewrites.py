@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from edgepipe.errors import ExportError
 
@@ -124,6 +125,24 @@ def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {"shift_tokens_right": shifted}
 
 
+class LastOfEachRow(TorchFunctionMode):
+    """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
+
+    The classification heads of encoder-decoders select all end-of-sequence tokens, reshape them to [batch, -1, width]
+    and take the last. That is right only where each text has as many of them, which PyTorch checks and a graph does
+    not: with this, one row is what each text gives, however many it has.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `function`, or what goes in its place."""
+        if function is torch.Tensor.__getitem__ and isinstance(args[1], tuple) and isinstance(args[1][0], torch.Tensor):
+            states, (marked, *rest) = args
+            if marked.dtype == torch.bool and marked.ndim == 2 and rest == [slice(None)]:
+                last = (torch.arange(marked.shape[1]) * marked).argmax(1)
+                return states[torch.arange(marked.shape[0]), last]
+        return function(*args, **(kwargs or {}))
+
+
 # model_type: what goes where in the module of its model.
 REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
     "longformer": _longformer,
@@ -138,6 +157,8 @@ def rewritten(model: PreTrainedModel) -> Iterator[None]:
     rewrites = REWRITES.get(model.config.model_type)
     module = importlib.import_module(type(model).__module__)
     with ExitStack() as stack:
+        if getattr(model.config, "is_encoder_decoder", False):
+            stack.enter_context(LastOfEachRow())
         for place, replacement in (rewrites(model) if rewrites else {}).items():
             *parents, name = place.split(".")
             owner = functools.reduce(getattr, parents, module)
