@@ -110,12 +110,13 @@ def make_material(
     )
     longest = _LONGEST if limit is None else min(limit, _LONGEST)
     names = tuple(encodings[0])
-    pad = config.get("pad_token_id")
-    random = tuple(_random_batches(names, int(config["vocab_size"]), pad if isinstance(pad, int) else 0, longest))
+    random = tuple(_random_batches(names, config, longest))
     return Material(chosen, encodings, random, options)
 
 
-def _random_batches(names: Sequence[str], vocabulary: int, pad: int, longest: int) -> Iterator[Arrays]:
+def _random_batches(names: Sequence[str], config: Mapping[str, Any], longest: int) -> Iterator[Arrays]:
+    vocabulary = int(config["vocab_size"])
+    pad = config["pad_token_id"] if isinstance(config.get("pad_token_id"), int) else 0
     generator = np.random.default_rng(0)
     for batch, length in ((1, 1), (3, 1), (1, 2), (4, 7), (2, 31), (1, longest), (2, longest)):
         if length > longest:
@@ -127,8 +128,19 @@ def _random_batches(names: Sequence[str], vocabulary: int, pad: int, longest: in
             mask[0, length // 2 :] = 0
             mask[1, : length // 3] = 0
             ids[mask == 0] = pad
+        _end_each(ids, mask, config)
         known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         yield {name: known[name] for name in names if name in known}
+
+
+def _end_each(ids: NDArray[np.int64], mask: NDArray[np.int64], config: Mapping[str, Any]) -> None:
+    """Put one end-of-sequence token in each row, where the head of an encoder-decoder reads and counts them."""
+    end = config.get("eos_token_id")
+    if not config.get("is_encoder_decoder") or not isinstance(end, int):
+        return
+    ids[ids == end] = next(other for other in range(3, -1, -1) if other not in (end, config.get("pad_token_id")))
+    rows, length = ids.shape
+    ids[np.arange(rows), length - 1 - mask[:, ::-1].argmax(axis=1)] = end
 
 
 def check_tokens(candidate: Tokenizer, reference: PreTrainedTokenizerBase, texts: Sequence[str]) -> Check:

@@ -48,6 +48,8 @@ class Options:
         verify: Whether to measure parity.
         max_drop: How many of a hundred texts may get another label from a quantized variant.
         force: Whether to write a bundle that misses a bound.
+        series: Which tensors of every layer to add to the graph's outputs.
+        pooler: Whether to add the pooler's output.
     """
 
     dtypes: tuple[str, ...]
@@ -56,6 +58,8 @@ class Options:
     verify: bool
     max_drop: float
     force: bool
+    series: tuple[str, ...]
+    pooler: bool
 
 
 def export(
@@ -68,6 +72,9 @@ def export(
     revision: str | None = None,
     opset: int | None = None,
     max_drop: float | None = None,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
+    output_pooler: bool = False,
     target: str = "this",
     verify: bool = True,
     force: bool = False,
@@ -91,6 +98,10 @@ def export(
         opset: ONNX opset; by default the tracer's own choice.
         max_drop: How many of a hundred texts may get another label from a quantized variant than from fp32; 5 by
             default.
+        output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
+            ``hidden_states.0`` and so on.
+        output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
+        output_pooler: Add ``pooler_output``, where the task's model returns one.
         target: The processor that quantized variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, or
             ``"this"`` machine's.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
@@ -115,7 +126,14 @@ def export(
     require_packages()
     request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
     options = Options(
-        checked_dtypes(dtypes), find_target(target), _checked_opset(opset), verify, checked_max_drop(max_drop), force
+        checked_dtypes(dtypes),
+        find_target(target),
+        _checked_opset(opset),
+        verify,
+        checked_max_drop(max_drop),
+        force,
+        _series(hidden_states=output_hidden_states, attentions=output_attentions),
+        output_pooler,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -134,8 +152,10 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
     with stages.stage("load"):
         from edgepipe_export.limits import find_limit
         from edgepipe_export.load import load
+        from edgepipe_export.refused import require_exportable
 
         loaded = load(checkpoint)
+        require_exportable(loaded.model)
         limit = find_limit(loaded.model)
     with stages.stage("trace"):
         recipe = _trace(loaded, options, folder)
@@ -156,7 +176,7 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
 
 def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
     from edgepipe_export.config import write_config
-    from edgepipe_export.graphs.encoder import readable_inputs, trace
+    from edgepipe_export.graphs.encoder import POOLER, readable_inputs, trace
     from edgepipe_export.graphs.files import save_graph
     from edgepipe_export.sentence import write_sentence_files
     from edgepipe_export.tokenizers import write_tokenizer
@@ -165,7 +185,8 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
     write_config(loaded.model, folder, options.dtypes)
     write_sentence_files(loaded.checkpoint, folder)
     inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
-    graph = trace(loaded.model, inputs, loaded.checkpoint.task.outputs, options.opset)
+    outputs = (*loaded.checkpoint.task.outputs, *([POOLER] if options.pooler else []))
+    graph = trace(loaded.model, inputs, outputs, options.opset, options.series)
     path = graph_path(folder, FP32)
     path.parent.mkdir()
     save_graph(graph, path)
@@ -206,12 +227,13 @@ def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: P
     bundle = Bundle.load(folder)
     task = manifest.task
     material = make_material(Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
-    exact = Recorded(VariantSide(bundle, FP32))
+    fp32 = VariantSide(bundle, FP32)
+    exact = Recorded(fp32)
     parities: dict[str, Parity] = {}
     failed: list[str] = []
     for dtype in manifest.variants:
         candidate: Side = exact if dtype == FP32 else VariantSide(bundle, dtype)
-        reference: Side = PyTorchSide(loaded) if dtype == FP32 else exact
+        reference: Side = PyTorchSide(loaded, fp32.outputs, fp32.series) if dtype == FP32 else exact
         checks = check_variant(candidate, reference, material, task, options.max_drop)
         parities[dtype] = parity_of(checks, len(material.texts))
         failed += [str(check) for check in checks if not check.passed]
@@ -238,6 +260,10 @@ def _finish(manifest: Manifest, options: Options, folder: Path, original: Source
 
 def _write_manifest(manifest: Manifest, folder: Path) -> None:
     (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _series(**wanted: bool) -> tuple[str, ...]:
+    return tuple(name for name, value in wanted.items() if value)
 
 
 def _checked_opset(opset: int | None) -> int | None:

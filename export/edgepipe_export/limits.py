@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import CheckpointError
+from edgepipe_export.graphs.rewrites import rewritten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,10 +39,13 @@ def find_limit(model: PreTrainedModel) -> Limit:
     Raises:
         CheckpointError: the model fails at every length that was tried.
     """
-    positions = getattr(model.config, "max_position_embeddings", None)
+    try:
+        positions = getattr(model.config, "max_position_embeddings", None)
+    except NotImplementedError:  # XLNet's way to say that there is none
+        positions = None
     if not isinstance(positions, int) or positions < 1:
         return Limit(None, "the config has no max_position_embeddings")
-    with _light_attention(model):
+    with rewritten(model), _light_attention(model):
         if _accepts(model, positions + 1):
             return Limit(None, f"probed: more tokens than max_position_embeddings ({positions}) work")
         for tokens in range(positions, max(positions - _MOST_RESERVED, 1) - 1, -1):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import CheckpointError, InputError, TaskError
 from edgepipe.sentence_config import is_sentence_encoder
-from edgepipe.tasks import task_class, task_for_architecture, task_names
+from edgepipe.tasks import TASKS, task_class, task_for_architecture, task_names
 from edgepipe_export.hub import fetch_checkpoint, is_repo_id
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def read_config(directory: Path) -> Mapping[str, Any]:
 
 
 def _task(wanted: str | None, architectures: object, name: str, embeds: bool = False) -> type[Task]:
-    found = "feature-extraction" if embeds else task_for_architecture(architectures)
+    found = "feature-extraction" if embeds else task_for_architecture(architectures) or _task_by_class(architectures)
     listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
     if wanted is None:
         if found is None:
@@ -139,10 +139,36 @@ def _task(wanted: str | None, architectures: object, name: str, embeds: bool = F
         return task_class(found)
     task = task_class(wanted)
     # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
-    if isinstance(architectures, list) and "For" in listed and not task.fits(str(architectures[0])):
+    fits = isinstance(architectures, list) and any(map(task.fits, map(str, architectures[:1])))
+    if "For" in listed and not fits and not _loads(task, architectures):
         suggestion = f"; it is for {found}" if found is not None else ""
         raise TaskError(f"task {wanted!r} needs a checkpoint that ends in {task.head}, {name} has {listed}{suggestion}")
     return task
+
+
+def _task_by_class(architectures: object) -> str | None:
+    """The task that loads the class in a config's ``architectures``, where its name does not end as the task's do.
+
+    XLM's and XLNet's heads for question answering do not. Not asked for classes that generate: the auto classes for
+    filling masks load some of those too.
+    """
+    if not isinstance(architectures, list) or not architectures:
+        return None
+    name = str(architectures[0])
+    if "For" not in name or name.endswith(("ForConditionalGeneration", "ForCausalLM")):
+        return None
+    return next((task for task in TASKS if _loads(task_class(task), architectures)), None)
+
+
+def _loads(task: type[Task], architectures: object) -> bool:
+    """Whether the auto class of a task loads the first class in a config's ``architectures``."""
+    if not isinstance(architectures, list) or not architectures:
+        return False
+    import transformers
+
+    mapping = getattr(transformers, task.auto_model)._model_mapping._model_mapping
+    names = {name for entry in mapping.values() for name in (entry if isinstance(entry, tuple) else (entry,))}
+    return str(architectures[0]) in names
 
 
 def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:

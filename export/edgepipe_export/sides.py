@@ -64,11 +64,19 @@ class PyTorchSide:
 
     name = "pytorch-fp32"
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
+        """Take over a checkpoint.
+
+        Args:
+            loaded: The checkpoint.
+            outputs: Names of the tensors to give.
+            series: Which tensors of every layer to give beside them.
+        """
         from transformers import pipeline
 
         self._model = loaded.model
-        self._outputs = loaded.checkpoint.task.outputs
+        self._outputs = tuple(outputs)
+        self._series = tuple(series)
         self._pipeline = pipeline(
             compared_as(loaded.checkpoint.task.name), model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
         )
@@ -77,12 +85,13 @@ class PyTorchSide:
         """See :class:`Side`."""
         import torch
 
-        from edgepipe_export.graphs.encoder import readable_inputs
+        from edgepipe_export.graphs.encoder import Encoder, readable_inputs
 
+        encoder = Encoder(self._model, self._outputs, self._series)
         names = readable_inputs(self._model, encoding)
         with torch.no_grad():
-            result = self._model(**{name: torch.from_numpy(encoding[name]) for name in names}, return_dict=True)
-        return {name: result[name].numpy() for name in self._outputs}
+            result = encoder(**{name: torch.from_numpy(encoding[name]) for name in names})
+        return {name: tensor.numpy() for name, tensor in result.items()}
 
     def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
@@ -128,6 +137,20 @@ class VariantSide:
         self._model = Model(bundle, dtype)
         kind = task_class(compared_as(bundle.task or "" if task is None else task.name))
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The tensors that the task reads, and the pooler's if the graph gives it."""
+        from edgepipe_export.graphs.encoder import POOLER
+
+        return (*self._task.outputs, *(name for name in self._model.output_names if name == POOLER))
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Which tensors of every layer the graph gives: ``"hidden_states"``, ``"attentions"``."""
+        from edgepipe_export.graphs.encoder import series_of
+
+        return series_of(self._model.output_names)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
         """See :class:`Side`."""

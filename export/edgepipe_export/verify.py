@@ -142,12 +142,14 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         loaded = load(checkpoint)
         tokenizer = Tokenizer.from_pretrained(bundle.path)
         material = make_material(tokenizer, bundle.config, bundle.max_length, options.texts)
-        reference = Recorded(PyTorchSide(loaded))
+        candidate = VariantSide(bundle, options.dtypes[0], checkpoint.task)
+        reference = Recorded(PyTorchSide(loaded, candidate.outputs, candidate.series))
     rows = []
     with stages.stage("compare tokens"):
         rows.append(check_tokens(tokenizer, loaded.tokenizer, material.texts))
     for dtype in options.dtypes:
         with stages.stage(f"compare {dtype}"):
-            candidate = VariantSide(bundle, dtype, checkpoint.task)
+            if dtype != candidate.name:
+                candidate = VariantSide(bundle, dtype, checkpoint.task)
             rows.extend(check_variant(candidate, reference, material, checkpoint.task.name, options.max_drop))
     return Verification(tuple(rows))

@@ -146,6 +146,9 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 @click.option("--dtype", default=None, help="Variants, comma-separated.  [default: fp32, or the recipe's]")
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--opset", type=int, help="ONNX opset, 18 to 23.  [default: 20]")
+@click.option("--output-hidden-states", is_flag=True, help="Add every layer's hidden states to the outputs.")
+@click.option("--output-attentions", is_flag=True, help="Add every layer's attention weights to the outputs.")
+@click.option("--output-pooler", is_flag=True, help="Add the pooler's output, where the model has one.")
 @click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64 or this machine.")
 @click.option("--max-drop", type=float, help="Share of labels, in points, that quantization may change.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
@@ -160,6 +163,9 @@ def export(
     dtype: str | None,
     revision: str | None,
     opset: int | None,
+    output_hidden_states: bool,
+    output_attentions: bool,
+    output_pooler: bool,
     target: str,
     max_drop: float | None,
     no_verify: bool,
@@ -190,6 +196,9 @@ def export(
         dtypes=dtypes,
         revision=revision,
         opset=opset,
+        output_hidden_states=output_hidden_states,
+        output_attentions=output_attentions,
+        output_pooler=output_pooler,
         target=target,
         max_drop=max_drop,
         verify=not no_verify,

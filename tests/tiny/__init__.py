@@ -3,14 +3,13 @@
 Weights come from numpy by parameter name, so they are the same under every version of torch and transformers;
 transformers' own initialization (0.02) would give nearly the same logits for every text.
 
-To add an architecture: a directory of tokenizer files in ``tests/data/tokenizers`` and one entry in ``ARCHITECTURES``.
+To add an architecture: one entry in ``tests/tiny/table.py``, and a directory of tokenizer files in
+``tests/data/tokenizers`` unless one of those serves.
 To add a head: one line in ``HEADS``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -19,6 +18,9 @@ import numpy as np
 import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto import modeling_auto
+
+from tests.tiny.table import ARCHITECTURES, MORE
 
 # A tiny model has nothing to share out, and threads that wait for each other are slow where cores are busy.
 torch.set_num_threads(1)
@@ -47,69 +49,19 @@ HEADS: dict[str, str] = {
     "feature-extraction": "AutoModel",
 }
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """What sets a family apart.
-
-    Attributes:
-        tokenizer: Directory in ``tests/data/tokenizers``.
-        model_type: As in ``config.json``.
-        config: Beside SIZES.
-        extra_positions: Rows of the position table that no token can use (RoBERTa counts on from its padding id).
-    """
-
-    tokenizer: str
-    model_type: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    extra_positions: int = 0
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "bert": Architecture("bert", "bert"),
-    "distilbert": Architecture(
-        "distilbert",
-        "distilbert",
-        {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4, "seq_classif_dropout": 0.0},
-    ),
-    "roberta": Architecture("roberta", "roberta", {"type_vocab_size": 1}, extra_positions=2),
-    "xlm-roberta": Architecture("xlm-roberta", "xlm-roberta", {"type_vocab_size": 1}, extra_positions=2),
-    "albert": Architecture("albert", "albert", {"embedding_size": 16}),
-    "electra": Architecture("electra", "electra", {"embedding_size": 16}),
-    "deberta-v2": Architecture(
-        "deberta-v2",
-        "deberta-v2",
-        {
-            "relative_attention": True,
-            "max_relative_positions": -1,
-            "pos_att_type": ["c2p", "p2c"],
-            "position_biased_input": True,
-            "type_vocab_size": 2,
-            "conv_kernel_size": 3,
-            "conv_act": "gelu",
-        },
-    ),
-    "deberta-v3": Architecture(
-        "deberta-v2",
-        "deberta-v2",
-        {
-            "relative_attention": True,
-            "max_relative_positions": -1,
-            "position_buckets": 8,
-            "pos_att_type": ["p2c", "c2p"],
-            "position_biased_input": False,
-            "share_att_key": True,
-            "norm_rel_ebd": "layer_norm",
-            "type_vocab_size": 0,
-        },
-    ),
-    "mpnet": Architecture("mpnet", "mpnet", extra_positions=2),
-    "modernbert": Architecture(
-        "modernbert",
-        "modernbert",
-        {"local_attention": 16, "global_attn_every_n_layers": 2, "classifier_pooling": "mean"},
-    ),
+# The names of transformers' tables that say which architecture has which head.
+_TABLES = {
+    "text-classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
+    "token-classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
+    "question-answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
+    "fill-mask": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
 }
+
+
+def heads(architecture: str) -> tuple[str, ...]:
+    """The tasks whose head an architecture has in transformers."""
+    model_type = (ARCHITECTURES | MORE)[architecture].model_type
+    return tuple(task for task, table in _TABLES.items() if model_type in getattr(modeling_auto, table))
 
 
 def build(
@@ -121,6 +73,7 @@ def build(
     labels: tuple[str, ...] = (),
     directory: Path | None = None,
     seed: int = 0,
+    gain: float = 2.0,
     **config: Any,
 ) -> tuple[Any, Any]:
     """Make a tiny model and its tokenizer.
@@ -128,43 +81,47 @@ def build(
     Args:
         architecture: A name in ARCHITECTURES.
         task: A name in HEADS.
-        num_labels: Number of labels.
+        num_labels: Number of labels; question answering has always 2, start and end.
         problem_type: As in ``config.json``.
         labels: Names of the labels in order, in place of LABEL_0 and so on.
         directory: Where to save both, as a checkpoint; None for nowhere.
         seed: Another seed gives other weights.
+        gain: How much more than what keeps the variance the matrices have.
         **config: Goes before what the table says.
 
     Returns:
         The transformers model (fp32, eager attention, evaluation mode) and the transformers tokenizer.
     """
-    entry = ARCHITECTURES[architecture]
+    entry = (ARCHITECTURES | MORE)[architecture]
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / entry.tokenizer, model_max_length=LIMIT)
     token_ids = {name: getattr(tokenizer, source) for name, source in _TOKEN_IDS.items()}
+    if task == "question-answering":
+        num_labels = 2
     names = labels or tuple(f"LABEL_{index}" for index in range(num_labels))
-    settings = AutoConfig.for_model(
-        entry.model_type,
-        **SIZES
+    wanted = (
+        SIZES
         | {"vocab_size": len(tokenizer), "max_position_embeddings": LIMIT + entry.extra_positions}
         | token_ids
         | {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
         | {"problem_type": problem_type}
-        | dict(entry.config)
-        | config,
     )
+    for name in entry.without:
+        del wanted[name]
+    settings = AutoConfig.for_model(entry.model_type, **wanted | dict(entry.config) | config)
     settings._attn_implementation = "eager"
     with torch.random.fork_rng():  # transformers' own initialization draws from torch's generator
         model = getattr(transformers, HEADS[task]).from_config(settings, dtype=torch.float32)
-    draw_weights(model, seed)
+    draw_weights(model, seed, gain)
     model.eval()
-    center(model, tokenizer)
+    if architecture in ARCHITECTURES:
+        center(model, tokenizer)
     if directory is not None:
         model.save_pretrained(directory)
         tokenizer.save_pretrained(directory)
     return model, tokenizer
 
 
-def draw_weights(model: Any, seed: int) -> None:
+def draw_weights(model: Any, seed: int, gain: float = 2.0) -> None:
     """Fill every parameter from a generator of its own, seeded with its name.
 
     Norms get weights around 1; matrices more than what keeps the variance, and embeddings a wide spread, so that
@@ -182,7 +139,7 @@ def draw_weights(model: Any, seed: int) -> None:
             values = noise
         else:
             fan_in = noise[0].size
-            values = noise * (2.5 if name.startswith("classifier") else 2.0) / np.sqrt(fan_in)
+            values = noise * (2.5 if name.startswith("classifier") else gain) / np.sqrt(fan_in)
         with torch.no_grad():
             parameter.copy_(torch.from_numpy(values.astype(np.float32)))
     model.tie_weights()

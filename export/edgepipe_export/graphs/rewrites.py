@@ -1,0 +1,167 @@
+"""Code of transformers that cannot be traced, and code with the same results that can; in place while a block runs.
+
+To add one: a function that takes the original's place, and a line in ``REWRITES`` with where it goes. It must give the
+original's numbers for every input that the original takes.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from edgepipe.errors import ExportError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def longformer_attention(
+    layer: Any,
+    hidden_states: torch.Tensor,
+    attention_mask: torch.Tensor,
+    is_index_masked: torch.Tensor,
+    is_index_global_attn: torch.Tensor,
+    is_global_attn: bool,
+    output_attentions: bool = False,
+    *,
+    with_global: bool,
+) -> tuple[torch.Tensor]:
+    """``LongformerSelfAttention.forward`` as one product of all queries with all keys, most of it masked.
+
+    The original cuts texts into chunks and gathers the tokens with global attention, whose number it must know. Each
+    token sees the ordinary tokens of its window and the global ones; a global token sees all, through projections of
+    its own. Padding sees nothing. Needs memory for the square of the length.
+
+    Args:
+        layer: The layer.
+        hidden_states: float32[batch, length, width].
+        attention_mask: float32[batch, length]: negative for padding, 0 for a window, positive for global attention.
+        is_index_masked: bool[batch, length], padding.
+        is_index_global_attn: bool[batch, length], global attention.
+        is_global_attn: Whether any token has that, which is not known while it is traced.
+        output_attentions: Must be False: the original's weights have the shape of its chunks.
+        with_global: Whether the model's head gives any token global attention.
+    """
+    if output_attentions:
+        raise ExportError("Longformer's attentions cannot be exported: their shape depends on the text")
+    lowest = torch.finfo(hidden_states.dtype).min
+
+    def projected(projection: torch.nn.Module) -> torch.Tensor:
+        states: torch.Tensor = projection(hidden_states)
+        return states.reshape(*states.shape[:2], layer.num_heads, layer.head_dim).transpose(1, 2)
+
+    def attended(scores: torch.Tensor, visible: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        weights = torch.where(visible, scores, lowest).softmax(-1)
+        weights = weights.masked_fill(is_index_masked[:, None, :, None], 0.0)
+        return (weights @ values).transpose(1, 2).flatten(2)
+
+    scale = layer.head_dim**-0.5
+    position = torch.arange(hidden_states.shape[1])
+    near = (position[:, None] - position).abs() <= layer.one_sided_attn_window_size
+    ordinary = ~is_index_masked & ~is_index_global_attn
+    visible = (near & ordinary[:, None, :]) | is_index_global_attn[:, None, :]
+    scores = projected(layer.query) * scale @ projected(layer.key).transpose(-1, -2)
+    output = attended(scores, visible[:, None], projected(layer.value))
+    if with_global:
+        scores = projected(layer.query_global) * scale @ projected(layer.key_global).transpose(-1, -2)
+        seen = ~is_index_masked[:, None, None, :]
+        overview = attended(scores, seen, projected(layer.value_global))
+        output = torch.where(is_index_global_attn[..., None], overview, output)
+    return (output,)
+
+
+def unpadded(
+    model: Any,
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    token_type_ids: torch.Tensor,
+    position_ids: torch.Tensor | None,
+    inputs_embeds: torch.Tensor | None,
+    pad_token_id: int,
+) -> tuple[int, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """``LongformerModel._pad_to_window_size``: without chunks there is nothing to fill up."""
+    return 0, input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds
+
+
+def first_separator(input_ids: torch.Tensor, sep_token_id: int) -> torch.Tensor:
+    """Longformer's ``_get_question_end_index`` without counting the separators: int64[batch]."""
+    return (input_ids == sep_token_id).int().argmax(-1)
+
+
+def _longformer(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    with_global = type(model).__name__.endswith(("ForSequenceClassification", "ForQuestionAnswering"))
+
+    def attention(layer: Any, *inputs: Any, **options: Any) -> tuple[torch.Tensor]:
+        return longformer_attention(layer, *inputs, **options, with_global=with_global)
+
+    return {
+        "LongformerSelfAttention.forward": attention,
+        "LongformerModel._pad_to_window_size": unpadded,
+        "_get_question_end_index": first_separator,
+    }
+
+
+def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
+    """mBART's ``shift_tokens_right`` without its ``squeeze``, which takes away the batch axis of a single text.
+
+    Args:
+        input_ids: int64[batch, length].
+        pad_token_id: Id of padding.
+
+    Returns:
+        int64[batch, length]: the last token of each text, then all but the last column.
+    """
+    last = (input_ids != pad_token_id).sum(1, keepdim=True) - 1
+    return torch.cat([input_ids.gather(1, last), input_ids[:, :-1]], 1)
+
+
+def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    return {"shift_tokens_right": shifted}
+
+
+class LastOfEachRow(TorchFunctionMode):
+    """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
+
+    The classification heads of encoder-decoders select all end-of-sequence tokens, reshape them to [batch, -1, width]
+    and take the last. That is right only where each text has as many of them, which PyTorch checks and a graph does
+    not: with this, one row is what each text gives, however many it has.
+    """
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `function`, or what goes in its place."""
+        if function is torch.Tensor.__getitem__ and isinstance(args[1], tuple) and isinstance(args[1][0], torch.Tensor):
+            states, (marked, *rest) = args
+            if marked.dtype == torch.bool and marked.ndim == 2 and rest == [slice(None)]:
+                last = (torch.arange(marked.shape[1]) * marked).argmax(1)
+                return states[torch.arange(marked.shape[0]), last]
+        return function(*args, **(kwargs or {}))
+
+
+# model_type: what goes where in the module of its model.
+REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
+    "longformer": _longformer,
+    "mbart": _mbart,
+    "plbart": _mbart,
+}
+
+
+@contextmanager
+def rewritten(model: PreTrainedModel) -> Iterator[None]:
+    """Put the rewrites for a model into transformers while the block runs."""
+    rewrites = REWRITES.get(model.config.model_type)
+    module = importlib.import_module(type(model).__module__)
+    with ExitStack() as stack:
+        if getattr(model.config, "is_encoder_decoder", False):
+            stack.enter_context(LastOfEachRow())
+        for place, replacement in (rewrites(model) if rewrites else {}).items():
+            *parents, name = place.split(".")
+            owner = functools.reduce(getattr, parents, module)
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, replacement)
+        yield
