@@ -164,7 +164,7 @@ def test_wanted_files() -> None:
     names = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "modeling.py"]
     names += ["tf_model.h5", "1_Pooling/config.json", "adapter_model.safetensors", "image.png"]
     plain = wanted_files(REPO, names, allow_pickle=False, remote_code=False)
-    assert plain == ["config.json", "vocab.txt", "model.safetensors"]
+    assert plain == ["1_Pooling/config.json", "config.json", "vocab.txt", "model.safetensors"]
     assert "modeling.py" in wanted_files(REPO, names, allow_pickle=False, remote_code=True)
     assert "pytorch_model.bin" not in wanted_files(REPO, names, allow_pickle=True, remote_code=False)
     names.remove("model.safetensors")

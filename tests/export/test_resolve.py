@@ -39,7 +39,7 @@ def test_a_synonym_of_the_task_fits(checkpoint: Path) -> None:
     assert resolve(Request(checkpoint, "sentiment-analysis")).task.name == "text-classification"
 
 
-@pytest.mark.parametrize(("architectures", "shown"), [(["BertModel"], "BertModel"), (None, "none"), ([], "none")])
+@pytest.mark.parametrize(("architectures", "shown"), [(["BertPooler"], "BertPooler"), (None, "none"), ([], "none")])
 def test_a_task_that_cannot_be_told(own_checkpoint: Path, architectures: Any, shown: str) -> None:
     edit_config(own_checkpoint, architectures=architectures)
     with pytest.raises(TaskError, match=rf"own-checkpoint.*\({shown}\).*text-classification"):
@@ -65,9 +65,9 @@ def test_a_head_of_random_weights_is_refused(model_class: Any, tmp_path: Path) -
         load(resolve(Request(tmp_path / "base", "text-classification", tmp_path)))
 
 
-def test_a_model_object_of_a_base_class_has_no_task(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="BertModel"):
-        resolve(Request(BertModel(BertConfig(**SMALL)), tokenizer=tmp_path))
+def test_a_model_object_of_a_base_class_is_for_its_features(tmp_path: Path) -> None:
+    checkpoint = resolve(Request(BertModel(BertConfig(**SMALL)), tokenizer=tmp_path))
+    assert checkpoint.task.name == "feature-extraction"
 
 
 def test_missing_weights_of_the_body(own_checkpoint: Path) -> None:

@@ -24,6 +24,7 @@ MODULES = {
     "fill-mask": "fill_mask",
     "zero-shot-classification": "zero_shot_classification",
     "question-answering": "question_answering",
+    "feature-extraction": "feature_extraction",
 }
 
 
