@@ -24,7 +24,7 @@ from tests.tiny.table import ARCHITECTURES, MORE
 
 EVERY = [(architecture, task) for architecture in ARCHITECTURES | MORE for task in heads(architecture)]
 
-# Those people use most; the others differ from one of them in little.
+# Those people use most, but for two that have tests of their own here; the others differ from one of them in little.
 COMMON = (
     "camembert",
     "deberta",
@@ -36,11 +36,9 @@ COMMON = (
     "longformer",
     "big_bird",
     "ernie",
-    "bart",
     "mbart",
-    "t5",
-    "gpt2",
     "llama",
+    "gpt2",
     "qwen2",
 )
 BY_TURNS = [
@@ -64,6 +62,8 @@ def test_one_head(architecture: str, task: str, tmp_path: Path) -> None:
 @pytest.mark.coverage
 @pytest.mark.parametrize(("architecture", "task"), [pair for pair in EVERY if pair not in BY_TURNS])
 def test_every_other_head(architecture: str, task: str, tmp_path: Path) -> None:
+    if (architecture, task) == ("fnet", "fill-mask"):
+        pytest.xfail("onnxruntime's Fourier transform rounds more than PyTorch's; docs/architectures.md says so")
     check(architecture, task, tmp_path)
 
 
@@ -111,10 +111,8 @@ def test_a_class_for_generation_that_also_fills_masks_is_only_taken_when_asked_f
         resolve(Request(model, tokenizer=tokenizer))
 
 
-@pytest.mark.parametrize("architecture", ["bart", "llama"])
-def test_the_exporters_own_verification_accepts_heads_that_read_one_token(architecture: str, tmp_path: Path) -> None:
-    """The last end of sequence, the last token that is not padding."""
-    model, tokenizer = build(architecture, gain=1.0)
+def test_the_exporters_own_verification_knows_heads_that_read_one_end_of_sequence(tmp_path: Path) -> None:
+    model, tokenizer = build("bart", gain=1.0)
     bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer)
     assert bundle.manifest is not None
     parity = bundle.manifest.variants["fp32"].parity
@@ -122,10 +120,9 @@ def test_the_exporters_own_verification_accepts_heads_that_read_one_token(archit
     assert parity.passed
 
 
-@pytest.mark.parametrize("architecture", ["bart", "t5"])
-def test_texts_with_different_numbers_of_ends_go_in_one_batch(architecture: str, tmp_path: Path) -> None:
+def test_texts_with_different_numbers_of_ends_go_in_one_batch(tmp_path: Path) -> None:
     """PyTorch refuses such a batch, and takes each of the texts alone."""
-    model, tokenizer, bundle = export_tiny(architecture, "text-classification", tmp_path)
+    model, tokenizer, bundle = export_tiny("t5", "text-classification", tmp_path)
     feeds = feeds_for(model, tokenizer, 2, 11)
     feeds["input_ids"][0, [2, 5]] = model.config.eos_token_id
     got = Model(bundle)(**feeds)["logits"]
