@@ -35,4 +35,4 @@ if __name__ == "__main__":
 
     from measure import measure
 
-    measure(classify, text, float(seconds))
+    measure(classify, text, seconds)

@@ -10,4 +10,4 @@ print(classify(text)[0], flush=True)
 
 from measure import measure  # noqa: E402
 
-measure(classify, text, float(seconds))
+measure(classify, text, seconds)

@@ -30,12 +30,9 @@ class Result:
 
 def record(results: list[Result], machine: str, rounds: int, *, with_optimum: bool) -> dict[str, Any]:
     """Everything as one object for JSON: times in milliseconds, sizes in bytes, medians with smallest and largest."""
-    versions = {package: version(package) for package in PACKAGES}
-    if with_optimum:
-        versions["optimum-onnx"] = OPTIMUM_VERSIONS
     return {
         "machine": machine,
-        "versions": versions,
+        "versions": versions(with_optimum=with_optimum),
         "rounds": rounds,
         "models": [
             {
@@ -50,6 +47,12 @@ def record(results: list[Result], machine: str, rounds: int, *, with_optimum: bo
             for result in results
         ],
     }
+
+
+def versions(*, with_optimum: bool) -> dict[str, str]:
+    """What the figures hold for."""
+    found = {package: version(package) for package in PACKAGES}
+    return found | {"optimum-onnx": OPTIMUM_VERSIONS} if with_optimum else found
 
 
 def _figures(runs: list[Run]) -> dict[str, Any]:
@@ -92,12 +95,12 @@ def _target(what: str, measured: float | None, bound: float, unit: str) -> dict[
 
 def markdown(facts: dict[str, Any]) -> str:
     """The record as a page."""
-    versions = ", ".join(f"{name} {found}" for name, found in facts["versions"].items())
+    every = ", ".join(f"{name} {found}" for name, found in facts["versions"].items())
     lines = [
         "# One request of 14 tokens, text-classification",
         "",
         f"{facts['machine']}.",
-        f"{versions}.",
+        f"{every}.",
         f"Medians; every contender ran in {facts['rounds']} processes, transformers and optimum in a third as many, in",
         "turns. Private memory is what no file backs, after the first label. Made by `python benchmarks/request.py`.",
         "",
@@ -106,7 +109,7 @@ def markdown(facts: dict[str, Any]) -> str:
         same = model["same_session"]
         lines += [f"## {model['model']}", ""]
         headers = ["", "one request", "95th percentile", "start to first label", "peak memory", "private", "files"]
-        lines += _rows(headers, [_cells(contender) for contender in model["contenders"]])
+        lines += rows(headers, [_cells(contender) for contender in model["contenders"]])
         lines += [
             "",
             f"In one process and on one session, in turns: ours {same['ours_us']:.0f} µs, the script "
@@ -114,7 +117,7 @@ def markdown(facts: dict[str, Any]) -> str:
             "",
         ]
         headers = ["beside the script", "measured", "at most", "met"]
-        lines += [*_rows(headers, [_verdict(target) for target in model["targets"]]), ""]
+        lines += [*rows(headers, [_verdict(target) for target in model["targets"]]), ""]
     return "\n".join(lines)
 
 
@@ -141,6 +144,7 @@ def _verdict(target: dict[str, Any]) -> list[str]:
     return [target["what"], measured, form.format(target["bound"]), met]
 
 
-def _rows(headers: list[str], rows: list[list[str]]) -> list[str]:
+def rows(headers: list[str], table: list[list[str]]) -> list[str]:
+    """A table in Markdown: the first column to the left, the others to the right."""
     rule = ["---", *["---:"] * (len(headers) - 1)]
-    return [f"| {' | '.join(row)} |" for row in (headers, rule, *rows)]
+    return [f"| {' | '.join(row)} |" for row in (headers, rule, *table)]

@@ -29,15 +29,11 @@ MODELS = ("distilbert-base", "tiny")
 def main() -> None:
     arguments = _arguments()
     threads = arguments.threads or available_threads()
-    optimum = _optimum_python() if arguments.optimum else None
+    optimum = optimum_python() if arguments.optimum else None
     results = []
     for name in arguments.models:
         with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
-            folder = Path(arguments.keep or temporary, name)
-            if not (folder / "inside" / "model.onnx").exists():
-                _say(f"{name}: making the checkpoint and exporting it")
-                folder.mkdir(parents=True, exist_ok=True)
-                _run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
+            folder = model_folder(name, Path(arguments.keep or temporary))
             results.append(_measured(name, folder, threads, arguments.rounds, arguments.seconds, optimum))
     arguments.output.mkdir(parents=True, exist_ok=True)
     facts = record(results, machine_name(threads), arguments.rounds, with_optimum=optimum is not None)
@@ -49,19 +45,29 @@ def main() -> None:
 
 def _measured(name: str, folder: Path, threads: int, rounds: int, seconds: float, optimum: str | None) -> Result:
     every = contenders(folder, optimum)
-    measured = run_rounds(every, rounds, threads, seconds, lambda line: _say(f"{name}: {line}"))
-    _say(f"{name}: ours and the script on one session")
+    measured = run_rounds(every, rounds, threads, seconds, lambda line: say(f"{name}: {line}"))
+    say(f"{name}: ours and the script on one session")
     return Result(name, every, measured, overhead(folder / "bundle", threads, 5 * seconds))
 
 
-def _optimum_python() -> str:
+def model_folder(name: str, parent: Path) -> Path:
+    """What checkpoints.py makes for a model, made if it is not there."""
+    folder = parent / name
+    if not (folder / "inside" / "model.onnx").exists():
+        say(f"{name}: making the checkpoint and exporting it")
+        folder.mkdir(parents=True, exist_ok=True)
+        _run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
+    return folder
+
+
+def optimum_python() -> str:
     """An interpreter that has optimum-onnx 0.1.0, with torch and onnxruntime as they are here."""
     from importlib.metadata import version
 
     folder = HERE / ".venv-optimum"
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        _say("making benchmarks/.venv-optimum")
+        say("making benchmarks/.venv-optimum")
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, f"torch=={version('torch').partition('+')[0]}"])
@@ -76,7 +82,8 @@ def _run(command: list[str]) -> None:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
+    """Tell whoever watches how far it is."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)
 

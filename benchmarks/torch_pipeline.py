@@ -12,4 +12,4 @@ print(classify(text)[0], flush=True)
 
 from measure import measure  # noqa: E402
 
-measure(classify, text, float(seconds))
+measure(classify, text, seconds)

@@ -113,7 +113,10 @@ class Bundle:
 
     @property
     def task(self) -> str | None:
-        """The task the bundle is for; None if neither manifest nor config say."""
+        """The task the bundle is for; None if neither manifest nor config say.
+
+        Without a manifest it is what the checkpoint was made for; ``pipeline`` looks at the graph's outputs too.
+        """
         if self.manifest is not None:
             return self.manifest.task
         if (self.path / "modules.json").is_file():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
 from edgepipe.errors import DependencyError, TaskError
+from edgepipe.foreign import task_of_graph
 from edgepipe.model import Model
 from edgepipe.session import Provider, SessionConfig
 from edgepipe.tasks import ALIASES, task_class, task_names
@@ -61,9 +62,15 @@ def pipeline(
         task_class(task)  # an unknown task is reported before anything is downloaded
     config = SessionConfig(device, num_threads, low_memory, providers, session_options)
     bundle = model if isinstance(model, Bundle) else _load(model, dtype, revision, local_files_only)
-    chosen = _task_of(task, bundle)
+    if bundle.manifest is not None:
+        chosen = _task_of(task, bundle, bundle.task)
+        loaded = Model(bundle, dtype, config)
+    else:  # what another tool made: the graph has the last word on what it is for
+        loaded = Model(bundle, dtype, config)
+        own = task_of_graph(bundle.task, bundle.config, loaded.session.output_shapes)
+        chosen = _task_of(task, bundle, own)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
-    return task_class(chosen)(tokenizer, Model(bundle, dtype, config), batch_size=batch_size, **task_options)
+    return task_class(chosen)(tokenizer, loaded, batch_size=batch_size, **task_options)
 
 
 def _load(
@@ -89,8 +96,7 @@ def embedded_bundle() -> Path:
         ) from error
 
 
-def _task_of(task: str | None, bundle: Bundle) -> str:
-    own = bundle.task
+def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
     if task is None:
         if own is None:
             raise TaskError(

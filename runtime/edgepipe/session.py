@@ -63,6 +63,7 @@ class Session:
     Attributes:
         inputs: Declared inputs in order: name -> numpy dtype name (``"int64"``, ``"float32"`` ...).
         outputs: Names of the outputs in order.
+        output_shapes: Their declared shapes, with names or None for the dimensions that vary.
         providers: The execution providers in use, first choice first.
     """
 
@@ -84,7 +85,10 @@ class Session:
                 "which"
             )
         self.inputs: dict[str, str] = {node.name: _numpy_name(node.type) for node in self._session.get_inputs()}
-        self.outputs: tuple[str, ...] = tuple(node.name for node in self._session.get_outputs())
+        declared = self._session.get_outputs()
+        self.outputs: tuple[str, ...] = tuple(node.name for node in declared)
+        self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in declared}
+        self._as_float32 = any(node.type in ("tensor(float16)", "tensor(double)") for node in declared)
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph on arrays for exactly its declared inputs.
@@ -93,10 +97,13 @@ class Session:
             BundleError: the graph failed; the message has onnxruntime's first line and the shapes.
         """
         try:
-            return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
+            arrays = self._session.run(None, feeds)
         except _ort_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
             raise BundleError(f"the graph failed on {shapes}: {_first_line(error)}") from error
+        if self._as_float32:  # graphs that others made in half precision; a softmax in it would lose digits
+            arrays = [array.astype("float32") for array in arrays]
+        return dict(zip(self.outputs, arrays, strict=True))
 
 
 def require_single_onnxruntime() -> None:

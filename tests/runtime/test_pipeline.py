@@ -81,7 +81,8 @@ def test_a_bundle_for_a_task_this_version_does_not_have(tmp_path: Path) -> None:
 
 
 def test_a_foreign_directory_that_does_not_say_its_task(tmp_path: Path) -> None:
-    write_foreign(tmp_path, config={"id2label": {"0": "a", "1": "b", "2": "c"}, "max_position_embeddings": LIMIT})
+    config = {"architectures": ["MysteryNet"], "id2label": {"0": "a", "1": "b", "2": "c"}}
+    write_foreign(tmp_path, config={**config, "max_position_embeddings": LIMIT})
     write_graph(tmp_path / "model.onnx")
     with pytest.raises(TaskError, match=r"does not say its task .*; name one of .*text-classification"):
         pipeline(model=tmp_path)
