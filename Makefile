@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make interop
+# make demo · make test · make check · make bench · make bench-throughput · make interop
 # Each target sets up its own virtual environment if there is none; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench interop clean
+.PHONY: setup demo test check format bench bench-throughput interop clean
 
 setup: $(READY)
 
