@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench
+# make demo · make test · make check · make bench · make bench-throughput · make interop
 # Each target sets up its own virtual environment if there is none; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup demo test check format bench bench-throughput interop clean
 
 setup: $(READY)
 
@@ -37,6 +37,13 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/request.py --optimum
+
+bench-throughput: $(READY)
+	$(BIN)/python benchmarks/throughput.py
+
+# Needs Node 20 and npm, and downloads optimum-onnx and transformers.js.
+interop: $(READY)
+	$(BIN)/python -m tests.interop.check
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ from tests.runtime.small_bundle import LABELS, write_bundle
 RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "onnxruntime", "tokenizers"} | {
     "huggingface_hub",
     "click",
+    "tqdm",
 }
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
 

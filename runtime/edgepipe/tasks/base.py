@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepipe.errors import InputError
 from edgepipe.tasks.batching import batches, chunks
+from edgepipe.tasks.progress import shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,13 +94,14 @@ class Task(ABC):
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> Any:
         """The result of one input, from the graph's outputs for each of its pieces (without the batch axis)."""
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Run the task.
 
         Args:
             inputs: One input; a list or tuple of them; or a generator or other iterator.
             batch_size: How many pieces go through the graph at once, instead of the pipeline's own. With more than 1
                 inputs are read ahead, and pieces of like length go together.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
             **options: The task's options, before those given when the pipeline was made.
 
         Returns:
@@ -108,13 +110,16 @@ class Task(ABC):
 
         Raises:
             InputError: an input or option cannot be used; of a list, the message has the input's position.
+            DependencyError: `progress` without ``tqdm``.
         """
         settings = self.settings({**self.options, **options}) if options else self._own_settings
         size = self.checked_batch_size(batch_size)
-        if isinstance(inputs, (list, tuple)):
-            return list(self._run(self._encode_all(inputs, settings), size, settings))
         if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping)):
-            return self._run(self._encode_all(inputs, settings), size, settings)
+            total = len(inputs) if isinstance(inputs, (list, tuple)) else None
+            results = self._run(self._encode_all(inputs, settings), size, settings)
+            if progress:
+                results = shown(results, total)
+            return results if total is None else list(results)
         request = self.encode(inputs, settings)
         return self.decode(request, self._outputs(request.pieces, size), settings)
 
@@ -149,12 +154,15 @@ class Task(ABC):
         """The graph's outputs for each piece, without those for padding."""
         lengths = [len(piece["input_ids"]) for piece in pieces]
         outputs: list[Outputs] = [{}] * len(pieces)
-        for batch in batches(lengths, batch_size):
+        for batch in self._batches(lengths, batch_size):
             arrays = self.model(**self._padded([pieces[index] for index in batch]))
             for row, index in enumerate(batch):
                 unpadded = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
                 outputs[index] = self.kept(pieces[index], unpadded)
         return outputs
+
+    def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+        return batches(lengths, batch_size, on_cpu=self.model.session.providers[0] == "CPUExecutionProvider")
 
     def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
         if len(pieces) == 1:

@@ -14,7 +14,7 @@ from edgepipe.pooling import check_modes, normalize
 from edgepipe.sentence_config import SentenceConfig, read_sentence_config
 from edgepipe.sentence_modules import SENTENCE, TOKENS, Features, Module
 from edgepipe.tasks.base import Request, Task
-from edgepipe.tasks.batching import batches, chunks
+from edgepipe.tasks.batching import chunks
 from edgepipe.tasks.text_options import checked_options, tokenizer_options
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class FeatureExtraction(Task):
         """The vector of each piece, float32[pieces, dimension]."""
         prompt_length = self._prompt_length(embedding.prompt)
         rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
-        for batch in batches([len(piece["input_ids"]) for piece in pieces], batch_size):
+        for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
             arrays = self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
             hidden = _hidden_states(self.model(**arrays))
             features = Features({TOKENS: hidden}, arrays["attention_mask"], prompt_length)

@@ -47,7 +47,13 @@ class ZeroShotClassification(Task):
     outputs = ("logits",)
 
     def __call__(
-        self, inputs: Any, candidate_labels: Any = None, *, batch_size: int | None = None, **options: Any
+        self,
+        inputs: Any,
+        candidate_labels: Any = None,
+        *,
+        batch_size: int | None = None,
+        progress: bool = False,
+        **options: Any,
     ) -> Any:
         """Classify texts.
 
@@ -55,6 +61,7 @@ class ZeroShotClassification(Task):
             inputs: A text, or a list or iterator of texts.
             candidate_labels: The labels; see the class.
             batch_size: How many pairs of text and label go through the graph at once, at least all of one text.
+            progress: Whether to count the results of a list or iterator on standard error.
             **options: See the class.
 
         Returns:
@@ -66,7 +73,7 @@ class ZeroShotClassification(Task):
         if not labels:
             raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
         size = max(len(labels), self.checked_batch_size(batch_size))
-        return super().__call__(inputs, batch_size=size, **options)
+        return super().__call__(inputs, batch_size=size, progress=progress, **options)
 
     def settings(self, options: Mapping[str, Any]) -> Settings:
         """Check the options; see :meth:`Task.settings`. Labels may be missing here: they come with the call."""

@@ -11,47 +11,68 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe.errors import InputError
-from edgepipe.tasks.batching import TOKENS_A_PLACE, WINDOW, batches, chunks
+from edgepipe.tasks.batching import CPU_CALL, CPU_TOKENS, TOKENS_A_PLACE, WINDOW, WINDOW_TOKENS, batches, chunks
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=1000), max_size=60)
 SIZES = st.integers(min_value=1, max_value=20)
+DEVICES = st.booleans()
+
+Piece = dict[str, list[int]]
 
 
 @dataclass(frozen=True)
 class Piecewise:
     name: int
-    pieces: tuple[int, ...]
+    pieces: tuple[Piece, ...]
 
 
-def requests(counts: list[int]) -> list[Piecewise]:
-    return [Piecewise(name, tuple(range(count))) for name, count in enumerate(counts)]
+def requests(counts: list[int], tokens: int = 1) -> list[Piecewise]:
+    return [Piecewise(name, ({"input_ids": [0] * tokens},) * count) for name, count in enumerate(counts)]
 
 
-@given(LENGTHS, SIZES)
-def test_every_piece_is_in_one_batch(lengths: list[int], size: int) -> None:
-    made = list(batches(lengths, size))
+@given(LENGTHS, SIZES, DEVICES)
+def test_every_piece_is_in_one_batch(lengths: list[int], size: int, on_cpu: bool) -> None:
+    made = list(batches(lengths, size, on_cpu=on_cpu))
     assert sorted(itertools.chain.from_iterable(made)) == list(range(len(lengths)))
     assert all(made)
 
 
-@given(LENGTHS, SIZES)
-def test_a_batch_stays_within_its_places_and_tokens(lengths: list[int], size: int) -> None:
-    for batch in batches(lengths, size):
+@given(LENGTHS, SIZES, DEVICES)
+def test_a_batch_stays_within_its_places_and_tokens(lengths: list[int], size: int, on_cpu: bool) -> None:
+    for batch in batches(lengths, size, on_cpu=on_cpu):
         padded = len(batch) * max(lengths[index] for index in batch)
         assert len(batch) <= size
-        assert len(batch) == 1 or padded <= TOKENS_A_PLACE * size
+        assert len(batch) == 1 or padded <= (CPU_TOKENS if on_cpu else TOKENS_A_PLACE * size)
 
 
-@given(LENGTHS, SIZES)
-def test_neighbors_in_length_go_together(lengths: list[int], size: int) -> None:
-    order = [lengths[index] for batch in batches(lengths, size) for index in batch]
+@given(LENGTHS, SIZES, DEVICES)
+def test_neighbors_in_length_go_together(lengths: list[int], size: int, on_cpu: bool) -> None:
+    order = [lengths[index] for batch in batches(lengths, size, on_cpu=on_cpu) for index in batch]
     assert order == sorted(lengths)
 
 
-@given(st.lists(st.integers(min_value=1, max_value=TOKENS_A_PLACE), max_size=60), SIZES)
-def test_short_pieces_fill_their_batches(lengths: list[int], size: int) -> None:
-    made = list(batches(lengths, size))
-    assert all(len(batch) == size for batch in made[:-1])
+@given(st.integers(min_value=1, max_value=CPU_TOKENS // 20), st.integers(min_value=0, max_value=60), SIZES)
+def test_pieces_of_one_length_fill_their_batches(length: int, count: int, size: int) -> None:
+    assert len(list(batches([length] * count, size))) == -(-count // size)
+
+
+def cost(lengths: list[int], made: list[list[int]]) -> int:
+    return sum(CPU_CALL + len(batch) * max(lengths[index] for index in batch) for batch in made)
+
+
+@given(st.lists(st.integers(min_value=1, max_value=100), max_size=9), st.integers(min_value=1, max_value=10))
+def test_no_other_cut_costs_less(lengths: list[int], size: int) -> None:
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    best = cost(lengths, list(batches(lengths, size)))
+    for number in range(len(order)):
+        for cuts in itertools.combinations(range(1, len(order)), number):
+            made = [order[start:end] for start, end in itertools.pairwise([0, *cuts, len(order)])]
+            if all(len(batch) <= size for batch in made):
+                assert best <= cost(lengths, made)
+
+
+def test_a_long_piece_is_not_padded_for() -> None:
+    assert list(batches([100, 10, 10, 10], 4)) == [[1, 2, 3], [0]]
 
 
 @given(LENGTHS)
@@ -73,7 +94,7 @@ def test_chunks_keep_every_request_in_order(counts: list[int], size: int) -> Non
 def counted(read: list[int]) -> Iterator[Piecewise]:
     for name in itertools.count():
         read.append(name)
-        yield Piecewise(name, (0,))
+        yield Piecewise(name, ({"input_ids": [0]},))
 
 
 @pytest.mark.parametrize("size", [1, 2, 8])
@@ -85,6 +106,11 @@ def test_an_endless_source_is_read_one_window_at_a_time(size: int) -> None:
     for number in range(1, 4):
         next(made)
         assert len(read) == number * window
+
+
+def test_long_texts_end_a_window_sooner() -> None:
+    made = list(chunks(requests([1] * 100, tokens=500), 8))
+    assert [len(part) for part in made] == [-(-WINDOW_TOKENS // 500)] * 3 + [1]
 
 
 @given(st.integers(min_value=0, max_value=100), SIZES)
@@ -102,7 +128,7 @@ def test_what_came_before_an_error_is_given_first(good: int, size: int) -> None:
 
 def test_an_error_of_the_caller_s_own_generator_goes_through_at_once() -> None:
     def failing() -> Iterator[Piecewise]:
-        yield Piecewise(0, (0,))
+        yield Piecewise(0, ({"input_ids": [0]},))
         raise KeyError("the caller's")
 
     with pytest.raises(KeyError, match="the caller's"):
