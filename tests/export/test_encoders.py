@@ -28,18 +28,12 @@ EVERY = [(architecture, task) for architecture in ARCHITECTURES | MORE for task 
 COMMON = (
     "camembert",
     "deberta",
-    "xlm",
     "xlnet",
     "convbert",
-    "squeezebert",
-    "nystromformer",
     "longformer",
     "big_bird",
-    "ernie",
     "mbart",
     "llama",
-    "gpt2",
-    "qwen2",
 )
 BY_TURNS = [
     (architecture, own[number % len(own)])
