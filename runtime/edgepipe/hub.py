@@ -14,17 +14,23 @@ from pathlib import Path
 from edgepipe.errors import BundleError, DownloadError, VariantError
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
 
+# What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
+_BESIDE_A_GRAPH = re.compile(
+    r"config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json"
+    r"|config_sentence_transformers\.json|sentence_\w+_config\.json|\d+_\w+/[^/]+"
+)
+
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def fetch_bundle(
     repo_id: str, *, dtype: str | None = None, revision: str | None = None, local_files_only: bool = False
 ) -> Path:
-    """Download what one variant of a bundle needs.
+    """Download what one variant of a bundle needs, or of a repository with graphs that another tool made.
 
     Args:
         repo_id: ``owner/name``.
-        dtype: The variant; by default the manifest's.
+        dtype: The variant; by default the manifest's or, without one, the first that is there.
         revision: Branch, tag or commit; by default the main branch.
         local_files_only: Use the cache alone.
 
@@ -38,10 +44,21 @@ def fetch_bundle(
     """
     if not _REPO_ID.fullmatch(repo_id):
         raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import errors, hf_hub_download, snapshot_download
 
     with _hub_errors(repo_id, local_files_only):
-        path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
+        try:
+            path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
+        except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
+            cached = _cached_foreign(repo_id, dtype, revision)
+            if cached is None:
+                raise
+            return cached
+        except errors.EntryNotFoundError:
+            fetched = _fetch_foreign(repo_id, dtype, revision)
+            if fetched is None:
+                raise
+            return fetched
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
     entries = _wanted(manifest, repo_id, dtype)
     commit = path.parent.name
@@ -56,6 +73,49 @@ def fetch_bundle(
             )
         _check_arrived(path.parent, missing, repo_id)
     return path.parent
+
+
+def _fetch_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Path | None:
+    """Download one variant of a repository without a manifest; None if it has no graph."""
+    from huggingface_hub import model_info, snapshot_download
+
+    info = model_info(repo_id, revision=revision or "main")
+    names = [file.rfilename for file in info.siblings or ()]
+    graph = _graph_of(names, repo_id, dtype)
+    if graph is None:
+        return None
+    wanted = [name for name in names if name.startswith(graph) or _BESIDE_A_GRAPH.fullmatch(name)]
+    return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted))
+
+
+def _cached_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Path | None:
+    """The snapshot of a repository without a manifest, if the cache has the variant."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")]
+    try:
+        return None if _graph_of(names, repo_id, dtype) is None else folder
+    except VariantError:  # not downloaded, though the repository may have it
+        return None
+
+
+def _graph_of(names: list[str], repo_id: str, dtype: str | None) -> str | None:
+    """The name of the variant's graph among the files of a repository; None if there is no graph at all."""
+    from edgepipe.bundle import GRAPH_FOLDERS, SUFFIXES
+
+    found: dict[str, str] = {}
+    for variant, suffix in SUFFIXES.items():
+        for folder in GRAPH_FOLDERS:
+            name = f"{folder}/model{suffix}.onnx".removeprefix("./")
+            if name in names:
+                found.setdefault(variant, name)
+    if dtype is not None and found and dtype not in found:
+        raise VariantError(f"{repo_id} has no variant {dtype!r}; it has {', '.join(found)}")
+    return next(iter(found.values()), None) if dtype is None else found.get(dtype)
 
 
 def _wanted(manifest: Manifest, repo_id: str, dtype: str | None) -> list[FileEntry]:
@@ -119,8 +179,8 @@ def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
         ) from error
     except errors.EntryNotFoundError as error:
         raise DownloadError(
-            f"{repo_id} has no {MANIFEST_NAME}: it is not an edgepipe bundle; make one with: edgepipe export "
-            f"{repo_id} OUT"
+            f"{repo_id} has neither {MANIFEST_NAME} nor onnx/model*.onnx: it is not an edgepipe bundle; make one with: "
+            f"edgepipe export {repo_id} OUT"
         ) from error
     except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
         raise DownloadError(f"{repo_id} could not be downloaded: {_first_line(error)}") from error

@@ -233,3 +233,36 @@ def test_what_is_no_hub_id_asks_nothing(name: str, hub: Hub, home: Path) -> None
     (answer,) = steps(hub.url, home, {"model": name})
     assert answer["error"] == "BundleError"
     assert hub.requests == []
+
+
+# Repositories that other tools made: no manifest.
+
+FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
+BESIDE = ["config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("transformersjs-text-classification", "onnx/"), ("optimum-text-classification", "")]
+)
+def test_of_a_foreign_repository_only_the_wanted_variant_comes(
+    name: str, folder: str, home: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "foreign"
+    shutil.copytree(FOREIGN / name, source)
+    (source / "pytorch_model.bin").write_bytes(b"not needed")
+    hub = Hub()
+    hub.add(REPO, source)
+    with hub.serving():
+        (first,) = steps(hub.url, home, {"model": REPO})
+        assert first == {"result": here(source, "fp32"), "dtype": "fp32"}
+        assert hub.downloaded() == sorted([*BESIDE, f"{folder}model.onnx"])
+        hub.requests.clear()
+        (other, missing) = steps(hub.url, home, {"model": REPO, "dtype": "q8"}, {"model": REPO, "dtype": "int8"})
+        assert other == {"result": here(source, "q8"), "dtype": "q8"}
+        assert hub.downloaded() == [f"{folder}model_quantized.onnx"]
+        assert missing == {"error": "VariantError", "message": f"{REPO} has no variant 'int8'; it has fp32, q8"}
+    offline, not_cached = steps(
+        hub.url, home, {"model": REPO}, {"model": REPO, "dtype": "int8", "local_files_only": True}
+    )
+    assert offline == first
+    assert not_cached["error"] == "DownloadError"
