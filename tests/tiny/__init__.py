@@ -50,7 +50,7 @@ HEADS: dict[str, str] = {
 }
 
 # The names of transformers' tables that say which architecture has which head.
-_TABLES = {
+TABLES = {
     "text-classification": "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES",
     "token-classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
     "question-answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
@@ -61,7 +61,7 @@ _TABLES = {
 def heads(architecture: str) -> tuple[str, ...]:
     """The tasks whose head an architecture has in transformers."""
     model_type = (ARCHITECTURES | MORE)[architecture].model_type
-    return tuple(task for task, table in _TABLES.items() if model_type in getattr(modeling_auto, table))
+    return tuple(task for task, table in TABLES.items() if model_type in getattr(modeling_auto, table))
 
 
 def build(

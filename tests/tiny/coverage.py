@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgepipe.errors import EdgepipeError
 from edgepipe_export.refused import REFUSALS
-from tests.tiny import ARCHITECTURES, HEADS, heads
+from tests.tiny import ARCHITECTURES, TABLES, heads
 from tests.tiny.parity import ABSOLUTE, BATCHES, LENGTHS, RELATIVE, compare, export_tiny
 from tests.tiny.table import MORE
 
@@ -34,14 +34,14 @@ def main() -> None:
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as workers:
         for architecture, cells in zip(architectures, workers.map(_cells, architectures), strict=True):
             notes += [f"- {architecture}, {task}: {cell}" for task, cell in cells.items() if cell.startswith("fails")]
-            shown = ["**no**" if cells[task].startswith("fails") else cells[task] for task in HEADS]
+            shown = ["**no**" if cells[task].startswith("fails") else cells[task] for task in TABLES]
             rows.append(f"| {architecture} | {' | '.join(shown)} |")
     print(_page(rows, notes), end="")
     print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
 
 
 def _cells(architecture: str) -> dict[str, str]:
-    return {task: _cell(architecture, task) if task in heads(architecture) else "" for task in HEADS}
+    return {task: _cell(architecture, task) if task in heads(architecture) else "" for task in TABLES}
 
 
 def _cell(architecture: str, task: str) -> str:
@@ -77,8 +77,8 @@ def _page(rows: list[str], notes: list[str]) -> str:
             f"{ABSOLUTE:g} + {RELATIVE:g} of the reference, for every element. An empty cell: transformers has no such",
             "head.",
             "",
-            f"| architecture | {' | '.join(HEADS)} |",
-            f"|---|{'---|' * len(HEADS)}",
+            f"| architecture | {' | '.join(TABLES)} |",
+            f"|---|{'---|' * len(TABLES)}",
             *rows,
             "",
             *(["Not exported exactly:", "", *notes, ""] if notes else []),
