@@ -26,13 +26,10 @@ EVERY = [(architecture, task) for architecture in ARCHITECTURES | MORE for task 
 
 # Those people use most, but for two that have tests of their own here; the others differ from one of them in little.
 COMMON = (
-    "camembert",
     "deberta",
     "xlnet",
-    "convbert",
     "longformer",
-    "big_bird",
-    "mbart",
+    "convbert",
     "llama",
 )
 BY_TURNS = [
