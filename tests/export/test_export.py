@@ -22,12 +22,11 @@ from edgepipe.errors import BundleError, CheckpointError, DependencyError, Expor
 from edgepipe_export import export
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.requirements import PACKAGES
+from tests.conftest import SHARED
 from tests.tiny import build
 
 # The package's attribute of that name is the function.
 export_module = sys.modules["edgepipe_export.export"]
-
-SHARED = Path(__file__).parents[2].parent / "shared"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import edgepipe_models
 from edgepipe import pipeline
 from edgepipe_models import default_bundle
+from tests.conftest import SHARED
 from training.data import Example, read_examples
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "default"
@@ -92,7 +93,7 @@ def test_the_bundle_gets_everyday_sentences_right() -> None:
 
 
 def test_the_bundle_is_accurate_on_sst2() -> None:
-    dev = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "sst2" / "dev.tsv"
+    dev = SHARED / "data" / "sst2" / "dev.tsv"
     if not dev.is_file():
         pytest.skip("SST-2's dev.tsv is not beside this checkout")
     assert accuracy(read_examples(dev)) >= 0.82
