@@ -1,0 +1,77 @@
+"""What the search for tokens asks of a decoder: begin, step, select.
+
+The search knows no graph and no cache, and a decoder knows nothing of scores: the one is tested against
+``transformers.generate`` with a decoder in PyTorch, the other against PyTorch's logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Decoding(Protocol):
+    """Sequences on their way through a decoder, one a row, and their cache."""
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Append tokens to every row.
+
+        Args:
+            tokens: int64[rows, new]. Decoder-only models take the whole prompt at the first step, encoder-decoders
+                what their decoder starts with; later steps one token a row.
+
+        Returns:
+            float32[rows, vocabulary], the scores of what follows the last of them. The caller may change it in place;
+            the next step may write over it.
+
+        Raises:
+            InputError: the rows are longer than the model takes.
+        """
+        ...
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """Make the rows those of these indices, int64[kept]: fewer, more, repeated or in another order."""
+        ...
+
+
+class Decoder(Protocol):
+    """A bundle's graphs for generation, loaded.
+
+    Attributes:
+        directory: The bundle's directory.
+        config: The checkpoint's ``config.json``.
+        generation_config: Its ``generation_config.json``; empty where there is none.
+        dtype: The variant that was loaded.
+        max_length: Longest sequence in tokens that the decoder takes, prompt included; None where it has no limit.
+        max_source_length: Longest input of the encoder in tokens; None where it has no limit or there is no encoder.
+        is_encoder_decoder: Whether the inputs go to an encoder of their own.
+    """
+
+    directory: Path
+    config: Mapping[str, Any]
+    generation_config: Mapping[str, Any]
+    dtype: str
+    max_length: int | None
+    max_source_length: int | None
+    is_encoder_decoder: bool
+
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> Decoding:
+        """Begin a row for each input.
+
+        Args:
+            input_ids: int64[rows, length], padded on the left for decoder-only models. An encoder-decoder encodes
+                them here; a decoder-only model takes them again at the first step.
+            attention_mask: int64[rows, length], 0 for padding.
+            max_length: How long the rows are going to be, if that is known: the cache is made for as much.
+
+        Raises:
+            InputError: the inputs are longer than the model takes.
+        """
+        ...
