@@ -126,6 +126,19 @@ class Bundle:
                 return "feature-extraction"
         return task_for_architecture(self.config.get("architectures"))
 
+    @cached_property
+    def generation_config(self) -> Mapping[str, Any]:
+        """``generation_config.json``; empty where there is none."""
+        path = self.path / "generation_config.json"
+        return _read_object(path) if path.is_file() else {}
+
+    def shares_cache(self, dtype: str) -> bool:
+        """Whether a variant's decoder may write its cache into the buffer that it reads it from.
+
+        Only the exporter knows; of what other tools made it is not assumed.
+        """
+        return self.manifest is not None and self.manifest.variants[dtype].recipe.get("cache") == "shared"
+
     @property
     def max_length(self) -> int | None:
         """Longest input in tokens that the graph accepts; None where it has no limit.

@@ -16,6 +16,7 @@ from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe_export.graphs.attention import CachedLayers, cached_attention, can_have_cached_attention
+from edgepipe_export.graphs.axes import Axes, dynamic_shapes
 from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.tidy import tidy
 
@@ -136,14 +137,29 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     return inputs
 
 
-# The names of the axes of each input; None for those that do not vary.
-_AXES: dict[str, tuple[str | None, ...]] = {
-    "input_ids": ("batch_size", "sequence_length"),
-    "attention_mask": ("batch_size", "total_sequence_length"),
-    "position_ids": ("batch_size", "sequence_length"),
-    "past_key_values": ("batch_size", None, "past_sequence_length", None),
-    KEEP: (),
-}
+_TOKENS = {0: "batch_size", 1: "sequence_length"}
+
+
+def _axes(sample: dict[str, Any]) -> Axes:
+    """The names of the axes that vary."""
+    past = {0: "batch_size", 2: "past_sequence_length"}
+    layers = sample["past_key_values"]
+    return {
+        "input_ids": _TOKENS,
+        "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
+        "position_ids": _TOKENS,
+        **{f"past_key_values.{index}.{name}": past for index, layer in enumerate(layers) for name in layer},
+    }
+
+
+def _varying(sample: dict[str, Any], axes: Axes) -> dict[str, Any]:
+    """`axes` as torch.export takes them: in the form of `sample`."""
+    flat = dynamic_shapes(axes)
+    layers = [
+        {name: flat[f"past_key_values.{index}.{name}"] for name in layer}
+        for index, layer in enumerate(sample["past_key_values"])
+    ]
+    return {name: layers if name == "past_key_values" else flat.get(name, {}) for name in sample}
 
 
 def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool | None = None) -> onnx_ir.Model:
@@ -164,17 +180,10 @@ def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool | No
 
     shared = can_have_cached_attention(model) if shared is None else shared
     sample = sample_inputs(model)
-    varying = {name: _varying(sample[name], _AXES[name]) for name in sample}
-    config = OnnxConfig(dynamic_shapes=varying, opset_version=opset)
+    axes = _axes(sample)
+    config = OnnxConfig(dynamic_shapes=_varying(sample, axes), opset_version=opset)
     with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
         exported = OnnxExporter().export(CausalDecoder(model, shared=shared), dict(sample), config)
     program: onnx_ir.Model = exported.program
-    tidy(program, {value.name: _AXES[value.name.partition(".")[0]] for value in program.graph.inputs})
+    tidy(program, axes)
     return program
-
-
-def _varying(sample: Any, labels: tuple[str | None, ...]) -> Any:
-    """`sample` with torch.export's dynamic shapes in the place of its tensors."""
-    if isinstance(sample, list):
-        return [{name: _varying(tensor, labels) for name, tensor in layer.items()} for layer in sample]
-    return {axis: torch.export.Dim.AUTO for axis, label in enumerate(labels) if label is not None}

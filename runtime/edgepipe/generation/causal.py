@@ -1,0 +1,128 @@
+"""Decoder-only graphs: one for the prompt and for every step after it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError
+from edgepipe.generation.cache import Cache, History, NoCache, ReturnedCache, SharedCache, layer_shapes
+from edgepipe.generation.logits import Logits
+from edgepipe.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Room for new tokens where nobody says how long the rows are going to be.
+_ROOM = 64
+
+
+class CausalGraph:
+    """A causal language model's graph, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
+
+    The attributes are the protocol's, and `session`.
+    """
+
+    is_encoder_decoder = False
+    max_source_length = None
+
+    def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
+        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.directory: Path = bundle.path
+        self.config: Mapping[str, Any] = bundle.config
+        self.generation_config: Mapping[str, Any] = bundle.generation_config
+        self.max_length = bundle.max_length
+        self.session = Session(bundle.graph(self.dtype), session)
+        past = [name for name in self.session.inputs if name.startswith("past_key_values.")]
+        self._layers = layer_shapes(past, self.session.input_shapes, self.session.inputs)
+        self._shares = bundle.shares_cache(self.dtype)
+        if not past:
+            warnings.warn(
+                f"{bundle.path} has no cache inputs (past_key_values): every step computes the whole text again, which "
+                "is slow; export it with edgepipe for a graph with a cache",
+                stacklevel=4,
+            )
+
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> CausalDecoding:
+        """See :class:`~edgepipe.generation.decoding.Decoder`."""
+        rows, length = input_ids.shape
+        require_room(length, self.max_length)
+        wanted = length + _ROOM if max_length is None else max_length
+        return CausalDecoding(self, attention_mask, self._cache(rows, max(length, wanted)))
+
+    def _cache(self, rows: int, capacity: int) -> Cache:
+        if not self._layers:
+            return NoCache()
+        if not self._shares:
+            return ReturnedCache(self._layers, rows)
+        return SharedCache(self._layers, rows, capacity if self.max_length is None else min(capacity, self.max_length))
+
+
+def require_room(length: int, max_length: int | None) -> None:
+    """Make sure that so many tokens fit.
+
+    Raises:
+        InputError: they do not.
+    """
+    if max_length is not None and length > max_length:
+        raise InputError(
+            f"{length} tokens are more than the {max_length} that the model takes, prompt and new tokens together; "
+            "shorten the prompt or ask for fewer tokens"
+        )
+
+
+class CausalDecoding:
+    """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoding.Decoding`."""
+
+    def __init__(self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache) -> None:
+        self._graph = graph
+        self._inputs = graph.session.inputs
+        self._binding = graph.session.bind()
+        self._cache = cache
+        self._cached = not isinstance(cache, NoCache)
+        rows = len(attention_mask)
+        self._prompt_mask = attention_mask
+        self._history = History(rows)
+        self._mask = np.empty((rows, 0), np.int64)
+        self._logits = Logits(graph.session, self._binding)
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        rows, new = tokens.shape
+        before = self._mask.shape[1]
+        require_room(before + new, self._graph.max_length)
+        mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
+        self._mask = np.concatenate([self._mask, mask], axis=1)
+        self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
+        fed = tokens if self._cached else np.where(self._mask == 0, 0, self._history.tokens)
+        self._feed("input_ids", fed)
+        self._feed("attention_mask", self._mask)
+        if "position_ids" in self._inputs:
+            # As transformers' GenerationMixin makes them: counted from the first token that is not padding.
+            self._feed("position_ids", np.maximum(self._mask.cumsum(axis=1) - 1, 0)[:, -fed.shape[1] :])
+        if "use_cache_branch" in self._inputs:
+            self._binding.feed("use_cache_branch", np.array([before > 0]))
+        self._cache.bind(self._binding, before + new)
+        self._logits.bind(rows)
+        outputs = self._binding.run()
+        self._cache.took(outputs)
+        return self._logits.read(outputs)
+
+    def _feed(self, name: str, array: NDArray[np.int64]) -> None:
+        if name in self._inputs:
+            self._binding.feed(name, np.ascontiguousarray(array, dtype=self._inputs[name]))
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        if len(rows) == len(self._mask) and (rows == np.arange(len(rows))).all():
+            return
+        self._cache.select(rows, self._history.agreeing(rows))
+        self._history.select(rows)
+        self._mask = self._mask[rows]
