@@ -153,6 +153,15 @@ class Bundle:
         limits = [self.config.get("max_position_embeddings"), tokens]
         return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
+    @property
+    def max_target_length(self) -> int | None:
+        """Longest sequence in tokens that an encoder-decoder's decoder takes; None where it has no limit."""
+        if self.manifest is not None:
+            return self.manifest.max_target_length
+        names = ("max_decoder_position_embeddings", "max_position_embeddings")
+        limits = (self.config.get(name) for name in names)
+        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+
     def files(self, dtype: str) -> tuple[Path, ...]:
         """The files of a variant, graphs and weights.
 

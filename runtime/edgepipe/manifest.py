@@ -113,6 +113,8 @@ class Manifest:
         default_dtype: The variant that is loaded when none is asked for.
         variants: The variants by dtype.
         files: Files all variants share (config, tokenizer).
+        max_target_length: Longest sequence, in tokens, that the decoder of an encoder-decoder accepts; None where it
+            has no limit, and for other models.
     """
 
     task: str
@@ -125,6 +127,7 @@ class Manifest:
     default_dtype: str
     variants: Mapping[str, Variant]
     files: tuple[FileEntry, ...] = field(default=())
+    max_target_length: int | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -185,6 +188,7 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
     "max_length_source": str,
     "labels": list,
     "default_dtype": str,
+    "max_target_length": (int, type(None)),
 }
 
 

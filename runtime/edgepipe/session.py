@@ -122,9 +122,12 @@ class Binding:
         self._session = session
         self._binding = session.io_binding()
         self._outputs: list[str] = []
+        # onnxruntime before 1.24 does not keep what it binds.
+        self._kept: dict[str, Any] = {}
 
     def feed(self, name: str, value: NDArray[Any] | Any) -> None:
         """Take an input from an array (contiguous, of the declared dtype) or from a value."""
+        self._kept[name] = value
         if hasattr(value, "_ortvalue"):
             self._binding.bind_ortvalue_input(name, value)
         else:
@@ -134,15 +137,11 @@ class Binding:
         """Write an output into a value; None has onnxruntime allocate one at every run."""
         if name not in self._outputs:
             self._outputs.append(name)
+        self._kept[name] = value
         if value is None:
             self._binding.bind_output(name)
         else:
             self._binding.bind_ortvalue_output(name, value)
-
-    def forget_outputs(self) -> None:
-        """Give no output any more: those needed are to be named anew."""
-        self._binding.clear_binding_outputs()
-        self._outputs.clear()
 
     def run(self) -> dict[str, Any]:
         """Run the graph; returns the values of the outputs that were named.

@@ -169,7 +169,7 @@ def _attention(
         version=1,
     )
     layer.present = (states[0], states[1])
-    return output.unflatten(-1, (heads, width)), None
+    return output.reshape(batch, new, heads, width), None
 
 
 def _without_cache(

@@ -73,11 +73,12 @@ class CausalDecoder(nn.Module):
             input_ids=input_ids,
             attention_mask=attention_mask,
             **positions,
-            past_key_values=cache,
-            use_cache=True,
+            **({} if cache is None else {"past_key_values": cache, "use_cache": True}),
             logits_to_keep=_last(input_ids.shape[1], num_logits_to_keep),
             return_dict=True,
         )
+        if cache is None:
+            return {"logits": result["logits"]}
         presents = [layer.present if self.shared else (layer.keys, layer.values) for layer in cache.layers]
         if None in presents:
             raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
@@ -85,6 +86,8 @@ class CausalDecoder(nn.Module):
         return {"logits": result["logits"], "present": layers}
 
     def _cache(self, past: list[tuple[torch.Tensor, torch.Tensor]], ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        if not past:
+            return None
         if self.shared:
             return CachedLayers(past, ids.shape[0], mask.shape[1], ids.shape[1])
         from transformers.cache_utils import DynamicCache
@@ -97,8 +100,8 @@ def _last(new: int, keep: torch.Tensor) -> torch.Tensor:
     """Indices of the last positions, int64[kept]; all of them where `keep`, int64[], is 0, as in transformers."""
     length = torch.full((), new)
     start = ((length - keep) % length).item()
-    torch._check(start >= 0)
-    torch._check(start < new)
+    torch._check(start >= 0)  # type: ignore[no-untyped-call]
+    torch._check(start < new)  # type: ignore[no-untyped-call]
     return torch.arange(start, new)
 
 
@@ -108,18 +111,27 @@ def takes_positions(model: PreTrainedModel) -> bool:
 
 
 def cache_shapes(model: PreTrainedModel) -> list[dict[str, tuple[int, int]]]:
-    """Heads and width of every layer's keys and of its values, found by running the model on a token."""
+    """Heads and width of every layer's keys and of its values, found by running the model on a token.
+
+    None where the model has no cache (the first GPT).
+    """
     with torch.no_grad():
-        cache = model(input_ids=torch.ones((1, 1), dtype=torch.int64), use_cache=True).past_key_values
+        cache = getattr(_on_one_token(model), "past_key_values", None)
     return [
         {"key": (layer.keys.shape[1], layer.keys.shape[3]), "value": (layer.values.shape[1], layer.values.shape[3])}
-        for layer in cache.layers
+        for layer in (() if cache is None else cache.layers)
     ]
+
+
+def _on_one_token(model: PreTrainedModel) -> Any:
+    wanted = {"use_cache": True} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    return model(input_ids=torch.ones((1, 1), dtype=torch.int64), **wanted)
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     """Inputs to trace with: int64[2, 5] ids after a past of 7, the second row padded on the left."""
-    total = _PAST + _NEW
+    layers = cache_shapes(model)
+    total = (_PAST if layers else 0) + _NEW
     mask = torch.ones((_BATCH, total), dtype=torch.int64)
     mask[1, :2] = 0
     vocabulary = int(model.config.get_text_config().vocab_size)
@@ -128,10 +140,9 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         "attention_mask": mask,
     }
     if takes_positions(model):
-        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, _PAST:]
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -_NEW:]
     inputs["past_key_values"] = [
-        {name: torch.zeros((_BATCH, heads, _PAST, width)) for name, (heads, width) in layer.items()}
-        for layer in cache_shapes(model)
+        {name: torch.zeros((_BATCH, heads, _PAST, width)) for name, (heads, width) in layer.items()} for layer in layers
     ]
     inputs[KEEP] = torch.tensor(1)
     return inputs
@@ -146,7 +157,7 @@ def _axes(sample: dict[str, Any]) -> Axes:
     layers = sample["past_key_values"]
     return {
         "input_ids": _TOKENS,
-        "attention_mask": {0: "batch_size", 1: "total_sequence_length"},
+        "attention_mask": {0: "batch_size", 1: "total_sequence_length"} if layers else _TOKENS,
         "position_ids": _TOKENS,
         **{f"past_key_values.{index}.{name}": past for index, layer in enumerate(layers) for name in layer},
     }
@@ -178,8 +189,9 @@ def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool | No
     """
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-    shared = can_have_cached_attention(model) if shared is None else shared
     sample = sample_inputs(model)
+    if shared is None:
+        shared = bool(sample["past_key_values"]) and can_have_cached_attention(model)
     axes = _axes(sample)
     config = OnnxConfig(dynamic_shapes=_varying(sample, axes), opset_version=opset)
     with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():

@@ -1,18 +1,21 @@
-"""Where a decoder's keys and values lie from step to step: in buffers that grow seldom, or in what the graph returned."""
+"""Where a decoder's keys and values lie from step to step: in buffers that stay, or in what the graph returned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from edgepipe.errors import BundleError
 from edgepipe.session import value_over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.session import Binding
+    from edgepipe.session import Binding, Session
 
     Shapes = Mapping[str, tuple[int, int, str]]
 
@@ -68,7 +71,7 @@ class SharedCache:
         for name, shape in shapes.items():
             self._names.setdefault(shape, []).append(name)
         self._arrays = [self._empty(shape, len(names), rows) for shape, names in self._names.items()]
-        self._bound = False
+        self._bound_to: Binding | None = None
 
     def _empty(self, shape: tuple[int, int, str], count: int, rows: int) -> NDArray[Any]:
         heads, width, dtype = shape
@@ -79,13 +82,13 @@ class SharedCache:
         if total > self._capacity:
             self._capacity = max(total, int(_GROWTH * self._capacity))
             self._move(np.arange(self._rows))
-        if not self._bound:
+        if self._bound_to is not binding:
             for names, array in zip(self._names.values(), self._arrays, strict=True):
                 for name, buffer in zip(names, array, strict=True):
                     value = value_over(buffer[: self._rows])
                     binding.feed(name, value)
                     binding.give(present_name(name), value)
-            self._bound = True
+            self._bound_to = binding
         self._length = total
 
     def took(self, outputs: Mapping[str, Any]) -> None:
@@ -105,7 +108,7 @@ class SharedCache:
                 array[:, places, :, tokens] = array[:, rows[places], :, tokens]
         if len(rows) != self._rows:
             self._rows = len(rows)
-            self._bound = False
+            self._bound_to = None
 
     def _move(self, rows: NDArray[np.int64]) -> None:
         """Copy into buffers of another size."""
@@ -115,7 +118,7 @@ class SharedCache:
             larger[:, :, :, : self._length] = array[:, rows, :, : self._length]
             moved.append(larger)
         self._arrays = moved
-        self._bound = False
+        self._bound_to = None
 
 
 class ReturnedCache:
@@ -195,20 +198,38 @@ class History:
         self._source = self._source[rows]
 
 
-def layer_shapes(
-    names: Sequence[str], shapes: Mapping[str, Sequence[int | str | None]], dtypes: Mapping[str, str]
-) -> dict[str, tuple[int, int, str]]:
+def layer_shapes(session: Session, origin: Path) -> dict[str, tuple[int, int, str]]:
     """Heads, width and dtype of each cache input, from the graph's declaration [batch, heads, length, width].
+
+    Warns where there is none.
 
     Raises:
         BundleError: the graph does not declare heads and width.
     """
-    from edgepipe.errors import BundleError
-
     found = {}
-    for name in names:
-        shape = shapes[name]
+    for name, shape in session.input_shapes.items():
+        if not name.startswith("past_key_values."):
+            continue
         if len(shape) != 4 or not isinstance(shape[1], int) or not isinstance(shape[3], int):
-            raise BundleError(f"the graph declares {name} as {shape}, expected [batch, heads, length, width]")
-        found[name] = (shape[1], shape[3], dtypes[name])
+            raise BundleError(f"{origin} declares {name} as {shape}, expected [batch, heads, length, width]")
+        found[name] = (shape[1], shape[3], session.inputs[name])
+    if not found:
+        warnings.warn(
+            f"{origin} has no cache inputs (past_key_values): every step computes the whole text again, which is slow",
+            stacklevel=5,
+        )
     return found
+
+
+def make_cache(shapes: Shapes, rows: int, capacity: int, *, shares: bool) -> Cache:
+    """The cache for a graph.
+
+    Args:
+        shapes: See :func:`layer_shapes`.
+        rows: How many rows.
+        capacity: How many tokens are expected.
+        shares: Whether the graph may write its present into the buffer of its past.
+    """
+    if not shapes:
+        return NoCache()
+    return SharedCache(shapes, rows, capacity) if shares else ReturnedCache(shapes, rows)

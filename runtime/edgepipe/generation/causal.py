@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
-from edgepipe.generation.cache import Cache, History, NoCache, ReturnedCache, SharedCache, layer_shapes
+from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Room for new tokens where nobody says how long the rows are going to be.
-_ROOM = 64
+ROOM = 64
 
 
 class CausalGraph:
@@ -28,8 +27,8 @@ class CausalGraph:
     The attributes are the protocol's, and `session`.
     """
 
-    is_encoder_decoder = False
-    max_source_length = None
+    is_encoder_decoder: bool = False
+    max_source_length: int | None = None
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
         self.dtype = bundle.default_dtype if dtype is None else dtype
@@ -38,15 +37,8 @@ class CausalGraph:
         self.generation_config: Mapping[str, Any] = bundle.generation_config
         self.max_length = bundle.max_length
         self.session = Session(bundle.graph(self.dtype), session)
-        past = [name for name in self.session.inputs if name.startswith("past_key_values.")]
-        self._layers = layer_shapes(past, self.session.input_shapes, self.session.inputs)
+        self._layers = layer_shapes(self.session, bundle.path)
         self._shares = bundle.shares_cache(self.dtype)
-        if not past:
-            warnings.warn(
-                f"{bundle.path} has no cache inputs (past_key_values): every step computes the whole text again, which "
-                "is slow; export it with edgepipe for a graph with a cache",
-                stacklevel=4,
-            )
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -54,15 +46,13 @@ class CausalGraph:
         """See :class:`~edgepipe.generation.decoding.Decoder`."""
         rows, length = input_ids.shape
         require_room(length, self.max_length)
-        wanted = length + _ROOM if max_length is None else max_length
-        return CausalDecoding(self, attention_mask, self._cache(rows, max(length, wanted)))
+        capacity = bounded(max(length, length + ROOM if max_length is None else max_length), self.max_length)
+        return CausalDecoding(self, attention_mask, make_cache(self._layers, rows, capacity, shares=self._shares))
 
-    def _cache(self, rows: int, capacity: int) -> Cache:
-        if not self._layers:
-            return NoCache()
-        if not self._shares:
-            return ReturnedCache(self._layers, rows)
-        return SharedCache(self._layers, rows, capacity if self.max_length is None else min(capacity, self.max_length))
+
+def bounded(length: int, most: int | None) -> int:
+    """`length`, or `most` where that is less."""
+    return length if most is None else min(length, most)
 
 
 def require_room(length: int, max_length: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgepipe.bundle import Bundle
 from edgepipe.generation.causal import CausalGraph
 from edgepipe.generation.decoding import Decoder
+from edgepipe.generation.seq2seq import EncoderDecoderGraphs
 from edgepipe.session import SessionConfig
 
 
@@ -21,4 +22,6 @@ def load_decoder(bundle: Bundle, dtype: str | None = None, session: SessionConfi
         DeviceError: the device cannot be used.
         VariantError: the bundle has no such variant.
     """
+    if bundle.config.get("is_encoder_decoder"):
+        return EncoderDecoderGraphs(bundle, dtype, session)
     return CausalGraph(bundle, dtype, session)
