@@ -161,6 +161,8 @@ class Manifest:
             for name, kind in _JSON_TYPES.items():
                 if not isinstance(record[name], kind) or isinstance(record[name], bool):
                     raise TypeError(f"{name} is {record[name]!r}")
+            if not isinstance(record.get("max_target_length"), (int, type(None))):  # older bundles lack it
+                raise TypeError(f"max_target_length is {record['max_target_length']!r}")
             if not all(isinstance(label, str) for label in record["labels"]):
                 raise TypeError(f"labels is {record['labels']!r}")
             manifest = cls(
@@ -188,7 +190,6 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
     "max_length_source": str,
     "labels": list,
     "default_dtype": str,
-    "max_target_length": (int, type(None)),
 }
 
 
