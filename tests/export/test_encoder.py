@@ -12,7 +12,7 @@ import torch
 
 from edgepipe import Bundle, Model
 from edgepipe.errors import ExportError
-from edgepipe_export.graphs.encoder import readable_inputs, trace
+from edgepipe_export.graphs.encoder import AXES, readable_inputs, trace
 from edgepipe_export.graphs.files import save_graph
 from edgepipe_export.graphs.tidy import drop_unread_inputs, tidy
 from edgepipe_export.limits import find_limit
@@ -124,14 +124,26 @@ def test_unread_inputs() -> None:
 
 def test_symbols_within_expressions_are_renamed() -> None:
     model = hand_made(["s1", "s2"])
-    tidy(model, ("batch_size", "sequence_length"))
+    tidy(model, {"read": AXES, "passed on": {0: "batch_size"}, "not there": {0: "another"}})
     assert model.graph.inputs[0].shape == onnx_ir.Shape(["batch_size", "sequence_length"])
     assert model.graph.outputs[0].shape == onnx_ir.Shape(["2*batch_size", "other"])
 
 
 def test_an_axis_that_became_a_constant_is_an_error() -> None:
     with pytest.raises(ExportError, match=r"sequence_length of the input read .* constant 11"):
-        tidy(hand_made(["s1", 11]), ("batch_size", "sequence_length"))
+        tidy(hand_made(["s1", 11]), {"read": AXES})
+
+
+def test_axes_with_two_names_that_became_one_are_an_error() -> None:
+    with pytest.raises(ExportError, match=r"past_length of the input passed on .* equal to sequence_length"):
+        tidy(hand_made(["s1", "s2"]), {"read": AXES, "passed on": {1: "past_length"}})
+
+
+def test_an_axis_that_is_a_sum_is_called_by_the_names_of_its_parts() -> None:
+    model = hand_made(["s1", "s2"])
+    model.graph.inputs[2].shape = onnx_ir.Shape(["s1", "s1 + s2"])
+    tidy(model, {"read": AXES, "passed on": {1: "total_length"}})
+    assert model.graph.inputs[1].shape == onnx_ir.Shape(["batch_size", "batch_size + sequence_length"])
 
 
 @pytest.mark.parametrize(

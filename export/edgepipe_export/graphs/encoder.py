@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
+from edgepipe_export.graphs.axes import dynamic_shapes
 from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.tidy import tidy
 
@@ -26,7 +27,7 @@ SERIES = ("hidden_states", "attentions")
 
 POOLER = "pooler_output"
 
-AXES = ("batch_size", "sequence_length")
+AXES = {0: "batch_size", 1: "sequence_length"}
 
 
 class Encoder(nn.Module):
@@ -120,11 +121,11 @@ def trace(
 
     encoder = Encoder(model, outputs, series)
     sample: dict[str, Any] = sample_inputs(model, inputs)
-    varying = {axis: torch.export.Dim.AUTO for axis in range(len(AXES))}
-    config = OnnxConfig(dynamic_shapes={name: dict(varying) for name in sample}, opset_version=opset)
+    axes = dict.fromkeys(sample, AXES)
+    config = OnnxConfig(dynamic_shapes=dynamic_shapes(axes), opset_version=opset)
     with rewritten(model), torch.no_grad():
         encoder(**sample)  # a missing output is reported here; within the tracer the message would drown
         exported = OnnxExporter().export(encoder, sample, config)
     program: onnx_ir.Model = exported.program
-    tidy(program, AXES)
+    tidy(program, axes)
     return program

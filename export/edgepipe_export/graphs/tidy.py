@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx_ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
 from edgepipe.errors import ExportError
+from edgepipe_export.graphs.axes import Axes
 
 
-def tidy(model: onnx_ir.Model, axes: Sequence[str]) -> None:
+def tidy(model: onnx_ir.Model, axes: Axes) -> None:
     """Name the varying dimensions, drop unread inputs and repeated weights, and clear metadata; in place.
 
     Args:
-        model: A graph whose inputs all have the same varying axes.
-        axes: The name of each axis of the inputs.
+        model: The graph.
+        axes: The name of each varying axis of each input; inputs that the graph does not have are passed over.
 
     Raises:
-        ExportError: an axis that must vary was traced as a constant.
+        ExportError: an axis that must vary was traced as a constant, or as the same as one with another name.
     """
     drop_unread_inputs(model.graph)
     rename_dimensions(model.graph, _dimension_names(model.graph, axes))
@@ -71,16 +72,23 @@ def rename_dimensions(graph: onnx_ir.Graph, names: Mapping[str, str]) -> None:
             )
 
 
-def _dimension_names(graph: onnx_ir.Graph, axes: Sequence[str]) -> dict[str, str]:
+def _dimension_names(graph: onnx_ir.Graph, axes: Axes) -> dict[str, str]:
     names: dict[str, str] = {}
     for value in graph.inputs:
-        for name, dimension in zip(axes, value.shape or (), strict=True):
+        for axis, name in axes.get(value.name or "", {}).items():
+            dimension = None if value.shape is None else value.shape[axis]
             if not isinstance(dimension, onnx_ir.SymbolicDim) or dimension.value is None:
                 raise ExportError(
                     f"{name} of the input {value.name} was traced as the constant {dimension}: this architecture's "
                     "code depends on it, and its graph would only run at that size"
                 )
-            names[dimension.value] = name
+            if not dimension.value.isidentifier():
+                continue  # an expression: its symbols are axes of other inputs, and get their names
+            if names.setdefault(dimension.value, name) != name:
+                raise ExportError(
+                    f"{name} of the input {value.name} was traced as always equal to {names[dimension.value]}: this "
+                    "architecture's code depends on it, and its graph would only run where they are"
+                )
     return names
 
 
