@@ -226,7 +226,7 @@ def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: P
 
     bundle = Bundle.load(folder)
     task = manifest.task
-    material = make_material(Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
+    material = make_material(task, Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
     fp32 = VariantSide(bundle, FP32)
     exact = Recorded(fp32)
     parities: dict[str, Parity] = {}

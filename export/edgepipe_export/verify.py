@@ -141,7 +141,8 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
 
         loaded = load(checkpoint)
         tokenizer = Tokenizer.from_pretrained(bundle.path)
-        material = make_material(tokenizer, bundle.config, bundle.max_length, options.texts)
+        task = checkpoint.task.name
+        material = make_material(task, tokenizer, bundle.config, bundle.max_length, options.texts)
         candidate = VariantSide(bundle, options.dtypes[0], checkpoint.task)
         reference = Recorded(PyTorchSide(loaded, candidate.outputs, candidate.series))
     rows = []
@@ -151,5 +152,5 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         with stages.stage(f"compare {dtype}"):
             if dtype != candidate.name:
                 candidate = VariantSide(bundle, dtype, checkpoint.task)
-            rows.extend(check_variant(candidate, reference, material, checkpoint.task.name, options.max_drop))
+            rows.extend(check_variant(candidate, reference, material, task, options.max_drop))
     return Verification(tuple(rows))

@@ -187,7 +187,7 @@ class Task(ABC):
         return outputs
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-        return batches(lengths, batch_size, on_cpu=self.model.session.providers[0] == "CPUExecutionProvider")
+        return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
 
     def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
         if len(pieces) == 1:
