@@ -72,8 +72,14 @@ class Seq2SeqDecoder(nn.Module):
 
         states = encoder_hidden_states
         count = ((1 - use_cache_branch.to(torch.int64).squeeze()) * states.shape[1]).item()
-        torch._check(count >= 0)
-        torch._check(count <= states.shape[1])
+        _require(count >= 0, count <= states.shape[1])
+        batch, new = input_ids.shape
+        _require(states.shape[0] == batch, encoder_attention_mask.shape[0] == batch)
+        cached = past_key_values[0]["encoder"]["key"].shape[2]
+        for layer in past_key_values:
+            _require(*(tensor.shape[0] == batch for kind in layer.values() for tensor in kind.values()))
+            _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
+        _require(encoder_attention_mask.shape[1] == cached + count)
         caches = [
             # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
             DynamicCache([(layer[kind]["key"], layer[kind]["value"]) for layer in past_key_values])
@@ -83,7 +89,7 @@ class Seq2SeqDecoder(nn.Module):
         cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
         # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
         lowest = torch.finfo(states.dtype).min
-        mask = torch.where(encoder_attention_mask[:, None, None, :] > 0, 0.0, lowest)
+        mask = torch.where(encoder_attention_mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
         result = self.model(
             attention_mask=mask,
             decoder_input_ids=input_ids,
@@ -97,6 +103,12 @@ class Seq2SeqDecoder(nn.Module):
             for own, cross in zip(caches[0].layers, caches[1].layers, strict=True)
         ]
         return {"logits": result.logits, "present": layers}
+
+
+def _require(*facts: Any) -> None:
+    """Tell the tracer what always holds, where it could not decide."""
+    for fact in facts:
+        torch._check(fact)  # type: ignore[no-untyped-call]
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
