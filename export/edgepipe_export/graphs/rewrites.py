@@ -144,6 +144,30 @@ def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {"shift_tokens_right": shifted}
 
 
+def position_of_one(
+    embeddings: Any, inputs_shape: tuple[int, int], device: Any, past_key_values: Any = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``ProphetNetPositionalEmbeddings.forward`` for one token, with a position that is no constant.
+
+    Args:
+        embeddings: The layer.
+        inputs_shape: Batch and length; the length is 1.
+        device: Where to make the position.
+        past_key_values: The tokens before; those are none at the first step.
+
+    Returns:
+        Its embedding, float32[1, 1, width], and the position, int64[1, 1].
+    """
+    position = torch.full((1, 1), embeddings.padding_idx + 1 + past_key_values.get_seq_length(), device=device)
+    return torch.nn.functional.embedding(position, embeddings.weight), position
+
+
+def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    if type(model).__name__ == "ProphetNetEncoder":
+        return {}
+    return {"ProphetNetPositionalEmbeddings.forward": position_of_one}
+
+
 class LastOfEachRow(TorchFunctionMode):
     """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
 
@@ -168,6 +192,7 @@ REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., An
     "longformer": _longformer,
     "mbart": _mbart,
     "plbart": _mbart,
+    "prophetnet": _prophetnet,
 }
 
 
