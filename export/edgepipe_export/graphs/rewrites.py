@@ -107,6 +107,25 @@ def _longformer(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     }
 
 
+def unpadded_source(
+    model: Any,
+    input_ids: torch.Tensor | None,
+    attention_mask: torch.Tensor,
+    inputs_embeds: torch.Tensor,
+    pad_token_id: int,
+) -> tuple[int, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """``LEDEncoder._pad_to_window_size``, likewise."""
+    return 0, input_ids, attention_mask, inputs_embeds
+
+
+def _led(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    # No token has global attention unless a mask for it is given, which no pipeline does.
+    return {
+        "LEDEncoderSelfAttention.forward": functools.partialmethod(longformer_attention, with_global=False),
+        "LEDEncoder._pad_to_window_size": unpadded_source,
+    }
+
+
 def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """mBART's ``shift_tokens_right`` without its ``squeeze``, which takes away the batch axis of a single text.
 
@@ -145,6 +164,7 @@ class LastOfEachRow(TorchFunctionMode):
 
 # model_type: what goes where in the module of its model.
 REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
+    "led": _led,
     "longformer": _longformer,
     "mbart": _mbart,
     "plbart": _mbart,

@@ -1,0 +1,204 @@
+"""Encoder-decoders: a graph for the source, and one for the first and every later step of the target.
+
+The decoder's cross-attention needs keys and values of the source, which change with no step. In one graph without an
+``If`` they are ``concat(past, project(encoder_hidden_states[:, :n]))``: n is the source's length at the first step,
+where the past is empty, and 0 from then on. So nothing is computed twice, and no weight is stored twice.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepipe_export.graphs import encoder
+from edgepipe_export.graphs.axes import Axes, dynamic_shapes, shaped_like
+from edgepipe_export.graphs.reshapes import state_known_dimensions
+from edgepipe_export.graphs.rewrites import rewritten
+from edgepipe_export.graphs.tidy import tidy
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from transformers import PreTrainedModel
+
+    Layers = list[dict[str, dict[str, torch.Tensor]]]
+
+ENCODER_INPUTS = ("input_ids", "attention_mask")
+ENCODER_OUTPUTS = ("last_hidden_state",)
+
+# Two rows; new tokens, past ones, source ones before and now, in numbers that are not alike: torch.export takes a
+# dimension of 0 or 1 for a constant, and equal dimensions for one. That the source has a past *and* states happens
+# while tracing alone.
+_BATCH, _NEW, _PAST, _SOURCE_PAST, _SOURCE = 2, 5, 7, 3, 11
+
+
+class Seq2SeqDecoder(nn.Module):
+    """The decoder of an encoder-decoder, its head, and its cache as tensors with names.
+
+    Attributes:
+        model: The model that is traced.
+        config: Its config; transformers' exporter looks for it.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        encoder_attention_mask: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        past_key_values: Layers,
+        use_cache_branch: torch.Tensor,
+    ) -> dict[str, Any]:
+        """Run the decoder.
+
+        Args:
+            input_ids: int64[batch, new].
+            encoder_attention_mask: int64[batch, source].
+            encoder_hidden_states: float32[batch, source, width]; not read where the cache has the source.
+            past_key_values: For each layer ``decoder`` and ``encoder``, of each ``key`` and ``value``:
+                float32[batch, heads, past or source, width]. The source's have length 0 at the first step.
+            use_cache_branch: bool[1], whether the cache has the source.
+
+        Returns:
+            ``logits``, float32[batch, new, vocabulary], and ``present``, like `past_key_values` with the new tokens.
+        """
+        from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+        from transformers.modeling_outputs import BaseModelOutput
+
+        states = encoder_hidden_states
+        count = ((1 - use_cache_branch.to(torch.int64).squeeze()) * states.shape[1]).item()
+        _require(count >= 0, count <= states.shape[1])
+        batch, new = input_ids.shape
+        _require(states.shape[0] == batch, encoder_attention_mask.shape[0] == batch)
+        cached = past_key_values[0]["encoder"]["key"].shape[2]
+        for layer in past_key_values:
+            _require(*(tensor.shape[0] == batch for kind in layer.values() for tensor in kind.values()))
+            _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
+        _require(encoder_attention_mask.shape[1] == cached + count)
+        caches = [
+            # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
+            DynamicCache([(layer[kind]["key"], layer[kind]["value"]) for layer in past_key_values])
+            for kind in ("decoder", "encoder")
+        ]
+        cache = EncoderDecoderCache(*caches)
+        cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
+        # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
+        lowest = torch.finfo(states.dtype).min
+        mask = torch.where(encoder_attention_mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
+        result = self.model(
+            attention_mask=mask,
+            decoder_input_ids=input_ids,
+            encoder_outputs=BaseModelOutput(last_hidden_state=states[:, :count]),
+            past_key_values=cache,
+            use_cache=True,
+            return_dict=True,
+        )
+        layers = [
+            {kind: {"key": layer.keys, "value": layer.values} for kind, layer in (("decoder", own), ("encoder", cross))}
+            for own, cross in zip(caches[0].layers, caches[1].layers, strict=True)
+        ]
+        return {"logits": result.logits, "present": layers}
+
+
+def _require(*facts: Any) -> None:
+    """Tell the tracer what always holds, where it could not decide."""
+    for fact in facts:
+        torch._check(fact)  # type: ignore[no-untyped-call]
+
+
+def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
+    """Inputs to trace a decoder with."""
+    mask = torch.ones((_BATCH, _SOURCE_PAST + _SOURCE), dtype=torch.int64)
+    mask[1, -2:] = 0
+    ids = torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW)
+    with torch.no_grad():
+        result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
+    cache = result.past_key_values
+    kinds = {"decoder": (cache.self_attention_cache, _PAST), "encoder": (cache.cross_attention_cache, _SOURCE_PAST)}
+
+    def past(tensor: torch.Tensor, length: int) -> torch.Tensor:
+        return torch.zeros((_BATCH, tensor.shape[1], length, tensor.shape[3]))
+
+    layers = [
+        {
+            kind: {
+                "key": past(cached.layers[index].keys, length),
+                "value": past(cached.layers[index].values, length),
+            }
+            for kind, (cached, length) in kinds.items()
+        }
+        for index in range(len(cache.self_attention_cache.layers))
+    ]
+    return {
+        "input_ids": ids,
+        "encoder_attention_mask": mask,
+        "encoder_hidden_states": torch.zeros((_BATCH, _SOURCE, result.encoder_last_hidden_state.shape[-1])),
+        "past_key_values": layers,
+        "use_cache_branch": torch.tensor([False]),
+    }
+
+
+def decoder_axes(layers: int) -> Axes:
+    """The names of the decoder's axes that vary; the source's keys are as many as its states, or none."""
+    source = {0: "batch_size", 1: "encoder_sequence_length"}
+    past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
+    return {
+        "input_ids": encoder.AXES,
+        "encoder_attention_mask": source,
+        "encoder_hidden_states": source,
+        **{
+            f"past_key_values.{index}.{kind}.{name}": {0: "batch_size", 2: length}
+            for index in range(layers)
+            for kind, length in past.items()
+            for name in ("key", "value")
+        },
+    }
+
+
+def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+    """Trace the encoder of an encoder-decoder.
+
+    Args:
+        model: In evaluation mode, fp32, with eager attention.
+        opset: ONNX opset; by default the exporter's own choice.
+
+    Returns:
+        A graph from ``input_ids`` and ``attention_mask``, int64[batch, source], to ``last_hidden_state``,
+        float32[batch, source, width].
+
+    Raises:
+        ExportError: the encoder cannot be traced for every size.
+    """
+    return encoder.trace(model.get_encoder(), ENCODER_INPUTS, ENCODER_OUTPUTS, opset)
+
+
+def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+    """Trace the decoder of an encoder-decoder, with its head and its cache.
+
+    Args:
+        model: In evaluation mode, fp32, with eager attention.
+        opset: ONNX opset; by default the exporter's own choice.
+
+    Returns:
+        A graph with the inputs and outputs of :class:`Seq2SeqDecoder`, named ``past_key_values.0.decoder.key``,
+        ``present.0.decoder.key`` and so on.
+
+    Raises:
+        ExportError: the decoder cannot be traced for every size.
+    """
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    sample = sample_inputs(model)
+    axes = decoder_axes(len(sample["past_key_values"]))
+    config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
+    with rewritten(model), torch.no_grad():
+        exported = OnnxExporter().export(Seq2SeqDecoder(model), sample, config)
+    program: onnx_ir.Model = exported.program
+    state_known_dimensions(program.graph)
+    tidy(program, axes)
+    return program

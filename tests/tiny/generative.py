@@ -1,0 +1,200 @@
+"""Tiny random models that generate, one a family; their greedy and beam search have margins, and end now and then.
+
+To add a family: one entry in ``DECODERS`` or ``ENCODER_DECODERS``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+
+from tests.tiny import LIMIT, SIZES, TOKENIZERS, draw_weights
+from tests.tiny.table import Architecture
+
+# How much longer than the others the end's row of the last matrix is: a text ends after some dozen tokens.
+END = 2.0
+# How large tied embeddings are, beside the others' 1: at 1 their token would mostly be the next one, too.
+TIED = 0.3
+# Smaller than the test's texts, so that windows matter.
+WINDOW = 6
+
+_NARROW = {"num_key_value_heads": 2, "head_dim": 8}
+_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": LIMIT}
+_LAYERED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
+_GEMMA = _NARROW | _LAYERED | {"query_pre_attn_scalar": 8}
+
+DECODERS: dict[str, Architecture] = {
+    "gpt2": Architecture("gpt2", "gpt2", _GPT),
+    "openai-gpt": Architecture("gpt2", "openai-gpt", _GPT),
+    "gpt_neo": Architecture(
+        "gpt2",
+        "gpt_neo",
+        {"num_layers": 2, "num_heads": 4, "window_size": WINDOW, "attention_types": [[["global", "local"], 1]]},
+    ),
+    "gpt_neox": Architecture("gpt2", "gpt_neox"),
+    "gptj": Architecture("gpt2", "gptj", _GPT | {"rotary_dim": 4}),
+    "codegen": Architecture("gpt2", "codegen", _GPT | {"rotary_dim": 4}),
+    "opt": Architecture("gpt2", "opt", {"ffn_dim": 64, "word_embed_proj_dim": 32}),
+    "bloom": Architecture("gpt2", "bloom", {"n_layer": 2, "n_head": 4}),
+    "ctrl": Architecture("gpt2", "ctrl", {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4, "n_positions": LIMIT}),
+    "xlnet": Architecture(
+        "gpt2", "xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}, 0, ("max_position_embeddings",)
+    ),
+    "reformer": Architecture(
+        "gpt2",
+        "reformer",
+        {
+            "attn_layers": ["local", "local"],
+            "axial_pos_embds": False,
+            "is_decoder": True,
+            "attention_head_size": 8,
+            "feed_forward_size": 64,
+            "local_attn_chunk_length": 8,
+        },
+    ),
+    "llama": Architecture("llama", "llama", _NARROW),
+    "mistral": Architecture("llama", "mistral", _NARROW | {"sliding_window": WINDOW}),
+    "qwen2": Architecture("gpt2", "qwen2", _NARROW),
+    "qwen3": Architecture("gpt2", "qwen3", _NARROW),
+    "gemma2": Architecture("llama", "gemma2", _GEMMA),
+    "gemma3_text": Architecture("llama", "gemma3_text", _GEMMA),
+    "phi": Architecture("gpt2", "phi", {"num_key_value_heads": 2}),
+    "smollm3": Architecture("gpt2", "smollm3", _NARROW | {"no_rope_layers": [1, 0]}),
+    "falcon": Architecture("gpt2", "falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "phi3": Architecture("llama", "phi3", {"num_key_value_heads": 2, "sliding_window": WINDOW}),
+    "olmo2": Architecture("gpt2", "olmo2", {"num_key_value_heads": 2}),
+    "starcoder2": Architecture("gpt2", "starcoder2", {"num_key_value_heads": 2, "sliding_window": WINDOW}),
+    "granite": Architecture("gpt2", "granite", {"num_key_value_heads": 2}),
+    "stablelm": Architecture("gpt2", "stablelm", {"num_key_value_heads": 2}),
+}
+
+_LAYERS = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
+_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+_SCALED = {"scale_embedding": True}
+
+ENCODER_DECODERS: dict[str, Architecture] = {
+    "t5": Architecture("albert", "t5", _T5),
+    "t5-gated": Architecture("albert", "t5", _T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "mt5": Architecture("albert", "mt5", _T5),
+    "umt5": Architecture("albert", "umt5", _T5),
+    "bart": Architecture("roberta", "bart", _LAYERS),
+    "mbart": Architecture("xlm-roberta", "mbart", _LAYERS | _SCALED),
+    "marian": Architecture("xlm-roberta", "marian", _LAYERS | _SCALED),
+    "m2m_100": Architecture("xlm-roberta", "m2m_100", _LAYERS | _SCALED),
+    "pegasus": Architecture("albert", "pegasus", _LAYERS | _SCALED),
+    "led": Architecture(
+        "roberta",
+        "led",
+        _LAYERS
+        | {"attention_window": 8, "max_encoder_position_embeddings": LIMIT, "max_decoder_position_embeddings": LIMIT},
+    ),
+    "blenderbot": Architecture("roberta", "blenderbot", _LAYERS | _SCALED),
+    "blenderbot-small": Architecture("roberta", "blenderbot-small", _LAYERS),
+    "prophetnet": Architecture(
+        "bert",
+        "prophetnet",
+        {
+            "num_encoder_layers": 2,
+            "num_decoder_layers": 2,
+            "num_encoder_attention_heads": 4,
+            "num_decoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "decoder_ffn_dim": 64,
+            "ngram": 2,
+            "num_buckets": 8,
+            "relative_max_distance": 16,
+        },
+        without=("num_hidden_layers", "num_attention_heads"),
+    ),
+    "pegasus_x": Architecture("albert", "pegasus_x", _LAYERS | {"block_size": 8, "num_global_tokens": 4}),
+    "bigbird_pegasus": Architecture(
+        "albert", "bigbird_pegasus", _LAYERS | {"attention_type": "original_full", "block_size": 4}
+    ),
+    "fsmt": Architecture(
+        "xlm-roberta",
+        "fsmt",
+        _LAYERS | {"src_vocab_size": 782, "tgt_vocab_size": 782, "langs": ["en", "de"], "tie_word_embeddings": True},
+        without=("vocab_size",),
+    ),
+    "plbart": Architecture("xlm-roberta", "plbart", _LAYERS | _SCALED),
+    "mvp": Architecture("roberta", "mvp", _LAYERS),
+}
+
+FAMILIES = DECODERS | ENCODER_DECODERS
+
+
+def build_generative(
+    family: str, *, directory: Path | None = None, seed: int = 0, gain: float = 3.0, **config: Any
+) -> tuple[Any, Any]:
+    """Make a tiny model that generates, and its tokenizer.
+
+    Args:
+        family: A name in FAMILIES.
+        directory: Where to save both, as a checkpoint; None for nowhere.
+        seed: Another seed gives other weights.
+        gain: See :func:`tests.tiny.build`.
+        **config: Goes before what the table says.
+
+    Returns:
+        The transformers model (fp32, eager attention, evaluation mode) and the transformers tokenizer, which pads a
+        decoder's prompts on the left.
+    """
+    entry, auto_class = (
+        (DECODERS[family], AutoModelForCausalLM)
+        if family in DECODERS
+        else (ENCODER_DECODERS[family], AutoModelForSeq2SeqLM)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / entry.tokenizer, model_max_length=LIMIT)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if family in DECODERS:
+        tokenizer.padding_side = "left"
+    ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    ends["eos_token_id"] = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    starts = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    wanted = SIZES | ends | {"bos_token_id": starts, "vocab_size": len(tokenizer)}
+    wanted |= {"max_position_embeddings": LIMIT + entry.extra_positions}
+    if family in ENCODER_DECODERS:
+        wanted |= {"decoder_start_token_id": starts, "forced_eos_token_id": None}
+    for name in entry.without:
+        del wanted[name]
+    settings = AutoConfig.for_model(entry.model_type, **wanted | dict(entry.config) | config)
+    settings._attn_implementation = "eager"
+    with torch.random.fork_rng():  # transformers' own initialization draws from torch's generator
+        model = auto_class.from_config(settings, dtype=torch.float32)
+    draw_weights(model, seed, gain)
+    _vary(model, ends["eos_token_id"])
+    model.eval()
+    model.generation_config = GenerationConfig(
+        **ends,
+        bos_token_id=starts,
+        **{"decoder_start_token_id": starts} if family in ENCODER_DECODERS else {},
+    )
+    if directory is not None:
+        model.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+    return model, tokenizer
+
+
+def _vary(model: Any, end: int) -> None:
+    """Keep a model from repeating its last token for ever: shrink tied embeddings, and make the end likelier."""
+    embeddings, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    with torch.no_grad():
+        if embeddings is head:
+            embeddings *= TIED * (embeddings.shape[1] ** -0.5 if _multiplies_embeddings(model.config) else 1)
+        head[end] *= END
+
+
+def _multiplies_embeddings(config: Any) -> bool:
+    return getattr(config, "scale_embedding", False) or config.model_type.startswith("gemma")
