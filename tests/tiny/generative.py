@@ -111,6 +111,7 @@ ENCODER_DECODERS: dict[str, Architecture] = {
             "num_decoder_attention_heads": 4,
             "encoder_ffn_dim": 64,
             "decoder_ffn_dim": 64,
+            "is_encoder_decoder": True,
             "ngram": 2,
             "num_buckets": 8,
             "relative_max_distance": 16,

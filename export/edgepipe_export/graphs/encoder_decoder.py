@@ -32,6 +32,9 @@ ENCODER_OUTPUTS = ("last_hidden_state",)
 # while tracing alone.
 _BATCH, _NEW, _PAST, _SOURCE_PAST, _SOURCE = 2, 5, 7, 3, 11
 
+# Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
+ONE_BY_ONE = ("prophetnet",)
+
 
 class Seq2SeqDecoder(nn.Module):
     """The decoder of an encoder-decoder, its head, and its cache as tensors with names.
@@ -72,8 +75,14 @@ class Seq2SeqDecoder(nn.Module):
 
         states = encoder_hidden_states
         count = ((1 - use_cache_branch.to(torch.int64).squeeze()) * states.shape[1]).item()
-        torch._check(count >= 0)
-        torch._check(count <= states.shape[1])
+        _require(count >= 0, count <= states.shape[1])
+        batch, new = input_ids.shape
+        _require(states.shape[0] == batch, encoder_attention_mask.shape[0] == batch)
+        cached = past_key_values[0]["encoder"]["key"].shape[2]
+        for layer in past_key_values:
+            _require(*(tensor.shape[0] == batch for kind in layer.values() for tensor in kind.values()))
+            _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
+        _require(encoder_attention_mask.shape[1] == cached + count)
         caches = [
             # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
             DynamicCache([(layer[kind]["key"], layer[kind]["value"]) for layer in past_key_values])
@@ -81,9 +90,11 @@ class Seq2SeqDecoder(nn.Module):
         ]
         cache = EncoderDecoderCache(*caches)
         cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
-        # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
-        lowest = torch.finfo(states.dtype).min
-        mask = torch.where(encoder_attention_mask[:, None, None, :] > 0, 0.0, lowest)
+        mask = encoder_attention_mask
+        if self.config.model_type not in ONE_BY_ONE:
+            # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
+            lowest = torch.finfo(states.dtype).min
+            mask = torch.where(mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
         result = self.model(
             attention_mask=mask,
             decoder_input_ids=input_ids,
@@ -99,11 +110,18 @@ class Seq2SeqDecoder(nn.Module):
         return {"logits": result.logits, "present": layers}
 
 
+def _require(*facts: Any) -> None:
+    """Tell the tracer what always holds, where it could not decide."""
+    for fact in facts:
+        torch._check(fact)  # type: ignore[no-untyped-call]
+
+
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     """Inputs to trace a decoder with."""
     mask = torch.ones((_BATCH, _SOURCE_PAST + _SOURCE), dtype=torch.int64)
     mask[1, -2:] = 0
     ids = torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW)
+    new = ids[:, :1] if model.config.model_type in ONE_BY_ONE else ids
     with torch.no_grad():
         result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
     cache = result.past_key_values
@@ -123,7 +141,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         for index in range(len(cache.self_attention_cache.layers))
     ]
     return {
-        "input_ids": ids,
+        "input_ids": new,
         "encoder_attention_mask": mask,
         "encoder_hidden_states": torch.zeros((_BATCH, _SOURCE, result.encoder_last_hidden_state.shape[-1])),
         "past_key_values": layers,
@@ -131,17 +149,17 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def decoder_axes(layers: int) -> Axes:
-    """The names of the decoder's axes that vary; the source's keys are as many as its states, or none."""
+def decoder_axes(sample: dict[str, Any]) -> Axes:
+    """The names of the axes of a decoder's inputs that vary."""
     source = {0: "batch_size", 1: "encoder_sequence_length"}
     past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
     return {
-        "input_ids": encoder.AXES,
+        "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: "batch_size"},
         "encoder_attention_mask": source,
         "encoder_hidden_states": source,
         **{
             f"past_key_values.{index}.{kind}.{name}": {0: "batch_size", 2: length}
-            for index in range(layers)
+            for index in range(len(sample["past_key_values"]))
             for kind, length in past.items()
             for name in ("key", "value")
         },
@@ -182,7 +200,7 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
     sample = sample_inputs(model)
-    axes = decoder_axes(len(sample["past_key_values"]))
+    axes = decoder_axes(sample)
     config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
     with rewritten(model), torch.no_grad():
         exported = OnnxExporter().export(Seq2SeqDecoder(model), sample, config)

@@ -107,6 +107,25 @@ def _longformer(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     }
 
 
+def unpadded_source(
+    model: Any,
+    input_ids: torch.Tensor | None,
+    attention_mask: torch.Tensor,
+    inputs_embeds: torch.Tensor,
+    pad_token_id: int,
+) -> tuple[int, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+    """``LEDEncoder._pad_to_window_size``, likewise."""
+    return 0, input_ids, attention_mask, inputs_embeds
+
+
+def _led(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    # No token has global attention unless a mask for it is given, which no pipeline does.
+    return {
+        "LEDEncoderSelfAttention.forward": functools.partialmethod(longformer_attention, with_global=False),
+        "LEDEncoder._pad_to_window_size": unpadded_source,
+    }
+
+
 def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """mBART's ``shift_tokens_right`` without its ``squeeze``, which takes away the batch axis of a single text.
 
@@ -123,6 +142,30 @@ def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
 
 def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {"shift_tokens_right": shifted}
+
+
+def position_of_one(
+    embeddings: Any, inputs_shape: tuple[int, int], device: Any, past_key_values: Any = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``ProphetNetPositionalEmbeddings.forward`` for one token, with a position that is no constant.
+
+    Args:
+        embeddings: The layer.
+        inputs_shape: Batch and length; the length is 1.
+        device: Where to make the position.
+        past_key_values: The tokens before; those are none at the first step.
+
+    Returns:
+        Its embedding, float32[1, 1, width], and the position, int64[1, 1].
+    """
+    position = torch.full((1, 1), embeddings.padding_idx + 1 + past_key_values.get_seq_length(), device=device)
+    return torch.nn.functional.embedding(position, embeddings.weight), position
+
+
+def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    if type(model).__name__ == "ProphetNetEncoder":
+        return {}
+    return {"ProphetNetPositionalEmbeddings.forward": position_of_one}
 
 
 class LastOfEachRow(TorchFunctionMode):
@@ -145,9 +188,11 @@ class LastOfEachRow(TorchFunctionMode):
 
 # model_type: what goes where in the module of its model.
 REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
+    "led": _led,
     "longformer": _longformer,
     "mbart": _mbart,
     "plbart": _mbart,
+    "prophetnet": _prophetnet,
 }
 
 

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from edgepipe.generation.config import GenerationConfig
     from edgepipe.generation.decoding import Decoder
 
+# New tokens where nobody says how many, as in ``generate``.
+_LENGTH = 20
+
 
 def for_prompt(config: GenerationConfig, decoder: Decoder, length: int) -> GenerationConfig:
     """The options for a prompt of so many tokens, with ``max_new_tokens`` and ``min_new_tokens`` alone.
@@ -42,19 +45,19 @@ def for_prompt(config: GenerationConfig, decoder: Decoder, length: int) -> Gener
     # The last token that is written need not go through the model.
     room = wanted if decoder.max_length is None else decoder.max_length - prompt + 1
     least = max(config.min_new_tokens or 0, config.min_length - prompt) if config.min_length else config.min_new_tokens
-    return replace(
-        config, max_new_tokens=min(wanted, room), max_length=None, min_new_tokens=least, min_length=0
-    )
+    return replace(config, max_new_tokens=min(wanted, room), max_length=None, min_new_tokens=least, min_length=0)
 
 
 def new_tokens(config: GenerationConfig, prompt: int) -> int:
     """How many tokens may follow a prompt of so many, whatever the model takes; not positive where there is no room."""
     if config.max_new_tokens is not None:
         return config.max_new_tokens
-    return (config.max_length or 0) - prompt
+    return _LENGTH if config.max_length is None else config.max_length - prompt
 
 
-def was_cut(token_ids: Sequence[int], wanted: GenerationConfig, given: GenerationConfig, decoder: Decoder, length: int) -> bool:
+def was_cut(
+    token_ids: Sequence[int], wanted: GenerationConfig, given: GenerationConfig, decoder: Decoder, length: int
+) -> bool:
     """Whether a text ended only because the model takes no more.
 
     Args:

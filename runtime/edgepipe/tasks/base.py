@@ -66,9 +66,9 @@ class Task(ABC):
     token_level: ClassVar[bool] = False
     generates: ClassVar[bool] = False
 
-    def __init__(self, tokenizer: Tokenizer, model: Model, *, batch_size: int = 1, **options: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
-        self.model = model
+        self.model: Model = model
         self.batch_size = _checked_batch_size(batch_size)
         self.options = options
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.

@@ -36,9 +36,7 @@ class HasPieces(Protocol):
 AnyRequest = TypeVar("AnyRequest", bound=HasPieces)
 
 
-def chunks(
-    requests: Iterable[AnyRequest], batch_size: int, *, window: int = WINDOW
-) -> Iterator[list[AnyRequest]]:
+def chunks(requests: Iterable[AnyRequest], batch_size: int, *, window: int = WINDOW) -> Iterator[list[AnyRequest]]:
     """Requests in their order, as many at a time as are looked at together: `window` batches or `WINDOW_TOKENS`.
 
     One at a time where `batch_size` is 1. When a request cannot be made, those before it are given first.

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from edgepipe.errors import InputError
-from edgepipe.generation.config import GenerationConfig, generation_config
+from edgepipe.generation.config import CHECKS, GenerationConfig, generation_config
 from edgepipe.generation.generate import generate, stream
 from edgepipe.generation.lengths import for_prompt, was_cut
 from edgepipe.generation.text_stream import TextStream
@@ -56,14 +56,14 @@ class GenerativeTask(Task):
 
     Attributes:
         own_options: Names of the options that are not of the search for tokens.
-        defaults: Options of the search, where neither the checkpoint nor the caller sets them.
+        defaults: Options of the search where neither the checkpoint nor the caller sets them.
         decoder: The bundle's decoder.
     """
 
     outputs = ("logits",)
     generates = True
     own_options: ClassVar[tuple[str, ...]]
-    defaults: ClassVar[Mapping[str, Any]]
+    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, tokenizer: Tokenizer, model: Decoder, *, batch_size: int = 1, **options: Any) -> None:
         self.decoder = model
@@ -76,13 +76,9 @@ class GenerativeTask(Task):
 
         return load_decoder(bundle, dtype, session)
 
-    @abstractmethod
-    def task_options(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The options of the search that go between the checkpoint's and the caller's.
-
-        Args:
-            options: The caller's.
-        """
+    def task_options(self) -> Mapping[str, Any]:
+        """The options of the search that go between the checkpoint's and the caller's."""
+        return {}
 
     def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
         """Write text and give each piece of it as soon as it is whole.
@@ -115,9 +111,7 @@ class GenerativeTask(Task):
             )
         ids, mask = self._rows([request])
         tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
-        text = TextStream(
-            self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up
-        )
+        text = TextStream(self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up)
         for token in self.shown_prompt(request):
             text.push(token)
         return _pieces(tokens, text)
@@ -132,21 +126,31 @@ class GenerativeTask(Task):
         Raises:
             InputError: an option is unknown, has a wrong value or contradicts another.
         """
-        known = [field.name for field in fields(GenerationConfig)]
-        checked_options(options, [*self.own_options, *known], self.name)
+        checked_options(options, [*self.own_options, *CHECKS], self.name)
         searched = {name: value for name, value in options.items() if name not in self.own_options}
-        return generation_config(self.decoder, self.task_options(searched), searched, tokenizer=self.tokenizer)
+        return generation_config(
+            self.decoder, self.task_options(), searched, tokenizer=self.tokenizer, defaults=self.defaults
+        )
 
     def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        first = 0
         for chunk in chunks(requests, batch_size, window=_WINDOW):
-            yield from self._answers(chunk, batch_size, settings)
+            yield from self._answers(chunk, batch_size, settings, first)
+            first += len(chunk)
 
-    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any) -> Iterator[Any]:
-        """The results of requests, in their order; those of like length go through the decoder together."""
+    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
+        """The results of requests, in their order.
+
+        Args:
+            requests: Encoded inputs.
+            batch_size: How many go through the decoder at once.
+            settings: Of the call.
+            first: How many inputs of the call came before these.
+        """
         generated: list[Sequence[Generated]] = [()] * len(requests)
         for batch, config in self._batches_alike(requests, batch_size, settings.generation):
             ids, mask = self._rows([requests[index] for index in batch])
-            found = generate(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
+            found = generate(self.decoder, ids, mask, config, tokenizer=self.tokenizer, first_row=first + batch[0])
             for index, sequences in zip(batch, found, strict=True):
                 generated[index] = sequences
                 length = len(requests[index].pieces[0]["input_ids"])
@@ -164,14 +168,16 @@ class GenerativeTask(Task):
     def _batches_alike(
         self, requests: Sequence[Request], batch_size: int, config: GenerationConfig
     ) -> Iterator[tuple[list[int], GenerationConfig]]:
-        """Indices of requests that may write as much and have the most like lengths, the shortest first."""
-        alike: dict[GenerationConfig, list[int]] = {}
-        lengths = [len(request.pieces[0]["input_ids"]) for request in requests]
-        for index in sorted(range(len(requests)), key=lengths.__getitem__):
-            alike.setdefault(self._for_prompt(config, requests[index]), []).append(index)
-        for each, indices in alike.items():
-            for start in range(0, len(indices), batch_size):
-                yield indices[start : start + batch_size], each
+        """Indices of requests that may write as much, those of like length together.
+
+        With a seed they stay in their order: what is drawn for a row depends on its place in the call.
+        """
+        indices = list(range(len(requests)))
+        if config.seed is None:
+            indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
+        for each, alike in groupby(indices, lambda index: self._for_prompt(config, requests[index])):
+            for batch in _batched(alike, batch_size):
+                yield batch, each
 
     def _for_prompt(self, config: GenerationConfig, request: Request) -> GenerationConfig:
         return for_prompt(config, self.decoder, len(request.pieces[0]["input_ids"]))
@@ -195,6 +201,12 @@ class GenerativeTask(Task):
         for row, each in enumerate(sequences):
             ids[row, : len(each.token_ids)] = each.token_ids
         return ids
+
+
+def _batched(indices: Iterable[int], size: int) -> Iterator[list[int]]:
+    source = iter(indices)
+    while batch := list(islice(source, size)):
+        yield batch
 
 
 def _padding(config: GenerationConfig) -> int:
