@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +46,7 @@ class Check:
         bound: The bound that decides, in words.
         passed: Whether it held.
         detail: The first difference in words, where one was found.
+        figures: What else was measured, by name.
     """
 
     check: str
@@ -57,6 +58,7 @@ class Check:
     bound: str
     passed: bool
     detail: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def max_difference(self) -> float | None:
@@ -66,7 +68,8 @@ class Check:
     def __str__(self) -> str:
         found = [f"{name} differs by up to {value:.2g}" for name, value in self.differences.items()]
         if self.agreement is not None:
-            found.append(f"label agreement {100 * self.agreement:.1f} %")
+            found.append(f"agreement {100 * self.agreement:.1f} %")
+        found += [f"{name} {value:.4g}" for name, value in self.figures.items()]
         if self.detail is not None:
             found.append(self.detail)
         return f"{self.dtype} against {self.reference}, {self.check}: {'; '.join(found)} (bound: {self.bound})"
@@ -251,4 +254,5 @@ def parity_of(checks: Sequence[Check], texts: int) -> Parity:
         label_agreement=min(agreements, default=None),
         bound="; ".join(dict.fromkeys(check.bound for check in checks)),
         passed=all(check.passed for check in checks),
+        figures={name: value for check in checks for name, value in check.figures.items()},
     )

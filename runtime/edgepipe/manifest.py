@@ -67,6 +67,7 @@ class Parity:
         label_agreement: Share of texts, 0 to 1, whose first result has the reference's label; None likewise.
         bound: The bound that decided, in words.
         passed: Whether the bound held. False only in a bundle that was written by force.
+        figures: What else was measured, by name, e.g. ``perplexity``.
     """
 
     reference: str
@@ -76,6 +77,7 @@ class Parity:
     label_agreement: float | None
     bound: str
     passed: bool
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

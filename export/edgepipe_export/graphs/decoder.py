@@ -123,6 +123,13 @@ def cache_shapes(model: PreTrainedModel) -> list[dict[str, tuple[int, int]]]:
     ]
 
 
+def cache_kind(model: PreTrainedModel) -> str:
+    """How a graph of the model can have a cache: ``"shared"`` buffers, ``"concatenated"`` tensors, or ``"none"``."""
+    if not cache_shapes(model):
+        return "none"
+    return "shared" if can_have_cached_attention(model) else "concatenated"
+
+
 def _on_one_token(model: PreTrainedModel) -> Any:
     wanted = {"use_cache": True} if "use_cache" in inspect.signature(model.forward).parameters else {}
     return model(input_ids=torch.ones((1, 1), dtype=torch.int64), **wanted)
@@ -173,13 +180,13 @@ def _varying(sample: dict[str, Any], axes: Axes) -> dict[str, Any]:
     return {name: layers if name == "past_key_values" else flat.get(name, {}) for name in sample}
 
 
-def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool | None = None) -> onnx_ir.Model:
+def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool = True) -> onnx_ir.Model:
     """Trace a causal language model with its cache.
 
     Args:
         model: In evaluation mode, fp32, with eager attention.
         opset: ONNX opset; by default the exporter's own choice.
-        shared: Whether past and present may be one buffer; by default where the model's code allows it.
+        shared: Whether past and present may be one buffer; see :func:`cache_kind`.
 
     Returns:
         The graph, as the module describes it.
@@ -190,8 +197,6 @@ def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool | No
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
     sample = sample_inputs(model)
-    if shared is None:
-        shared = bool(sample["past_key_values"]) and can_have_cached_attention(model)
     axes = _axes(sample)
     config = OnnxConfig(dynamic_shapes=_varying(sample, axes), opset_version=opset)
     with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():

@@ -49,6 +49,21 @@ class CausalGraph:
         capacity = bounded(max(length, length + ROOM if max_length is None else max_length), self.max_length)
         return CausalDecoding(self, attention_mask, make_cache(self._layers, rows, capacity, shares=self._shares))
 
+    def scores(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The scores of what follows every token, to measure how well a text is foretold.
+
+        Args:
+            input_ids: int64[rows, length].
+            attention_mask: int64[rows, length], 0 for padding.
+
+        Returns:
+            float32[rows, length, vocabulary].
+        """
+        rows, length = input_ids.shape
+        require_room(length, self.max_length)
+        cache = make_cache(self._layers, rows, length, shares=self._shares)
+        return CausalDecoding(self, attention_mask, cache, every=True).step(input_ids)
+
 
 def bounded(length: int, most: int | None) -> int:
     """`length`, or `most` where that is less."""
@@ -71,7 +86,9 @@ def require_room(length: int, max_length: int | None) -> None:
 class CausalDecoding:
     """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoding.Decoding`."""
 
-    def __init__(self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache) -> None:
+    def __init__(
+        self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache, *, every: bool = False
+    ) -> None:
         self._graph = graph
         self._inputs = graph.session.inputs
         self._binding = graph.session.bind()
@@ -81,7 +98,7 @@ class CausalDecoding:
         self._prompt_mask = attention_mask
         self._history = History(rows)
         self._mask = np.empty((rows, 0), np.int64)
-        self._logits = Logits(graph.session, self._binding)
+        self._logits = Logits(graph.session, self._binding, every=every)
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""

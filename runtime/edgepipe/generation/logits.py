@@ -19,15 +19,17 @@ _KEEP = "num_logits_to_keep"
 
 
 class Logits:
-    """The scores of what follows the last token of each row."""
+    """The scores of what follows the last token of each row, or every token."""
 
-    def __init__(self, session: Session, binding: Binding) -> None:
+    def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
         self._binding = binding
+        self._every = every
         vocabulary = session.output_shapes[_NAME][-1]
-        self._vocabulary = vocabulary if isinstance(vocabulary, int) and _KEEP in session.inputs else None
+        has_buffer = isinstance(vocabulary, int) and _KEEP in session.inputs and not every
+        self._vocabulary = vocabulary if has_buffer else None
         self._buffer: NDArray[np.float32] | None = None
         if _KEEP in session.inputs:
-            binding.feed(_KEEP, np.array(1, dtype=session.inputs[_KEEP]))
+            binding.feed(_KEEP, np.array(0 if every else 1, dtype=session.inputs[_KEEP]))
 
     def bind(self, rows: int) -> None:
         """Name the output for a run of so many rows."""
@@ -38,8 +40,8 @@ class Logits:
             self._binding.give(_NAME, value_over(self._buffer))
 
     def read(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
-        """float32[rows, vocabulary], from what the run gave."""
+        """float32[rows, vocabulary], or [rows, tokens, vocabulary] for every token, from what the run gave."""
         if self._buffer is not None:
             return self._buffer[:, -1]
-        scores: NDArray[np.float32] = outputs[_NAME].numpy()[:, -1].astype(np.float32, copy=False)
-        return scores
+        scores: NDArray[np.float32] = outputs[_NAME].numpy().astype(np.float32, copy=False)
+        return scores if self._every else scores[:, -1]

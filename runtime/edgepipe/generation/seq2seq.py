@@ -48,7 +48,32 @@ class EncoderDecoderGraphs:
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
     ) -> EncoderDecoderDecoding:
         """See :class:`~edgepipe.generation.decoding.Decoder`."""
-        rows, length = input_ids.shape
+        cache = make_cache(self._own, len(input_ids), bounded(max_length or ROOM, self.max_length), shares=self._shares)
+        return EncoderDecoderDecoding(self, self._encoded(input_ids, attention_mask), attention_mask, cache)
+
+    def scores(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        decoder_input_ids: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """The scores of what follows every token of the target, to measure how well it is foretold.
+
+        Args:
+            input_ids: int64[rows, length], the source.
+            attention_mask: int64[rows, length], 0 for padding.
+            decoder_input_ids: int64[rows, target], beginning with what the decoder starts with.
+
+        Returns:
+            float32[rows, target, vocabulary].
+        """
+        rows, length = decoder_input_ids.shape
+        cache = make_cache(self._own, rows, length, shares=self._shares)
+        states = self._encoded(input_ids, attention_mask)
+        return EncoderDecoderDecoding(self, states, attention_mask, cache, every=True).step(decoder_input_ids)
+
+    def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        length = input_ids.shape[1]
         if self.max_source_length is not None and length > self.max_source_length:
             raise InputError(
                 f"{length} tokens are more than the {self.max_source_length} that the encoder takes; shorten the text "
@@ -56,9 +81,7 @@ class EncoderDecoderGraphs:
             )
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
         taken = {name: feeds[name].astype(dtype, copy=False) for name, dtype in self.encoder.inputs.items()}
-        states = next(iter(self.encoder.run(taken).values()))
-        cache = make_cache(self._own, rows, bounded(max_length or ROOM, self.max_length), shares=self._shares)
-        return EncoderDecoderDecoding(self, states, attention_mask, cache)
+        return next(iter(self.encoder.run(taken).values()))
 
 
 class EncoderDecoderDecoding:
@@ -70,10 +93,13 @@ class EncoderDecoderDecoding:
         states: NDArray[np.float32],
         attention_mask: NDArray[np.int64],
         cache: Cache,
+        *,
+        every: bool = False,
     ) -> None:
         self._graphs = graphs
         self._inputs = graphs.session.inputs
         self._cache = cache
+        self._every = every
         self._cached = not isinstance(cache, NoCache)
         self._history = History(len(states))
         self._sources = np.arange(len(states))
@@ -90,7 +116,7 @@ class EncoderDecoderDecoding:
     def _open(self) -> None:
         """Bind what does not change."""
         self._binding = self._graphs.session.bind()
-        self._logits = Logits(self._graphs.session, self._binding)
+        self._logits = Logits(self._graphs.session, self._binding, every=self._every)
         for name in self._fixed.keys() & self._inputs.keys():
             self._binding.feed(name, value_over(np.ascontiguousarray(self._fixed[name])))
 
