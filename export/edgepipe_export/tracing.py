@@ -52,8 +52,9 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
     task = loaded.checkpoint.task
+    more: dict[str, Any] = {}
     if not task.generates:
-        graphs, more = {MODEL: _encoder(loaded, wanted)}, {}
+        graphs = {MODEL: _encoder(loaded, wanted)}
     elif loaded.model.config.is_encoder_decoder:
         graphs, more = _encoder_decoder(loaded, wanted)
     else:
@@ -80,7 +81,7 @@ def _decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], 
 
 
 def _encoder_decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], dict[str, Any]]:
-    from edgepipe_export.graphs.encoder_decoder import cache_kind, trace_decoder, trace_encoder
+    from edgepipe_export.graphs.encoder_decoder import trace_decoder, trace_encoder
 
     graphs = {ENCODER: trace_encoder(loaded.model, wanted.opset), DECODER: trace_decoder(loaded.model, wanted.opset)}
-    return graphs, {"cache": cache_kind(loaded.model)}
+    return graphs, {"cache": "concatenated"}
