@@ -102,7 +102,7 @@ class RepetitionPenalty:
 
 
 def _penalize(scores: NDArray[np.float32], ids: NDArray[np.int64], penalty: float) -> None:
-    if ids.max() >= scores.shape[1]:  # an embedding with more tokens than there are scores
+    if ids.max(initial=-1) >= scores.shape[1]:  # an embedding with more tokens than there are scores
         for row, row_scores in zip(ids, scores, strict=True):
             _penalize(row_scores[None], row[row < scores.shape[1]][None], penalty)
     elif ids.size:

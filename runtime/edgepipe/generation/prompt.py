@@ -57,7 +57,7 @@ def prepare(
         starts = config.decoder_start_token_id
         if len(starts) not in (1, len(input_ids)):
             raise InputError(
-                f"decoder_start_token_id has {len(starts)} tokens for {len(input_ids)} inputs, expected one, or one each"
+                f"decoder_start_token_id has {len(starts)} tokens for {len(input_ids)} inputs, expected one or as many"
             )
         ids = np.empty((len(input_ids), 1), dtype=np.int64)
         ids[:, 0] = starts

@@ -94,11 +94,10 @@ def draw_without_replacement(
     Adding Gumbel noise and taking the largest draws without replacement: Kool et al., Stochastic Beams and Where to
     Find Them, arXiv:1903.06059, section 2.3.
     """
-    noisy = np.full(scores.size, -np.inf)
+    noisy: NDArray[np.float64] = np.full(scores.size, -np.inf)
     possible = np.flatnonzero(scores > -np.inf)
     noisy[possible] = scores[possible] + generator.gumbel(size=possible.size)
-    order: NDArray[np.int64] = np.argsort(-noisy, kind="stable")
-    return order[:count]
+    return np.argsort(-noisy, kind="stable")[:count]
 
 
 def likeliest(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
