@@ -119,9 +119,12 @@ def unpadded_source(
 
 
 def _led(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
-    # No token has global attention unless a mask for it is given, which no pipeline does.
+    def attention(layer: Any, *inputs: Any, **options: Any) -> tuple[torch.Tensor]:
+        # No token has global attention unless a mask for it is given, which no pipeline does.
+        return longformer_attention(layer, *inputs, **options, with_global=False)
+
     return {
-        "LEDEncoderSelfAttention.forward": functools.partialmethod(longformer_attention, with_global=False),
+        "LEDEncoderSelfAttention.forward": attention,
         "LEDEncoder._pad_to_window_size": unpadded_source,
     }
 
