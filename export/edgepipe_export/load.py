@@ -45,7 +45,7 @@ def load(checkpoint: Checkpoint) -> Loaded:
     model = _load_model(checkpoint) if checkpoint.directory is not None else _copy(request.model)
     model.eval()
     model.requires_grad_(False)
-    _settle(model)
+    _settle(model, generates=checkpoint.task.generates)
     return Loaded(checkpoint, model, _load_tokenizer(checkpoint))
 
 
@@ -56,10 +56,10 @@ def _copy(model: Any) -> PreTrainedModel:
     return own
 
 
-def _settle(model: PreTrainedModel) -> None:
+def _settle(model: PreTrainedModel, *, generates: bool) -> None:
     """Decide once what some models decide call by call, where the results are the same."""
-    # A cache that nobody reads.
-    model.config.use_cache = False
+    if not generates:  # a cache that nobody reads
+        model.config.use_cache = False
     # From its first text of up to (5 + 2 num_random_blocks) blocks on, BigBird has full attention.
     if hasattr(model.base_model, "set_attention_type"):
         model.base_model.set_attention_type("original_full")

@@ -62,9 +62,9 @@ def pipeline(
         task_class(task)  # an unknown task is reported before anything is downloaded
     config = SessionConfig(device, num_threads, low_memory, providers, session_options)
     bundle = model if isinstance(model, Bundle) else _load(model, dtype, revision, local_files_only)
-    if bundle.manifest is not None:
+    if bundle.manifest is not None or (bundle.task is not None and task_class(bundle.task).generates):
         chosen = _task_of(task, bundle, bundle.task)
-        loaded = Model(bundle, dtype, config)
+        loaded = task_class(chosen).load(bundle, dtype, config)
     else:  # what another tool made: the graph has the last word on what it is for
         loaded = Model(bundle, dtype, config)
         own = task_of_graph(bundle.task, bundle.config, loaded.session.output_shapes)

@@ -8,6 +8,7 @@ results as lists or arrays.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +17,9 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.encoding import BatchEncoding
 from edgepipe.errors import InputError
+from edgepipe.languages import language_token, token_of_language, with_language
 from edgepipe.padding import check_count, check_side, pad_values, padded_length, resolve_lengths, stack
+from edgepipe.text_rows import text_rows
 from edgepipe.tokenizer_files import TokenizerSettings, load_tokenizer_files
 from edgepipe.truncation import Truncators, is_pair, share
 from edgepipe.vocabulary import Vocabulary
@@ -89,6 +92,74 @@ class Tokenizer(Vocabulary):
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
         return type(self)(backend, self._settings)
 
+    @cached_property
+    def language(self) -> str | None:
+        """The token of the language that texts are taken to be in; None for a tokenizer of one language."""
+        return language_token(self._backend, self._settings)
+
+    def language_token(self, code: Any, option: str = "language") -> str:
+        """The token of a language by its code, e.g. ``fr_XX`` (mBART), ``fra_Latn`` (NLLB), ``fr`` (M2M-100).
+
+        Raises:
+            InputError: the tokenizer lacks the language; `option` is what the message calls it.
+        """
+        return token_of_language(code, option, self._backend, self._settings)
+
+    def for_language(self, code: Any, option: str = "language") -> Self:
+        """The same tokenizer for texts in another language.
+
+        Raises:
+            InputError: the tokenizer lacks the language, or is one of a single language.
+        """
+        if self.language is None:
+            raise InputError(f"{option} is {code!r}, but the tokenizer is one of a single language")
+        backend = share(self._backend)
+        with_language(self._backend, self.language, self.language_token(code, option), backend)
+        return type(self)(backend, self._settings)
+
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any] | None = None,
+        documents: Sequence[Any] | None = None,
+        chat_template: str | None = None,
+        add_generation_prompt: bool = False,
+        continue_final_message: bool | str = False,
+        tokenize: bool = True,
+        tokenizer_kwargs: Mapping[str, Any] | None = None,
+        **variables: Any,
+    ) -> str | BatchEncoding:
+        """Write a chat as a prompt. Needs the extra `chat`.
+
+        Args:
+            conversation: Dicts with ``role`` and ``content``, the oldest first.
+            tools: JSON schemas of functions, for templates that know tools.
+            documents: Dicts with ``title`` and ``text``, for templates that know documents.
+            chat_template: A template, or the name of one, in place of the tokenizer's.
+            add_generation_prompt: Whether to begin the model's answer.
+            continue_final_message: Whether the model is to go on with the last message, or the field to go on with.
+            tokenize: Whether to encode the prompt; else its text is returned.
+            tokenizer_kwargs: Arguments of the call that encodes it.
+            **variables: What else the template sees.
+
+        Raises:
+            InputError: there is no template, or it does not take the chat.
+            DependencyError: jinja2 is missing.
+        """
+        from edgepipe.chat_template import chosen_template, render
+
+        text = render(
+            chosen_template(self.chat_template, chat_template, tools=tools is not None),
+            conversation,
+            tools=tools,
+            documents=documents,
+            add_generation_prompt=add_generation_prompt,
+            continue_final_message=continue_final_message,
+            **{**self.special_tokens_map, **variables},
+        )
+        # The template writes the special tokens itself.
+        return self(text, add_special_tokens=False, **(tokenizer_kwargs or {})) if tokenize else text
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(vocabulary of {len(self)}, model_max_length={self.model_max_length})"
 
@@ -148,7 +219,7 @@ class Tokenizer(Vocabulary):
         lengths = resolve_lengths(self._settings, padding, truncation, max_length, pad_to_multiple_of)
         check_count("stride", stride, least=0)
         check_side(padding_side)
-        items, batched = _rows(text, text_pair, is_split_into_words)
+        items, batched = text_rows(text, text_pair, is_split_into_words)
 
         backend = self._backend
         if lengths.truncation is not None and lengths.max_length is not None:
@@ -239,56 +310,6 @@ class Tokenizer(Vocabulary):
                 return_tensors=return_tensors,
             )
         )
-
-
-def _rows(text: Any, text_pair: Any, words: bool) -> tuple[list[Any], bool]:
-    """The rows to encode (texts, or tuples of two), and whether the caller gave a batch."""
-    if not words and type(text) is str and (text_pair is None or type(text_pair) is str):
-        # An empty second text counts as none, as in transformers.
-        return [(text, text_pair) if text_pair else text], False
-    if text is None:
-        raise InputError("no text was given; pass a text, or a list of texts.")
-    _check_type("text", text, words)
-    if text_pair is not None:
-        _check_type("text_pair", text_pair, words)
-    # No words at all are one empty text, no texts at all an empty batch.
-    batched = bool(text) and not isinstance(text[0], str) if words else not isinstance(text, str)
-    if not batched:
-        rows = [(text, text_pair) if text_pair else text]
-    elif text_pair is None:
-        rows = list(text)
-    elif isinstance(text_pair, str):
-        raise InputError("text is a batch but text_pair is one text; pass a list of second texts, one a text.")
-    elif len(text) != len(text_pair):
-        raise InputError(f"text has {len(text)} entries but text_pair has {len(text_pair)}; they go in pairs.")
-    else:
-        rows = list(zip(text, text_pair, strict=True))
-    for index, row in enumerate(rows):
-        if not (_is_text(row, words) or _is_text_pair(row, words)):
-            kind = "a list of words, or a pair of such lists" if words else "a text, or a pair of texts"
-            where = f"entry {index} of the batch is" if batched else "the input is"
-            raise InputError(f"{where} {row!r:.80}, expected {kind}.")
-    return rows, batched
-
-
-def _check_type(name: str, value: Any, words: bool) -> None:
-    if words and isinstance(value, str):
-        raise InputError(
-            f"{name} is one text, but is_split_into_words=True expects a list of words; split it, or leave the "
-            "option out."
-        )
-    if not isinstance(value, str | list | tuple):
-        raise InputError(f"{name} is {value!r:.80} ({type(value).__name__}), expected a text or a list of texts.")
-
-
-def _is_text(row: Any, words: bool) -> bool:
-    if not words:
-        return isinstance(row, str)
-    return isinstance(row, list | tuple) and all(isinstance(word, str) for word in row)
-
-
-def _is_text_pair(row: Any, words: bool) -> bool:
-    return isinstance(row, list | tuple) and len(row) == 2 and all(_is_text(text, words) for text in row)
 
 
 def _encode(backend: RustTokenizer, rows: list[Any], words: bool, add_special_tokens: bool) -> list[Encoding]:

@@ -65,6 +65,8 @@ class TokenizerSettings:
         clean_up_tokenization_spaces: Whether `decode` takes out blanks before punctuation.
         clean_up_bpe: Whether it does so for byte-pair tokenizers too, which transformers skips by default.
         split_special_tokens: Whether special tokens written in a text are split like any other text.
+        chat_template: The Jinja program that writes a chat as a prompt, or several by name; None where there is none.
+        response_template: Whether what the model answers has parts that transformers takes apart.
     """
 
     special_tokens: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -76,6 +78,8 @@ class TokenizerSettings:
     clean_up_tokenization_spaces: bool = False
     clean_up_bpe: bool = False
     split_special_tokens: bool = False
+    chat_template: str | Mapping[str, str] | None = None
+    response_template: bool = False
 
 
 def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple[RustTokenizer, TokenizerSettings]:
@@ -100,7 +104,8 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
     config = _read_json(directory / "tokenizer_config.json")
     if "added_tokens_decoder" not in config:
         config = {**config, **_read_json(directory / "special_tokens_map.json")}
-    config = {**config, **overrides}
+    templates = _chat_templates(directory)
+    config = {**config, **({"chat_template": templates} if templates else {}), **overrides}
     try:
         backend = RustTokenizer.from_str(path.read_text(encoding="utf-8"))
         if backend.post_processor is not None:
@@ -121,6 +126,24 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
     backend.no_padding()
     backend.encode_special_tokens = settings.split_special_tokens
     return backend, settings
+
+
+def _chat_templates(directory: Path) -> str | dict[str, str] | None:
+    """The chat templates that are files of their own; they go before those in ``tokenizer_config.json``."""
+    files = {path.stem: path for path in sorted(directory.glob("additional_chat_templates/*.jinja"))}
+    if (default := directory / "chat_template.jinja").is_file():
+        files["default"] = default
+    templates = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    return templates["default"] if list(templates) == ["default"] else templates or None
+
+
+def _template_setting(value: Any) -> str | Mapping[str, str] | None:
+    """The chat template of a config; transformers writes several as a list of names and templates."""
+    if isinstance(value, list):
+        return MappingProxyType({str(entry["name"]): str(entry["template"]) for entry in value})
+    if value is None or isinstance(value, str):
+        return value
+    return MappingProxyType({str(name): str(template) for name, template in value.items()})
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -168,6 +191,8 @@ def _settings(config: Mapping[str, Any], backend: RustTokenizer) -> tuple[Tokeni
         clean_up_tokenization_spaces=bool(config.get("clean_up_tokenization_spaces", False)),
         clean_up_bpe=bool(config.get("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)),
         split_special_tokens=bool(config.get("split_special_tokens", False)),
+        chat_template=_template_setting(config.get("chat_template")),
+        response_template=bool(config.get("response_template")),
     )
     return settings, [*special.values(), *extra_tokens]
 

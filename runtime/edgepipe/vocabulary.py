@@ -72,6 +72,16 @@ class Vocabulary:
         return list(self._settings.model_input_names)
 
     @property
+    def chat_template(self) -> str | Mapping[str, str] | None:
+        """The Jinja program that writes a chat as a prompt, or several by name; None where there is none."""
+        return self._settings.chat_template
+
+    @property
+    def has_response_template(self) -> bool:
+        """Whether what the model answers has parts (reasoning, tool calls) that transformers takes apart."""
+        return self._settings.response_template
+
+    @property
     def special_tokens_map(self) -> dict[str, str]:
         """Special token by name, for the names that have one."""
         return dict(self._settings.special_tokens)
@@ -241,11 +251,18 @@ class Vocabulary:
     def _decode(self, token_ids: Any, skip_special_tokens: bool, clean_up: bool | None) -> str:
         ids = [_one_id(token_ids)] if isinstance(token_ids, Integral) else _ids(token_ids)
         text = str(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
-        if clean_up is None:
-            clean_up = self._settings.clean_up_tokenization_spaces
-        if clean_up and (self._settings.clean_up_bpe or type(self._backend.model).__name__ != "BPE"):
-            for spaced, joined in _CLEANED:
-                text = text.replace(spaced, joined)
+        return self.clean_up(text) if self.cleans_up(clean_up) else text
+
+    def cleans_up(self, clean_up_tokenization_spaces: bool | None = None) -> bool:
+        """Whether `decode` takes out blanks before punctuation when it is given this."""
+        wanted = clean_up_tokenization_spaces
+        wanted = self._settings.clean_up_tokenization_spaces if wanted is None else wanted
+        return wanted and (self._settings.clean_up_bpe or type(self._backend.model).__name__ != "BPE")
+
+    def clean_up(self, text: str) -> str:
+        """Take out blanks before punctuation and the endings of contractions."""
+        for spaced, joined in _CLEANED:
+            text = text.replace(spaced, joined)
         return text
 
     def _token_id(self, token: Any) -> int | None:

@@ -5,6 +5,7 @@ To add a task: one file with a subclass of :class:`~edgepipe.tasks.base.Task`, o
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,16 @@ TASKS: dict[str, tuple[str, str]] = {
     "zero-shot-classification": ("zero_shot_classification", "ZeroShotClassification"),
     "feature-extraction": ("feature_extraction", "FeatureExtraction"),
     "sentence-similarity": ("sentence_similarity", "SentenceSimilarity"),
+    "text-generation": ("text_generation", "TextGeneration"),
+    "text2text-generation": ("text2text_generation", "Text2TextGeneration"),
+    "summarization": ("summarization", "Summarization"),
+    "translation": ("translation", "Translation"),
 }
 
-# How classes are named that end as a bare encoder's does, e.g. GPT2LMHeadModel, but have a head.
-_HEADED = ("HeadModel", "HeadsModel")
+# How classes are named that end as a bare encoder's does, e.g. GPT2LMHeadModel or MarianMTModel, but have a head.
+_HEADED = ("HeadModel", "HeadsModel", "MTModel")
+# Translation between two languages, e.g. translation_en_to_fr.
+_LANGUAGES = re.compile(r"translation_[^_]+_to_[^_]+")
 
 # The other names transformers gives a task.
 ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
@@ -37,13 +44,14 @@ def task_names() -> list[str]:
 
 
 def task_class(name: str) -> type[Task]:
-    """The class of a task.
+    """The class of a task; that of ``translation_xx_to_yy`` is ``translation``'s under that name.
 
     Raises:
         TaskError: no task has that name; the message has the nearest and all names.
     """
     try:
-        module, attribute = TASKS[ALIASES.get(name, name)]
+        registered = "translation" if _LANGUAGES.fullmatch(name) else ALIASES.get(name, name)
+        module, attribute = TASKS[registered]
     except (KeyError, TypeError):
         import difflib  # not at the top: it costs every start, for an error
 
@@ -51,7 +59,7 @@ def task_class(name: str) -> type[Task]:
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise TaskError(f"unknown task {name!r}{hint}; the tasks are {', '.join(task_names())}") from None
     task: type[Task] = getattr(import_module(f"edgepipe.tasks.{module}"), attribute)
-    return task
+    return type(attribute, (task,), {"name": name}) if _LANGUAGES.fullmatch(name) else task
 
 
 def task_for_architecture(architectures: object) -> str | None:
@@ -59,8 +67,10 @@ def task_for_architecture(architectures: object) -> str | None:
     if not isinstance(architectures, list) or not architectures:
         return None
     architecture = str(architectures[0])
+    headed = architecture.endswith(_HEADED)
     for name in TASKS:
-        head = task_class(name).head
-        if architecture.endswith(head) and (head in _HEADED or not architecture.endswith(_HEADED)):
-            return name
+        task = task_class(name)
+        for head in (task.head, *task.other_heads):
+            if architecture.endswith(head) and (not headed or head.endswith(_HEADED)):
+                return name
     return None

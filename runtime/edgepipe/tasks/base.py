@@ -14,13 +14,14 @@ from edgepipe.tasks.batching import batches, chunks
 from edgepipe.tasks.progress import shown
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
+    from edgepipe.bundle import Bundle
     from edgepipe.model import Model
+    from edgepipe.session import SessionConfig
     from edgepipe.tokenizer import Tokenizer
 
-    Outputs = Mapping[str, NDArray[np.float32]]
+    Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +48,12 @@ class Task(ABC):
         name: The task's name, as in the registry.
         auto_model: Name of the transformers auto class that loads a checkpoint for it.
         head: How the class names of such checkpoints end.
+        other_heads: How else they may end.
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
+        generates: Whether it writes text, token by token.
         tokenizer: The bundle's tokenizer.
-        model: The bundle's graph.
+        model: The bundle's graph, or what else :meth:`load` gives.
         batch_size: How many pieces go through the graph at once.
         options: Options given when the pipeline was made; those of a call go before them.
     """
@@ -58,12 +61,14 @@ class Task(ABC):
     name: ClassVar[str]
     auto_model: ClassVar[str]
     head: ClassVar[str]
+    other_heads: ClassVar[tuple[str, ...]] = ()
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
 
-    def __init__(self, tokenizer: Tokenizer, model: Model, *, batch_size: int = 1, **options: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
-        self.model = model
+        self.model: Model = model
         self.batch_size = _checked_batch_size(batch_size)
         self.options = options
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.
@@ -72,7 +77,19 @@ class Task(ABC):
     @classmethod
     def fits(cls, architecture: str) -> bool:
         """Whether a checkpoint of a transformers class, e.g. ``BertForMaskedLM``, has what the task reads."""
-        return architecture.endswith(cls.head)
+        return architecture.endswith((cls.head, *cls.other_heads))
+
+    @classmethod
+    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> Any:
+        """What of a bundle the task runs: here its one graph, as a :class:`~edgepipe.model.Model`.
+
+        Raises:
+            BundleError: the bundle is damaged or has no such variant.
+            DeviceError: the device or a provider cannot be used here.
+        """
+        from edgepipe.model import Model
+
+        return Model(bundle, dtype, session)
 
     @abstractmethod
     def settings(self, options: Mapping[str, Any]) -> Any:
@@ -114,14 +131,18 @@ class Task(ABC):
         """
         settings = self.settings({**self.options, **options}) if options else self._own_settings
         size = self.checked_batch_size(batch_size)
-        if isinstance(inputs, Iterable) and not isinstance(inputs, (str, bytes, Mapping)):
+        if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
             results = self._run(self._encode_all(inputs, settings), size, settings)
             if progress:
                 results = shown(results, total)
             return results if total is None else list(results)
-        request = self.encode(inputs, settings)
-        return self.decode(request, self._outputs(request.pieces, size), settings)
+        [result] = self._answers([self.encode(inputs, settings)], size, settings)
+        return result
+
+    def is_one(self, inputs: Any) -> bool:
+        """Whether this is one input, and not a list or iterator of them."""
+        return not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -145,10 +166,14 @@ class Task(ABC):
 
     def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
         for chunk in chunks(requests, batch_size):
-            pieces = [piece for request in chunk for piece in request.pieces]
-            outputs = iter(self._outputs(pieces, batch_size))
-            for request in chunk:
-                yield self.decode(request, list(islice(outputs, len(request.pieces))), settings)
+            yield from self._answers(chunk, batch_size, settings)
+
+    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        """The results of requests that are looked at together, in their order."""
+        pieces = [piece for request in requests for piece in request.pieces]
+        outputs = iter(self._outputs(pieces, batch_size))
+        for request in requests:
+            yield self.decode(request, list(islice(outputs, len(request.pieces))), settings)
 
     def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Outputs]:
         """The graph's outputs for each piece, without those for padding."""
@@ -162,7 +187,7 @@ class Task(ABC):
         return outputs
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-        return batches(lengths, batch_size, on_cpu=self.model.session.providers[0] == "CPUExecutionProvider")
+        return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
 
     def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
         if len(pieces) == 1:
@@ -173,7 +198,7 @@ class Task(ABC):
         """What :meth:`decode` needs of a piece's outputs, for tasks where all of them would fill the memory."""
         return outputs
 
-    def _unpadded(self, array: NDArray[np.float32], length: int) -> NDArray[np.float32]:
+    def _unpadded(self, array: NDArray[Any], length: int) -> NDArray[Any]:
         if not self.token_level or len(array) == length:
             return array
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]

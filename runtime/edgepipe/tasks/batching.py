@@ -36,15 +36,15 @@ class HasPieces(Protocol):
 AnyRequest = TypeVar("AnyRequest", bound=HasPieces)
 
 
-def chunks(requests: Iterable[AnyRequest], batch_size: int) -> Iterator[list[AnyRequest]]:
-    """Requests in their order, as many at a time as are looked at together: `WINDOW` batches or `WINDOW_TOKENS`.
+def chunks(requests: Iterable[AnyRequest], batch_size: int, *, window: int = WINDOW) -> Iterator[list[AnyRequest]]:
+    """Requests in their order, as many at a time as are looked at together: `window` batches or `WINDOW_TOKENS`.
 
     One at a time where `batch_size` is 1. When a request cannot be made, those before it are given first.
 
     Raises:
         InputError: what making a request raised.
     """
-    wanted = batch_size * WINDOW if batch_size > 1 else 1
+    wanted = batch_size * window if batch_size > 1 else 1
     source = iter(requests)
     failure: InputError | None = None
     ended = False

@@ -1,0 +1,125 @@
+"""What a value of each option may be, and the form in which the search uses it.
+
+A check takes an option's name and its value and returns the value in that form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+from edgepipe.errors import InputError
+
+Check = Callable[[str, Any], Any]
+
+
+def whole(least: int) -> Check:
+    """A whole number of at least `least`."""
+
+    def check(name: str, value: Any) -> int:
+        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
+            raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        return int(value)
+
+    return check
+
+
+def number(least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf) -> Check:
+    """A finite number from `least` to `most`, and more than `above`."""
+
+    def check(name: str, value: Any) -> float:
+        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+            raise InputError(f"{name} must be a number, got {value!r}")
+        if not least <= value <= most or value <= above:
+            bounds = [
+                f"more than {above:g}" if math.isfinite(above) else "",
+                f"at least {least:g}" if math.isfinite(least) else "",
+                f"at most {most:g}" if math.isfinite(most) else "",
+            ]
+            raise InputError(f"{name} must be {' and '.join(filter(None, bounds))}, got {value!r}")
+        return float(value)
+
+    return check
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def early_stopping(name: str, value: Any) -> bool | str:
+    """True, False or "never"."""
+    if not isinstance(value, bool) and value != "never":
+        raise InputError(f"{name} must be True, False or 'never', got {value!r}")
+    return bool(value) if isinstance(value, bool) else "never"
+
+
+def temperature(name: str, value: Any) -> float:
+    """A number above 0."""
+    if value == 0 and isinstance(value, Real) and not isinstance(value, bool):
+        raise InputError(f"{name} must be more than 0, got {value!r}; pass do_sample=False for the likeliest tokens")
+    return float(number(above=0.0)(name, value))
+
+
+def ids(name: str, value: Any) -> tuple[int, ...]:
+    """A token id or several."""
+    values = [value] if isinstance(value, Integral) else value
+    if not isinstance(values, (list, tuple)) or not all(map(_is_id, values)):
+        raise InputError(f"{name} must be a token id or a list of token ids, got {value!r}")
+    return tuple(map(int, values))
+
+
+def eos_ids(name: str, value: Any) -> tuple[int, ...]:
+    """As `ids`, but a negative number means that no token ends a text: some checkpoints have -1."""
+    values = [value] if isinstance(value, Integral) else value
+    if isinstance(values, (list, tuple)) and all(isinstance(each, Integral) for each in values):
+        values = [each for each in values if each >= 0]
+    return ids(name, values)
+
+
+def strings(name: str, value: Any) -> tuple[str, ...]:
+    """A text or several, none of them empty."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, (list, tuple)) or not all(isinstance(each, str) and each for each in values):
+        raise InputError(f"{name} must be a text or a list of texts, none of them empty, got {value!r}")
+    return tuple(values)
+
+
+def bad_words(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
+    """A list of lists of token ids."""
+    if not isinstance(value, (list, tuple)) or not value or not all(map(_is_sequence_of_ids, value)):
+        raise InputError(f"{name} must be a list of lists of token ids, none of them empty, got {value!r}")
+    return tuple(tuple(map(int, sequence)) for sequence in value)
+
+
+def sequence_bias(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float], ...]:
+    """A dict from tuples of token ids to numbers, or a list of pairs of such."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
+    valid = isinstance(pairs, (list, tuple)) and pairs
+    for pair in pairs if valid else ():
+        valid = valid and isinstance(pair, (list, tuple)) and len(pair) == 2 and _is_sequence_of_ids(pair[0])
+        valid = valid and isinstance(pair[1], Real) and not isinstance(pair[1], bool)
+    if not valid:
+        raise InputError(
+            f"{name} must be a dict of (token ids): number, or a list of [[token ids], number], got {value!r}"
+        )
+    return tuple((tuple(map(int, sequence)), float(bias)) for sequence, bias in pairs)
+
+
+def decay(name: str, value: Any) -> tuple[int, float]:
+    """A pair of the number of tokens after which it starts, and the factor."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise InputError(f"{name} must be a pair (number of tokens, factor), got {value!r}")
+    return whole(0)(f"{name}[0]", value[0]), number(above=0.0)(f"{name}[1]", value[1])
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+
+
+def _is_sequence_of_ids(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(_is_id, value))

@@ -1,0 +1,157 @@
+"""What is wrong with options, each for itself right: unknown ones, ones that are missing here, and contradictions."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.errors import InputError
+from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
+
+if TYPE_CHECKING:
+    from edgepipe.generation.decoding import Decoder
+
+# What transformers' generate has and this search lacks, by option, and the values that ask for nothing.
+_MISSING: Mapping[str, str] = {
+    "penalty_alpha": "contrastive search",
+    "dola_layers": "DoLa decoding",
+    "prompt_lookup_num_tokens": "assisted decoding",
+    "assistant_early_exit": "assisted decoding",
+    "use_mtp": "assisted decoding",
+    "assistant_model": "assisted decoding",
+    "constraints": "constrained beam search",
+    "force_words_ids": "constrained beam search",
+    "guidance_scale": "classifier-free guidance",
+    "watermarking_config": "watermarking",
+    "token_healing": "token healing",
+    "prefix_allowed_tokens_fn": "decoding constrained by a function",
+    "logits_processor": "logits processors of one's own",
+    "stopping_criteria": "stopping criteria of one's own",
+}
+_ASKS_FOR_NOTHING: Mapping[str, Any] = {"guidance_scale": 1, "penalty_alpha": 0}
+
+
+def check_names(options: Mapping[str, Any]) -> None:
+    """Refuse names that are no options.
+
+    Raises:
+        InputError: there is one; the message has the nearest option.
+    """
+    for name in options:
+        if name not in CHECKS and name not in _MISSING:
+            import difflib  # not at the top: it costs every start, for an error
+
+            near = difflib.get_close_matches(name, CHECKS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"generation has no option {name!r}{hint}")
+
+
+def check_supported(merged: Mapping[str, Any]) -> None:
+    """Refuse what transformers has and this search lacks.
+
+    Raises:
+        InputError: one of them is asked for.
+    """
+    for name, what in _MISSING.items():
+        value = merged.get(name)
+        if value is not None and value is not False and value != _ASKS_FOR_NOTHING.get(name):
+            raise InputError(f"{name}={value!r} asks for {what}, which edgepipe does not have; pass {name}=None")
+
+
+def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decoder: Decoder) -> None:
+    """Refuse options that contradict each other, and warn of those that lose against another.
+
+    Args:
+        config: All options.
+        options: Those of the call: of what a checkpoint sets and a call does not want nobody is warned.
+        decoder: The loaded graphs.
+
+    Raises:
+        InputError: two options cannot both be followed.
+    """
+    for wrong, message in (
+        (
+            config.num_return_sequences > 1 and config.num_beams == 1 and not config.do_sample,
+            f"num_return_sequences={config.num_return_sequences} contradicts num_beams=1 and do_sample=False, which "
+            "give one sequence; pass do_sample=True or more beams",
+        ),
+        (
+            1 < config.num_beams < config.num_return_sequences,
+            f"num_return_sequences={config.num_return_sequences} contradicts num_beams={config.num_beams}: there are "
+            "no more sequences than beams",
+        ),
+        (
+            config.num_beam_groups > config.num_beams or config.num_beams % config.num_beam_groups != 0,
+            f"num_beam_groups={config.num_beam_groups} contradicts num_beams={config.num_beams}, which must be a "
+            "multiple of it",
+        ),
+        (
+            config.num_beam_groups > 1 and config.do_sample,
+            f"num_beam_groups={config.num_beam_groups} contradicts do_sample=True: groups of beams are not sampled",
+        ),
+        (
+            config.num_beam_groups > 1 and config.diversity_penalty == 0.0,
+            f"num_beam_groups={config.num_beam_groups} contradicts diversity_penalty=0.0, with which all groups find "
+            "the same; pass a diversity_penalty above 0",
+        ),
+        (
+            config.num_beam_groups == 1 and config.diversity_penalty > 0.0 and "diversity_penalty" in options,
+            f"diversity_penalty={config.diversity_penalty} contradicts num_beam_groups=1; pass more groups",
+        ),
+        (
+            _both(options, "min_new_tokens", "max_new_tokens")
+            and (config.min_new_tokens or 0) > (config.max_new_tokens or 0),
+            f"min_new_tokens={config.min_new_tokens} contradicts max_new_tokens={config.max_new_tokens}",
+        ),
+        (
+            _both(options, "min_length", "max_length") and config.min_length > (config.max_length or 0),
+            f"min_length={config.min_length} contradicts max_length={config.max_length}",
+        ),
+        (
+            config.forced_bos_token_id in config.suppress_tokens,
+            f"forced_bos_token_id={config.forced_bos_token_id} contradicts suppress_tokens, which has it",
+        ),
+        (
+            bool(config.forced_eos_token_id) and set(config.forced_eos_token_id) <= set(config.suppress_tokens),
+            f"forced_eos_token_id={list(config.forced_eos_token_id)} contradicts suppress_tokens, which has all of it",
+        ),
+        (
+            config.exponential_decay_length_penalty is not None and not config.eos_token_id,
+            "exponential_decay_length_penalty contradicts eos_token_id=None: it makes a token likelier that there is "
+            "not; pass eos_token_id",
+        ),
+        (
+            decoder.is_encoder_decoder and not config.decoder_start_token_id and config.bos_token_id is None,
+            "the checkpoint does not say what its decoder starts with; pass decoder_start_token_id",
+        ),
+    ):
+        if wrong:
+            raise InputError(message)
+    _warn(config, options)
+
+
+def _warn(config: GenerationConfig, options: Mapping[str, Any]) -> None:
+    if _both(options, "max_length", "max_new_tokens"):
+        warnings.warn(
+            f"max_new_tokens={config.max_new_tokens} goes before max_length={config.max_length}", stacklevel=4
+        )
+    if _both(options, "min_length", "min_new_tokens"):
+        warnings.warn(
+            f"min_new_tokens={config.min_new_tokens} goes before min_length={config.min_length}", stacklevel=4
+        )
+    neutral = GenerationConfig()
+    if not config.do_sample:
+        for name in SAMPLING:
+            if options.get(name) is not None and getattr(config, name) != getattr(neutral, name):
+                warnings.warn(
+                    f"{name}={options[name]!r} has no effect with do_sample=False; pass do_sample=True", stacklevel=4
+                )
+    if config.num_beams == 1:
+        for name in ("early_stopping", "length_penalty"):
+            if options.get(name) is not None and getattr(config, name) != getattr(neutral, name):
+                warnings.warn(f"{name}={options[name]!r} has no effect with num_beams=1; pass more", stacklevel=4)
+
+
+def _both(options: Mapping[str, Any], first: str, second: str) -> bool:
+    return options.get(first) is not None and options.get(second) is not None
