@@ -82,5 +82,9 @@ def _decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], 
 def _encoder_decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], dict[str, Any]]:
     from edgepipe_export.graphs.encoder_decoder import cache_kind, trace_decoder, trace_encoder
 
-    graphs = {ENCODER: trace_encoder(loaded.model, wanted.opset), DECODER: trace_decoder(loaded.model, wanted.opset)}
-    return graphs, {"cache": cache_kind(loaded.model)}
+    kind = cache_kind(loaded.model)
+    graphs = {
+        ENCODER: trace_encoder(loaded.model, wanted.opset),
+        DECODER: trace_decoder(loaded.model, wanted.opset, shared=kind == "shared"),
+    }
+    return graphs, {"cache": kind}

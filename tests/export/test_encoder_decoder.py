@@ -10,7 +10,6 @@ from pathlib import Path
 import onnx_ir
 import pytest
 
-from edgepipe_export.graphs.encoder_decoder import trace_decoder
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from tests.tiny.generative import ENCODER_DECODERS, build_generative
 from tests.tiny.seq2seq import DECODER, ENCODER, compare, trace_tiny
