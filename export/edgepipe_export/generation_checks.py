@@ -20,7 +20,6 @@ from edgepipe_export.samples import sentences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.generation.decoding import Decoder
     from edgepipe_export.load import Loaded
 
     Ids = NDArray[np.int64]
@@ -96,8 +95,12 @@ class PyTorchWriter:
     def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
         """See :class:`Writer`."""
         if target is None:
-            return self._decoder(ids[None], np.ones_like(ids[None]))[0]
-        return self._run(input_ids=ids[None], attention_mask=np.ones_like(ids[None]), decoder_input_ids=target[None])[0]
+            found = self._decoder(ids[None], np.ones_like(ids[None]))
+        else:
+            row = ids[None]
+            found = self._run(input_ids=row, attention_mask=np.ones_like(row), decoder_input_ids=target[None])
+        scores: NDArray[np.float32] = found[0]
+        return scores
 
     def _decoder(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
         from edgepipe_export.graphs.decoder import takes_positions
@@ -137,7 +140,7 @@ class VariantWriter:
 
     def __init__(self, bundle: Bundle, dtype: str, tokenizer: Tokenizer) -> None:
         self.name = dtype
-        self._decoder: Decoder = load_decoder(bundle, dtype)
+        self._decoder: Any = load_decoder(bundle, dtype)
         self._tokenizer = tokenizer
 
     def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
@@ -149,15 +152,16 @@ class VariantWriter:
     def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
         """See :class:`Writer`."""
         rows = (ids[None], np.ones_like(ids[None]))
-        return self._decoder.scores(*rows, *([] if target is None else [target[None]]))[0]
+        found = self._decoder.scores(*rows, *([] if target is None else [target[None]]))
+        scores: NDArray[np.float32] = found[0]
+        return scores
 
     def written(self, ids: Ids, count: int) -> list[int]:
         """See :class:`Writer`."""
         options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count}
         config = generation_config(self._decoder, {}, options, tokenizer=self._tokenizer)
-        return generate(self._decoder, ids[None], np.ones_like(ids[None]), config, tokenizer=self._tokenizer)[0][
-            0
-        ].token_ids
+        found = generate(self._decoder, ids[None], np.ones_like(ids[None]), config, tokenizer=self._tokenizer)
+        return found[0][0].token_ids
 
 
 class GenerationComparison:

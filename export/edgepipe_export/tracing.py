@@ -52,8 +52,9 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
     task = loaded.checkpoint.task
+    more: dict[str, Any] = {}
     if not task.generates:
-        graphs, more = {MODEL: _encoder(loaded, wanted)}, {}
+        graphs = {MODEL: _encoder(loaded, wanted)}
     elif loaded.model.config.is_encoder_decoder:
         graphs, more = _encoder_decoder(loaded, wanted)
     else:

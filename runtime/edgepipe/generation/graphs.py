@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from edgepipe.bundle import Bundle
 from edgepipe.generation.causal import CausalGraph
-from edgepipe.generation.decoding import Decoder
 from edgepipe.generation.seq2seq import EncoderDecoderGraphs
 from edgepipe.session import SessionConfig
 
 
-def load_decoder(bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> Decoder:
+def load_decoder(
+    bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None
+) -> CausalGraph | EncoderDecoderGraphs:
     """Load a variant of a bundle for generation.
 
     Args:

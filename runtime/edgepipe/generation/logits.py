@@ -25,8 +25,8 @@ class Logits:
         self._binding = binding
         self._every = every
         vocabulary = session.output_shapes[_NAME][-1]
-        has_buffer = isinstance(vocabulary, int) and _KEEP in session.inputs and not every
-        self._vocabulary = vocabulary if has_buffer else None
+        one_row = _KEEP in session.inputs and not every
+        self._vocabulary = vocabulary if isinstance(vocabulary, int) and one_row else None
         self._buffer: NDArray[np.float32] | None = None
         if _KEEP in session.inputs:
             binding.feed(_KEEP, np.array(0 if every else 1, dtype=session.inputs[_KEEP]))
