@@ -122,12 +122,6 @@ ENCODER_DECODERS: dict[str, Architecture] = {
     "bigbird_pegasus": Architecture(
         "albert", "bigbird_pegasus", _LAYERS | {"attention_type": "original_full", "block_size": 4}
     ),
-    "fsmt": Architecture(
-        "xlm-roberta",
-        "fsmt",
-        _LAYERS | {"src_vocab_size": 782, "tgt_vocab_size": 782, "langs": ["en", "de"], "tie_word_embeddings": True},
-        without=("vocab_size",),
-    ),
     "plbart": Architecture("xlm-roberta", "plbart", _LAYERS | _SCALED),
     "mvp": Architecture("roberta", "mvp", _LAYERS),
 }
