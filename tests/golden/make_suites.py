@@ -22,7 +22,6 @@ import transformers
 from tests.golden.cases import Case
 from tests.golden.make import to_text
 from tests.golden.suites import MODULES, Suite, ask, plain, suite, weights_digest
-from tests.tiny import build
 
 # Neighbors in a ranking may not be nearer than this share of their score, or a last bit could change their order.
 MARGIN = 2e-5
@@ -38,7 +37,7 @@ def golden(made: Suite, architecture: str) -> dict[str, Any]:
     answered: list[Any] = []
     digests: dict[str, str] = {}
     for name in made.models[architecture]:
-        model, tokenizer = build(architecture, **made.build_arguments(architecture, name))
+        model, tokenizer = made.build(architecture, **made.build_arguments(architecture, name))
         digests[name] = weights_digest(model)
         for case in made.cases_of(architecture, name):
             where = f"{made.task}, {architecture}, {name}, {case['name']}"
