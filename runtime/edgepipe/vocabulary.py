@@ -1,6 +1,7 @@
 """The half of a tokenizer that knows tokens and ids: special tokens, conversions, decoding."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
@@ -101,6 +102,12 @@ class Vocabulary:
         """What marks a token as the continuation of a word ("##"), if the model has such a mark."""
         prefix: str | None = getattr(self._backend.model, "continuing_subword_prefix", None)
         return prefix
+
+    @property
+    def decoder_steps(self) -> frozenset[str]:
+        """The kinds of steps that turn tokens into text ("ByteLevel", "ByteFallback", "Metaspace" ...)."""
+        decoder = self._backend.decoder
+        return frozenset() if decoder is None else frozenset(_types(json.loads(decoder.__getstate__())))
 
     @property
     def bos_token(self) -> str | None:
@@ -287,3 +294,13 @@ def _one_id(value: Any) -> int:
     if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**32:
         return int(value)
     raise InputError(f"{value!r:.80} is not a token id, expected a whole number that is not negative.")
+
+
+def _types(state: Any) -> Iterator[str]:
+    if isinstance(state, Mapping):
+        if isinstance(state.get("type"), str):
+            yield state["type"]
+        state = list(state.values())
+    if isinstance(state, list):
+        for each in state:
+            yield from _types(each)

@@ -32,14 +32,15 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
     def check(name: str, value: Any) -> float:
         if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
             raise InputError(f"{name} must be a number, got {value!r}")
-        if not least <= value <= most or value <= above:
+        found = float(value)
+        if not least <= found <= most or found <= above:
             bounds = [
                 f"more than {above:g}" if math.isfinite(above) else "",
                 f"at least {least:g}" if math.isfinite(least) else "",
                 f"at most {most:g}" if math.isfinite(most) else "",
             ]
             raise InputError(f"{name} must be {' and '.join(filter(None, bounds))}, got {value!r}")
-        return float(value)
+        return found
 
     return check
 
@@ -99,11 +100,7 @@ def bad_words(name: str, value: Any) -> tuple[tuple[int, ...], ...]:
 def sequence_bias(name: str, value: Any) -> tuple[tuple[tuple[int, ...], float], ...]:
     """A dict from tuples of token ids to numbers, or a list of pairs of such."""
     pairs = list(value.items()) if isinstance(value, Mapping) else value
-    valid = isinstance(pairs, (list, tuple)) and pairs
-    for pair in pairs if valid else ():
-        valid = valid and isinstance(pair, (list, tuple)) and len(pair) == 2 and _is_sequence_of_ids(pair[0])
-        valid = valid and isinstance(pair[1], Real) and not isinstance(pair[1], bool)
-    if not valid:
+    if not isinstance(pairs, (list, tuple)) or not pairs or not all(map(_is_bias, pairs)):
         raise InputError(
             f"{name} must be a dict of (token ids): number, or a list of [[token ids], number], got {value!r}"
         )
@@ -118,8 +115,13 @@ def decay(name: str, value: Any) -> tuple[int, float]:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _is_sequence_of_ids(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(_is_id, value))
+
+
+def _is_bias(pair: Any) -> bool:
+    is_pair = isinstance(pair, (list, tuple)) and len(pair) == 2
+    return is_pair and _is_sequence_of_ids(pair[0]) and isinstance(pair[1], Real) and not isinstance(pair[1], bool)

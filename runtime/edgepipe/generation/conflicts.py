@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import InputError
-from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
+from edgepipe.generation.options import CHECKS, SAMPLING, GenerationConfig
 
 if TYPE_CHECKING:
     from edgepipe.generation.decoding import Decoder
@@ -122,7 +122,7 @@ def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decode
             "not; pass eos_token_id",
         ),
         (
-            decoder.is_encoder_decoder and not config.decoder_start_token_id and config.bos_token_id is None,
+            decoder.is_encoder_decoder and not config.decoder_start_token_id,
             "the checkpoint does not say what its decoder starts with; pass decoder_start_token_id",
         ),
     ):

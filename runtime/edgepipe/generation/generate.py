@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgepipe.generation.config import GenerationConfig
+from edgepipe.errors import InputError
+from edgepipe.generation.beams import beam_search
+from edgepipe.generation.options import GenerationConfig
+from edgepipe.generation.prompt import Prompt, prepare
+from edgepipe.generation.single import single_search
+from edgepipe.generation.stopping import Stopping
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,8 +44,36 @@ def generate(
     tokenizer: Tokenizer | None = None,
     first_row: int = 0,
 ) -> list[list[Generated]]:
-    """Generate for a batch of inputs, as transformers' ``generate`` does."""
-    raise NotImplementedError
+    """Generate for a batch of inputs, as transformers' ``generate`` does.
+
+    Args:
+        decoder: The loaded graphs.
+        input_ids: int64[rows, tokens]; those of decoder-only models are padded on the left.
+        attention_mask: 0 for padding, int64[rows, tokens].
+        config: The options.
+        tokenizer: The model's; only `stop_strings` needs it.
+        first_row: How many inputs came before these. With a `seed`, what an input gets then depends on its place
+            alone, not on the size of batches.
+
+    Returns:
+        For each input `num_return_sequences` sequences, the best first where there are beams.
+
+    Raises:
+        InputError: the inputs leave no room for a new token, or an option does not fit the model.
+    """
+    stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
+    starts = [row.tolist() if decoder.is_encoder_decoder else [] for row in prompt.ids]
+    if config.num_beams > 1:
+        return [
+            [Generated(start + beam.tokens, beam.score) for beam in beams[: config.num_return_sequences]]
+            for start, beams in zip(starts, beam_search(decoder, prompt, config, stopping, first_row), strict=True)
+        ]
+    width = config.num_return_sequences
+    found: list[list[int]] = [list(start) for start in starts for _ in range(width)]
+    for rows, tokens in single_search(decoder, prompt, config, stopping, first_row):
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+            found[row].append(token)
+    return [[Generated(ids) for ids in found[row * width : (row + 1) * width]] for row in range(len(starts))]
 
 
 def stream(
@@ -52,5 +85,32 @@ def stream(
     tokenizer: Tokenizer | None = None,
     first_row: int = 0,
 ) -> Iterator[int]:
-    """Generate for one input, each new token as it comes."""
-    raise NotImplementedError
+    """Generate for one input, each new token as it comes; closing the iterator ends the search.
+
+    The arguments are those of :func:`generate`, with one row of `input_ids`.
+
+    Raises:
+        InputError: at once, before the first token: as for :func:`generate`, or there is more than one sequence.
+    """
+    if config.num_beams > 1:
+        raise InputError(
+            f"streaming contradicts num_beams={config.num_beams}: beams are settled at the end only; pass num_beams=1"
+        )
+    if config.num_return_sequences > 1 or len(input_ids) > 1:
+        raise InputError(
+            f"streaming contradicts num_return_sequences={config.num_return_sequences} for {len(input_ids)} inputs: "
+            "one sequence can be streamed at a time"
+        )
+    stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
+    return (int(tokens[0]) for _, tokens in single_search(decoder, prompt, config, stopping, first_row))
+
+
+def _begin(
+    decoder: Decoder,
+    input_ids: NDArray[np.int64],
+    attention_mask: NDArray[np.int64],
+    config: GenerationConfig,
+    tokenizer: Tokenizer | None,
+) -> tuple[Stopping, Prompt]:
+    prompt = prepare(decoder, input_ids, attention_mask, config)
+    return Stopping(config, prompt.longest, tokenizer), prompt

@@ -1,0 +1,56 @@
+"""The best of many scores, without sorting them all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Scores are looked through in as many stripes; wide enough for one pass of a vector unit, few enough to stay small.
+_STRIPES = 32
+
+
+def log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores float32[rows, vocabulary] as logarithms of probabilities, in place."""
+    scores -= scores.max(axis=-1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    return scores
+
+
+def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probabilities of scores float32[rows, vocabulary]."""
+    result: NDArray[np.float32] = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    result /= result.sum(axis=-1, keepdims=True)
+    return result
+
+
+def kth_largest(scores: NDArray[np.float32], k: int) -> float:
+    """The `k`-th largest of scores float32[n], 1 <= k <= n, equal ones counted each."""
+    candidates = _at_least(scores, k)
+    return float(np.partition(scores if candidates is None else scores[candidates], -k)[-k])
+
+
+def top_indices(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
+    """Indices of the `k` largest of scores float32[n], largest first, the earlier of equal ones first."""
+    candidates = _at_least(scores, k)
+    if candidates is None:
+        return np.argsort(-scores, kind="stable")[:k]
+    return candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
+
+
+def _at_least(scores: NDArray[np.float32], k: int) -> NDArray[np.int64] | None:
+    """Indices of some of the largest scores, the `k` largest among them, ascending; None where all are needed.
+
+    The largest of each column of a grid are `k` different scores or more, so their `k`-th is no more than the
+    `k`-th of all: what is below it cannot be among the `k` largest.
+    """
+    columns = scores.size // _STRIPES
+    if columns < 4 * k:
+        return None
+    maxima = scores[: columns * _STRIPES].reshape(_STRIPES, columns).max(axis=0)
+    candidates = np.flatnonzero(scores >= np.partition(maxima, -k)[-k])
+    # Fewer than k: there is a NaN.
+    return candidates if k <= candidates.size < scores.size else None

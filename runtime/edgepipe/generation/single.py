@@ -1,0 +1,67 @@
+"""Search without beams: each sequence goes its own way, by the likeliest token or by draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgepipe.generation.processing import processors
+from edgepipe.generation.sampling import Generators, Sampler, likeliest
+from edgepipe.generation.sequences import Sequences
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.generation.decoding import Decoder
+    from edgepipe.generation.options import GenerationConfig
+    from edgepipe.generation.prompt import Prompt
+    from edgepipe.generation.stopping import Stopping
+
+
+def single_search(
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: Stopping, first_row: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Go on with every sequence until it is finished; what is finished leaves the batch.
+
+    Args:
+        decoder: The loaded graphs.
+        prompt: What to start from.
+        config: The options; `num_return_sequences` sequences for each input, the first ones those of the first input.
+        stopping: When a sequence is finished.
+        first_row: How many inputs came before the first of this batch; see :class:`Generators`.
+
+    Yields:
+        At each step which sequences got a token, int64[rows], and the tokens, int64[rows].
+    """
+    bend = processors(config, prompt)
+    width = config.num_return_sequences
+    inputs = np.repeat(np.arange(len(prompt.ids)), width)
+    rows = np.arange(len(inputs))
+    choose = likeliest
+    if config.do_sample:
+        generators = Generators(config.seed, first_row, width)
+        choose = Sampler(config, [generators[row] for row in rows.tolist()])
+
+    decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
+    scores = decoding.step(prompt.ids)
+    if width > 1:
+        decoding.select(inputs)
+        scores = scores[inputs]
+    sequences = Sequences(prompt.ids[inputs])
+    while True:
+        for process in bend:
+            process(sequences.ids, scores, inputs[rows])
+        tokens = choose(scores, rows)
+        yield rows, tokens
+        finished = stopping(sequences.ids, tokens)
+        sequences.append(tokens)
+        if finished.any():
+            kept = np.flatnonzero(~finished)
+            if not kept.size:
+                return
+            rows, tokens = rows[kept], tokens[kept]
+            decoding.select(kept)
+            sequences.select(kept)
+        scores = decoding.step(tokens[:, None])

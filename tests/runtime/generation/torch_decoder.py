@@ -1,0 +1,77 @@
+"""A decoder in PyTorch: the search is tested with the very logits and cache that ``generate`` has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache, EncoderDecoderCache
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class TorchDecoder:
+    """A transformers model as the search sees a decoder.
+
+    Attributes:
+        calls: Names and row counts of all calls to its decodings, in order.
+    """
+
+    directory = Path()
+    dtype = "fp32"
+    max_source_length = None
+
+    def __init__(self, model: Any, max_length: int | None = None) -> None:
+        self.model = model
+        self.config: Mapping[str, Any] = model.config.to_dict()
+        self.generation_config: Mapping[str, Any] = model.generation_config.to_dict()
+        self.is_encoder_decoder = bool(model.config.is_encoder_decoder)
+        self.max_length = max_length
+        self.calls: list[tuple[str, int]] = []
+
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> _TorchDecoding:
+        return _TorchDecoding(self, torch.from_numpy(input_ids), torch.from_numpy(attention_mask))
+
+
+class _TorchDecoding:
+    def __init__(self, decoder: TorchDecoder, input_ids: torch.Tensor, mask: torch.Tensor) -> None:
+        self._decoder = decoder
+        self._mask = mask
+        config = decoder.model.config
+        self._encoded = None
+        self._cache: Any = DynamicCache(config=config)
+        if decoder.is_encoder_decoder:
+            self._cache = EncoderDecoderCache(DynamicCache(config=config), DynamicCache(config=config))
+            with torch.no_grad():
+                self._encoded = decoder.model.get_encoder()(input_ids=input_ids, attention_mask=mask)
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        self._decoder.calls.append(("step", len(tokens)))
+        ids = torch.from_numpy(np.ascontiguousarray(tokens))
+        if self._encoded is not None:
+            inputs: dict[str, Any] = {"decoder_input_ids": ids, "encoder_outputs": self._encoded}
+        else:
+            grown = ids.shape[1] - (self._mask.shape[1] - self._cache.get_seq_length())
+            self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), grown)], dim=1)
+            positions = (self._mask.cumsum(-1) - 1).masked_fill(self._mask == 0, 0)
+            inputs = {"input_ids": ids, "position_ids": positions[:, -ids.shape[1] :]}
+        with torch.no_grad():
+            output = self._decoder.model(
+                **inputs, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, return_dict=True
+            )
+        scores: NDArray[np.float32] = output.logits[:, -1].to(torch.float32).numpy().copy()
+        return scores
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        self._decoder.calls.append(("select", len(rows)))
+        index = torch.from_numpy(np.asarray(rows))
+        self._cache.reorder_cache(index)
+        self._mask = self._mask[index]
+        if self._encoded is not None:
+            self._encoded["last_hidden_state"] = self._encoded.last_hidden_state[index]
