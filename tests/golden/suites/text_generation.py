@@ -63,12 +63,10 @@ def cases(architecture: str, model: str, brief: bool) -> list[Case]:
             {"add_special_tokens": False},
             {"add_special_tokens": True},
             {"prefix": "Once upon a time"},
-            {"prefix": "Once", "max_new_tokens": None, "max_length": 20},
             {"prefix": ""},
             {"truncation": True},
             {"tokenizer_encode_kwargs": {"truncation": True, "max_length": 4}},
             {"handle_long_generation": "hole"},
-            {"max_length": 20, "max_new_tokens": None, "min_length": 18},
             {"min_new_tokens": 6},
             {"repetition_penalty": 1.5},
             {"no_repeat_ngram_size": 2},
@@ -76,6 +74,8 @@ def cases(architecture: str, model: str, brief: bool) -> list[Case]:
         )
     ]
     found += [
+        make_case("a prefix and max_length", model, MIXED, do_sample=False, prefix="Once", max_length=24),
+        make_case("min_length and max_length", model, MIXED, do_sample=False, min_length=20, max_length=24),
         make_case("a long prompt, hole", model, PLAIN * 12, handle_long_generation="hole", **greedy),
     ]  # fmt: skip
     found += [make_case(f"text: {name}", model, text, **greedy) for name, text in TEXTS.items()]
@@ -114,10 +114,14 @@ SUITE = Suite(
     task="text-generation",
     models={
         "gpt2": {
-            "plain": {},
+            # Room for the bytes of odd texts.
+            "plain": {"n_positions": 160, "max_position_embeddings": 160},
             "its own length": {"generation": {"max_length": 30, "do_sample": False, "num_beams": 2}},
         },
-        "llama": {"plain": {}, "chats": {"chat_template": CHAT_TEMPLATE, "max_position_embeddings": 256}},
+        "llama": {
+            "plain": {"max_position_embeddings": 160},
+            "chats": {"chat_template": CHAT_TEMPLATE, "max_position_embeddings": 256},
+        },
     },
     cases=cases,
     ranked=False,
