@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from edgepipe.errors import CheckpointError
+from edgepipe_export.token_types import with_token_types
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +47,10 @@ def load(checkpoint: Checkpoint) -> Loaded:
     model.eval()
     model.requires_grad_(False)
     _settle(model, generates=checkpoint.task.generates)
-    return Loaded(checkpoint, model, _load_tokenizer(checkpoint))
+    tokenizer = _load_tokenizer(checkpoint)
+    if checkpoint.task.token_types:
+        tokenizer = with_token_types(tokenizer, model)
+    return Loaded(checkpoint, model, tokenizer)
 
 
 def _copy(model: Any) -> PreTrainedModel:
