@@ -127,7 +127,7 @@ def make_material(
 
 def _random_batches(names: Sequence[str], config: Mapping[str, Any], longest: int) -> Iterator[Arrays]:
     vocabulary = int(config["vocab_size"])
-    has_types = int(config.get("type_vocab_size") or 0) > 1
+    has_types = int(config.get("type_vocab_size", 2)) > 1
     pad = config["pad_token_id"] if isinstance(config.get("pad_token_id"), int) else 0
     generator = np.random.default_rng(0)
     for batch, length in ((1, 1), (3, 1), (1, 2), (4, 7), (2, 31), (1, longest), (2, longest)):

@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from edgepipe.errors import CheckpointError
 from edgepipe_export.slow import as_fast
+from edgepipe_export.token_types import with_token_types
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +48,10 @@ def load(checkpoint: Checkpoint) -> Loaded:
     model.eval()
     model.requires_grad_(False)
     _settle(model, generates=checkpoint.task.generates)
-    return Loaded(checkpoint, model, _load_tokenizer(checkpoint))
+    tokenizer = _load_tokenizer(checkpoint)
+    if checkpoint.task.token_types:
+        tokenizer = with_token_types(tokenizer, model)
+    return Loaded(checkpoint, model, tokenizer)
 
 
 def _copy(model: Any) -> PreTrainedModel:

@@ -4,7 +4,7 @@ Each is trained on ``corpus.txt`` (a few kilobytes in forty languages, with emoj
 right-to-left scripts), built with the transformers class of its family and written by ``save_pretrained``:
 exactly what a bundle's tokenizer files are. They are committed; run this only to change them::
 
-    python tests/data/make_tokenizers.py
+    python tests/data/make_tokenizers.py [family ...]
 
 The trainers break ties by hash order, so a second run gives the same families but not always the same ids.
 Needs transformers (written with 5.23.0).
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,12 @@ from transformers import (
     DistilBertTokenizer,
     GPT2Tokenizer,
     LlamaTokenizer,
+    MBartTokenizer,
     MPNetTokenizer,
+    NllbTokenizer,
     PreTrainedTokenizerFast,
     RobertaTokenizer,
+    T5Tokenizer,
     XLMRobertaTokenizer,
 )
 
@@ -175,6 +179,29 @@ def llama() -> Any:
     return LlamaTokenizer(vocab=vocab, merges=merges, add_bos_token=True)
 
 
+def t5() -> Any:
+    vocab = unigram_vocab(T5Tokenizer(), ["<pad>", "</s>", "<unk>"], "<unk>")
+    vocab += [(f"<extra_id_{index}>", 0.0) for index in reversed(range(4))]
+    return T5Tokenizer(vocab=vocab, extra_ids=4, model_max_length=512)
+
+
+def mbart() -> Any:
+    # The languages' tokens come behind the vocabulary, as in the checkpoints.
+    vocab = unigram_vocab(MBartTokenizer(), ROBERTA_SPECIAL, "<unk>")
+    return MBartTokenizer(vocab=vocab, model_max_length=512, src_lang="en_XX")
+
+
+def nllb() -> Any:
+    trainer = trainers.BpeTrainer(
+        vocab_size=700, special_tokens=ROBERTA_SPECIAL, limit_alphabet=330, show_progress=False
+    )
+    vocab, merges = bpe_parts(train(NllbTokenizer(), BPE(unk_token="<unk>", fuse_unk=True), trainer))
+    languages = ["deu_Latn", "eng_Latn", "fra_Latn", "zho_Hans"]
+    return NllbTokenizer(
+        vocab=vocab, merges=merges, extra_special_tokens=languages, src_lang="eng_Latn", model_max_length=512
+    )
+
+
 FAMILIES: dict[str, Callable[[], Any]] = {
     "albert": albert,
     "bert": bert,
@@ -183,19 +210,32 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "electra": electra,
     "gpt2": gpt2,
     "llama": llama,
+    "mbart": mbart,
     "modernbert": modernbert,
     "mpnet": mpnet,
+    "nllb": nllb,
     "roberta": roberta,
+    "t5": t5,
     "xlm-roberta": xlm_roberta,
 }
 
 
+def rename_extra_tokens(path: Path) -> None:
+    """Give the list of special tokens without a name the name that transformers 4 reads too."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(extra := config.pop("extra_special_tokens", None), list):
+        config["additional_special_tokens"] = extra
+        path.write_text(json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+
+
 def main() -> None:
-    for name, make in FAMILIES.items():
+    for name in sys.argv[1:] or FAMILIES:
+        make = FAMILIES[name]
         directory = HERE / "tokenizers" / name
         shutil.rmtree(directory, ignore_errors=True)
         tokenizer = make()
         tokenizer.save_pretrained(directory)
+        rename_extra_tokens(directory / "tokenizer_config.json")
         size = sum(file.stat().st_size for file in directory.iterdir())
         sample = tokenizer.tokenize("Hello, wörld! 你好 😀")
         print(f"{name:12} {len(tokenizer):5} tokens {size / 1024:6.1f} KiB  {sample}")

@@ -130,12 +130,19 @@ FAMILIES = DECODERS | ENCODER_DECODERS
 
 
 def build_generative(
-    family: str, *, directory: Path | None = None, seed: int = 0, gain: float = 3.0, **config: Any
+    family: str,
+    *,
+    tokenizer_name: str | None = None,
+    directory: Path | None = None,
+    seed: int = 0,
+    gain: float = 3.0,
+    **config: Any,
 ) -> tuple[Any, Any]:
     """Make a tiny model that generates, and its tokenizer.
 
     Args:
         family: A name in FAMILIES.
+        tokenizer_name: Directory in ``tests/data/tokenizers``, in place of the family's.
         directory: Where to save both, as a checkpoint; None for nowhere.
         seed: Another seed gives other weights.
         gain: See :func:`tests.tiny.build`.
@@ -150,14 +157,15 @@ def build_generative(
         if family in DECODERS
         else (ENCODER_DECODERS[family], AutoModelForSeq2SeqLM)
     )
-    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / entry.tokenizer, model_max_length=LIMIT)
+    tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / (tokenizer_name or entry.tokenizer), model_max_length=LIMIT)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if family in DECODERS:
         tokenizer.padding_side = "left"
     ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     ends["eos_token_id"] = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
-    starts = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    named = (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id)
+    starts = next(token for token in named if token is not None)
     wanted = SIZES | ends | {"bos_token_id": starts, "vocab_size": len(tokenizer)}
     wanted |= {"max_position_embeddings": LIMIT + entry.extra_positions}
     if family in ENCODER_DECODERS:

@@ -99,10 +99,10 @@ class CausalDecoder(nn.Module):
 def _last(new: int, keep: torch.Tensor) -> torch.Tensor:
     """Indices of the last positions, int64[kept]; all of them where `keep`, int64[], is 0, as in transformers."""
     length = torch.full((), new)
-    start = ((length - keep) % length).item()
-    torch._check(start >= 0)  # type: ignore[no-untyped-call]
-    torch._check(start < new)  # type: ignore[no-untyped-call]
-    return torch.arange(start, new)
+    count = (length - (length - keep) % length).item()
+    torch._check(count >= 1)  # type: ignore[no-untyped-call]
+    torch._check(count <= new)  # type: ignore[no-untyped-call]
+    return torch.arange(count) + (new - count)
 
 
 def takes_positions(model: PreTrainedModel) -> bool:

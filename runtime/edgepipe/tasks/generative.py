@@ -210,10 +210,11 @@ def _batched(indices: Iterable[int], size: int) -> Iterator[list[int]]:
 
 
 def _padding(config: GenerationConfig) -> int:
-    """What fills shorter sequences up, as in ``generate``: the first end token where there is no padding token."""
-    if config.pad_token_id is not None:
-        return config.pad_token_id
-    return config.eos_token_id[0] if config.eos_token_id else 0
+    """What fills shorter sequences up: in ``generate`` the padding token, but with beams never the token 0."""
+    first_end = config.eos_token_id[0] if config.eos_token_id else 0
+    if config.pad_token_id is None or (config.num_beams > 1 and config.pad_token_id == 0):
+        return first_end
+    return config.pad_token_id
 
 
 def _pieces(tokens: Iterator[int], text: TextStream) -> Iterator[str]:

@@ -68,9 +68,19 @@ class Text2TextGeneration(GenerativeTask):
         return defaults | dict(self._of_config())
 
     def _of_config(self) -> Mapping[str, Any]:
-        params = self.decoder.config.get("task_specific_params")
-        found = params.get(self.name) if isinstance(params, Mapping) else None
+        found = self.params_of_config.get(self.params_name)
         return found if isinstance(found, Mapping) else {}
+
+    @property
+    def params_of_config(self) -> Mapping[str, Any]:
+        """What the checkpoint's config says for tasks, by their names."""
+        params = self.decoder.config.get("task_specific_params")
+        return params if isinstance(params, Mapping) else {}
+
+    @property
+    def params_name(self) -> str:
+        """The name under which the config may have something for this task."""
+        return self.name
 
     def settings(self, options: Mapping[str, Any]) -> GenerationSettings:
         """Check the options; see :meth:`Task.settings`."""

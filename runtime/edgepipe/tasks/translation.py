@@ -30,7 +30,8 @@ class Translation(Text2TextGeneration):
 
     Options: those of text-to-text generation, and ``src_lang`` and ``tgt_lang``, which models of many languages (mBART,
     NLLB, M2M-100) need; a task's name ``translation_xx_to_yy`` says them as well. Models of two languages pass over
-    them.
+    them. A checkpoint that knows several translations (T5) does the first that its config names, unless the task's
+    name says another.
 
     Results have ``translation_text`` or ``translation_token_ids``.
     """
@@ -62,10 +63,16 @@ class Translation(Text2TextGeneration):
 
     def _languages(self, options: Mapping[str, Any]) -> tuple[Any, Any]:
         given = options.get("src_lang"), options.get("tgt_lang")
-        if given == (None, None) and "_" in self.name:
-            _, source, _, target = self.name.split("_")
+        if given == (None, None) and "_" in self.params_name:
+            _, source, _, target = self.params_name.split("_")
             return source, target
         return given
+
+    @property
+    def params_name(self) -> str:
+        """The task's name; where it names no languages, the first translation that the config knows."""
+        known = (name for name in self.params_of_config if name.startswith("translation_"))
+        return self.name if "_" in self.name else next(known, self.name)
 
     def _source(self, src_lang: Any) -> Tokenizer:
         token = self.tokenizer.language_token(src_lang, "src_lang")

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tests.golden.cases import Case
 from tests.golden.make import call
+from tests.tiny import build
 
 FOLDER = Path(__file__).parents[1]
 
@@ -25,6 +27,10 @@ MODULES = {
     "zero-shot-classification": "zero_shot_classification",
     "question-answering": "question_answering",
     "feature-extraction": "feature_extraction",
+    "text-generation": "text_generation",
+    "text2text-generation": "text2text_generation",
+    "summarization": "summarization",
+    "translation": "translation",
 }
 
 
@@ -40,6 +46,7 @@ class Suite:
             architecture can differ in.
         reference: Version of transformers that answers, as its beginning.
         ranked: Whether results are in the order of their scores.
+        build: Makes a model and its tokenizer from an architecture and the arguments.
     """
 
     task: str
@@ -47,6 +54,7 @@ class Suite:
     cases: Callable[[str, str, bool], list[Case]]
     reference: str = "5.23"
     ranked: bool = True
+    build: Callable[..., tuple[Any, Any]] = build
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -93,6 +101,8 @@ def plain(value: Any) -> Any:
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
     return [plain(entry) for entry in value] if isinstance(value, list) else value
 
 
