@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "max_length": {"max_length": 14},
     "min_length": {"min_length": 8, "max_new_tokens": 12, **ENDS},
     "min_new_tokens": {"min_new_tokens": 4, "max_new_tokens": 12, **ENDS},
+    "both minima": {"min_length": 14, "min_new_tokens": 1, "max_new_tokens": 12, **ENDS},
     "repetition_penalty": {"repetition_penalty": 1.7, "max_new_tokens": 12, **ENDS},
     "encoder_repetition_penalty": {"encoder_repetition_penalty": 1.7, "max_new_tokens": 12, **ENDS},
     "no_repeat_ngram_size": {"no_repeat_ngram_size": 2, "max_new_tokens": 16, **ENDS},
