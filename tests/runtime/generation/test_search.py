@@ -140,6 +140,10 @@ def test_beams_share_the_prompt_and_move_only_where_they_must() -> None:
     names = [name for name, _ in decoder.calls]
     assert names.count("step") == 8
     assert names.count("select") < 8
+    for rows in decoder.selections[1:]:
+        # A row that goes on at all goes on where it is.
+        assert rows != list(range(6))
+        assert all(rows[row] == row for row in rows)
 
 
 def test_streaming_gives_the_same_tokens_one_at_a_time() -> None:
