@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from edgepipe.errors import CheckpointError
+from edgepipe_export.slow import as_fast
 from edgepipe_export.token_types import with_token_types
 
 if TYPE_CHECKING:
@@ -124,12 +125,9 @@ def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
             ) from error
         _require_vocabulary(source, loaded)
         source = loaded
-    if not isinstance(source, PreTrainedTokenizerBase) or not source.is_fast:
-        raise CheckpointError(
-            f"{type(source).__name__} is not a fast tokenizer of transformers, and only those can be written as "
-            "tokenizer.json"
-        )
-    return source
+    if not isinstance(source, PreTrainedTokenizerBase):
+        raise CheckpointError(f"{type(source).__name__} is not a tokenizer of transformers")
+    return as_fast(source)
 
 
 def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase) -> None:
