@@ -136,7 +136,11 @@ WRONG: list[tuple[Any, dict[str, Any], str]] = [
     (b"bytes", {}, "got bytes"),
     (["a", 5], {}, "input 1: expected a text"),
     (["a", PLAIN * 20], {}, "input 1: the prompt has 240 tokens, more than the 64 .* handle_long_generation"),
-    (PLAIN, {"max_length": 12, "truncation": False}, "max_length=12 leaves no room behind a prompt of 12 tokens"),
+    (
+        PLAIN,
+        {"max_length": 12, "max_new_tokens": None, "truncation": False},
+        "max_length=12 leaves no room behind a prompt of 12 tokens",
+    ),
     ("\ud800", {}, "lone surrogate"),
     (PLAIN, {"max_new_token": 5}, "has no option 'max_new_token'; did you mean 'max_new_tokens'"),
     (PLAIN, {"return_full_txt": True}, "did you mean 'return_full_text'"),
