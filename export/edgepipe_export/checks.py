@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from edgepipe import Tokenizer
 from edgepipe.manifest import Parity
 from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_results, compare_tensors
 from edgepipe_export.quantize import FP32
-from edgepipe_export.samples import sentences, tokenizer_corpus
-from edgepipe_export.sides import RESULT_OPTIONS, Side, as_pipeline_options, compared_as
+from edgepipe_export.questions import Questions, asked, questions, shortened
+from edgepipe_export.samples import tokenizer_corpus
+from edgepipe_export.sides import Side
 from edgepipe_export.tokenizers import differences
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _LONGEST = 1024
 _TEXTS_A_BATCH = 8
 
 # The form of results under other options shows in a few; every score is compared once anyway.
-_TEXTS_A_FORM = 20
+_INPUTS_A_FORM = 20
+_SAME = f"same results, scores within {ABSOLUTE:g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Check:
         bound: The bound that decides, in words.
         passed: Whether it held.
         detail: The first difference in words, where one was found.
+        figures: What else was measured, by name.
     """
 
     check: str
@@ -55,6 +58,7 @@ class Check:
     bound: str
     passed: bool
     detail: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def max_difference(self) -> float | None:
@@ -64,7 +68,8 @@ class Check:
     def __str__(self) -> str:
         found = [f"{name} differs by up to {value:.2g}" for name, value in self.differences.items()]
         if self.agreement is not None:
-            found.append(f"label agreement {100 * self.agreement:.1f} %")
+            found.append(f"agreement {100 * self.agreement:.1f} %")
+        found += [f"{name} {value:.4g}" for name, value in self.figures.items()]
         if self.detail is not None:
             found.append(self.detail)
         return f"{self.dtype} against {self.reference}, {self.check}: {'; '.join(found)} (bound: {self.bound})"
@@ -75,19 +80,20 @@ class Material:
     """What the two sides are compared on.
 
     Attributes:
-        texts: The texts.
+        texts: The texts, cut to what the model takes.
+        inputs: What the task's pipeline is asked, made of the texts.
         encodings: Padded batches of the texts, int64[batch, length] arrays.
         random: Batches of random ids of many shapes, from one token to the limit, with and without padding.
-        options: Pipeline options for every text; truncation, if one of them is too long for the model.
     """
 
     texts: tuple[str, ...]
+    inputs: tuple[Any, ...]
     encodings: tuple[Arrays, ...]
     random: tuple[Arrays, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_material(
+    task: str,
     tokenizer: Tokenizer,
     config: Mapping[str, Any],
     limit: int | None,
@@ -96,26 +102,32 @@ def make_material(
     """Prepare the inputs of a comparison.
 
     Args:
+        task: Name of the task.
         tokenizer: The bundle's tokenizer.
         config: The bundle's ``config.json``.
         limit: The longest input the model takes; None for no limit.
-        texts: Texts to compare on; by default the built-in sentences.
+        texts: Texts to compare on; by default the built-in ones of the task.
+
+    Raises:
+        InputError: the task cannot be asked about any of the texts.
     """
-    chosen = tuple(sentences() if texts is None else texts)
-    too_long = limit is not None and any(len(tokenizer(text)["input_ids"]) > limit for text in chosen)
-    options: dict[str, Any] = {"truncation": True, "max_length": limit} if too_long else {}
+    own = questions(task)
+    chosen = tuple(own.texts() if texts is None else texts)
+    if limit is not None:
+        chosen = tuple(shortened(text, tokenizer, limit - own.reserved(tokenizer)) for text in chosen)
     encodings = tuple(
-        dict(tokenizer(list(chosen[start : start + _TEXTS_A_BATCH]), padding=True, return_tensors="np", **options))
+        dict(tokenizer(list(chosen[start : start + _TEXTS_A_BATCH]), padding=True, return_tensors="np"))
         for start in range(0, len(chosen), _TEXTS_A_BATCH)
     )
     longest = _LONGEST if limit is None else min(limit, _LONGEST)
     names = tuple(encodings[0])
     random = tuple(_random_batches(names, config, longest))
-    return Material(chosen, encodings, random, options)
+    return Material(chosen, asked(task, chosen, tokenizer), encodings, random)
 
 
 def _random_batches(names: Sequence[str], config: Mapping[str, Any], longest: int) -> Iterator[Arrays]:
     vocabulary = int(config["vocab_size"])
+    has_types = int(config.get("type_vocab_size", 2)) > 1
     pad = config["pad_token_id"] if isinstance(config.get("pad_token_id"), int) else 0
     generator = np.random.default_rng(0)
     for batch, length in ((1, 1), (3, 1), (1, 2), (4, 7), (2, 31), (1, longest), (2, longest)):
@@ -129,7 +141,8 @@ def _random_batches(names: Sequence[str], config: Mapping[str, Any], longest: in
             mask[1, : length // 3] = 0
             ids[mask == 0] = pad
         _end_each(ids, mask, config)
-        known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        types = (np.arange(length) >= length // 2) * mask * has_types
+        known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         yield {name: known[name] for name in names if name in known}
 
 
@@ -157,18 +170,18 @@ def check_variant(candidate: Side, reference: Side, material: Material, task: st
     """Compare one variant with a reference.
 
     An fp32 variant must give every tensor and every result of the reference. A quantized one must give numbers, and
-    the reference's best label for all but `max_drop` of a hundred texts.
+    the reference's best choice in all but `max_drop` of a hundred decisions.
     """
     exact = candidate.name == FP32
-    material = replace(material, options=as_pipeline_options(task, material.options))
     checks = [_tensor_check("tensors, texts", candidate, reference, material.encodings, exact)]
     if exact:
         checks.insert(0, _tensor_check("tensors, random ids", candidate, reference, material.random, exact))
-    *forms, complete = RESULT_OPTIONS[compared_as(task)]
+    own = questions(task)
+    *forms, complete = own.options
     if exact:
-        few = replace(material, texts=material.texts[:_TEXTS_A_FORM])
-        checks += [_result_check(options, candidate, reference, few, max_drop, exact) for options in forms]
-    checks.append(_result_check(complete, candidate, reference, material, max_drop, exact))
+        few = material.inputs[:_INPUTS_A_FORM]
+        checks += [_form_check(options, candidate, reference, few) for options in forms]
+    checks.append(_score_check(own, complete, candidate, reference, material.inputs, max_drop, exact))
     return checks
 
 
@@ -179,36 +192,47 @@ def _tensor_check(what: str, candidate: Side, reference: Side, batches: Sequence
     return Check(what, candidate.name, reference.name, len(batches), found.largest, None, bound, passed)
 
 
-def _result_check(
+def _form_check(options: Mapping[str, Any], candidate: Side, reference: Side, inputs: Sequence[Any]) -> Check:
+    """Compare results as they are, without reading scores and choices out of them."""
+    found = compare_results(
+        inputs, reference.results(inputs, options), candidate.results(inputs, options), lambda result: {}
+    )
+    passed = found.first is None
+    return Check(_named(options), candidate.name, reference.name, len(inputs), {}, None, _SAME, passed, found.first)
+
+
+def _score_check(
+    own: Questions,
     options: Mapping[str, Any],
     candidate: Side,
     reference: Side,
-    material: Material,
+    inputs: Sequence[Any],
     max_drop: float,
     exact: bool,
 ) -> Check:
-    used = {**options, **material.options}
-    found = compare_results(
-        material.texts, reference.results(material.texts, used), candidate.results(material.texts, used)
-    )
+    expected, got = reference.results(inputs, options), candidate.results(inputs, options)
+    found = compare_results(inputs, expected, got, own.decisions)
     finite = found.largest_score is None or np.isfinite(found.largest_score)
     if exact:
-        bound, passed = f"same results, scores within {ABSOLUTE:g}", found.first is None
+        bound, passed = _SAME, found.first is None
     else:
         bound = f"label agreement of at least {100 - max_drop:g} %"
         passed = bool(finite) and (found.agreement is None or 100 * found.agreement >= 100 - max_drop)
-    what = "pipeline" + "".join(f", {name}={value}" for name, value in options.items())
     return Check(
-        what,
+        _named(options),
         candidate.name,
         reference.name,
-        len(material.texts),
+        len(inputs),
         {} if found.largest_score is None else {"score": found.largest_score},
         found.agreement,
         bound,
         passed,
         found.first if exact else None,
     )
+
+
+def _named(options: Mapping[str, Any]) -> str:
+    return "pipeline" + "".join(f", {name}={value}" for name, value in options.items())
 
 
 def parity_of(checks: Sequence[Check], texts: int) -> Parity:
@@ -230,4 +254,5 @@ def parity_of(checks: Sequence[Check], texts: int) -> Parity:
         label_agreement=min(agreements, default=None),
         bound="; ".join(dict.fromkeys(check.bound for check in checks)),
         passed=all(check.passed for check in checks),
+        figures={name: value for check in checks for name, value in check.figures.items()},
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +14,16 @@ from edgepipe_export.vectors import as_vectors, recognition, vector_difference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe_export.questions import Decisions
+
     Tensors = Mapping[str, NDArray[np.float32]]
 
 # Parity of fp32 with PyTorch: the reference within these, for every element.
 ABSOLUTE = 1e-4
 RELATIVE = 1e-3
+
+# What an entry of a ranking chooses: a label, a token in place of a mask, an answer.
+_CHOICES = {"label", "token", "answer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +69,12 @@ def structure_difference(expected: Any, got: Any, path: str = "result") -> str |
     """
     if type(expected) is not type(got):
         return f"{path}: {type(got).__name__} instead of {type(expected).__name__}"
-    if isinstance(expected, float):
+    if isinstance(expected, (float, np.floating)):
         return None if abs(expected - got) <= ABSOLUTE else f"{path}: {got} instead of {expected}"
     if isinstance(expected, Mapping):
         if list(expected) != list(got):
             return f"{path}: keys {list(got)} instead of {list(expected)}"
+        expected, got = _with_entries(expected), _with_entries(got)
         found = (structure_difference(expected[key], got[key], f"{path}[{key!r}]") for key in expected)
         return next((difference for difference in found if difference is not None), None)
     if isinstance(expected, list):
@@ -82,36 +88,53 @@ def structure_difference(expected: Any, got: Any, path: str = "result") -> str |
     return None if expected == got else f"{path}: {got!r} instead of {expected!r}"
 
 
+def _with_entries(result: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Zero-shot classification's two lists, labels and scores, as one list of entries that have both."""
+    if not {"labels", "scores"} <= result.keys():
+        return result
+    rest = {key: value for key, value in result.items() if key not in ("labels", "scores")}
+    pairs = itertools.zip_longest(result["labels"], result["scores"])
+    return rest | {"labels and scores": [{"label": label, "score": score} for label, score in pairs]}
+
+
 def _without_tied_order(expected: list[Any], got: list[Any]) -> list[Any]:
-    """Put `got` in the order of `expected` where only the order of equal scores differs."""
-    scores, other = score_map(expected), score_map(got)
-    if scores is None or other is None or sorted(scores) != sorted(other):
+    """Put the choices of `got` in the order of `expected` where only the order of equal scores differs.
+
+    Of choices that tie for the last place, either may be there.
+    """
+    wanted, found = _by_choice(expected), _by_choice(got)
+    if wanted is None or found is None or list(wanted) == list(found):
         return got
-    ordered = [scores[entry["label"]] for entry in got]
-    if any(later > earlier + ABSOLUTE for earlier, later in pairwise(ordered)):
-        return got  # not a tie: another order
-    by_label = {entry["label"]: entry for entry in got}
-    return [by_label[entry["label"]] for entry in expected]
+    ranks = zip(wanted.values(), found.values(), strict=True)
+    if any(abs(one["score"] - other["score"]) > ABSOLUTE for one, other in ranks):
+        return got  # not a tie: another order, or other scores
+    cut = expected[-1]["score"] + ABSOLUTE
+    missing = [entry for choice, entry in wanted.items() if choice not in found]
+    if expected[0] in missing or any(entry["score"] > cut for entry in missing):
+        return got
+    return [found.get(choice, entry) for choice, entry in wanted.items()]
 
 
-def score_map(result: Any) -> dict[str, float] | None:
-    """The scores of a result by label; None where its entries have no labels or have some twice."""
-    entries = result if isinstance(result, list) else [result]
-    if not all(isinstance(entry, Mapping) and {"label", "score"} <= entry.keys() for entry in entries):
+def _by_choice(entries: list[Any]) -> dict[Hashable, Mapping[str, Any]] | None:
+    """The entries of a ranking by what they choose; None where they are none."""
+    if not all(isinstance(entry, Mapping) and "score" in entry and _CHOICES & entry.keys() for entry in entries):
         return None
-    scores = {entry["label"]: float(entry["score"]) for entry in entries}
-    return scores if len(scores) == len(entries) else None
+    chosen: dict[Hashable, Mapping[str, Any]] = {
+        tuple((key, value) for key, value in entry.items() if key != "score"): entry for entry in entries
+    }
+    return chosen if len(chosen) == len(entries) else None
 
 
 @dataclass(frozen=True, slots=True)
 class ResultDifference:
-    """How far the results for texts are apart.
+    """How far the results for a task's inputs are apart.
 
     Attributes:
-        largest_score: Largest difference of a label's score, or cosine distance of vectors; None where results have
+        largest_score: Largest difference of a choice's score, or cosine distance of vectors; None where results have
             neither.
-        agreement: Share of texts whose best label is the same, or whose vector is recognized; None likewise.
-        first: The first difference in structure, with its text; None if there is none.
+        agreement: Share of decisions with the same best choice, or of vectors that are recognized; None likewise. A
+            text is one decision, or each of its masks, or each of its tokens to which either side gives a label.
+        first: The first difference in structure, with its input; None if there is none.
     """
 
     largest_score: float | None
@@ -119,29 +142,41 @@ class ResultDifference:
     first: str | None
 
 
-def compare_results(texts: Sequence[str], expected: Sequence[Any], got: Sequence[Any]) -> ResultDifference:
-    """Compare the results for each text."""
+def compare_results(
+    inputs: Sequence[Any], expected: Sequence[Any], got: Sequence[Any], decisions: Callable[[Any], Decisions]
+) -> ResultDifference:
+    """Compare the results for each input.
+
+    Args:
+        inputs: What the two sides were asked.
+        expected: The reference's results.
+        got: The candidate's.
+        decisions: Reads a result; see :class:`~edgepipe_export.questions.Questions`.
+    """
     first = None
     scores: list[float] = []
     agreed: list[bool] = []
     vectors: list[tuple[Any, Any]] = []
-    for text, wanted, found in zip(texts, expected, got, strict=True):
+    for item, wanted, found in zip(inputs, expected, got, strict=True):
         states = as_vectors(wanted)
         if states is None:
             difference = structure_difference(wanted, found)
+            reference, other = decisions(wanted), decisions(found)
+            for key in {**reference, **other}:
+                one, another = reference.get(key, {}), other.get(key, {})
+                scores += [abs(one[choice] - another[choice]) for choice in one if choice in another]
+                agreed.append(_best(one) == _best(another))
         else:
             difference = vector_difference(states, found, ABSOLUTE, RELATIVE)
             vectors.append((states, as_vectors(found)))
         if difference is not None and first is None:
-            first = f"{text[:60]!r}: {difference}"
-        reference, other = score_map(wanted), score_map(found)
-        if reference and other and reference.keys() == other.keys():
-            scores.append(max(abs(reference[label] - other[label]) for label in reference))
-            agreed.append(max(reference, key=reference.__getitem__) == max(other, key=other.__getitem__))
+            first = f"{str(item)[:60]!r}: {difference}"
     if vectors and all(other is not None for _, other in vectors):
         distance, recognized = recognition(*zip(*vectors, strict=True))
         return ResultDifference(float("inf") if np.isnan(distance) else distance, recognized, first)
-    if not scores:
-        return ResultDifference(None, None, first)
-    worst = float("inf") if any(np.isnan(scores)) else max(scores)
-    return ResultDifference(worst, sum(agreed) / len(agreed), first)
+    worst = float("inf") if any(np.isnan(scores)) else max(scores, default=None)
+    return ResultDifference(worst, sum(agreed) / len(agreed) if agreed else None, first)
+
+
+def _best(scores: Mapping[Hashable, float]) -> Hashable:
+    return max(scores, key=scores.__getitem__, default=None)

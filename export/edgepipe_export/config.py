@@ -1,4 +1,4 @@
-"""The bundle's config.json: the checkpoint's own, and what transformers.js needs to find the weights."""
+"""The bundle's config.json and generation_config.json: the checkpoint's own, and what transformers.js needs to find the weights."""
 
 from __future__ import annotations
 
@@ -26,3 +26,14 @@ def write_config(model: PreTrainedModel, folder: Path, dtypes: Iterable[str]) ->
     files = {graph_path(folder, dtype).name: 1 for dtype in dtypes}
     content["transformers.js_config"] = {"use_external_data_format": files}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_generation_config(model: PreTrainedModel, folder: Path) -> None:
+    """Write generation_config.json: the options that differ from transformers' defaults, as they are in use.
+
+    Not with ``save_pretrained``, which refuses options that contradict each other; checkpoints have such, and
+    ``generate`` takes them. Values of a model that has no such file are those that transformers reads from its config.
+    """
+    options = model.generation_config.to_diff_dict()
+    text = json.dumps(options, indent=2, ensure_ascii=False, sort_keys=True)
+    (folder / "generation_config.json").write_text(text + "\n", encoding="utf-8")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError, ParityError
 from edgepipe.machine import machine_name
-from edgepipe.manifest import MANIFEST_NAME, Manifest, Parity, Source, Variant
+from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Parity, Source, Variant
 from edgepipe.tasks.base import labels_of
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.log import logged
@@ -28,12 +28,13 @@ from edgepipe_export.quantize import FP32, checked_dtypes, checked_max_drop, gra
 from edgepipe_export.quantize.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.tracing import Wanted
 from edgepipe_export.write import check_destination, destination, file_entry, shared_entries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from edgepipe_export.limits import Limit
+    from edgepipe_export.limits import Limits
     from edgepipe_export.load import Loaded
 
 
@@ -44,22 +45,18 @@ class Options:
     Attributes:
         dtypes: The variants to write; the first becomes the default.
         target: The processor that quantized variants are for.
-        opset: ONNX opset; None for the exporter's own choice.
+        traced: How the fp32 graphs are traced.
         verify: Whether to measure parity.
         max_drop: How many of a hundred texts may get another label from a quantized variant.
         force: Whether to write a bundle that misses a bound.
-        series: Which tensors of every layer to add to the graph's outputs.
-        pooler: Whether to add the pooler's output.
     """
 
     dtypes: tuple[str, ...]
     target: Target
-    opset: int | None
+    traced: Wanted
     verify: bool
     max_drop: float
     force: bool
-    series: tuple[str, ...]
-    pooler: bool
 
 
 def export(
@@ -128,12 +125,14 @@ def export(
     options = Options(
         checked_dtypes(dtypes),
         find_target(target),
-        _checked_opset(opset),
+        Wanted(
+            _checked_opset(opset),
+            _series(hidden_states=output_hidden_states, attentions=output_attentions),
+            output_pooler,
+        ),
         verify,
         checked_max_drop(max_drop),
         force,
-        _series(hidden_states=output_hidden_states, attentions=output_attentions),
-        output_pooler,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -150,22 +149,22 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
     with stages.stage("resolve"):
         checkpoint = resolve(request)
     with stages.stage("load"):
-        from edgepipe_export.limits import find_limit
+        from edgepipe_export.limits import find_limits
         from edgepipe_export.load import load
         from edgepipe_export.refused import require_exportable
 
         loaded = load(checkpoint)
         require_exportable(loaded.model)
-        limit = find_limit(loaded.model)
+        limits = find_limits(loaded.model, generates=checkpoint.task.generates)
     with stages.stage("trace"):
-        recipe = _trace(loaded, options, folder)
+        names, recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
     recipes: dict[str, Mapping[str, Any]] = {FP32: recipe}
     for dtype in options.dtypes:
         if dtype != FP32:
             with stages.stage(f"quantize {dtype}"):
-                recipes[dtype] = quantize(dtype, graph_path(folder, FP32), graph_path(folder, dtype), options.target)
-    manifest = _manifest(loaded, limit, recipes, folder)
+                recipes[dtype] = _quantize(dtype, names, recipe, options, folder)
+    manifest = _manifest(loaded, limits, names, recipes, folder)
     _write_manifest(manifest, folder)
     if options.verify:
         with stages.stage("verify"):
@@ -174,44 +173,56 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         _finish(manifest, options, folder, source_card(checkpoint.directory))
 
 
-def _trace(loaded: Loaded, options: Options, folder: Path) -> Mapping[str, Any]:
+def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
     from edgepipe_export.config import write_config
-    from edgepipe_export.graphs.encoder import POOLER, readable_inputs, trace
     from edgepipe_export.graphs.files import save_graph
     from edgepipe_export.sentence import write_sentence_files
     from edgepipe_export.tokenizers import write_tokenizer
+    from edgepipe_export.tracing import trace_graphs
 
     write_tokenizer(loaded.tokenizer, folder)
     write_config(loaded.model, folder, options.dtypes)
     write_sentence_files(loaded.checkpoint, folder)
-    inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
-    outputs = (*loaded.checkpoint.task.outputs, *([POOLER] if options.pooler else []))
-    graph = trace(loaded.model, inputs, outputs, options.opset, options.series)
-    path = graph_path(folder, FP32)
-    path.parent.mkdir()
-    save_graph(graph, path)
-    return {"name": FP32, "opset": graph.opset_imports[""], "attention": loaded.model.config._attn_implementation}
+    traced = trace_graphs(loaded, options.traced)
+    for name, graph in traced.graphs.items():
+        path = graph_path(folder, FP32, name)
+        path.parent.mkdir(exist_ok=True)
+        save_graph(graph, path)
+    return tuple(traced.graphs), traced.recipe
 
 
-def _manifest(loaded: Loaded, limit: Limit, recipes: Mapping[str, Mapping[str, Any]], folder: Path) -> Manifest:
-    checkpoint = loaded.checkpoint
-    variants = {
-        dtype: Variant(
-            tuple(
-                file_entry(folder, path)
-                for path in sorted(graph_path(folder, dtype).parent.glob(f"{graph_path(folder, dtype).name}*"))
-            ),
-            recipe,
-        )
-        for dtype, recipe in recipes.items()
+def _quantize(
+    dtype: str, names: tuple[str, ...], traced: Mapping[str, Any], options: Options, folder: Path
+) -> Mapping[str, Any]:
+    """Make a variant's graphs from the fp32 ones; their recipe, or that of each where they differ."""
+    made = {
+        name: quantize(dtype, graph_path(folder, FP32, name), graph_path(folder, dtype, name), options.target)
+        for name in names
     }
+    first, *others = made.values()
+    recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
+    return {**recipe, **{key: value for key, value in traced.items() if key == "cache"}}
+
+
+def _files(folder: Path, dtype: str, names: tuple[str, ...]) -> tuple[FileEntry, ...]:
+    graphs = [graph_path(folder, dtype, name) for name in names]
+    return tuple(file_entry(folder, path) for graph in graphs for path in sorted(graph.parent.glob(f"{graph.name}*")))
+
+
+def _manifest(
+    loaded: Loaded, limits: Limits, names: tuple[str, ...], recipes: Mapping[str, Mapping[str, Any]], folder: Path
+) -> Manifest:
+    checkpoint = loaded.checkpoint
+    variants = {dtype: Variant(_files(folder, dtype, names), recipe) for dtype, recipe in recipes.items()}
     return Manifest(
         task=checkpoint.task.name,
         source=Source(checkpoint.name, checkpoint.revision, type(loaded.model).__name__),
         versions=package_versions(),
         machine=machine_name(),
-        max_length=limit.tokens,
-        max_length_source=limit.source,
+        max_length=limits.source.tokens,
+        max_length_source=limits.source.found,
+        max_target_length=None if limits.target is None else limits.target.tokens,
         labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.head.endswith("Classification") else (),
         default_dtype=FP32,
         variants=variants,
@@ -220,22 +231,15 @@ def _manifest(loaded: Loaded, limit: Limit, recipes: Mapping[str, Mapping[str, A
 
 
 def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: Path) -> dict[str, Variant]:
-    from edgepipe import Tokenizer
-    from edgepipe_export.checks import check_variant, make_material, parity_of
-    from edgepipe_export.sides import PyTorchSide, Recorded, Side, VariantSide
+    from edgepipe_export.checks import parity_of
+    from edgepipe_export.comparing import PYTORCH, make_comparison
 
-    bundle = Bundle.load(folder)
-    task = manifest.task
-    material = make_material(Tokenizer.from_pretrained(folder), bundle.config, manifest.max_length)
-    fp32 = VariantSide(bundle, FP32)
-    exact = Recorded(fp32)
+    comparison = make_comparison(Bundle.load(folder), loaded, loaded.checkpoint.task)
     parities: dict[str, Parity] = {}
     failed: list[str] = []
     for dtype in manifest.variants:
-        candidate: Side = exact if dtype == FP32 else VariantSide(bundle, dtype)
-        reference: Side = PyTorchSide(loaded, fp32.outputs, fp32.series) if dtype == FP32 else exact
-        checks = check_variant(candidate, reference, material, task, options.max_drop)
-        parities[dtype] = parity_of(checks, len(material.texts))
+        checks = comparison.check(dtype, PYTORCH if dtype == FP32 else FP32, options.max_drop)
+        parities[dtype] = parity_of(checks, len(comparison.texts))
         failed += [str(check) for check in checks if not check.passed]
     if failed and not options.force:
         raise ParityError(

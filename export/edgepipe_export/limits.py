@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,48 @@ class Limit:
 
     Attributes:
         tokens: The longest length that works; None where there is no limit.
-        source: How it was found, in words.
+        found: How, in words.
     """
 
     tokens: int | None
-    source: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a model.
+
+    Attributes:
+        source: Of the input; of a decoder-only model, of prompt and new tokens together.
+        target: Of what the decoder of an encoder-decoder writes; None for other models.
+    """
+
+    source: Limit
+    target: Limit | None = None
+
+
+def find_limits(model: PreTrainedModel, *, generates: bool) -> Limits:
+    """Find the hard limits of a model.
+
+    Args:
+        model: The model.
+        generates: Whether an encoder-decoder's decoder writes; otherwise it reads what the encoder reads.
+
+    Raises:
+        CheckpointError: the model fails at every length that was tried.
+    """
+    if not generates or not model.config.is_encoder_decoder:
+        return Limits(find_limit(model))
+    states = model.get_encoder()(torch.ones((1, 1), dtype=torch.int64))
+
+    def decode(**inputs: torch.Tensor) -> Any:
+        return model(encoder_outputs=states, decoder_input_ids=inputs["input_ids"])
+
+    encoder, decoder = model.get_encoder(), model.get_decoder()
+    return Limits(
+        _find(model, encoder, encoder, "max_encoder_position_embeddings"),
+        _find(model, decode, decoder, "max_decoder_position_embeddings"),
+    )
 
 
 def find_limit(model: PreTrainedModel) -> Limit:
@@ -39,17 +76,26 @@ def find_limit(model: PreTrainedModel) -> Limit:
     Raises:
         CheckpointError: the model fails at every length that was tried.
     """
-    try:
-        positions = getattr(model.config, "max_position_embeddings", None)
-    except NotImplementedError:  # XLNet's way to say that there is none
-        positions = None
-    if not isinstance(positions, int) or positions < 1:
+    return _find(model, model, model, "max_position_embeddings")
+
+
+def _find(model: PreTrainedModel, run: Callable[..., Any], layered: nn.Module, name: str) -> Limit:
+    """Find a limit.
+
+    Args:
+        model: The model.
+        run: What takes ``input_ids``.
+        layered: The part of the model whose layers it runs through.
+        name: What the config may call the limit, beside ``max_position_embeddings``.
+    """
+    positions = _declared(model, name)
+    if positions is None:
         return Limit(None, "the config has no max_position_embeddings")
     with rewritten(model), _light_attention(model):
-        if _accepts(model, positions + 1):
+        if _accepts(model, run, layered, positions + 1):
             return Limit(None, f"probed: more tokens than max_position_embeddings ({positions}) work")
         for tokens in range(positions, max(positions - _MOST_RESERVED, 1) - 1, -1):
-            if _accepts(model, tokens):
+            if _accepts(model, run, layered, tokens):
                 return Limit(tokens, f"probed: {tokens} tokens work, {tokens + 1} fail")
     raise CheckpointError(
         f"the model fails at every length from {positions} tokens (max_position_embeddings) down to "
@@ -57,20 +103,31 @@ def find_limit(model: PreTrainedModel) -> Limit:
     )
 
 
+def _declared(model: PreTrainedModel, name: str) -> int | None:
+    for each in (name, "max_position_embeddings"):
+        try:
+            positions = getattr(model.config, each, None)
+        except NotImplementedError:  # XLNet's way to say that there is none
+            continue
+        if isinstance(positions, int) and positions >= 1:
+            return positions
+    return None
+
+
 class _ReachedSecondLayerError(Exception):
     """Raised by our hook to leave the model early."""
 
 
-def _accepts(model: PreTrainedModel, tokens: int) -> bool:
+def _accepts(model: PreTrainedModel, run: Callable[..., Any], layered: nn.Module, tokens: int) -> bool:
     def leave(*_: Any) -> None:
         raise _ReachedSecondLayerError
 
     # Positions are looked up before or in the first layer; the layers after it see nothing new.
-    layers = max((m for m in model.modules() if isinstance(m, nn.ModuleList)), key=len, default=None)
+    layers = max((m for m in layered.modules() if isinstance(m, nn.ModuleList)), key=len, default=None)
     hook = layers[1].register_forward_pre_hook(leave) if layers is not None and len(layers) > 1 else None
     try:
         with torch.no_grad():
-            model(input_ids=torch.full((1, tokens), _ordinary_id(model)))
+            run(input_ids=torch.full((1, tokens), _ordinary_id(model)))
     except _ReachedSecondLayerError:
         return True
     except (IndexError, RuntimeError, ValueError, AssertionError):

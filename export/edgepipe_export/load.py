@@ -13,6 +13,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from edgepipe.errors import CheckpointError
+from edgepipe_export.token_types import with_token_types
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -45,8 +46,11 @@ def load(checkpoint: Checkpoint) -> Loaded:
     model = _load_model(checkpoint) if checkpoint.directory is not None else _copy(request.model)
     model.eval()
     model.requires_grad_(False)
-    _settle(model)
-    return Loaded(checkpoint, model, _load_tokenizer(checkpoint))
+    _settle(model, generates=checkpoint.task.generates)
+    tokenizer = _load_tokenizer(checkpoint)
+    if checkpoint.task.token_types:
+        tokenizer = with_token_types(tokenizer, model)
+    return Loaded(checkpoint, model, tokenizer)
 
 
 def _copy(model: Any) -> PreTrainedModel:
@@ -56,10 +60,10 @@ def _copy(model: Any) -> PreTrainedModel:
     return own
 
 
-def _settle(model: PreTrainedModel) -> None:
+def _settle(model: PreTrainedModel, *, generates: bool) -> None:
     """Decide once what some models decide call by call, where the results are the same."""
-    # A cache that nobody reads.
-    model.config.use_cache = False
+    if not generates:  # a cache that nobody reads
+        model.config.use_cache = False
     # From its first text of up to (5 + 2 num_random_blocks) blocks on, BigBird has full attention.
     if hasattr(model.base_model, "set_attention_type"):
         model.base_model.set_attention_type("original_full")

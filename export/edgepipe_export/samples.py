@@ -20,3 +20,9 @@ def tokenizer_corpus() -> tuple[str, ...]:
 def sentences() -> tuple[str, ...]:
     """Plain English sentences of mixed length, topic and sentiment."""
     return tuple((_DATA / "sentences.txt").read_text(encoding="utf-8").splitlines())
+
+
+@cache
+def entity_sentences() -> tuple[str, ...]:
+    """Plain English sentences with names of people, places and organizations, and a few without."""
+    return tuple((_DATA / "entity_sentences.txt").read_text(encoding="utf-8").splitlines())

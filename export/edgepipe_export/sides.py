@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edgepipe import Bundle, Model, Tokenizer
 from edgepipe.tasks import task_class
+from edgepipe_export.questions import compared_as
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,33 +19,9 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
-# task: the options its results are compared under; the last shows every score, and is used for all texts.
-RESULT_OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
-    "text-classification": ({}, {"top_k": None}),
-    "feature-extraction": ({},),
-}
-
-# A task that transformers lacks: the one with the same graph that is compared in its place.
-_COMPARED_AS = {"sentence-similarity": "feature-extraction"}
-
-
-# Where a pipeline takes the tokenizer's arguments; the others take them as options of their own.
-_TOKENIZER_OPTIONS_IN = {"feature-extraction": "tokenize_kwargs"}
-
-
-def as_pipeline_options(task: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Arguments of the tokenizer in the form in which the pipeline of a task takes them."""
-    name = _TOKENIZER_OPTIONS_IN.get(compared_as(task))
-    return arguments if name is None or not arguments else {name: arguments}
-
-
-def compared_as(task: str) -> str:
-    """The task whose results are compared for a bundle of `task`."""
-    return _COMPARED_AS.get(task, task)
-
 
 class Side(Protocol):
-    """What gives tensors for encodings, and results for texts.
+    """What gives tensors for encodings, and results for the inputs of a pipeline.
 
     Attributes:
         name: What reports call it, e.g. ``"pytorch-fp32"``.
@@ -55,8 +32,8 @@ class Side(Protocol):
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
         """The output tensors of a batch of int64[batch, length] arrays."""
 
-    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
-        """The pipeline's result for each text, each computed alone."""
+    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+        """The pipeline's result for each input, each computed alone."""
 
 
 class PyTorchSide:
@@ -72,14 +49,10 @@ class PyTorchSide:
             outputs: Names of the tensors to give.
             series: Which tensors of every layer to give beside them.
         """
-        from transformers import pipeline
-
         self._model = loaded.model
         self._outputs = tuple(outputs)
         self._series = tuple(series)
-        self._pipeline = pipeline(
-            compared_as(loaded.checkpoint.task.name), model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
-        )
+        self._pipeline = _pipeline(compared_as(loaded.checkpoint.task.name), loaded)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
         """See :class:`Side`."""
@@ -93,9 +66,23 @@ class PyTorchSide:
             result = encoder(**{name: torch.from_numpy(encoding[name]) for name in names})
         return {name: tensor.numpy() for name, tensor in result.items()}
 
-    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
-        return [self._pipeline(text, **options) for text in texts]
+        return [self._pipeline(item, **options) for item in inputs]
+
+
+def _pipeline(task: str, loaded: Loaded) -> Callable[..., Any]:
+    """The pipeline of transformers, or ours over the same model where transformers no longer has it."""
+    import transformers
+
+    if task not in transformers.pipelines.get_supported_tasks():
+        from edgepipe_export.removed import removed_pipeline
+
+        return removed_pipeline(task, loaded)
+    pipeline: Callable[..., Any] = transformers.pipeline(
+        task, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
+    )
+    return pipeline
 
 
 class Recorded:
@@ -119,13 +106,13 @@ class Recorded:
         self._tensors.append((encoding, self._side.tensors(encoding)))
         return self._tensors[-1][1]
 
-    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
-        question = (tuple(texts), dict(options))
+        question = (tuple(inputs), dict(options))
         for known, answer in self._results:
             if known == question:
                 return answer
-        self._results.append((question, self._side.results(texts, options)))
+        self._results.append((question, self._side.results(inputs, options)))
         return self._results[-1][1]
 
 
@@ -156,6 +143,6 @@ class VariantSide:
         """See :class:`Side`."""
         return self._model(**encoding)
 
-    def results(self, texts: Sequence[str], options: Mapping[str, Any]) -> list[Any]:
+    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
-        return [self._task(text, **options) for text in texts]
+        return [self._task(item, **options) for item in inputs]

@@ -135,21 +135,17 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         checkpoint = resolve(request)
     with stages.stage("load"):
         from edgepipe import Tokenizer
-        from edgepipe_export.checks import check_tokens, check_variant, make_material
+        from edgepipe_export.checks import check_tokens
+        from edgepipe_export.comparing import PYTORCH, make_comparison
         from edgepipe_export.load import load
-        from edgepipe_export.sides import PyTorchSide, Recorded, VariantSide
 
         loaded = load(checkpoint)
-        tokenizer = Tokenizer.from_pretrained(bundle.path)
-        material = make_material(tokenizer, bundle.config, bundle.max_length, options.texts)
-        candidate = VariantSide(bundle, options.dtypes[0], checkpoint.task)
-        reference = Recorded(PyTorchSide(loaded, candidate.outputs, candidate.series))
+        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts)
     rows = []
     with stages.stage("compare tokens"):
-        rows.append(check_tokens(tokenizer, loaded.tokenizer, material.texts))
+        tokenizer = Tokenizer.from_pretrained(bundle.path)
+        rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
     for dtype in options.dtypes:
         with stages.stage(f"compare {dtype}"):
-            if dtype != candidate.name:
-                candidate = VariantSide(bundle, dtype, checkpoint.task)
-            rows.extend(check_variant(candidate, reference, material, checkpoint.task.name, options.max_drop))
+            rows.extend(comparison.check(dtype, PYTORCH, options.max_drop))
     return Verification(tuple(rows))

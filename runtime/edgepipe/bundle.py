@@ -126,6 +126,19 @@ class Bundle:
                 return "feature-extraction"
         return task_for_architecture(self.config.get("architectures"))
 
+    @cached_property
+    def generation_config(self) -> Mapping[str, Any]:
+        """``generation_config.json``; empty where there is none."""
+        path = self.path / "generation_config.json"
+        return _read_object(path) if path.is_file() else {}
+
+    def shares_cache(self, dtype: str) -> bool:
+        """Whether a variant's decoder may write its cache into the buffer that it reads it from.
+
+        Only the exporter knows; of what other tools made it is not assumed.
+        """
+        return self.manifest is not None and self.manifest.variants[dtype].recipe.get("cache") == "shared"
+
     @property
     def max_length(self) -> int | None:
         """Longest input in tokens that the graph accepts; None where it has no limit.
@@ -139,6 +152,15 @@ class Bundle:
         tokens = _read_object(tokenizer).get("model_max_length") if tokenizer.is_file() else None
         limits = [self.config.get("max_position_embeddings"), tokens]
         return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+    @property
+    def max_target_length(self) -> int | None:
+        """Longest sequence in tokens that an encoder-decoder's decoder takes; None where it has no limit."""
+        if self.manifest is not None:
+            return self.manifest.max_target_length
+        names = ("max_decoder_position_embeddings", "max_position_embeddings")
+        limits = (self.config.get(name) for name in names)
+        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
 
     def files(self, dtype: str) -> tuple[Path, ...]:
         """The files of a variant, graphs and weights.

@@ -67,6 +67,7 @@ class Parity:
         label_agreement: Share of texts, 0 to 1, whose first result has the reference's label; None likewise.
         bound: The bound that decided, in words.
         passed: Whether the bound held. False only in a bundle that was written by force.
+        figures: What else was measured, by name, e.g. ``perplexity``.
     """
 
     reference: str
@@ -76,6 +77,7 @@ class Parity:
     label_agreement: float | None
     bound: str
     passed: bool
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ class Manifest:
         default_dtype: The variant that is loaded when none is asked for.
         variants: The variants by dtype.
         files: Files all variants share (config, tokenizer).
+        max_target_length: Longest sequence, in tokens, that the decoder of an encoder-decoder accepts; None where it
+            has no limit, and for other models.
     """
 
     task: str
@@ -125,6 +129,7 @@ class Manifest:
     default_dtype: str
     variants: Mapping[str, Variant]
     files: tuple[FileEntry, ...] = field(default=())
+    max_target_length: int | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -158,6 +163,8 @@ class Manifest:
             for name, kind in _JSON_TYPES.items():
                 if not isinstance(record[name], kind) or isinstance(record[name], bool):
                     raise TypeError(f"{name} is {record[name]!r}")
+            if not isinstance(record.get("max_target_length"), (int, type(None))):  # older bundles lack it
+                raise TypeError(f"max_target_length is {record['max_target_length']!r}")
             if not all(isinstance(label, str) for label in record["labels"]):
                 raise TypeError(f"labels is {record['labels']!r}")
             manifest = cls(

@@ -79,6 +79,11 @@ class Model:
         """The graph's outputs."""
         return self.session.outputs
 
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the graph runs on a processor, with no other device before it."""
+        return self.session.providers[0] == "CPUExecutionProvider"
+
     def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Run the graph.
 

@@ -62,6 +62,7 @@ class Session:
 
     Attributes:
         inputs: Declared inputs in order: name -> numpy dtype name (``"int64"``, ``"float32"`` ...).
+        input_shapes: Their declared shapes, with names or None for the dimensions that vary.
         outputs: Names of the outputs in order.
         output_shapes: Their declared shapes, with names or None for the dimensions that vary.
         providers: The execution providers in use, first choice first.
@@ -84,8 +85,9 @@ class Session:
                 "missing or does not fit; run with ONNXRUNTIME logging (session_options.log_severity_level=0) to see "
                 "which"
             )
-        self.inputs: dict[str, str] = {node.name: _numpy_name(node.type) for node in self._session.get_inputs()}
-        declared = self._session.get_outputs()
+        taken, declared = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs: dict[str, str] = {node.name: _numpy_name(node.type) for node in taken}
+        self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in taken}
         self.outputs: tuple[str, ...] = tuple(node.name for node in declared)
         self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in declared}
         self._as_float32 = any(node.type in ("tensor(float16)", "tensor(double)") for node in declared)
@@ -104,6 +106,59 @@ class Session:
         if self._as_float32:  # graphs that others made in half precision; a softmax in it would lose digits
             arrays = [array.astype("float32") for array in arrays]
         return dict(zip(self.outputs, arrays, strict=True))
+
+    def bind(self) -> Binding:
+        """Begin a series of runs whose inputs and outputs stay where they are."""
+        return Binding(self._session)
+
+
+class Binding:
+    """Inputs and outputs of a graph that are named once and used by every run after it.
+
+    Values are onnxruntime's ``OrtValue``. One that lies over a numpy array shares its memory.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._outputs: list[str] = []
+        # onnxruntime before 1.24 does not keep what it binds.
+        self._kept: dict[str, Any] = {}
+
+    def feed(self, name: str, value: NDArray[Any] | Any) -> None:
+        """Take an input from an array (contiguous, of the declared dtype) or from a value."""
+        self._kept[name] = value
+        if hasattr(value, "_ortvalue"):
+            self._binding.bind_ortvalue_input(name, value)
+        else:
+            self._binding.bind_cpu_input(name, value)
+
+    def give(self, name: str, value: Any = None) -> None:
+        """Write an output into a value; None has onnxruntime allocate one at every run."""
+        if name not in self._outputs:
+            self._outputs.append(name)
+        self._kept[name] = value
+        if value is None:
+            self._binding.bind_output(name)
+        else:
+            self._binding.bind_ortvalue_output(name, value)
+
+    def run(self) -> dict[str, Any]:
+        """Run the graph; returns the values of the outputs that were named.
+
+        Raises:
+            BundleError: the graph failed; the message has onnxruntime's first line.
+        """
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except _ort_errors() as error:
+            raise BundleError(f"the graph failed: {_first_line(error)}") from error
+        return dict(zip(self._outputs, self._binding.get_outputs(), strict=True))
+
+
+def value_over(array: NDArray[Any]) -> Any:
+    """An ``OrtValue`` over the memory of a contiguous array."""
+    return _onnxruntime().OrtValue.ortvalue_from_numpy(array)
 
 
 def require_single_onnxruntime() -> None:

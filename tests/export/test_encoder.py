@@ -154,7 +154,7 @@ def test_the_limit_is_the_models_own(architecture: str, limit: int | None) -> No
     model, _ = build(architecture)
     found = find_limit(model)
     assert found.tokens == limit
-    assert "probed" in found.source
+    assert "probed" in found.found
     assert model.config._attn_implementation == "eager"
 
 

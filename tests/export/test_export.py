@@ -164,7 +164,7 @@ def test_force_writes_it_and_the_manifest_says_so(checkpoint: Path, tmp_path: Pa
 
 
 def test_a_quantized_variant_that_misses_its_bound(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"int8 against fp32.*label agreement 9\d\.\d %.*at least 100 %"):
+    with pytest.raises(ParityError, match=r"int8 against fp32.*agreement 9\d\.\d %.*at least 100 %"):
         export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), max_drop=0)
     assert os.listdir(tmp_path) == []
 
@@ -204,9 +204,9 @@ def test_whatever_stops_an_export_leaves_nothing(
     error: type[BaseException],
 ) -> None:
     if stage == "quantize":  # stop after the trace, without tracing again and again
-        monkeypatch.setattr(export_module, "_trace", lambda *_: {"name": "fp32"})
+        monkeypatch.setattr(export_module, "_trace", lambda *_: (("model",), {"name": "fp32"}))
     if stage == "_finish":
-        monkeypatch.setattr(export_module, "_trace", lambda *_: {"name": "fp32"})
+        monkeypatch.setattr(export_module, "_trace", lambda *_: (("model",), {"name": "fp32"}))
         monkeypatch.setattr(export_module, "quantize", lambda *_: {"name": "int8"})
         monkeypatch.setattr(export_module, "_manifest", lambda *_: None)
         monkeypatch.setattr(export_module, "_write_manifest", lambda *_: None)

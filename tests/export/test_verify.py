@@ -11,6 +11,7 @@ from edgepipe import Bundle
 from edgepipe.errors import BundleError, CheckpointError, InputError, VariantError
 from edgepipe_export import verify
 from edgepipe_export.compare import compare_results, compare_tensors, structure_difference
+from edgepipe_export.questions import label_scores
 from tests.tiny import build
 
 
@@ -31,12 +32,14 @@ def test_a_bundle_equals_the_model_it_was_made_from(exported: Bundle, checkpoint
         ("fp32", "tensors, random ids"),
         ("fp32", "tensors, texts"),
         ("fp32", "pipeline"),
+        ("fp32", "pipeline, function_to_apply=sigmoid, top_k=None"),
         ("fp32", "pipeline, top_k=None"),
         ("int8", "tensors, texts"),
         ("int8", "pipeline, top_k=None"),
     ]
     exact = [row for row in verification.rows if row.dtype == "fp32"]
-    assert all(row.max_difference is not None and row.max_difference < 1e-4 for row in exact)
+    scored = [row for row in exact if row.check in ("tensors, random ids", "tensors, texts", "pipeline, top_k=None")]
+    assert all(row.max_difference is not None and row.max_difference < 1e-4 for row in scored)
     assert "pytorch-fp32" in verification.table()
     assert json.loads(verification.to_json())["passed"] is True
 
@@ -146,7 +149,7 @@ def test_results_that_are_equal_but_for_rounding_and_the_order_of_ties() -> None
 def test_scores_and_agreement() -> None:
     expected = [[entry("a", 0.9), entry("b", 0.1)], [entry("a", 0.6), entry("b", 0.4)]]
     got = [[entry("a", 0.8), entry("b", 0.2)], [entry("b", 0.51), entry("a", 0.49)]]
-    found = compare_results(["one", "two"], expected, got)
+    found = compare_results(["one", "two"], expected, got, label_scores)
     assert found.agreement == 0.5
     assert found.largest_score == pytest.approx(0.11)
     assert found.first is not None
@@ -155,4 +158,4 @@ def test_scores_and_agreement() -> None:
 
 def test_a_score_that_is_no_number_is_never_within_bounds() -> None:
     nan = [entry("a", float("nan"))]
-    assert compare_results(["text"], [[entry("a", 1.0)]], [nan]).largest_score == float("inf")
+    assert compare_results(["text"], [[entry("a", 1.0)]], [nan], label_scores).largest_score == float("inf")

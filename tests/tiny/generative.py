@@ -111,6 +111,7 @@ ENCODER_DECODERS: dict[str, Architecture] = {
             "num_decoder_attention_heads": 4,
             "encoder_ffn_dim": 64,
             "decoder_ffn_dim": 64,
+            "is_encoder_decoder": True,
             "ngram": 2,
             "num_buckets": 8,
             "relative_max_distance": 16,
@@ -120,12 +121,6 @@ ENCODER_DECODERS: dict[str, Architecture] = {
     "pegasus_x": Architecture("albert", "pegasus_x", _LAYERS | {"block_size": 8, "num_global_tokens": 4}),
     "bigbird_pegasus": Architecture(
         "albert", "bigbird_pegasus", _LAYERS | {"attention_type": "original_full", "block_size": 4}
-    ),
-    "fsmt": Architecture(
-        "xlm-roberta",
-        "fsmt",
-        _LAYERS | {"src_vocab_size": 782, "tgt_vocab_size": 782, "langs": ["en", "de"], "tie_word_embeddings": True},
-        without=("vocab_size",),
     ),
     "plbart": Architecture("xlm-roberta", "plbart", _LAYERS | _SCALED),
     "mvp": Architecture("roberta", "mvp", _LAYERS),

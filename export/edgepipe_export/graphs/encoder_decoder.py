@@ -7,12 +7,15 @@ where the past is empty, and 0 from then on. So nothing is computed twice, and n
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from edgepipe.errors import ExportError
 from edgepipe_export.graphs import encoder
+from edgepipe_export.graphs.attention import CachedLayers, cached_attention, can_have_cached_attention
 from edgepipe_export.graphs.axes import Axes, dynamic_shapes, shaped_like
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from edgepipe_export.graphs.rewrites import rewritten
@@ -32,6 +35,9 @@ ENCODER_OUTPUTS = ("last_hidden_state",)
 # while tracing alone.
 _BATCH, _NEW, _PAST, _SOURCE_PAST, _SOURCE = 2, 5, 7, 3, 11
 
+# Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
+ONE_BY_ONE = ("prophetnet",)
+
 
 class Seq2SeqDecoder(nn.Module):
     """The decoder of an encoder-decoder, its head, and its cache as tensors with names.
@@ -39,12 +45,14 @@ class Seq2SeqDecoder(nn.Module):
     Attributes:
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
+        shared: Whether past and present of the target may be one buffer; see :mod:`edgepipe_export.graphs.attention`.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, shared: bool) -> None:
         super().__init__()
         self.model = model
         self.config = model.config
+        self.shared = shared
 
     def forward(
         self,
@@ -75,21 +83,23 @@ class Seq2SeqDecoder(nn.Module):
         _require(count >= 0, count <= states.shape[1])
         batch, new = input_ids.shape
         _require(states.shape[0] == batch, encoder_attention_mask.shape[0] == batch)
-        cached = past_key_values[0]["encoder"]["key"].shape[2]
+        past, cached = (past_key_values[0][kind]["key"].shape[2] for kind in ("decoder", "encoder"))
         for layer in past_key_values:
             _require(*(tensor.shape[0] == batch for kind in layer.values() for tensor in kind.values()))
+            _require(*(tensor.shape[2] == past for tensor in layer["decoder"].values()))
             _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
         _require(encoder_attention_mask.shape[1] == cached + count)
-        caches = [
-            # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
-            DynamicCache([(layer[kind]["key"], layer[kind]["value"]) for layer in past_key_values])
-            for kind in ("decoder", "encoder")
-        ]
-        cache = EncoderDecoderCache(*caches)
+        # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
+        pairs = [(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values]
+        own = CachedLayers(pairs, batch, past + new, new) if self.shared else DynamicCache(pairs)
+        cross = DynamicCache([(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values])
+        cache = EncoderDecoderCache(own, cross)
         cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
-        # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
-        lowest = torch.finfo(states.dtype).min
-        mask = torch.where(encoder_attention_mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
+        mask = encoder_attention_mask
+        if self.config.model_type not in ONE_BY_ONE:
+            # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
+            lowest = torch.finfo(states.dtype).min
+            mask = torch.where(mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
         result = self.model(
             attention_mask=mask,
             decoder_input_ids=input_ids,
@@ -98,9 +108,12 @@ class Seq2SeqDecoder(nn.Module):
             use_cache=True,
             return_dict=True,
         )
+        presents = [layer.present if self.shared else (layer.keys, layer.values) for layer in own.layers]
+        if None in presents:
+            raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
         layers = [
-            {kind: {"key": layer.keys, "value": layer.values} for kind, layer in (("decoder", own), ("encoder", cross))}
-            for own, cross in zip(caches[0].layers, caches[1].layers, strict=True)
+            {"decoder": {"key": key, "value": value}, "encoder": {"key": source.keys, "value": source.values}}
+            for (key, value), source in zip(presents, cross.layers, strict=True)
         ]
         return {"logits": result.logits, "present": layers}
 
@@ -116,6 +129,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     mask = torch.ones((_BATCH, _SOURCE_PAST + _SOURCE), dtype=torch.int64)
     mask[1, -2:] = 0
     ids = torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW)
+    new = ids[:, :1] if model.config.model_type in ONE_BY_ONE else ids
     with torch.no_grad():
         result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
     cache = result.past_key_values
@@ -135,7 +149,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         for index in range(len(cache.self_attention_cache.layers))
     ]
     return {
-        "input_ids": ids,
+        "input_ids": new,
         "encoder_attention_mask": mask,
         "encoder_hidden_states": torch.zeros((_BATCH, _SOURCE, result.encoder_last_hidden_state.shape[-1])),
         "past_key_values": layers,
@@ -143,17 +157,17 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def decoder_axes(layers: int) -> Axes:
-    """The names of the decoder's axes that vary; the source's keys are as many as its states, or none."""
+def decoder_axes(sample: dict[str, Any]) -> Axes:
+    """The names of the axes of a decoder's inputs that vary."""
     source = {0: "batch_size", 1: "encoder_sequence_length"}
     past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
     return {
-        "input_ids": encoder.AXES,
+        "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: "batch_size"},
         "encoder_attention_mask": source,
         "encoder_hidden_states": source,
         **{
             f"past_key_values.{index}.{kind}.{name}": {0: "batch_size", 2: length}
-            for index in range(layers)
+            for index in range(len(sample["past_key_values"]))
             for kind, length in past.items()
             for name in ("key", "value")
         },
@@ -177,12 +191,18 @@ def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     return encoder.trace(model.get_encoder(), ENCODER_INPUTS, ENCODER_OUTPUTS, opset)
 
 
-def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+def cache_kind(model: PreTrainedModel) -> str:
+    """How a graph of the model can cache the target: ``"shared"`` buffers, or ``"concatenated"`` tensors."""
+    return "shared" if can_have_cached_attention(model) else "concatenated"
+
+
+def trace_decoder(model: PreTrainedModel, opset: int | None = None, *, shared: bool = False) -> onnx_ir.Model:
     """Trace the decoder of an encoder-decoder, with its head and its cache.
 
     Args:
         model: In evaluation mode, fp32, with eager attention.
         opset: ONNX opset; by default the exporter's own choice.
+        shared: Whether past and present of the target may be one buffer; see :func:`cache_kind`.
 
     Returns:
         A graph with the inputs and outputs of :class:`Seq2SeqDecoder`, named ``past_key_values.0.decoder.key``,
@@ -194,10 +214,10 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
     sample = sample_inputs(model)
-    axes = decoder_axes(len(sample["past_key_values"]))
+    axes = decoder_axes(sample)
     config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
-    with rewritten(model), torch.no_grad():
-        exported = OnnxExporter().export(Seq2SeqDecoder(model), sample, config)
+    with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
+        exported = OnnxExporter().export(Seq2SeqDecoder(model, shared=shared), sample, config)
     program: onnx_ir.Model = exported.program
     state_known_dimensions(program.graph)
     tidy(program, axes)

@@ -119,9 +119,12 @@ def unpadded_source(
 
 
 def _led(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
-    # No token has global attention unless a mask for it is given, which no pipeline does.
+    def attention(layer: Any, *inputs: Any, **options: Any) -> tuple[torch.Tensor]:
+        # No token has global attention unless a mask for it is given, which no pipeline does.
+        return longformer_attention(layer, *inputs, **options, with_global=False)
+
     return {
-        "LEDEncoderSelfAttention.forward": functools.partialmethod(longformer_attention, with_global=False),
+        "LEDEncoderSelfAttention.forward": attention,
         "LEDEncoder._pad_to_window_size": unpadded_source,
     }
 
@@ -142,6 +145,47 @@ def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
 
 def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {"shift_tokens_right": shifted}
+
+
+def position_of_one(
+    embeddings: Any, inputs_shape: tuple[int, int], device: Any, past_key_values: Any = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``ProphetNetPositionalEmbeddings.forward`` for one token, with a position that is no constant.
+
+    Args:
+        embeddings: The layer.
+        inputs_shape: Batch and length; the length is 1.
+        device: Where to make the position.
+        past_key_values: The tokens before; those are none at the first step.
+
+    Returns:
+        Its embedding, float32[1, 1, width], and the position, int64[1, 1].
+    """
+    position = torch.full((1, 1), embeddings.padding_idx + 1 + past_key_values.get_seq_length(), device=device)
+    return torch.nn.functional.embedding(position, embeddings.weight), position
+
+
+def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    if type(model).__name__ == "ProphetNetEncoder":
+        return {}
+    return {"ProphetNetPositionalEmbeddings.forward": position_of_one}
+
+
+def _t5(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+    name = type(model).__name__.removesuffix("ForConditionalGeneration")
+    attention = getattr(importlib.import_module(type(model).__module__), f"{name}Attention", None)
+    if attention is None:
+        return {}
+    original = attention.compute_bias
+
+    def of_all_keys(
+        layer: Any, query_length: int, key_length: int, device: Any = None, past_seen_tokens: int = 0
+    ) -> torch.Tensor:
+        """``compute_bias`` of self-attention, where a cache hands over the new keys alone and appends them later."""
+        bias: torch.Tensor = original(layer, query_length, query_length + past_seen_tokens, device, past_seen_tokens)
+        return bias
+
+    return {f"{attention.__name__}.compute_bias": of_all_keys}
 
 
 class LastOfEachRow(TorchFunctionMode):
@@ -167,7 +211,11 @@ REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., An
     "led": _led,
     "longformer": _longformer,
     "mbart": _mbart,
+    "mt5": _t5,
     "plbart": _mbart,
+    "prophetnet": _prophetnet,
+    "t5": _t5,
+    "umt5": _t5,
 }
 
 

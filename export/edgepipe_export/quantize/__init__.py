@@ -1,7 +1,7 @@
 """The recipes, one line each: how a dtype's graphs are made from the fp32 ones.
 
-To add one: a file with a function that takes the fp32 graph, the path to write and a :class:`Target`, writes the graph
-with its weights beside it, and returns the recipe for the manifest; and one line here.
+To add one: a file with ``FACTS``, a small dataclass ``Options`` with defaults, and ``quantize(order, options)``, which
+writes the graph with its weights beside it and returns the recipe for the manifest; and one line here.
 """
 
 from __future__ import annotations
@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import SUFFIXES
 from edgepipe.errors import InputError
+from edgepipe_export.quantize.recipe import Facts, Order
 from edgepipe_export.quantize.target import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe_export.quantize.layers import Layer
 
 # dtype: module in this package with a function `quantize`; it is imported when the recipe is first used.
 RECIPES: dict[str, str] = {
     "int8": "int8",
+    "w8": "w8",
+    "q4": "q4",
 }
 
 FP32 = "fp32"
@@ -65,7 +73,36 @@ def graph_path(folder: Path, dtype: str, name: str = "model") -> Path:
     return folder / "onnx" / f"{name}{SUFFIXES[dtype]}.onnx"
 
 
-def quantize(dtype: str, source: Path, destination: Path, target: Target) -> Mapping[str, Any]:
+def facts(dtype: str) -> Facts:
+    """What a recipe declares about itself."""
+    declared: Facts = _module(dtype).FACTS
+    return declared
+
+
+def default_options(dtype: str) -> Any:
+    """A recipe's options, a frozen dataclass: ``dataclasses.replace`` makes others of them."""
+    return _module(dtype).Options()
+
+
+def find_layers(graph: Path) -> list[Layer]:
+    """The layers of an fp32 graph: what :func:`quantize` can give precisions to one by one."""
+    import onnx_ir
+
+    from edgepipe_export.quantize import layers
+
+    return layers.find_layers(onnx_ir.load(graph))
+
+
+def quantize(
+    dtype: str,
+    source: Path,
+    destination: Path,
+    target: Target,
+    *,
+    options: Any = None,
+    precisions: Mapping[str, str] | None = None,
+    batches: Sequence[Mapping[str, NDArray[Any]]] = (),
+) -> Mapping[str, Any]:
     """Make the graph of a dtype.
 
     Args:
@@ -73,10 +110,37 @@ def quantize(dtype: str, source: Path, destination: Path, target: Target) -> Map
         source: The fp32 graph.
         destination: The graph to write; its weights go beside it.
         target: The processor it is for.
+        options: The recipe's own, see :func:`default_options`.
+        precisions: Layers that get another precision than the recipe's, by :attr:`Layer.name`: ``"w8"`` or ``"fp32"``,
+            of those that the recipe's facts say it mixes.
+        batches: Inputs to calibrate with, each a name -> array for every input of the graph; empty where the recipe
+            needs none.
 
     Returns:
-        The recipe, for the manifest.
+        The recipe, for the manifest; ``"precisions"`` in it has the layers that got another one.
+
+    Raises:
+        InputError: a precision is for a layer that is not there, or is none that this recipe mixes; or there are no
+            batches and the recipe needs some.
     """
-    module = import_module(f"edgepipe_export.quantize.{RECIPES[dtype]}")
-    recipe: Mapping[str, Any] = module.quantize(source, destination, target)
-    return recipe
+    order = Order(source, destination, target, dict(precisions or {}), batches)
+    if order.precisions:
+        _check_precisions(dtype, order)
+    if facts(dtype).needs_batches and not batches:
+        raise InputError(f"{dtype} must be calibrated, and there are no texts to do it with (--calibration FILE)")
+    recipe: Mapping[str, Any] = _module(dtype).quantize(order, options or default_options(dtype))
+    return {**recipe, "precisions": dict(order.precisions)} if order.precisions else recipe
+
+
+def _check_precisions(dtype: str, order: Order) -> None:
+    mixes = facts(dtype).mixes
+    known = {layer.name for layer in find_layers(order.source)}
+    for name, precision in order.precisions.items():
+        if precision not in mixes:
+            raise InputError(f"{dtype} cannot have the layer {name} in {precision!r}; it mixes with {', '.join(mixes)}")
+        if name not in known:
+            raise InputError(f"{order.source} has no layer {name!r}; it has {', '.join(sorted(known))}")
+
+
+def _module(dtype: str) -> Any:
+    return import_module(f"edgepipe_export.quantize.{RECIPES[dtype]}")

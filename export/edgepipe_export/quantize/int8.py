@@ -1,7 +1,7 @@
 """int8: 8-bit weights, activations quantized as they come (onnxruntime's dynamic quantization).
 
-No data is needed. Matrix products with constant weights run in integers, embeddings are stored in 8 bits; everything
-else, the products inside attention included, stays fp32.
+No data is needed. Matrix products with constant weights run in integers; embeddings, and heads tied to them, are
+stored in 8-bit blocks; everything else, the products inside attention included, stays fp32.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,19 @@ import onnx_ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.quantize.blockwise import code_weights
+from edgepipe_export.quantize.coded import Blocks
+from edgepipe_export.quantize.layers import find_layers
+from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, FP32, Facts, Order
+
+FACTS = Facts(
+    operators=("MatMul", "Gemm", "Gather"),
+    providers=(CPU,),
+    targets=("avx2", "avx512", "vnni", "arm64"),
+    needs_batches=False,
+    mixes=(BLOCKWISE_8, FP32),
+    use="the fastest for texts of some length",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,51 +38,71 @@ class Options:
 
     Attributes:
         per_channel: A scale for every output channel of a weight instead of one for all.
-        reduce_range: Weights in 7 bits, for processors whose 8-bit products saturate.
-        operators: The operators whose constant weights are quantized.
+        reduce_range: Weights in 7 bits, for processors whose 8-bit products saturate; None decides by the target.
+        embedding_block: Numbers of an embedding that share a scale.
     """
 
     per_channel: bool = True
-    reduce_range: bool = False
-    operators: tuple[str, ...] = ("MatMul", "Gather")
+    reduce_range: bool | None = None
+    embedding_block: int = 128
 
 
-def quantize(source: Path, destination: Path, target: Target) -> Mapping[str, Any]:
+def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     """Write the int8 graph; see :func:`edgepipe_export.quantize.quantize`."""
-    options = Options(reduce_range=target.reduce_range)
+    if options.reduce_range is None:
+        options = replace(options, reduce_range=order.target.reduce_range)
+    model = onnx_ir.load(order.source)
+    layers = find_layers(model)
+    kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
+    blocks = Blocks(8, options.embedding_block, symmetric=False)
+    in_blocks = [layer.name for layer in layers if layer.name not in kept and (layer.tables or layer.name in raised)]
+    code_weights(model, dict.fromkeys(in_blocks, blocks))
+    untouched = [node for layer in layers if layer.name in kept for node in layer.products]
+    untouched += [f"{node}_MatMul" for node in untouched]  # onnxruntime's name for what it makes of a Gemm
+    _products(model, order.destination, options, untouched)
+    return {
+        "name": "int8",
+        "target": order.target.name,
+        "weights": "int8",
+        "activations": "dynamic uint8",
+        **asdict(options),
+    }
+
+
+def _products(model: onnx_ir.Model, destination: Path, options: Options, untouched: list[str]) -> None:
+    """Quantize the remaining products and write the graph."""
     scratch = Path(tempfile.mkdtemp(dir=destination.parent, prefix="int8-"))
     try:
+        _forget_shapes(model)
+        save_graph(model, scratch / "shapeless.onnx")
         quantize_dynamic(
-            _without_shapes(source, scratch / "shapeless.onnx"),
+            scratch / "shapeless.onnx",
             scratch / "model.onnx",
-            op_types_to_quantize=list(options.operators),
+            op_types_to_quantize=["MatMul"],  # Gemm among them: it becomes a MatMul and an Add
+            nodes_to_exclude=untouched,
             per_channel=options.per_channel,
             reduce_range=options.reduce_range,
             weight_type=QuantType.QInt8,
             use_external_data_format=True,
             extra_options={"MatMulConstBOnly": True},
         )
-        model = onnx_ir.load(scratch / "model.onnx")
-        model.producer_name, model.producer_version = "edgepipe", None
-        model.metadata_props.clear()
-        save_graph(model, destination)
+        quantized = onnx_ir.load(scratch / "model.onnx")
+        quantized.producer_name, quantized.producer_version = "edgepipe", None
+        quantized.metadata_props.clear()
+        save_graph(quantized, destination)
     finally:
         shutil.rmtree(scratch)
-    return {"name": "int8", "target": target.name, "weights": "int8", "activations": "dynamic uint8", **asdict(options)}
 
 
-def _without_shapes(source: Path, copy: Path) -> Path:
-    """A copy without the shapes of intermediate values, which onnxruntime infers afresh.
+def _forget_shapes(model: onnx_ir.Model) -> None:
+    """Drop the shapes of intermediate values, which onnxruntime infers afresh.
 
     It turns each Gemm into a MatMul and transposes the weight, but leaves the weight's recorded shape as it was, and
     its own shape inference then fails.
     """
-    model = onnx_ir.load(source)
     for node in model.graph.all_nodes():
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
     for value in model.graph.initializers.values():
         value.shape = None
-    save_graph(model, copy)
-    return copy

@@ -91,7 +91,7 @@ def beam_search(
         length = sequences.length + 1 - prompt.length
         penalized = top_scores / np.float32(length**config.length_penalty)
         for place, item in enumerate(items.tolist()):
-            for rank in np.flatnonzero(ends[place, :width] & (penalized[place, :width] > NEVER)):
+            for rank in np.flatnonzero(ends[place, :width] & (penalized[place, :width] >= NEVER)):
                 new = sequences.ids[parents[place, rank], prompt.length :].tolist()
                 finished[item].append(Beam([*new, int(tokens[place, rank])], float(penalized[place, rank])))
             finished[item] = sorted(finished[item], key=lambda beam: -beam.score)[:width]
@@ -116,7 +116,7 @@ def beam_search(
         sequences.select(parents)
         sequences.append(tokens)
         scores = decoding.step(tokens[:, None])
-    return [_filled(beams, width) for beams in finished]
+    return [beams + [Beam([], float(NEVER))] * (width - len(beams)) for beams in finished]
 
 
 def _is_open(finished: list[Beam], best: float, length: int, prompt: Prompt, config: GenerationConfig) -> bool:
@@ -130,7 +130,3 @@ def _is_open(finished: list[Beam], best: float, length: int, prompt: Prompt, con
     if config.early_stopping == "never" and config.length_penalty > 0.0:
         length = prompt.longest - prompt.length
     return float(np.float32(best) / np.float32(length**config.length_penalty)) > worst
-
-
-def _filled(beams: list[Beam], width: int) -> list[Beam]:
-    return beams + [Beam([], float(NEVER))] * (width - len(beams))

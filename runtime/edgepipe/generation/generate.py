@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from edgepipe.errors import InputError
 from edgepipe.generation.beams import beam_search
+from edgepipe.generation.group_beams import group_beam_search
 from edgepipe.generation.options import GenerationConfig
 from edgepipe.generation.prompt import Prompt, prepare
 from edgepipe.generation.single import single_search
@@ -64,16 +65,20 @@ def generate(
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
     starts = [row.tolist() if decoder.is_encoder_decoder else [] for row in prompt.ids]
     if config.num_beams > 1:
+        if config.num_beam_groups > 1:
+            found = group_beam_search(decoder, prompt, config, stopping)
+        else:
+            found = beam_search(decoder, prompt, config, stopping, first_row)
         return [
             [Generated(start + beam.tokens, beam.score) for beam in beams[: config.num_return_sequences]]
-            for start, beams in zip(starts, beam_search(decoder, prompt, config, stopping, first_row), strict=True)
+            for start, beams in zip(starts, found, strict=True)
         ]
     width = config.num_return_sequences
-    found: list[list[int]] = [list(start) for start in starts for _ in range(width)]
+    ids = [list(start) for start in starts for _ in range(width)]
     for rows, tokens in single_search(decoder, prompt, config, stopping, first_row):
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
-            found[row].append(token)
-    return [[Generated(ids) for ids in found[row * width : (row + 1) * width]] for row in range(len(starts))]
+            ids[row].append(token)
+    return [[Generated(each) for each in ids[row * width : (row + 1) * width]] for row in range(len(starts))]
 
 
 def stream(

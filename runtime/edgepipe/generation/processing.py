@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 Warper = Callable[["NDArray[np.float32]"], None]
 
 
-def processors(config: GenerationConfig, prompt: Prompt) -> list[Processor]:
-    """The processors before those for sampling."""
+def processors(config: GenerationConfig, prompt: Prompt, diversity: Processor | None = None) -> list[Processor]:
+    """The processors before those for sampling; `diversity` is that of groups of beams, for its place among them."""
     found: list[Processor] = []
     if config.sequence_bias:
         found.append(SequenceBias(config.sequence_bias, "sequence_bias"))
+    if diversity is not None:
+        found.append(diversity)
     if config.encoder_repetition_penalty != 1.0:
         found.append(EncoderRepetitionPenalty(config.encoder_repetition_penalty, prompt.input_ids))
     if config.repetition_penalty != 1.0:

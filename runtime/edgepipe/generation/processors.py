@@ -226,17 +226,21 @@ class Suppressed:
 class Diversity:
     """Makes tokens less likely that earlier groups of beams have just taken (``HammingDiversityLogitsProcessor``).
 
-    Vijayakumar et al., Diverse Beam Search, arXiv:1610.02424, with the Hamming distance. It is not called like the
-    others: the search of groups tells it what the earlier groups took.
+    Vijayakumar et al., Diverse Beam Search, arXiv:1610.02424, with the Hamming distance; transformers 4.57.
+
+    Attributes:
+        taken: What the earlier groups of each row's input took at this step, int64[rows, beams]; for the search to set.
     """
 
     def __init__(self, penalty: float) -> None:
-        self._penalty = penalty
+        self.taken: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
+        self._penalty = np.float32(penalty)
 
-    def apply(self, scores: NDArray[np.float32], taken: NDArray[np.int64]) -> None:
-        """Change scores float32[beams, vocabulary] of one input, by the tokens that its earlier groups took."""
-        tokens, counts = np.unique(taken, return_counts=True)
-        scores[:, tokens] -= np.float32(self._penalty) * counts.astype(np.float32)
+    def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
+        """Change `scores`."""
+        for row, taken in zip(scores, self.taken, strict=True):
+            tokens, counts = np.unique(taken, return_counts=True)
+            row[tokens] -= self._penalty * counts.astype(np.float32)
 
 
 def renormalize(ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:

@@ -97,7 +97,8 @@ def draw_without_replacement(
     noisy: NDArray[np.float64] = np.full(scores.size, -np.inf)
     possible = np.flatnonzero(scores > -np.inf)
     noisy[possible] = scores[possible] + generator.gumbel(size=possible.size)
-    return np.argsort(-noisy, kind="stable")[:count]
+    order: NDArray[np.int64] = np.argsort(-noisy, kind="stable")[:count]
+    return order
 
 
 def likeliest(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:

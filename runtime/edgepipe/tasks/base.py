@@ -52,6 +52,7 @@ class Task(ABC):
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
         generates: Whether it writes text, token by token.
+        token_types: Whether the texts of a pair are told apart for every model that can, whatever its tokenizer does.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph, or what else :meth:`load` gives.
         batch_size: How many pieces go through the graph at once.
@@ -65,6 +66,7 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
     generates: ClassVar[bool] = False
+    token_types: ClassVar[bool] = False
 
     def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
@@ -187,7 +189,7 @@ class Task(ABC):
         return outputs
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-        return batches(lengths, batch_size, on_cpu=self.model.session.providers[0] == "CPUExecutionProvider")
+        return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
 
     def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
         if len(pieces) == 1:

@@ -55,6 +55,7 @@ class QuestionAnswering(Task):
     head = "ForQuestionAnswering"
     outputs = ("start_logits", "end_logits")
     token_level = True
+    token_types = True  # as in transformers 4, the reference
 
     def __call__(
         self,

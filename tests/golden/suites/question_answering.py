@@ -70,7 +70,8 @@ def cases(architecture: str, model: str, brief: bool) -> list[Case]:
 SUITE = Suite(
     task="question-answering",
     models={
-        architecture: {"question-answering": {"num_labels": 2}} for architecture in ("bert", "roberta", "deberta-v2")
+        architecture: {"question-answering": {"num_labels": 2}}
+        for architecture in ("bert", "roberta", "deberta-v2", "albert")
     },
     cases=cases,
     reference="4.57.6",

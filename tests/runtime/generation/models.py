@@ -45,7 +45,7 @@ def model(architecture: str, seed: int = 0) -> Any:
     settings = AutoConfig.for_model(architecture, vocab_size=VOCABULARY, **_IDS | config)
     settings._attn_implementation = "eager"
     with torch.random.fork_rng():
-        made = getattr(transformers, head).from_config(settings, dtype=torch.float32)
+        made = getattr(transformers, head).from_config(settings)
     draw_weights(made, seed)
     made.eval()
     made.generation_config.max_length = None

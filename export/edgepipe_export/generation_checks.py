@@ -1,0 +1,304 @@
+"""Parity of graphs that generate: scores step by step, the tokens of a greedy search, and perplexity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgepipe import Bundle, Tokenizer
+from edgepipe.generation.config import generation_config
+from edgepipe.generation.generate import generate
+from edgepipe.generation.graphs import load_decoder
+from edgepipe_export.checks import Check
+from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_tensors
+from edgepipe_export.comparing import PYTORCH
+from edgepipe_export.quantize import FP32
+from edgepipe_export.samples import sentences
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe_export.load import Loaded
+
+    Ids = NDArray[np.int64]
+
+# Rows and tokens of random prompts; of several rows all but the first are padded.
+_SHAPES = ((1, 1), (1, 2), (3, 7), (2, 31))
+_STEPS = 3
+
+# How many texts the greedy search is tried on, how many of their tokens are the prompt, and how many follow.
+_SEARCHES = 12
+_PROMPT = 8
+_WRITTEN = 20
+
+# How many tokens of a text perplexity is measured on.
+_LONGEST = 64
+
+
+class Writer(Protocol):
+    """What scores tokens and writes them.
+
+    Attributes:
+        name: What reports call it.
+    """
+
+    name: str
+
+    def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
+        """The scores after the prompt, and after each of the tokens that follow, float32[rows, vocabulary] each.
+
+        Args:
+            ids: int64[rows, length], the prompt, or the source of an encoder-decoder.
+            mask: int64[rows, length].
+            following: int64[rows, steps]; those of an encoder-decoder begin with what its decoder starts with.
+        """
+        ...
+
+    def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
+        """The scores after every token of one text, or of what an encoder-decoder makes of it.
+
+        Args:
+            ids: int64[length].
+            target: int64[target], what the decoder reads; None for decoder-only models.
+
+        Returns:
+            float32[length or target, vocabulary].
+        """
+        ...
+
+    def written(self, ids: Ids, count: int) -> list[int]:
+        """`count` new tokens of a greedy search, or fewer where the text ends."""
+        ...
+
+
+class PyTorchWriter:
+    """The checkpoint in PyTorch: fp32, eager. Every score is computed from the whole text, without a cache."""
+
+    name = PYTORCH
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._model = loaded.model
+        self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
+
+    def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
+        """See :class:`Writer`."""
+        if self._is_encoder_decoder:
+            scores = self._run(input_ids=ids, attention_mask=mask, decoder_input_ids=following)
+            return [scores[:, step] for step in range(following.shape[1])]
+        whole = np.concatenate([ids, following], axis=1)
+        seen = np.concatenate([mask, np.ones_like(following)], axis=1)
+        scores = self._decoder(whole, seen)
+        return [scores[:, step] for step in range(ids.shape[1] - 1, whole.shape[1])]
+
+    def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
+        """See :class:`Writer`."""
+        if target is None:
+            found = self._decoder(ids[None], np.ones_like(ids[None]))
+        else:
+            row = ids[None]
+            found = self._run(input_ids=row, attention_mask=np.ones_like(row), decoder_input_ids=target[None])
+        scores: NDArray[np.float32] = found[0]
+        return scores
+
+    def _decoder(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        from edgepipe_export.graphs.decoder import takes_positions
+
+        positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
+        return self._run(
+            input_ids=ids,
+            attention_mask=mask,
+            **({"position_ids": positions} if takes_positions(self._model) else {}),
+        )
+
+    def _run(self, **inputs: Ids) -> NDArray[np.float32]:
+        import torch
+
+        with torch.no_grad():
+            result = self._model(**{name: torch.from_numpy(array) for name, array in inputs.items()}, return_dict=True)
+        scores: NDArray[np.float32] = result["logits"].numpy()
+        return scores
+
+    def written(self, ids: Ids, count: int) -> list[int]:
+        """See :class:`Writer`."""
+        import torch
+
+        result = self._model.generate(
+            torch.from_numpy(ids[None]),
+            attention_mask=torch.ones((1, len(ids)), dtype=torch.int64),
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=count,
+        )
+        tokens: list[int] = result[0].tolist()
+        return tokens if self._is_encoder_decoder else tokens[len(ids) :]
+
+
+class VariantWriter:
+    """One variant of a bundle, in the edgepipe runtime."""
+
+    def __init__(self, bundle: Bundle, dtype: str, tokenizer: Tokenizer) -> None:
+        self.name = dtype
+        self._decoder: Any = load_decoder(bundle, dtype)
+        self._tokenizer = tokenizer
+
+    def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
+        """See :class:`Writer`."""
+        decoding = self._decoder.begin(ids, mask)
+        fed = [following[:, step : step + 1] for step in range(following.shape[1])]
+        return [decoding.step(tokens).copy() for tokens in (fed if self._decoder.is_encoder_decoder else [ids, *fed])]
+
+    def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
+        """See :class:`Writer`."""
+        rows = (ids[None], np.ones_like(ids[None]))
+        found = self._decoder.scores(*rows, *([] if target is None else [target[None]]))
+        scores: NDArray[np.float32] = found[0]
+        return scores
+
+    def written(self, ids: Ids, count: int) -> list[int]:
+        """See :class:`Writer`."""
+        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count}
+        config = generation_config(self._decoder, {}, options, tokenizer=self._tokenizer)
+        found = generate(self._decoder, ids[None], np.ones_like(ids[None]), config, tokenizer=self._tokenizer)
+        return found[0][0].token_ids
+
+
+class GenerationComparison:
+    """See :class:`~edgepipe_export.comparing.Comparison`.
+
+    Attributes:
+        texts: The texts.
+    """
+
+    def __init__(
+        self, bundle: Bundle, loaded: Loaded, tokenizer: Tokenizer, texts: Sequence[str] | None = None
+    ) -> None:
+        self.texts = tuple(sentences() if texts is None else texts)
+        self._bundle = bundle
+        self._tokenizer = tokenizer
+        self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
+        limits = [limit for limit in (bundle.max_length, bundle.max_target_length, _LONGEST) if limit is not None]
+        self._longest = min(limits)
+        encoded = [np.array(tokenizer(text)["input_ids"], np.int64)[: self._longest] for text in self.texts]
+        self._encoded = [ids for ids in encoded if len(ids) > 1]
+        self._references: dict[str, Writer] = {PYTORCH: PyTorchWriter(loaded)}
+        self._start = _decoder_start(loaded)
+
+    def check(self, dtype: str, reference: str, max_drop: float) -> list[Check]:
+        """See :class:`~edgepipe_export.comparing.Comparison`."""
+        if reference not in self._references:
+            self._references[reference] = VariantWriter(self._bundle, reference, self._tokenizer)
+        expected, got = self._references[reference], VariantWriter(self._bundle, dtype, self._tokenizer)
+        if dtype == FP32:
+            return [self._steps(expected, got), self._searches(expected, got)]
+        return [self._foretelling(expected, got, max_drop)]
+
+    def _steps(self, reference: Writer, candidate: Writer) -> Check:
+        prompts = list(self._random_prompts())
+        pairs = (
+            ({"logits": wanted}, {"logits": found})
+            for prompt in prompts
+            for wanted, found in zip(reference.steps(*prompt), candidate.steps(*prompt), strict=True)
+        )
+        found = compare_tensors(pairs)
+        return Check(
+            "tensors, step by step",
+            candidate.name,
+            reference.name,
+            len(prompts),
+            found.largest,
+            None,
+            f"{ABSOLUTE:g} + {RELATIVE:g} of the reference",
+            found.close and found.finite,
+        )
+
+    def _random_prompts(self) -> Iterator[tuple[Ids, Ids, Ids]]:
+        generator = np.random.default_rng(0)
+        vocabulary = len(self._tokenizer)
+        for rows, length in _SHAPES:
+            if length + _STEPS > self._longest:
+                continue
+            ids = generator.integers(0, vocabulary, (rows, length))
+            mask = np.ones_like(ids)
+            for row in range(1, rows):  # encoders are padded on the right, decoders on the left
+                padding = slice(length - row, None) if self._is_encoder_decoder else slice(0, row)
+                mask[row, padding] = 0
+            following = generator.integers(0, vocabulary, (rows, _STEPS))
+            if self._is_encoder_decoder:
+                following[:, 0] = self._start
+            yield ids, mask, following
+
+    def _searches(self, reference: Writer, candidate: Writer) -> Check:
+        longest = self._longest - (0 if self._is_encoder_decoder else _WRITTEN)
+        prompts = [ids[:_PROMPT] for ids in self._encoded[:_SEARCHES] if min(len(ids), _PROMPT) <= longest]
+        count = min(_WRITTEN, self._longest - 1)
+        wanted = [reference.written(ids, count) for ids in prompts]
+        found = [candidate.written(ids, count) for ids in prompts]
+        same = [one == other for one, other in zip(wanted, found, strict=True)]
+        first = next((index for index, alike in enumerate(same) if not alike), None)
+        detail = (
+            None if first is None else f"after {prompts[first].tolist()}: {found[first]} instead of {wanted[first]}"
+        )
+        agreement = sum(same) / len(same) if same else None
+        return Check(
+            "tokens, greedy search",
+            candidate.name,
+            reference.name,
+            len(prompts),
+            {},
+            agreement,
+            "same tokens",
+            first is None,
+            detail,
+        )
+
+    def _foretelling(self, reference: Writer, candidate: Writer, max_drop: float) -> Check:
+        surprise = np.zeros(2)
+        agreed = tokens = 0
+        finite = True
+        largest = 0.0
+        for ids in self._encoded:
+            target = self._target(reference, ids)
+            followed = ids if target is None else target
+            both = [writer.scores(ids, target)[:-1] for writer in (reference, candidate)]
+            finite = finite and bool(np.isfinite(both[1]).all())
+            largest = max(largest, float(np.abs(both[0] - both[1]).max()))
+            surprise += [_surprise(scores, followed[1:]) for scores in both]
+            agreed += int((both[0].argmax(-1) == both[1].argmax(-1)).sum())
+            tokens += len(followed) - 1
+        own, other = np.exp(surprise / tokens)
+        return Check(
+            "perplexity",
+            candidate.name,
+            reference.name,
+            len(self._encoded),
+            {"logits": largest},
+            agreed / tokens,
+            f"perplexity at most {max_drop:g} % above the reference's",
+            finite and bool(other <= own * (1 + max_drop / 100)),
+            None,
+            {"perplexity": float(other), "reference_perplexity": float(own)},
+        )
+
+    def _target(self, reference: Writer, ids: Ids) -> Ids | None:
+        """What is foretold: the text itself, or what the reference of an encoder-decoder makes of it."""
+        if not self._is_encoder_decoder:
+            return None
+        return np.array(reference.written(ids, min(_WRITTEN, self._longest - 1)), np.int64)
+
+
+def _surprise(scores: NDArray[np.float32], tokens: Ids) -> float:
+    """The sum of the tokens' negative log-likelihoods, in nats."""
+    exact = scores.astype(np.float64)
+    exact -= exact.max(axis=-1, keepdims=True)
+    likelihood = exact[np.arange(len(tokens)), tokens] - np.log(np.exp(exact).sum(axis=-1))
+    return -float(likelihood.sum())
+
+
+def _decoder_start(loaded: Loaded) -> int:
+    options: Any = loaded.model.generation_config
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        if isinstance(getattr(options, name, None), int):
+            return int(getattr(options, name))
+    return 0

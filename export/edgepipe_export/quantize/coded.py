@@ -1,0 +1,97 @@
+"""A weight cut into blocks: as arrays, and as initializers of a graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SMALLEST_BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How a weight is cut and coded.
+
+    Attributes:
+        bits: 4 or 8.
+        block_size: Numbers that share a scale; 16, 32, 64, 128 or 256.
+        symmetric: One zero point for all blocks instead of one each.
+    """
+
+    bits: int
+    block_size: int
+    symmetric: bool = True
+
+    def fitted(self, inputs: int) -> Blocks:
+        """With blocks no longer than rows of that many inputs."""
+        size = self.block_size
+        while size > _SMALLEST_BLOCK and size // 2 >= inputs:
+            size //= 2
+        return Blocks(self.bits, size, self.symmetric)
+
+
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A weight in blocks.
+
+    Attributes:
+        codes: uint8[outputs, blocks, block * bits / 8], the lower half of a byte first.
+        scales: float32[outputs, blocks].
+        zero_points: uint8[outputs, blocks * bits / 8, rounded up], or None where each is half of the range.
+        inputs: Length of a row before it was cut.
+        blocks: How it was done.
+    """
+
+    codes: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+    zero_points: NDArray[np.uint8] | None
+    inputs: int
+    blocks: Blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A coded weight as initializers.
+
+    Attributes:
+        coded: The weight.
+        codes: Its codes.
+        scales: Its scales.
+        zero_points: Its zero points, where blocks have their own.
+    """
+
+    coded: Coded
+    codes: onnx_ir.Value
+    scales: onnx_ir.Value
+    zero_points: onnx_ir.Value | None
+
+
+def store(graph: onnx_ir.Graph, name: str, coded: Coded) -> Stored:
+    """Add a coded weight to a graph's initializers, under names that begin with `name`."""
+
+    def keep(array: NDArray[Any], suffix: str) -> onnx_ir.Value:
+        return constant(graph, f"{name}_{suffix}", array)
+
+    return Stored(
+        coded,
+        keep(coded.codes, f"q{coded.blocks.bits}"),
+        keep(coded.scales, "scales"),
+        None if coded.zero_points is None else keep(coded.zero_points, "zero_points"),
+    )
+
+
+def constant(graph: onnx_ir.Graph, name: str, array: NDArray[Any]) -> onnx_ir.Value:
+    """The initializer of that name, made if it is not there yet."""
+    if name not in graph.initializers:
+        tensor = onnx_ir.tensor(array, name=name)
+        value = onnx_ir.Value(
+            name=name, const_value=tensor, shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
+        )
+        graph.register_initializer(value)
+    return graph.initializers[name]

@@ -1,0 +1,63 @@
+"""q4: weights of products in 4-bit blocks (``MatMulNBits``), embeddings in 8-bit ones.
+
+No data is needed. The smallest, for decoding one token at a time. An embedding, and a head that is tied to it, keeps 8
+bits: every token depends on it, and in a model of some size it is a small part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx_ir
+
+from edgepipe_export.graphs.files import save_graph
+from edgepipe_export.quantize.blockwise import code_weights
+from edgepipe_export.quantize.coded import Blocks
+from edgepipe_export.quantize.layers import find_layers
+from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, CUDA, FP32, Facts, Order
+
+FACTS = Facts(
+    operators=("MatMul", "Gemm", "Gather"),
+    providers=(CPU, CUDA),
+    targets=("avx2", "avx512", "vnni", "arm64"),
+    needs_batches=False,
+    mixes=(BLOCKWISE_8, FP32),
+    use="the smallest; decoding one token at a time",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides the recipe.
+
+    Attributes:
+        block_size: Numbers of a row that share a scale: 16, 32, 64, 128 or 256.
+        symmetric: One zero point for all blocks instead of one each.
+        embedding_bits: 8 or 4, for tables of embeddings and heads tied to them.
+        accuracy_level: 4 for products in 8-bit blocks of activations, 1 for products in fp32.
+    """
+
+    block_size: int = 32
+    symmetric: bool = True
+    embedding_bits: int = 8
+    accuracy_level: int = 4
+
+
+def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+    """Write the q4 graph; see :func:`edgepipe_export.quantize.quantize`."""
+    model = onnx_ir.load(order.source)
+    kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
+    blocks = {
+        layer.name: Blocks(
+            8 if layer.name in raised else options.embedding_bits if layer.tables else 4,
+            options.block_size,
+            options.symmetric,
+        )
+        for layer in find_layers(model)
+        if layer.name not in kept
+    }
+    code_weights(model, blocks, accuracy_level=options.accuracy_level)
+    save_graph(model, order.destination)
+    return {"name": "q4", "weights": "4 bits in blocks", **asdict(options)}

@@ -1,0 +1,53 @@
+"""w8: weights in 8-bit blocks, products in 8-bit blocks of activations (``MatMulNBits``); embeddings too.
+
+No data is needed. The most exact of the 8-bit recipes, and the fastest for decoding one token at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx_ir
+
+from edgepipe_export.graphs.files import save_graph
+from edgepipe_export.quantize.blockwise import code_weights
+from edgepipe_export.quantize.coded import Blocks
+from edgepipe_export.quantize.layers import find_layers
+from edgepipe_export.quantize.recipe import CPU, CUDA, FP32, Facts, Order
+
+FACTS = Facts(
+    operators=("MatMul", "Gemm", "Gather"),
+    providers=(CPU, CUDA),
+    targets=("avx2", "avx512", "vnni", "arm64"),
+    needs_batches=False,
+    mixes=(FP32,),
+    use="close to fp32; decoding one token at a time",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides the recipe.
+
+    Attributes:
+        block_size: Numbers of a row that share a scale: 16, 32, 64, 128 or 256.
+        symmetric: One zero point for all blocks instead of one each.
+        accuracy_level: 4 for products in 8-bit blocks of activations, 1 for products in fp32.
+    """
+
+    block_size: int = 32
+    symmetric: bool = True
+    accuracy_level: int = 4
+
+
+def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+    """Write the w8 graph; see :func:`edgepipe_export.quantize.quantize`."""
+    model = onnx_ir.load(order.source)
+    kept = order.names(FP32)
+    blocks = Blocks(8, options.block_size, options.symmetric)
+    layers = [layer for layer in find_layers(model) if layer.name not in kept]
+    code_weights(model, {layer.name: blocks for layer in layers}, accuracy_level=options.accuracy_level)
+    save_graph(model, order.destination)
+    return {"name": "w8", "weights": "8 bits in blocks", **asdict(options)}

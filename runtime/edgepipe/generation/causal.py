@@ -1,0 +1,135 @@
+"""Decoder-only graphs: one for the prompt and for every step after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError
+from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache
+from edgepipe.generation.logits import Logits
+from edgepipe.session import Session, SessionConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Room for new tokens where nobody says how long the rows are going to be.
+ROOM = 64
+
+
+class CausalGraph:
+    """A causal language model's graph, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
+
+    The attributes are the protocol's, and `session`.
+    """
+
+    is_encoder_decoder: bool = False
+    max_source_length: int | None = None
+
+    def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
+        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.directory: Path = bundle.path
+        self.config: Mapping[str, Any] = bundle.config
+        self.generation_config: Mapping[str, Any] = bundle.generation_config
+        self.max_length = bundle.max_length
+        self.session = Session(bundle.graph(self.dtype), session)
+        self._layers = layer_shapes(self.session, bundle.path)
+        self._shares = bundle.shares_cache(self.dtype)
+
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> CausalDecoding:
+        """See :class:`~edgepipe.generation.decoding.Decoder`."""
+        rows, length = input_ids.shape
+        require_room(length, self.max_length)
+        capacity = bounded(max(length, length + ROOM if max_length is None else max_length), self.max_length)
+        return CausalDecoding(self, attention_mask, make_cache(self._layers, rows, capacity, shares=self._shares))
+
+    def scores(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The scores of what follows every token, to measure how well a text is foretold.
+
+        Args:
+            input_ids: int64[rows, length].
+            attention_mask: int64[rows, length], 0 for padding.
+
+        Returns:
+            float32[rows, length, vocabulary].
+        """
+        rows, length = input_ids.shape
+        require_room(length, self.max_length)
+        cache = make_cache(self._layers, rows, length, shares=self._shares)
+        return CausalDecoding(self, attention_mask, cache, every=True).step(input_ids)
+
+
+def bounded(length: int, most: int | None) -> int:
+    """`length`, or `most` where that is less."""
+    return length if most is None else min(length, most)
+
+
+def require_room(length: int, max_length: int | None) -> None:
+    """Make sure that so many tokens fit.
+
+    Raises:
+        InputError: they do not.
+    """
+    if max_length is not None and length > max_length:
+        raise InputError(
+            f"{length} tokens are more than the {max_length} that the model takes, prompt and new tokens together; "
+            "shorten the prompt or ask for fewer tokens"
+        )
+
+
+class CausalDecoding:
+    """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoding.Decoding`."""
+
+    def __init__(
+        self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache, *, every: bool = False
+    ) -> None:
+        self._graph = graph
+        self._inputs = graph.session.inputs
+        self._binding = graph.session.bind()
+        self._cache = cache
+        self._cached = not isinstance(cache, NoCache)
+        rows = len(attention_mask)
+        self._prompt_mask = attention_mask
+        self._history = History(rows)
+        self._mask = np.empty((rows, 0), np.int64)
+        self._logits = Logits(graph.session, self._binding, every=every)
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        rows, new = tokens.shape
+        before = self._mask.shape[1]
+        require_room(before + new, self._graph.max_length)
+        mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
+        self._mask = np.concatenate([self._mask, mask], axis=1)
+        self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
+        fed = tokens if self._cached else np.where(self._mask == 0, 0, self._history.tokens)
+        self._feed("input_ids", fed)
+        self._feed("attention_mask", self._mask)
+        if "position_ids" in self._inputs:
+            # As transformers' GenerationMixin makes them: counted from the first token that is not padding.
+            self._feed("position_ids", np.maximum(self._mask.cumsum(axis=1) - 1, 0)[:, -fed.shape[1] :])
+        if "use_cache_branch" in self._inputs:
+            self._binding.feed("use_cache_branch", np.array([before > 0]))
+        self._cache.bind(self._binding, before + new)
+        self._logits.bind(rows)
+        outputs = self._binding.run()
+        self._cache.took(outputs)
+        return self._logits.read(outputs)
+
+    def _feed(self, name: str, array: NDArray[np.int64]) -> None:
+        if name in self._inputs:
+            self._binding.feed(name, np.ascontiguousarray(array, dtype=self._inputs[name]))
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        if len(rows) == len(self._mask) and (rows == np.arange(len(rows))).all():
+            return
+        self._cache.select(rows, self._history.agreeing(rows))
+        self._history.select(rows)
+        self._mask = self._mask[rows]

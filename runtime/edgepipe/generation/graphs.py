@@ -1,0 +1,28 @@
+"""A bundle's graphs for generation, whatever their layout, as one decoder."""
+
+from __future__ import annotations
+
+from edgepipe.bundle import Bundle
+from edgepipe.generation.causal import CausalGraph
+from edgepipe.generation.seq2seq import EncoderDecoderGraphs
+from edgepipe.session import SessionConfig
+
+
+def load_decoder(
+    bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None
+) -> CausalGraph | EncoderDecoderGraphs:
+    """Load a variant of a bundle for generation.
+
+    Args:
+        bundle: The bundle.
+        dtype: The variant; by default the manifest's.
+        session: Where and how its graphs run.
+
+    Raises:
+        BundleError: a graph is missing, damaged, or declares inputs that are not known here.
+        DeviceError: the device cannot be used.
+        VariantError: the bundle has no such variant.
+    """
+    if bundle.config.get("is_encoder_decoder"):
+        return EncoderDecoderGraphs(bundle, dtype, session)
+    return CausalGraph(bundle, dtype, session)

@@ -1,0 +1,47 @@
+"""Where a step's scores are written: one buffer for all steps, where the graph gives those of the last token alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.session import value_over
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.session import Binding, Session
+
+_NAME = "logits"
+_KEEP = "num_logits_to_keep"
+
+
+class Logits:
+    """The scores of what follows the last token of each row, or every token."""
+
+    def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
+        self._binding = binding
+        self._every = every
+        vocabulary = session.output_shapes[_NAME][-1]
+        one_row = _KEEP in session.inputs and not every
+        self._vocabulary = vocabulary if isinstance(vocabulary, int) and one_row else None
+        self._buffer: NDArray[np.float32] | None = None
+        if _KEEP in session.inputs:
+            binding.feed(_KEEP, np.array(0 if every else 1, dtype=session.inputs[_KEEP]))
+
+    def bind(self, rows: int) -> None:
+        """Name the output for a run of so many rows."""
+        if self._vocabulary is None:
+            self._binding.give(_NAME)
+        elif self._buffer is None or len(self._buffer) != rows:
+            self._buffer = np.empty((rows, 1, self._vocabulary), np.float32)
+            self._binding.give(_NAME, value_over(self._buffer))
+
+    def read(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
+        """float32[rows, vocabulary], or [rows, tokens, vocabulary] for every token, from what the run gave."""
+        if self._buffer is not None:
+            return self._buffer[:, -1]
+        scores: NDArray[np.float32] = outputs[_NAME].numpy().astype(np.float32, copy=False)
+        return scores if self._every else scores[:, -1]

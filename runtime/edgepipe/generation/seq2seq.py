@@ -1,0 +1,156 @@
+"""Encoder-decoder graphs: the encoder once, then a decoder that projects its states at the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError
+from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
+from edgepipe.generation.causal import ROOM, bounded, require_room
+from edgepipe.generation.logits import Logits
+from edgepipe.session import Session, SessionConfig, value_over
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ENCODER = "encoder_model"
+DECODER = "decoder_model_merged"
+
+
+class EncoderDecoderGraphs:
+    """The two graphs of an encoder-decoder, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
+
+    The attributes are the protocol's, and the two sessions.
+    """
+
+    is_encoder_decoder: bool = True
+
+    def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
+        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.directory: Path = bundle.path
+        self.config: Mapping[str, Any] = bundle.config
+        self.generation_config: Mapping[str, Any] = bundle.generation_config
+        self.max_source_length = bundle.max_length
+        self.max_length = bundle.max_target_length
+        self.encoder = Session(bundle.graph(self.dtype, ENCODER), session)
+        self.session = Session(bundle.graph(self.dtype, DECODER), session)
+        shapes = layer_shapes(self.session, bundle.path)
+        self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
+        self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
+        self._shares = bundle.shares_cache(self.dtype)
+
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> EncoderDecoderDecoding:
+        """See :class:`~edgepipe.generation.decoding.Decoder`."""
+        cache = make_cache(self._own, len(input_ids), bounded(max_length or ROOM, self.max_length), shares=self._shares)
+        return EncoderDecoderDecoding(self, self._encoded(input_ids, attention_mask), attention_mask, cache)
+
+    def scores(
+        self,
+        input_ids: NDArray[np.int64],
+        attention_mask: NDArray[np.int64],
+        decoder_input_ids: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """The scores of what follows every token of the target, to measure how well it is foretold.
+
+        Args:
+            input_ids: int64[rows, length], the source.
+            attention_mask: int64[rows, length], 0 for padding.
+            decoder_input_ids: int64[rows, target], beginning with what the decoder starts with.
+
+        Returns:
+            float32[rows, target, vocabulary].
+        """
+        rows, length = decoder_input_ids.shape
+        cache = make_cache(self._own, rows, length, shares=self._shares)
+        states = self._encoded(input_ids, attention_mask)
+        return EncoderDecoderDecoding(self, states, attention_mask, cache, every=True).step(decoder_input_ids)
+
+    def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+        length = input_ids.shape[1]
+        if self.max_source_length is not None and length > self.max_source_length:
+            raise InputError(
+                f"{length} tokens are more than the {self.max_source_length} that the encoder takes; shorten the text "
+                "or pass truncation=True"
+            )
+        feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
+        taken = {name: feeds[name].astype(dtype, copy=False) for name, dtype in self.encoder.inputs.items()}
+        return next(iter(self.encoder.run(taken).values()))
+
+
+class EncoderDecoderDecoding:
+    """Rows on their way through a decoder; see :class:`~edgepipe.generation.decoding.Decoding`."""
+
+    def __init__(
+        self,
+        graphs: EncoderDecoderGraphs,
+        states: NDArray[np.float32],
+        attention_mask: NDArray[np.int64],
+        cache: Cache,
+        *,
+        every: bool = False,
+    ) -> None:
+        self._graphs = graphs
+        self._inputs = graphs.session.inputs
+        self._cache = cache
+        self._every = every
+        self._cached = not isinstance(cache, NoCache)
+        self._history = History(len(states))
+        self._sources = np.arange(len(states))
+        # What does not change from step to step. Of the source's keys there are none before the first.
+        self._fixed: dict[str, NDArray[Any]] = {
+            "encoder_hidden_states": states,
+            "encoder_attention_mask": attention_mask.astype(self._inputs.get("encoder_attention_mask", "int64")),
+            "use_cache_branch": np.array([False]),
+        }
+        for name, (heads, width, dtype) in graphs.cross.items():
+            self._fixed[name] = np.empty((len(states), heads, 0, width), dtype)
+        self._open()
+
+    def _open(self) -> None:
+        """Bind what does not change."""
+        self._binding = self._graphs.session.bind()
+        self._logits = Logits(self._graphs.session, self._binding, every=self._every)
+        for name in self._fixed.keys() & self._inputs.keys():
+            self._binding.feed(name, value_over(np.ascontiguousarray(self._fixed[name])))
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        rows, new = tokens.shape
+        before = self._history.tokens.shape[1]
+        require_room(before + new, self._graphs.max_length)
+        self._history.append(tokens)
+        fed = tokens if self._cached else self._history.tokens
+        self._binding.feed("input_ids", np.ascontiguousarray(fed, dtype=self._inputs["input_ids"]))
+        self._cache.bind(self._binding, before + new)
+        self._logits.bind(rows)
+        if before == 0:
+            for name in self._graphs.cross:
+                self._binding.give(present_name(name))
+        outputs = self._binding.run()
+        self._cache.took(outputs)
+        scores = self._logits.read(outputs)
+        if before == 0 and self._graphs.cross:
+            self._fixed |= {name: outputs[present_name(name)].numpy() for name in self._graphs.cross}
+            self._fixed["use_cache_branch"] = np.array([True])
+            self._open()
+        return scores
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        if len(rows) == len(self._sources) and (rows == np.arange(len(rows))).all():
+            return
+        self._cache.select(rows, self._history.agreeing(rows))
+        self._history.select(rows)
+        sources = self._sources[rows]
+        if not np.array_equal(sources, self._sources):
+            flags = self._fixed.pop("use_cache_branch")
+            self._fixed = {name: array[rows] for name, array in self._fixed.items()} | {"use_cache_branch": flags}
+            self._open()
+        self._sources = sources

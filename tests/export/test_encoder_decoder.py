@@ -1,0 +1,87 @@
+"""Graphs of encoder-decoders against PyTorch, tensor by tensor.
+
+``pytest -m coverage`` traces every family.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir
+import pytest
+
+from edgepipe_export.graphs.reshapes import state_known_dimensions
+from tests.tiny.generative import ENCODER_DECODERS, build_generative
+from tests.tiny.seq2seq import DECODER, ENCODER, compare, trace_tiny
+
+FLOAT = onnx_ir.DataType.FLOAT
+
+# One with positions of its own and one with biases; their generation is compared too, in test_generation.py.
+COMMON = ("bart", "t5")
+
+
+def check(family: str, folder: Path) -> None:
+    # Gentle weights: what is to show is another formula, not what rounding grows to in a random network.
+    model, _ = build_generative(family, gain=1.0)
+    trace_tiny(model, folder)
+    found = compare(model, folder)
+    assert found.failures == []
+    assert found.compared > 500
+
+
+@pytest.mark.parametrize("family", COMMON)
+def test_graphs_equal_pytorch_at_every_step(family: str, tmp_path: Path) -> None:
+    check(family, tmp_path)
+    model, _ = build_generative(family)
+    decoder = onnx_ir.load(tmp_path / DECODER)
+    assert not any(node.op_type == "If" for node in decoder.graph.all_nodes())
+    parameters = {id(parameter): parameter for parameter in model.parameters()}.values()
+    both = sum((tmp_path / f"{name}_data").stat().st_size for name in (ENCODER, DECODER))
+    embeddings = model.get_input_embeddings().weight.nbytes  # which both need
+    # Every weight is stored once, in one of them; to the page.
+    assert both < sum(parameter.nbytes for parameter in parameters) + embeddings + 100_000
+    assert decoder.graph.inputs[0].shape == onnx_ir.Shape(["batch_size", "sequence_length"])
+    shapes = {value.name: value.shape for value in decoder.graph.inputs}
+    assert shapes["encoder_hidden_states"] == onnx_ir.Shape(["batch_size", "encoder_sequence_length", 32])
+    past = ["batch_size", 4, "past_sequence_length", 8]
+    assert shapes["past_key_values.1.decoder.value"] == onnx_ir.Shape(past)
+    assert shapes["past_key_values.0.encoder.key"] == onnx_ir.Shape([past[0], 4, "past_encoder_sequence_length", 8])
+
+
+@pytest.mark.coverage
+@pytest.mark.parametrize("family", [family for family in ENCODER_DECODERS if family not in COMMON])
+def test_graphs_of_every_other_family(family: str, tmp_path: Path) -> None:
+    check(family, tmp_path)
+
+
+def reshape(sizes: list[int], output: list[int | str], *, concatenated: bool) -> onnx_ir.Graph:
+    """A graph that reshapes its input to `sizes`, a constant or a concatenation of one for each axis."""
+    given = onnx_ir.Value(name="given", shape=onnx_ir.Shape(["a", "b", 32]), type=onnx_ir.TensorType(FLOAT))
+    parts = [sizes] if not concatenated else [[size] for size in sizes]
+    constants = [onnx_ir.Value(name=f"c{i}", const_value=onnx_ir.tensor(part)) for i, part in enumerate(parts)]
+    nodes = [onnx_ir.node("Concat", constants, {"axis": 0})] if concatenated else []
+    shape = nodes[0].outputs[0] if concatenated else constants[0]
+    nodes.append(onnx_ir.node("Reshape", [given, shape]))
+    nodes[-1].outputs[0].shape = onnx_ir.Shape(output)
+    return onnx_ir.Graph([given], nodes[-1].outputs, nodes=nodes, initializers=constants, opset_imports={"": 20})
+
+
+def sizes_of(graph: onnx_ir.Graph) -> list[int]:
+    shape = graph[-1].inputs[1]
+    producer = shape.producer() if shape is not None else None
+    parts = [shape] if producer is None else producer.inputs
+    return [int(size) for part in parts for size in onnx_ir.convenience.get_const_tensor(part).numpy()]
+
+
+@pytest.mark.parametrize("concatenated", [False, True])
+def test_sizes_that_are_known_are_stated(concatenated: bool) -> None:
+    graph = reshape([2, 3, -1, 8], ["a", "b", 4, 8], concatenated=concatenated)
+    state_known_dimensions(graph)
+    assert sizes_of(graph) == [2, 3, 4, 8]
+
+
+@pytest.mark.parametrize("concatenated", [False, True])
+def test_sizes_that_vary_are_left_to_be_computed(concatenated: bool) -> None:
+    graph = reshape([2, -1, 4, 8], ["a", "b", 4, 8], concatenated=concatenated)
+    state_known_dimensions(graph)
+    assert sizes_of(graph) == [2, -1, 4, 8]

@@ -1,0 +1,62 @@
+"""Question answering reads token types as in transformers 4; what has another reference does not get them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from edgepipe import Model, Tokenizer
+from edgepipe_export import verify
+from edgepipe_export.token_types import with_token_types
+from tests.conftest import Exported
+from tests.tiny import TOKENIZERS, build
+
+NAMES = ["input_ids", "token_type_ids", "attention_mask"]
+
+
+def test_a_tokenizer_that_knows_types_makes_them() -> None:
+    model, tokenizer = build("albert", task="question-answering")
+    before = list(tokenizer.model_input_names)
+    restored = with_token_types(tokenizer, model)
+    assert restored.model_input_names == NAMES
+    assert restored("a", "b")["token_type_ids"][-1] == 1
+    assert tokenizer.model_input_names == before == ["input_ids", "attention_mask"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "why"),
+    [
+        ("roberta", "its types are all 0"),
+        ("t5", "the model does not read them"),
+        ("deberta-v2", "it makes them anyway"),
+    ],
+)
+def test_tokenizers_that_are_left_alone(architecture: str, why: str) -> None:
+    model, tokenizer = build(architecture, task="question-answering")
+    assert with_token_types(tokenizer, model) is tokenizer, why
+
+
+def test_names_that_the_checkpoint_gives_are_kept(tmp_path: Path) -> None:
+    model, _ = build("albert", task="question-answering")
+    folder = shutil.copytree(TOKENIZERS / "albert", tmp_path / "tokenizer")
+    config = folder / "tokenizer_config.json"
+    named = '{"model_input_names": ["input_ids", "attention_mask"],'
+    config.write_text(config.read_text().replace("{", named, 1))
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert with_token_types(tokenizer, model) is tokenizer
+
+
+def test_the_bundle_reads_them_for_question_answering_only(tiny_export: Callable[..., Exported]) -> None:
+    made = tiny_export("albert", task="question-answering", num_labels=2)  # as in the golden suite
+    assert sorted(Model(made.bundle).input_names) == sorted(NAMES)
+    assert Tokenizer.from_pretrained(made.bundle.path)("a", "b")["token_type_ids"][-1] == 1
+    rows = verify(
+        made.bundle, made.model, tokenizer=made.tokenizer, texts=["One text.", "And another, longer one."]
+    ).rows
+    assert all(row.passed for row in rows), [str(row) for row in rows if not row.passed]
+    plain = tiny_export("albert", num_labels=3)
+    assert "token_type_ids" not in Model(plain.bundle).input_names
