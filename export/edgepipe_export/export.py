@@ -175,7 +175,7 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
 
 def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
-    from edgepipe_export.config import write_config
+    from edgepipe_export.config import write_config, write_generation_config
     from edgepipe_export.graphs.files import save_graph
     from edgepipe_export.sentence import write_sentence_files
     from edgepipe_export.tokenizers import write_tokenizer
@@ -183,6 +183,8 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, .
 
     write_tokenizer(loaded.tokenizer, folder)
     write_config(loaded.model, folder, options.dtypes)
+    if loaded.checkpoint.task.generates:
+        write_generation_config(loaded.model, folder)
     write_sentence_files(loaded.checkpoint, folder)
     traced = trace_graphs(loaded, options.traced)
     for name, graph in traced.graphs.items():
