@@ -1,4 +1,4 @@
-"""The bundle's config.json and generation_config.json: the checkpoint's own, and what transformers.js needs to find the weights."""
+"""The bundle's config.json and generation_config.json, and what transformers.js needs to find the weights."""
 
 from __future__ import annotations
 
