@@ -87,7 +87,8 @@ def run(
 
     BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers. With --json-input each
     text is a JSON value instead: {"question": ..., "context": ...} for question answering, {"text": ..., "text_pair":
-    ...} for a pair of texts, a list of words with -o is_split_into_words=true.
+    ...} for a pair of texts, a list of words with -o is_split_into_words=true, a list of {"role": ..., "content": ...}
+    for a chat. Text that is generated shows on a terminal while it is written.
     """
     from edgepipe.commands import run as command
 
@@ -112,7 +113,10 @@ def run(
         **command.parse_options(pairs),
     )
     inputs = command.parse_inputs(lines) if json_input else lines
-    command.write_results(loaded, inputs, sys.stdout, as_json=as_json)
+    if loaded.generates and not as_json:
+        command.write_texts(loaded, inputs, sys.stdout)
+    else:
+        command.write_results(loaded, inputs, sys.stdout, as_json=as_json)
 
 
 @cli.command()
