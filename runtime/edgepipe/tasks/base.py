@@ -49,6 +49,7 @@ class Task(ABC):
         head: How the class names of such checkpoints end.
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
+        json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
         token_types: Whether the texts of a pair are told apart for every model that can, whatever its tokenizer does.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph.
@@ -61,6 +62,7 @@ class Task(ABC):
     head: ClassVar[str]
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
+    json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
 
     def __init__(self, tokenizer: Tokenizer, model: Model, *, batch_size: int = 1, **options: Any) -> None:
