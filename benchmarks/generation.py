@@ -208,7 +208,13 @@ def markdown(facts: dict[str, Any]) -> str:
                 f"{met})"
             )
     if facts["context"]:
-        lines += ["", "## What a token costs, GPT-2", "", "| | after 100 | after 1,000 | ratio |", "|---|---:|---:|---:|"]
+        lines += [
+            "",
+            "## What a token costs, GPT-2",
+            "",
+            "| | after 100 | after 1,000 | ratio |",
+            "|---|---:|---:|---:|",
+        ]
         for name, cost in facts["context"].items():
             lines.append(f"| {name} | {cost['100']:.1f} ms | {cost['1000']:.1f} ms | {cost['ratio']:.2f} |")
     return "\n".join(lines) + "\n"
@@ -249,7 +255,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=("gpt2", "bart-base"), default=["gpt2", "bart-base"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="[default: what the process may use]")
-    parser.add_argument("--peers-python", help="an interpreter with optimum-onnx and CTranslate2  [default: one is set up]")
+    parser.add_argument(
+        "--peers-python", help="an interpreter with optimum-onnx and CTranslate2  [default: one is set up]"
+    )
     parser.add_argument("--alone", action="store_true", help="without optimum-onnx and CTranslate2")
     parser.add_argument("--context", action="store_true", help="measure the cost of a token after long contexts too")
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use them if they are there")
