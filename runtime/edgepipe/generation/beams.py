@@ -10,7 +10,7 @@ import numpy as np
 from edgepipe.generation.processing import beam_warpers, processors
 from edgepipe.generation.sampling import Generators, draw_without_replacement
 from edgepipe.generation.selection import log_softmax, top_indices
-from edgepipe.generation.sequences import Sequences
+from edgepipe.generation.sequences import Sequences, without
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -94,17 +94,18 @@ def beam_search(
         length = sequences.length + 1 - prompt.length
         penalized = top_totals / np.float32(length**config.length_penalty)
         rest = top_totals + ends * NEVER
-        kept = np.zeros(len(items), dtype=bool)
+        settled = np.ones(len(items), dtype=bool)
         for place, item in enumerate(items.tolist()):
             for rank in np.flatnonzero(ends[place, :width] & (penalized[place, :width] >= NEVER)):
                 new = sequences.ids[parents[place, rank], prompt.length :].tolist()
                 finished[item].append(Beam([*new, int(tokens[place, rank])], float(penalized[place, rank])))
             finished[item] = sorted(finished[item], key=lambda beam: -beam.score)[:width]
             is_open = _is_open(finished[item], float(rest[place].max()), length, prompt, config)
-            kept[place] = is_open and not ends[place].all()
-        if not kept.any():
+            settled[place] = not is_open or ends[place].all()
+        if settled.all():
             break
 
+        kept = without(settled)
         order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
         order = np.stack([_in_place(row, row_beams) for row, row_beams in zip(order, beams[kept], strict=True)])
         running, new_tokens, rows = (np.take_along_axis(each[kept], order, axis=1) for each in (rest, tokens, parents))

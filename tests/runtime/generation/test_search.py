@@ -130,6 +130,9 @@ def test_finished_rows_leave_the_batch() -> None:
     steps = [rows for name, rows in decoder.calls if name == "step"]
     # A sequence of n tokens takes n steps, and then no more.
     assert steps == [sum(length > step for length in lengths) for step in range(max(lengths))]
+    # Those that stay do not move, except to fill a gap.
+    for rows in decoder.selections:
+        assert all(row == place or row >= len(rows) for place, row in enumerate(rows))
 
 
 def test_beams_share_the_prompt_and_move_only_where_they_must() -> None:
