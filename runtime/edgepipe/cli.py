@@ -5,7 +5,6 @@ Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wro
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -124,6 +123,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 
     Without BUNDLE, the embedded default is shown.
     """
+    from edgepipe import strict_json
     from edgepipe.bundle import Bundle
     from edgepipe.commands.info import describe, render
     from edgepipe.pipelines import embedded_bundle
@@ -132,7 +132,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     checked = len(loaded.check()) if check else None
     description = describe(loaded)
     if as_json:
-        click.echo(json.dumps(description | {"checked_files": checked}, indent=2, ensure_ascii=False))
+        click.echo(strict_json.dumps(description | {"checked_files": checked}))
         return
     click.echo(render(description))
     if checked is not None:
