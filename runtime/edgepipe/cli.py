@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgepipe.errors import DependencyError, EdgepipeError
 
 def main() -> NoReturn:
     """Entry point: run the command line and leave with its exit status."""
+    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
     try:
         cli.main(prog_name="edgepipe", standalone_mode=False)
     except click.exceptions.Exit as leave:
@@ -86,7 +88,8 @@ def run(
 
     BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers. With --json-input each
     text is a JSON value instead: {"question": ..., "context": ...} for question answering, {"text": ..., "text_pair":
-    ...} for a pair of texts, a list of words with -o is_split_into_words=true.
+    ...} for a pair of texts, a list of words with -o is_split_into_words=true. Zero-shot classification needs
+    -o candidate_labels=sport,politics.
     """
     from edgepipe.commands import run as command
 
@@ -110,6 +113,10 @@ def run(
         local_files_only=local_files_only,
         **command.parse_options(pairs),
     )
+    if not json_input and loaded.json_example is not None:
+        raise click.UsageError(
+            f"{loaded.name} takes no plain texts: pass --json-input, and each input as e.g. '{loaded.json_example}'"
+        )
     inputs = command.parse_inputs(lines) if json_input else lines
     command.write_results(loaded, inputs, sys.stdout, as_json=as_json)
 
