@@ -81,8 +81,8 @@ def _decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], 
 
 
 def _encoder_decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], dict[str, Any]]:
-    from edgepipe_export.graphs.encoder_decoder import cache_kind, trace_decoder, trace_encoder
+    from edgepipe_export.graphs.encoder_decoder import trace_decoder, trace_encoder
 
-    kind = cache_kind(loaded.model)
-    decoder = trace_decoder(loaded.model, wanted.opset, shared=kind == "shared")
-    return {ENCODER: trace_encoder(loaded.model, wanted.opset), DECODER: decoder}, {"cache": kind}
+    graphs = {ENCODER: trace_encoder(loaded.model, wanted.opset), DECODER: trace_decoder(loaded.model, wanted.opset)}
+    # A buffer would need the past's true length, which no input of the names that other runtimes know has.
+    return graphs, {"cache": "concatenated"}

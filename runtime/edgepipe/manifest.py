@@ -67,7 +67,8 @@ class Parity:
         max_abs_diff: Largest absolute difference of each output tensor, by name; infinite where a tensor holds
             something else than numbers, or is missing (null in the file).
         max_score_diff: Largest difference of a pipeline score; None where the task has none.
-        label_agreement: Share of texts, 0 to 1, whose first result has the reference's label; None likewise.
+        label_agreement: Share of decisions, 0 to 1, that are the reference's: a text's label, a mask's token, an
+            answer, the label of a token that either side gives one. None where there are none.
         bound: The bound that decided, in words.
         passed: Whether the bound held. False only in a bundle that was written by force.
         figures: What else was measured, by name, e.g. ``perplexity``.
