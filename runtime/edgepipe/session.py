@@ -145,7 +145,7 @@ class Binding:
             self._binding.bind_ortvalue_output(name, value)
 
     def run(self) -> dict[str, Any]:
-        """Run the graph; returns the values of the outputs that were named.
+        """Run the graph; returns the values of the outputs that onnxruntime made room for.
 
         Raises:
             BundleError: the graph failed; the message has onnxruntime's first line.
@@ -154,7 +154,10 @@ class Binding:
             self._session.run_with_iobinding(self._binding)
         except _ort_errors() as error:
             raise BundleError(f"the graph failed: {_first_line(error)}") from error
-        return dict(zip(self._outputs, self._binding.get_outputs(), strict=True))
+        if all(self._kept[name] is not None for name in self._outputs):
+            return {}
+        values = zip(self._outputs, self._binding.get_outputs(), strict=True)
+        return {name: value for name, value in values if self._kept[name] is None}
 
 
 def value_over(array: NDArray[Any]) -> Any:

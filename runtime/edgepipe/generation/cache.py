@@ -1,9 +1,10 @@
-"""Where a decoder's keys and values lie from step to step: in buffers that stay, or in what the graph returned."""
+"""Where a decoder's keys and values lie from step to step: in buffers that grow in place, or in two by turns."""
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,10 +31,6 @@ class Cache(Protocol):
         """Name inputs and outputs for a run after which the cache has `total` tokens."""
         ...
 
-    def took(self, outputs: Mapping[str, Any]) -> None:
-        """Keep what the run gave."""
-        ...
-
     def select(self, rows: NDArray[np.int64], agreeing: NDArray[np.int64]) -> None:
         """Make the rows those of these indices.
 
@@ -49,11 +46,61 @@ def present_name(past: str) -> str:
     return past.replace("past_key_values", "present", 1)
 
 
+class _Buffers:
+    """Arrays for keys and values: all of one shape in one, so that moving rows takes one operation.
+
+    Attributes:
+        arrays: float[tensors, rows, heads, tokens, width] each.
+    """
+
+    def __init__(self, shapes: Shapes) -> None:
+        self._names: dict[tuple[int, int, str], list[str]] = {}
+        for name, shape in shapes.items():
+            self._names.setdefault(shape, []).append(name)
+        self.arrays: list[NDArray[Any]] = []
+
+    def fresh(self, rows: int, tokens: int, over: list[NDArray[Any]] | None = None) -> list[NDArray[Any]]:
+        """Arrays for so many rows and tokens, with any content.
+
+        Args:
+            rows: How many rows.
+            tokens: How many tokens of each.
+            over: One-dimensional arrays to lie over, where they are large enough.
+        """
+        found = []
+        for index, ((heads, width, dtype), names) in enumerate(self._names.items()):
+            shape = (len(names), rows, heads, tokens, width)
+            size = math.prod(shape)
+            memory = over[index] if over is not None else None
+            found.append(np.empty(shape, dtype) if memory is None else memory[:size].reshape(shape))
+        return found
+
+    def sizes(self, rows: int, tokens: int) -> list[tuple[int, str]]:
+        """Elements and dtype of each array."""
+        return [
+            (len(names) * rows * heads * tokens * width, dtype) for (heads, width, dtype), names in self._names.items()
+        ]
+
+    def named(self, arrays: list[NDArray[Any]], rows: int) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Each input's name with its part of the arrays, float[rows, heads, tokens, width]."""
+        for names, array in zip(self._names.values(), arrays, strict=True):
+            for name, part in zip(names, array, strict=True):
+                yield name, part[:rows]
+
+    def move(self, rows: NDArray[np.int64], agreeing: NDArray[np.int64], length: int) -> None:
+        """Put rows into the first places, as :meth:`Cache.select`; only what differs is copied."""
+        places = np.flatnonzero(agreeing < length)
+        if len(places):
+            tokens = slice(int(agreeing[places].min()), length)
+            for array in self.arrays:
+                # The right side is a copy, so that places may be sources too.
+                array[:, places, :, tokens] = array[:, rows[places], :, tokens]
+
+
 class SharedCache:
     """Buffers that the graph reads as its past and writes as its present, for graphs whose attention can do that.
 
-    All buffers of one shape are one array, float[buffers, rows, heads, capacity, width], so that moving rows takes one
-    operation. Only the first `length` tokens of a row mean anything.
+    Only the first `length` tokens of a row mean anything.
     """
 
     def __init__(self, shapes: Shapes, rows: int, capacity: int) -> None:
@@ -67,96 +114,102 @@ class SharedCache:
         self._rows = rows
         self._capacity = capacity
         self._length = 0
-        self._names: dict[tuple[int, int, str], list[str]] = {}
-        for name, shape in shapes.items():
-            self._names.setdefault(shape, []).append(name)
-        self._arrays = [self._empty(shape, len(names), rows) for shape, names in self._names.items()]
+        self._buffers = _Buffers(shapes)
+        self._buffers.arrays = self._buffers.fresh(rows, capacity)
         self._bound_to: Binding | None = None
-
-    def _empty(self, shape: tuple[int, int, str], count: int, rows: int) -> NDArray[Any]:
-        heads, width, dtype = shape
-        return np.empty((count, rows, heads, self._capacity, width), dtype)
 
     def bind(self, binding: Binding, total: int) -> None:
         """See :class:`Cache`."""
         if total > self._capacity:
             self._capacity = max(total, int(_GROWTH * self._capacity))
-            self._move(np.arange(self._rows))
+            self._copy(np.arange(self._rows))
         if self._bound_to is not binding:
-            for names, array in zip(self._names.values(), self._arrays, strict=True):
-                for name, buffer in zip(names, array, strict=True):
-                    value = value_over(buffer[: self._rows])
-                    binding.feed(name, value)
-                    binding.give(present_name(name), value)
+            for name, buffer in self._buffers.named(self._buffers.arrays, self._rows):
+                value = value_over(buffer)
+                binding.feed(name, value)
+                binding.give(present_name(name), value)
             self._bound_to = binding
         self._length = total
 
-    def took(self, outputs: Mapping[str, Any]) -> None:
-        """See :class:`Cache`; everything is in its place."""
-
     def select(self, rows: NDArray[np.int64], agreeing: NDArray[np.int64]) -> None:
-        """See :class:`Cache`; only what differs is moved."""
-        if len(rows) > self._arrays[0].shape[1]:
+        """See :class:`Cache`."""
+        if len(rows) > self._buffers.arrays[0].shape[1]:
             self._rows = len(rows)
-            self._move(rows)
+            self._copy(rows)
             return
-        places = np.flatnonzero(agreeing < self._length)
-        if len(places):
-            tokens = slice(int(agreeing[places].min()), self._length)
-            for array in self._arrays:
-                # The right side is a copy, so that places may be sources too.
-                array[:, places, :, tokens] = array[:, rows[places], :, tokens]
+        self._buffers.move(rows, agreeing, self._length)
         if len(rows) != self._rows:
             self._rows = len(rows)
             self._bound_to = None
 
-    def _move(self, rows: NDArray[np.int64]) -> None:
-        """Copy into buffers of another size."""
-        moved = []
-        for (shape, names), array in zip(self._names.items(), self._arrays, strict=True):
-            larger = self._empty(shape, len(names), len(rows))
-            larger[:, :, :, : self._length] = array[:, rows, :, : self._length]
-            moved.append(larger)
-        self._arrays = moved
+    def _copy(self, rows: NDArray[np.int64]) -> None:
+        """Go on in buffers of another size."""
+        larger = self._buffers.fresh(len(rows), self._capacity)
+        for old, new in zip(self._buffers.arrays, larger, strict=True):
+            new[:, :, :, : self._length] = old[:, rows, :, : self._length]
+        self._buffers.arrays = larger
         self._bound_to = None
 
 
-class ReturnedCache:
-    """The graph's outputs, which become its inputs at the next run, for graphs that concatenate."""
+class SwappedCache:
+    """Two memories in turns, for graphs that concatenate: the past is in the one, the present goes to the other."""
 
-    def __init__(self, shapes: Shapes, rows: int) -> None:
+    def __init__(self, shapes: Shapes, rows: int, capacity: int) -> None:
         """Begin without tokens.
 
         Args:
             shapes: Heads, width and dtype of each input of the graph.
             rows: How many rows.
+            capacity: How many tokens of each are expected.
         """
-        self._values: dict[str, Any] = {
-            name: value_over(np.empty((rows, heads, 0, width), dtype)) for name, (heads, width, dtype) in shapes.items()
-        }
+        self._rows = rows
+        self._length = 0
+        self._capacity = capacity
+        self._buffers = _Buffers(shapes)
+        self._buffers.arrays = self._buffers.fresh(rows, 0)
+        self._memories: list[list[NDArray[Any]]] = [[], []]
+        self._values: dict[str, Any] = {}
 
     def bind(self, binding: Binding, total: int) -> None:
         """See :class:`Cache`."""
+        past = self._buffers.arrays
+        self._memories.reverse()
+        present = self._buffers.fresh(self._rows, total, self._memory(total))
+        for name, buffer in self._buffers.named(past, self._rows):
+            # What a run wrote is read by the next as the value it is: making one takes longer than binding it.
+            binding.feed(name, self._values.get(name, buffer))
+        self._values = {name: value_over(buffer) for name, buffer in self._buffers.named(present, self._rows)}
         for name, value in self._values.items():
-            binding.feed(name, value)
-            binding.give(present_name(name))
+            binding.give(present_name(name), value)
+        self._buffers.arrays = present
+        self._length = total
 
-    def took(self, outputs: Mapping[str, Any]) -> None:
-        """See :class:`Cache`."""
-        self._values = {name: outputs[present_name(name)] for name in self._values}
+    def _memory(self, total: int) -> list[NDArray[Any]]:
+        """The memory whose turn it is, made larger where that is needed."""
+        sizes = self._buffers.sizes(self._rows, total)
+        if not self._memories[0] or any(
+            memory.size < size for memory, (size, _) in zip(self._memories[0], sizes, strict=True)
+        ):
+            self._capacity = total if total <= self._capacity else int(_GROWTH * total)
+            roomy = self._buffers.sizes(self._rows, max(self._capacity, total))
+            self._memories[0] = [np.empty(size, dtype) for size, dtype in roomy]
+        return self._memories[0]
 
     def select(self, rows: NDArray[np.int64], agreeing: NDArray[np.int64]) -> None:
-        """See :class:`Cache`; every row is copied."""
-        self._values = {name: value_over(value.numpy()[rows]) for name, value in self._values.items()}
+        """See :class:`Cache`."""
+        if len(rows) > self._rows:
+            self._buffers.arrays = [array[:, rows] for array in self._buffers.arrays]
+        else:
+            self._buffers.move(rows, agreeing, self._length)
+        if len(rows) != self._rows:
+            self._rows = len(rows)
+            self._values = {}
 
 
 class NoCache:
     """Of a graph without a cache: every step computes all tokens again."""
 
     def bind(self, binding: Binding, total: int) -> None:
-        """See :class:`Cache`."""
-
-    def took(self, outputs: Mapping[str, Any]) -> None:
         """See :class:`Cache`."""
 
     def select(self, rows: NDArray[np.int64], agreeing: NDArray[np.int64]) -> None:
@@ -232,4 +285,4 @@ def make_cache(shapes: Shapes, rows: int, capacity: int, *, shares: bool) -> Cac
     """
     if not shapes:
         return NoCache()
-    return SharedCache(shapes, rows, capacity) if shares else ReturnedCache(shapes, rows)
+    return (SharedCache if shares else SwappedCache)(shapes, rows, capacity)

@@ -117,9 +117,8 @@ class CausalDecoding:
         if "use_cache_branch" in self._inputs:
             self._binding.feed("use_cache_branch", np.array([before > 0]))
         self._cache.bind(self._binding, before + new)
-        self._logits.bind(rows)
+        self._logits.bind(rows, fed.shape[1])
         outputs = self._binding.run()
-        self._cache.took(outputs)
         return self._logits.read(outputs)
 
     def _feed(self, name: str, array: NDArray[np.int64]) -> None:

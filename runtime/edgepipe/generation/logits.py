@@ -24,16 +24,17 @@ class Logits:
     def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
         self._binding = binding
         self._every = every
+        self._keeps = _KEEP in session.inputs
         vocabulary = session.output_shapes[_NAME][-1]
-        one_row = _KEEP in session.inputs and not every
-        self._vocabulary = vocabulary if isinstance(vocabulary, int) and one_row else None
+        self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
         self._buffer: NDArray[np.float32] | None = None
         if _KEEP in session.inputs:
             binding.feed(_KEEP, np.array(0 if every else 1, dtype=session.inputs[_KEEP]))
 
-    def bind(self, rows: int) -> None:
-        """Name the output for a run of so many rows."""
-        if self._vocabulary is None:
+    def bind(self, rows: int, new: int) -> None:
+        """Name the output for a run of so many rows and new tokens."""
+        if self._vocabulary is None or not (self._keeps or new == 1):
+            self._buffer = None
             self._binding.give(_NAME)
         elif self._buffer is None or len(self._buffer) != rows:
             self._buffer = np.empty((rows, 1, self._vocabulary), np.float32)

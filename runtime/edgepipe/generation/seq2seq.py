@@ -129,12 +129,11 @@ class EncoderDecoderDecoding:
         fed = tokens if self._cached else self._history.tokens
         self._binding.feed("input_ids", np.ascontiguousarray(fed, dtype=self._inputs["input_ids"]))
         self._cache.bind(self._binding, before + new)
-        self._logits.bind(rows)
+        self._logits.bind(rows, fed.shape[1])
         if before == 0:
             for name in self._graphs.cross:
                 self._binding.give(present_name(name))
         outputs = self._binding.run()
-        self._cache.took(outputs)
         scores = self._logits.read(outputs)
         if before == 0 and self._graphs.cross:
             self._fixed |= {name: outputs[present_name(name)].numpy() for name in self._graphs.cross}
