@@ -38,7 +38,11 @@ REFUSALS = (
         "it sorts tokens into buckets at random at every call, in chunks whose number depends on the text's length",
     ),
     Refusal("funnel", "how often it pools, and with which positions, is decided in Python from the text's length"),
-    Refusal("led", "the chunks of its encoder's attention depend on how many tokens have global attention"),
+    Refusal(
+        "xlnet",
+        "to write, transformers gives it memories that overlap with what it reads, and does not hide padding from it",
+        lambda model: type(model).__name__ == "XLNetLMHeadModel",
+    ),
     Refusal("mra", "transformers computes its attention on CUDA only, and gives zeros elsewhere"),
     Refusal(
         "yoso",

@@ -121,6 +121,8 @@ def _compare_one(model: Any, encoder: Session, decoder: Session, batch: int, len
                 for name, tensor in (("key", layer.keys), ("value", layer.values)):
                     found.add(f"{kind} {index} {name} {where}", got[f"present.{index}.{kind}.{name}"], tensor)
         cache |= {
-            name: got[name.replace("past_key_values", "present")] for name in cache if before == 0 or ".decoder." in name
+            name: got[name.replace("past_key_values", "present")]
+            for name in cache
+            if before == 0 or ".decoder." in name
         }
         before += new
