@@ -1,7 +1,8 @@
-"""Token parity of an exported tiny model with ``transformers.generate``: greedy and beams, alone and in batches."""
+"""Parity of an exported tiny model with ``transformers``: scores step by step, and the tokens of greedy and beams."""
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {"max_new_tokens": 20},
     "beam search": {"max_new_tokens": 16, "num_beams": 3},
 }
+
+
+# How many steps the scores are compared at.
+_STEPS = 8
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,54 @@ def compare_tokens(model: Any, tokenizer: Any, bundle: Bundle) -> Tokens:
                 if tokens != expected:
                     failures.append(f"{search} of {text!r} in a batch of {len(texts)}: {tokens} instead of {expected}")
     return Tokens(compared, ended, tuple(failures))
+
+
+def largest_difference(model: Any, tokenizer: Any, bundle: Bundle) -> float:
+    """The largest absolute difference of the scores after each of some tokens, for a batch of mixed lengths.
+
+    A decoder's are compared with those that PyTorch computes from the whole text, an encoder-decoder's with those of
+    its usual cached steps.
+    """
+    decoder = load_decoder(bundle)
+    encoded = tokenizer(list(TEXTS), return_tensors="np", padding=True)
+    ids, mask = (encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask"))
+    decoding = decoder.begin(ids, mask, ids.shape[1] + _STEPS)
+    new = np.full((len(ids), 1), model.config.decoder_start_token_id) if decoder.is_encoder_decoder else ids
+    written, past, largest = new, None, 0.0
+    for _ in range(_STEPS):
+        got = decoding.step(new)
+        if decoder.is_encoder_decoder:
+            expected, past = _stepped(model, ids, mask, new, past)
+        else:
+            expected = _scores(model, mask, written)
+        largest = max(largest, float(np.abs(got - expected).max()))
+        new = expected.argmax(-1)[:, None]
+        written = np.concatenate([written, new], 1)
+    return largest
+
+
+def _stepped(model: Any, ids: Any, mask: Any, new: Any, past: Any) -> tuple[Any, Any]:
+    """The scores after one more token of the target, float32[rows, vocabulary], and the cache."""
+    with torch.no_grad():
+        result = model(
+            input_ids=torch.from_numpy(ids),
+            attention_mask=torch.from_numpy(mask),
+            decoder_input_ids=torch.from_numpy(new),
+            past_key_values=past,
+            use_cache=True,
+        )
+    return result.logits[:, -1].numpy(), result.past_key_values
+
+
+def _scores(model: Any, mask: Any, written: Any) -> Any:
+    """The scores after a prompt and what was written, float32[rows, vocabulary]."""
+    ones = np.ones((len(written), written.shape[1] - mask.shape[1]), np.int64)
+    whole = torch.from_numpy(np.concatenate([mask, ones], 1))
+    positions = {"position_ids": (whole.cumsum(1) - 1).clamp(min=0)}
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        positions = {}
+    with torch.no_grad():
+        return model(input_ids=torch.from_numpy(written), attention_mask=whole, **positions).logits[:, -1].numpy()
 
 
 def reference(model: Any, ids: Any, mask: Any, options: dict[str, Any]) -> list[list[int]]:

@@ -128,6 +128,9 @@ ENCODER_DECODERS: dict[str, Architecture] = {
 
 FAMILIES = DECODERS | ENCODER_DECODERS
 
+# Those that the exporter refuses, with the reason.
+REFUSED = ("xlnet", "reformer")
+
 
 def build_generative(
     family: str,

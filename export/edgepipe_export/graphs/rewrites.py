@@ -148,28 +148,28 @@ def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {"shift_tokens_right": shifted}
 
 
-def position_of_one(
-    embeddings: Any, inputs_shape: tuple[int, int], device: Any, past_key_values: Any = None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``ProphetNetPositionalEmbeddings.forward`` for one token, with a position that is no constant.
-
-    Args:
-        embeddings: The layer.
-        inputs_shape: Batch and length; the length is 1.
-        device: Where to make the position.
-        past_key_values: The tokens before; those are none at the first step.
-
-    Returns:
-        Its embedding, float32[1, 1, width], and the position, int64[1, 1].
-    """
-    position = torch.full((1, 1), embeddings.padding_idx + 1 + past_key_values.get_seq_length(), device=device)
-    return torch.nn.functional.embedding(position, embeddings.weight), position
-
-
 def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
-    if type(model).__name__ == "ProphetNetEncoder":
-        return {}
-    return {"ProphetNetPositionalEmbeddings.forward": position_of_one}
+    name = "ProphetNetPositionalEmbeddings"
+    original = getattr(importlib.import_module(type(model).__module__), name).forward
+
+    def position_after(
+        embeddings: Any,
+        inputs_shape: tuple[int, int],
+        device: Any,
+        *inputs: Any,
+        past_key_values: Any = None,
+        **more: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The position of one token after others, int64[1, 1], and its embedding; the original makes it a constant."""
+        if past_key_values is None or inputs_shape[1] != 1:
+            found: tuple[torch.Tensor, torch.Tensor] = original(
+                embeddings, inputs_shape, device, *inputs, past_key_values=past_key_values, **more
+            )
+            return found
+        position = torch.full((1, 1), embeddings.padding_idx + 1 + past_key_values.get_seq_length(), device=device)
+        return torch.nn.functional.embedding(position, embeddings.weight), position
+
+    return {f"{name}.forward": position_after}
 
 
 def _t5(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:

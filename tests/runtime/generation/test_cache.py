@@ -1,0 +1,88 @@
+"""Keys and values from step to step: what a decoder would read as its past is what it wrote, row by row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgepipe.generation.cache import Cache, History, SharedCache, SwappedCache, make_cache
+
+SHAPES = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float32")}
+
+
+class Graph:
+    """In place of a session: reads its past and writes past and new tokens, a token being its number everywhere."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[str, NDArray[Any]] = {}
+        self.outputs: dict[str, NDArray[Any]] = {}
+
+    def feed(self, name: str, value: Any) -> None:
+        self.inputs[name] = memory(value)
+
+    def give(self, name: str, value: Any = None) -> None:
+        self.outputs[name] = memory(value)
+
+    def run(self, tokens: NDArray[np.int64], total: int) -> NDArray[np.float32]:
+        """The tokens that the cache has for each row, float32[rows, total]."""
+        new = tokens.shape[1]
+        for name, past in self.inputs.items():
+            present = self.outputs[name.replace("past_key_values", "present")]
+            before = past[:, :, : total - new].copy()
+            present[:, :, : total - new] = before
+            present[:, :, total - new : total] = tokens[:, None, :, None]
+        found = [each[:, :, :total] for each in self.outputs.values()]
+        assert all((each == each[:, :1, :, :1]).all() for each in found)
+        assert all(np.array_equal(found[0][:, 0, :, 0], each[:, 0, :, 0]) for each in found)
+        return np.array(found[0][:, 0, :, 0])
+
+
+def memory(value: Any) -> Any:
+    """The numpy array that an ``OrtValue`` lies over."""
+    return value if isinstance(value, np.ndarray) else value._numpy_obj
+
+
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_rows_go_on_with_what_they_had(seed: int, shares: bool) -> None:
+    generator = np.random.default_rng(seed)
+    rows = 3
+    cache = make_cache(SHAPES, rows, 4, shares=shares)  # to be outgrown
+    assert isinstance(cache, SharedCache if shares else SwappedCache)
+    graph, history = Graph(), History(rows)
+    wanted = np.zeros((rows, 0), np.int64)
+    for step in range(25):
+        tokens = generator.integers(0, 3, (len(wanted), 5 if step == 0 else 1))
+        history.append(tokens)
+        wanted = np.concatenate([wanted, tokens], axis=1)
+        cache.bind(graph, wanted.shape[1])  # type: ignore[arg-type]
+        assert np.array_equal(graph.run(tokens, wanted.shape[1]), wanted)
+        chosen = generator.integers(0, len(wanted), generator.integers(1, 6))
+        cache.select(chosen, history.agreeing(chosen))
+        history.select(chosen)
+        wanted = wanted[chosen]
+
+
+def test_rows_of_one_text_agree_as_far_as_their_tokens_do() -> None:
+    history = History(2)
+    history.append(np.array([[7, 8, 9], [7, 8, 9]]))
+    twice = np.array([0, 0, 1])
+    assert history.agreeing(twice).tolist() == [3, 0, 0], "another input, and a place that was not there"
+    history.select(twice)
+    history.append(np.array([[1], [2], [1]]))
+    assert history.agreeing(np.array([1, 0, 2])).tolist() == [3, 3, 4]
+    assert history.agreeing(np.array([2, 1, 0])).tolist() == [0, 4, 0]
+
+
+def test_what_lies_where_it_belongs_is_not_moved() -> None:
+    cache: Cache = SharedCache(SHAPES, 2, 8)
+    graph = Graph()
+    cache.bind(graph, 6)  # type: ignore[arg-type]
+    graph.run(np.arange(12).reshape(2, 6), 6)
+    key = graph.inputs["past_key_values.0.key"]
+    key[0, :, :4] = -1  # as if it were common to both rows
+    cache.select(np.array([0, 0]), np.array([6, 4]))
+    assert key[1, 0, :6, 0].tolist() == [6, 7, 8, 9, 4, 5], "only from the fourth token on"
