@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgepipe.cli import main
 from edgepipe.commands.run import parse_inputs, shown, write_results, write_texts
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
 
+FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
 ENTITY = {"entity": "B-PER", "score": np.float32(0.5), "word": "Zoë", "start": 0, "end": 3}
 
 
@@ -106,3 +111,32 @@ def test_chats_are_written_as_json(writer: Any) -> None:
     out = io.StringIO()
     write_texts(writer, iter([chat]), out)
     assert json.loads(out.getvalue()) == writer(chat)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit status of ``edgepipe`` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["edgepipe", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # so that it is put back
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(str(left.value.code))
+
+
+def test_a_task_that_takes_no_plain_texts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = FOREIGN / "optimum-question-answering"
+    assert command(monkeypatch, "run", bundle, "Who was it?") == 2
+    assert (
+        'pass --json-input, and each input as e.g. \'{"question": "...", "context": "..."}\'' in capsys.readouterr().err
+    )
+    example = '{"question": "Who was it?", "context": "It was Anna."}'
+    assert command(monkeypatch, "run", bundle, "--json-input", example) == 0
+    assert json.loads(capsys.readouterr().out.split("\t")[0])["answer"] in "It was Anna."
+
+
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "It is a [MASK]."
+    assert command(monkeypatch, "run", FOREIGN / "optimum-fill-mask", text, "-o", "targets=antidisestablishment") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("Warning: the vocabulary has no 'antidisestablishment'")
+    assert said.err.count("\n") == 1
+    assert said.out.endswith(f"\t{text}\n")

@@ -20,6 +20,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache, DynamicLayer
 from transformers.masking_utils import eager_mask
 
+from edgepipe_export.graphs import source as source_attention
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -104,6 +106,7 @@ def cached_attention(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         _waiting.clear()
+        source_attention.forget()
         model.set_attn_implementation(own)
 
 
@@ -141,6 +144,9 @@ def _attention(
         float32[batch, new, heads, width], and no attention weights.
     """
     scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
+    source = source_attention.taken(key)
+    if source is not None:  # T5's has a bias too, which is zero
+        return source.attend(query, attention_mask, scale), None
     biases = [bias for bias in (position_bias, attention_mask) if bias is not None]
     bias = sum(biases[1:], biases[0]) if biases else None
     layer = next((layer for layer in _waiting if layer.new is not None and layer.new[0] is key), None)

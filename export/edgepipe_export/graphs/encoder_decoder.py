@@ -19,6 +19,7 @@ from edgepipe_export.graphs.attention import CachedLayers, cached_attention, can
 from edgepipe_export.graphs.axes import Axes, dynamic_shapes, shaped_like
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from edgepipe_export.graphs.rewrites import rewritten
+from edgepipe_export.graphs.source import SourceLayers
 from edgepipe_export.graphs.tidy import tidy
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Seq2SeqDecoder(nn.Module):
 
     def __init__(self, model: PreTrainedModel, *, shared: bool) -> None:
         super().__init__()
+        self.divided = can_have_cached_attention(model)
         self.model = model
         self.config = model.config
         self.shared = shared
@@ -92,7 +94,8 @@ class Seq2SeqDecoder(nn.Module):
         # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
         pairs = [(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values]
         own = CachedLayers(pairs, batch, past + new, new) if self.shared else DynamicCache(pairs)
-        cross = DynamicCache([(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values])
+        sources = [(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values]
+        cross = SourceLayers(sources) if self.divided else DynamicCache(sources)
         cache = EncoderDecoderCache(own, cross)
         cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
         mask = encoder_attention_mask
@@ -111,9 +114,10 @@ class Seq2SeqDecoder(nn.Module):
         presents = [layer.present if self.shared else (layer.keys, layer.values) for layer in own.layers]
         if None in presents:
             raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
+        projected = [layer.new if self.divided else (layer.keys, layer.values) for layer in cross.layers]
         layers = [
-            {"decoder": {"key": key, "value": value}, "encoder": {"key": source.keys, "value": source.values}}
-            for (key, value), source in zip(presents, cross.layers, strict=True)
+            {"decoder": {"key": key, "value": value}, "encoder": {"key": source_key, "value": source_value}}
+            for (key, value), (source_key, source_value) in zip(presents, projected, strict=True)
         ]
         return {"logits": result.logits, "present": layers}
 
@@ -216,8 +220,9 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None, *, shared: b
     sample = sample_inputs(model)
     axes = decoder_axes(sample)
     config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
-    with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
-        exported = OnnxExporter().export(Seq2SeqDecoder(model, shared=shared), sample, config)
+    decoder = Seq2SeqDecoder(model, shared=shared)
+    with rewritten(model), cached_attention(model) if decoder.divided else nullcontext(), torch.no_grad():
+        exported = OnnxExporter().export(decoder, sample, config)
     program: onnx_ir.Model = exported.program
     state_known_dimensions(program.graph)
     tidy(program, axes)

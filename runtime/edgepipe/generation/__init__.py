@@ -4,6 +4,8 @@
   `conflicts`)
 - :mod:`~edgepipe.generation.generate`: from inputs to tokens, at once or one at a time
 - :mod:`~edgepipe.generation.decoding`: what the search asks of a decoder
+- :mod:`~edgepipe.generation.graphs`: a bundle's graphs as such a decoder; :mod:`~edgepipe.generation.causal` and
+  :mod:`~edgepipe.generation.seq2seq` are its two kinds, :mod:`~edgepipe.generation.cache` keeps their keys and values
 - :mod:`~edgepipe.generation.single`, :mod:`~edgepipe.generation.beams`, :mod:`~edgepipe.generation.group_beams`: the
   searches
 - :mod:`~edgepipe.generation.processors`, :mod:`~edgepipe.generation.warpers`: what bends the scores, one idea each;
