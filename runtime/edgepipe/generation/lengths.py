@@ -44,7 +44,9 @@ def for_prompt(config: GenerationConfig, decoder: Decoder, length: int) -> Gener
         )
     # The last token that is written need not go through the model.
     room = wanted if decoder.max_length is None else decoder.max_length - prompt + 1
-    least = max(config.min_new_tokens or 0, config.min_length - prompt) if config.min_length else config.min_new_tokens
+    least = config.min_new_tokens
+    if least is None and config.min_length:
+        least = max(config.min_length - prompt, 0)
     return replace(config, max_new_tokens=min(wanted, room), max_length=None, min_new_tokens=least, min_length=0)
 
 

@@ -48,7 +48,7 @@ class TextStream:
         self._ids.append(token)
         if _BYTE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(token))):
             self._in_bytes = True
-        elif self._decoded([token]):
+        elif self._in_bytes and self._decoded([token]):  # one that does not show ends no run
             self._in_bytes = False
         if self._in_bytes:
             return ""

@@ -217,7 +217,7 @@ class TextGeneration(GenerativeTask):
             messages,
             add_generation_prompt=not continues,
             continue_final_message=continues,
-            tokenizer_kwargs=of_tokenizer,
+            tokenizer_kwargs={"truncation": False, **of_tokenizer},  # max_length alone does not cut a chat
             **settings.template,
             **others,
         )

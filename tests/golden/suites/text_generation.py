@@ -102,6 +102,9 @@ def chats(model: str) -> list[Case]:
         make_case("variables", model, [USER], tokenizer_encode_kwargs={"thinking": True}, **greedy),
         make_case("special tokens left alone", model, CHAT, add_special_tokens=True, **greedy),
         make_case("several answers", model, CHAT, num_beams=3, num_return_sequences=2, **greedy),
+        make_case("max_length does not cut", model, [USER], do_sample=False, max_length=40),
+        make_case("max_length does not cut, with new tokens", model, CHAT, max_length=12, **greedy),
+        make_case("truncated", model, CHAT, truncation=True, max_length=12, **greedy),
         make_case("a text after all", model, PLAIN, **greedy),
         make_case(
             "other keys", model, [{"role": "user", "content": "Hi", "name": "Zoë", "tool_calls": None}], **greedy

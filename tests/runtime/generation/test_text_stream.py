@@ -67,7 +67,7 @@ def test_any_tokens_at_all(family: str, data: st.DataObject) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     words=st.lists(st.sampled_from([" ", "'", "n", "t", ".", "s", "a", "' s", " n ' t", " ,", "ve", "!"]), max_size=30)
 )
