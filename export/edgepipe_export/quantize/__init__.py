@@ -27,6 +27,8 @@ RECIPES: dict[str, str] = {
     "int8-static": "int8_static",
     "w8": "w8",
     "q4": "q4",
+    "q4f16": "q4f16",
+    "fp16": "fp16",
 }
 
 FP32 = "fp32"
