@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 # dtype: module in this package with a function `quantize`; it is imported when the recipe is first used.
 RECIPES: dict[str, str] = {
     "int8": "int8",
+    "int8-static": "int8_static",
     "w8": "w8",
     "q4": "q4",
+    "q4f16": "q4f16",
+    "fp16": "fp16",
 }
 
 FP32 = "fp32"

@@ -1,9 +1,9 @@
-"""What flows through a graph: the largest magnitude of every channel that goes into a product."""
+"""What flows through a graph: the largest magnitudes of its values."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     Batches = Sequence[Mapping[str, NDArray[Any]]]
 
+# Masks add the lowest number there is.
+_MASKED = -1e30
+
 
 def channel_peaks(source: Path, batches: Batches) -> dict[str, NDArray[np.float32]]:
     """Run a graph and watch the inputs of its products with constant weights.
@@ -31,16 +34,46 @@ def channel_peaks(source: Path, batches: Batches) -> dict[str, NDArray[np.float3
         The largest magnitude of every channel, float32[channels], by the name of the value.
     """
     model = onnx_ir.load(source)
-    watched = {use.activations.name: use.activations for use in find_uses(model.graph) if not use.is_table}
-    model.graph.outputs.clear()
-    model.graph.outputs.extend(watched.values())
+    watched = {use.activations.name or "": use.activations for use in find_uses(model.graph) if not use.is_table}
     peaks: dict[str, NDArray[np.float32]] = {}
+    for arrays in _watch(source, model, list(watched.values()), batches):
+        for name, array in arrays.items():
+            peak = np.abs(array.reshape(-1, array.shape[-1])).max(0)
+            peaks[name] = np.maximum(peaks[name], peak) if name in peaks else peak
+    return peaks
+
+
+def value_peaks(source: Path, batches: Batches) -> dict[str, float]:
+    """Run a graph and watch all its numbers; what masks out (the lowest there is) does not count.
+
+    Args:
+        source: The graph.
+        batches: Inputs to run it on.
+
+    Returns:
+        The largest magnitude by the name of the value.
+    """
+    model = onnx_ir.load(source)
+    watched = [
+        value for node in model.graph for value in node.outputs if value.dtype == onnx_ir.DataType.FLOAT and value.name
+    ]
+    peaks = dict.fromkeys((value.name or "" for value in watched), 0.0)
+    for arrays in _watch(source, model, watched, batches):
+        for name, array in arrays.items():
+            numbers = np.abs(array[array > _MASKED])
+            peaks[name] = max(peaks[name], float(numbers.max(initial=0.0)))
+    return peaks
+
+
+def _watch(
+    source: Path, model: onnx_ir.Model, values: list[onnx_ir.Value], batches: Batches
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """The values of each batch."""
+    model.graph.outputs.clear()
+    model.graph.outputs.extend(values)
     with tempfile.TemporaryDirectory(dir=source.parent, prefix="watched-") as folder:
         path = Path(folder) / "model.onnx"
         save_graph(model, path)
         session = Session(path)
         for batch in batches:
-            for name, array in session.run({key: batch[key] for key in session.inputs}).items():
-                peak = np.abs(array.reshape(-1, array.shape[-1])).max(0)
-                peaks[name] = np.maximum(peaks[name], peak) if name in peaks else peak
-    return peaks
+            yield session.run({name: batch[name] for name in session.inputs})

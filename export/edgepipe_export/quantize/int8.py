@@ -7,8 +7,6 @@ activations are smoothed first: one scale for all of them is what costs most of 
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,9 +15,7 @@ from typing import Any
 import onnx_ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize.blockwise import code_weights
-from edgepipe_export.quantize.coded import Blocks
+from edgepipe_export.quantize.integers import code_in_blocks, quantize_with
 from edgepipe_export.quantize.layers import find_layers
 from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, FP32, Facts, Order
 from edgepipe_export.quantize.smoothing import smooth_for
@@ -57,33 +53,17 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     if options.reduce_range is None:
         options = replace(options, reduce_range=order.target.reduce_range)
     model = onnx_ir.load(order.source)
-    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
     layers = find_layers(model)
-    kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
-    blocks = Blocks(8, options.embedding_block, symmetric=False)
-    in_blocks = [layer.name for layer in layers if layer.name not in kept and (layer.tables or layer.name in raised)]
-    code_weights(model, dict.fromkeys(in_blocks, blocks))
-    untouched = [node for layer in layers if layer.name in kept for node in layer.products]
+    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
+    code_in_blocks(model, order, layers, options.embedding_block)
+
+    untouched = [node for layer in layers if layer.name in order.names(FP32) for node in layer.products]
     untouched += [f"{node}_MatMul" for node in untouched]  # onnxruntime's name for what it makes of a Gemm
-    _products(model, order.destination, options, untouched)
-    return {
-        "name": "int8",
-        "target": order.target.name,
-        "weights": "int8",
-        "activations": "dynamic uint8",
-        **asdict(options),
-    }
 
-
-def _products(model: onnx_ir.Model, destination: Path, options: Options, untouched: list[str]) -> None:
-    """Quantize the remaining products and write the graph."""
-    scratch = Path(tempfile.mkdtemp(dir=destination.parent, prefix="int8-"))
-    try:
-        _forget_shapes(model)
-        save_graph(model, scratch / "shapeless.onnx")
+    def quantizer(source: Path, destination: Path) -> None:
         quantize_dynamic(
-            scratch / "shapeless.onnx",
-            scratch / "model.onnx",
+            source,
+            destination,
             op_types_to_quantize=["MatMul"],  # Gemm among them: it becomes a MatMul and an Add
             nodes_to_exclude=untouched,
             per_channel=options.per_channel,
@@ -92,23 +72,12 @@ def _products(model: onnx_ir.Model, destination: Path, options: Options, untouch
             use_external_data_format=True,
             extra_options={"MatMulConstBOnly": True},
         )
-        quantized = onnx_ir.load(scratch / "model.onnx")
-        quantized.producer_name, quantized.producer_version = "edgepipe", None
-        quantized.metadata_props.clear()
-        save_graph(quantized, destination)
-    finally:
-        shutil.rmtree(scratch)
 
-
-def _forget_shapes(model: onnx_ir.Model) -> None:
-    """Drop the shapes of intermediate values, which onnxruntime infers afresh.
-
-    It turns each Gemm into a MatMul and transposes the weight, but leaves the weight's recorded shape as it was, and
-    its own shape inference then fails.
-    """
-    for node in model.graph.all_nodes():
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = None
-    for value in model.graph.initializers.values():
-        value.shape = None
+    quantize_with(quantizer, model, order.destination)
+    return {
+        "name": "int8",
+        "target": order.target.name,
+        "weights": "int8",
+        "activations": "dynamic uint8",
+        **asdict(options),
+    }
