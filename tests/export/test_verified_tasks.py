@@ -13,7 +13,7 @@ import pytest
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe.errors import InputError
-from edgepipe.tasks import TASKS
+from edgepipe.tasks import TASKS, task_class
 from edgepipe_export import export, verify
 from edgepipe_export.compare import compare_results, structure_difference
 from edgepipe_export.questions import QUESTIONS, asked, compared_as, questions, shortened
@@ -66,9 +66,9 @@ def relabelled(bundle: Bundle, folder: Path) -> Path:
 
 
 def test_every_task_has_its_questions() -> None:
-    assert {compared_as(task) for task in TASKS} >= QUESTIONS.keys()
-    for task in TASKS:
-        assert questions(task).options
+    reading = [task for task in TASKS if not task_class(task).generates]  # those that write have checks of their own
+    assert {compared_as(task) for task in reading} == QUESTIONS.keys()
+    assert all(questions(task).options for task in reading)
 
 
 @pytest.mark.parametrize("task", MODELS)
