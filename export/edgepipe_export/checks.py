@@ -11,7 +11,6 @@ import numpy as np
 from edgepipe import Tokenizer
 from edgepipe.manifest import Parity
 from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_results, compare_tensors
-from edgepipe_export.quantize import FP32
 from edgepipe_export.questions import Questions, asked, questions, shortened
 from edgepipe_export.samples import tokenizer_corpus
 from edgepipe_export.sides import Side
@@ -33,6 +32,23 @@ _SAME = f"same results, scores within {ABSOLUTE:g}"
 
 
 @dataclass(frozen=True, slots=True)
+class Disagreement:
+    """An input whose two results are far apart.
+
+    Attributes:
+        input: The input, as JSON can hold it.
+        reference: The reference's result.
+        candidate: The variant's.
+        difference: How far apart they are; more than 1 where they decide otherwise.
+    """
+
+    input: Any
+    reference: Any
+    candidate: Any
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One row of a verification.
 
@@ -47,6 +63,7 @@ class Check:
         passed: Whether it held.
         detail: The first difference in words, where one was found.
         figures: What else was measured, by name.
+        worst: The inputs whose results are farthest apart, the worst first.
     """
 
     check: str
@@ -59,6 +76,7 @@ class Check:
     passed: bool
     detail: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
+    worst: tuple[Disagreement, ...] = ()
 
     @property
     def max_difference(self) -> float | None:
@@ -166,29 +184,23 @@ def check_tokens(candidate: Tokenizer, reference: PreTrainedTokenizerBase, texts
     )
 
 
-def check_variant(candidate: Side, reference: Side, material: Material, task: str, max_drop: float) -> list[Check]:
-    """Compare one variant with a reference.
-
-    An fp32 variant must give every tensor and every result of the reference. A quantized one must give numbers, and
-    the reference's best choice in all but `max_drop` of a hundred decisions.
-    """
-    exact = candidate.name == FP32
-    checks = [_tensor_check("tensors, texts", candidate, reference, material.encodings, exact)]
-    if exact:
-        checks.insert(0, _tensor_check("tensors, random ids", candidate, reference, material.random, exact))
+def check_exact(candidate: Side, reference: Side, material: Material, task: str) -> list[Check]:
+    """Compare an fp32 variant with a reference: it must give every tensor and every result."""
     own = questions(task)
     *forms, complete = own.options
-    if exact:
-        few = material.inputs[:_INPUTS_A_FORM]
-        checks += [_form_check(options, candidate, reference, few) for options in forms]
-    checks.append(_score_check(own, complete, candidate, reference, material.inputs, max_drop, exact))
-    return checks
+    few = material.inputs[:_INPUTS_A_FORM]
+    return [
+        _tensor_check("tensors, random ids", candidate, reference, material.random),
+        _tensor_check("tensors, texts", candidate, reference, material.encodings),
+        *(_form_check(options, candidate, reference, few) for options in forms),
+        _score_check(own, complete, candidate, reference, material.inputs),
+    ]
 
 
-def _tensor_check(what: str, candidate: Side, reference: Side, batches: Sequence[Arrays], exact: bool) -> Check:
+def _tensor_check(what: str, candidate: Side, reference: Side, batches: Sequence[Arrays]) -> Check:
     found = compare_tensors((reference.tensors(batch), candidate.tensors(batch)) for batch in batches)
-    bound = f"{ABSOLUTE:g} + {RELATIVE:g} of the reference" if exact else "finite"
-    passed = found.finite and (found.close or not exact)
+    bound = f"{ABSOLUTE:g} + {RELATIVE:g} of the reference"
+    passed = found.finite and found.close
     return Check(what, candidate.name, reference.name, len(batches), found.largest, None, bound, passed)
 
 
@@ -198,40 +210,30 @@ def _form_check(options: Mapping[str, Any], candidate: Side, reference: Side, in
         inputs, reference.results(inputs, options), candidate.results(inputs, options), lambda result: {}
     )
     passed = found.first is None
-    return Check(_named(options), candidate.name, reference.name, len(inputs), {}, None, _SAME, passed, found.first)
+    return Check(named(options), candidate.name, reference.name, len(inputs), {}, None, _SAME, passed, found.first)
 
 
 def _score_check(
-    own: Questions,
-    options: Mapping[str, Any],
-    candidate: Side,
-    reference: Side,
-    inputs: Sequence[Any],
-    max_drop: float,
-    exact: bool,
+    own: Questions, options: Mapping[str, Any], candidate: Side, reference: Side, inputs: Sequence[Any]
 ) -> Check:
-    expected, got = reference.results(inputs, options), candidate.results(inputs, options)
-    found = compare_results(inputs, expected, got, own.decisions)
-    finite = found.largest_score is None or np.isfinite(found.largest_score)
-    if exact:
-        bound, passed = _SAME, found.first is None
-    else:
-        bound = f"label agreement of at least {100 - max_drop:g} %"
-        passed = bool(finite) and (found.agreement is None or 100 * found.agreement >= 100 - max_drop)
+    found = compare_results(
+        inputs, reference.results(inputs, options), candidate.results(inputs, options), own.decisions
+    )
     return Check(
-        _named(options),
+        named(options),
         candidate.name,
         reference.name,
         len(inputs),
         {} if found.largest_score is None else {"score": found.largest_score},
         found.agreement,
-        bound,
-        passed,
-        found.first if exact else None,
+        _SAME,
+        found.first is None,
+        found.first,
     )
 
 
-def _named(options: Mapping[str, Any]) -> str:
+def named(options: Mapping[str, Any]) -> str:
+    """What reports call a pipeline's results under some options."""
     return "pipeline" + "".join(f", {name}={value}" for name, value in options.items())
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe_export.vectors import as_vectors, recognition, vector_difference
+from edgepipe_export.figures.similarities import likeness
+from edgepipe_export.vectors import as_vectors, recognition, unit_vectors, vector_difference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,11 +136,15 @@ class ResultDifference:
         agreement: Share of decisions with the same best choice, or of vectors that are recognized; None likewise. A
             text is one decision, or each of its masks, or each of its tokens to which either side gives a label.
         first: The first difference in structure, with its input; None if there is none.
+        figures: What else was measured: ``mean_score_diff``, or how alike vectors are.
+        distances: How far apart the results of each input are; more than 1 where a decision is another.
     """
 
     largest_score: float | None
     agreement: float | None
     first: str | None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    distances: tuple[float, ...] = ()
 
 
 def compare_results(
@@ -156,26 +161,48 @@ def compare_results(
     first = None
     scores: list[float] = []
     agreed: list[bool] = []
+    distances: list[float] = []
     vectors: list[tuple[Any, Any]] = []
     for item, wanted, found in zip(inputs, expected, got, strict=True):
         states = as_vectors(wanted)
         if states is None:
             difference = structure_difference(wanted, found)
-            reference, other = decisions(wanted), decisions(found)
-            for key in {**reference, **other}:
-                one, another = reference.get(key, {}), other.get(key, {})
-                scores += [abs(one[choice] - another[choice]) for choice in one if choice in another]
-                agreed.append(_best(one) == _best(another))
+            own_scores, own_agreed = _decided(decisions(wanted), decisions(found))
+            scores += own_scores
+            agreed += own_agreed
+            distances.append(max(own_scores, default=0.0) + (not all(own_agreed)))
         else:
             difference = vector_difference(states, found, ABSOLUTE, RELATIVE)
             vectors.append((states, as_vectors(found)))
         if difference is not None and first is None:
             first = f"{str(item)[:60]!r}: {difference}"
     if vectors and all(other is not None for _, other in vectors):
-        distance, recognized = recognition(*zip(*vectors, strict=True))
-        return ResultDifference(float("inf") if np.isnan(distance) else distance, recognized, first)
+        return _compare_vectors(vectors, first)
     worst = float("inf") if any(np.isnan(scores)) else max(scores, default=None)
-    return ResultDifference(worst, sum(agreed) / len(agreed) if agreed else None, first)
+    agreement = sum(agreed) / len(agreed) if agreed else None
+    figures = {"mean_score_diff": float(np.mean(scores))} if scores else {}
+    return ResultDifference(worst, agreement, first, figures, tuple(distances))
+
+
+def _decided(expected: Decisions, got: Decisions) -> tuple[list[float], list[bool]]:
+    """The differences of scores, and whether the best choices are the same, of each decision of an input."""
+    scores: list[float] = []
+    agreed: list[bool] = []
+    for key in {**expected, **got}:
+        one, another = expected.get(key, {}), got.get(key, {})
+        scores += [abs(one[choice] - another[choice]) for choice in one if choice in another]
+        agreed.append(_best(one) == _best(another))
+    return scores, agreed
+
+
+def _compare_vectors(pairs: Sequence[tuple[Any, Any]], first: str | None) -> ResultDifference:
+    expected, got = zip(*pairs, strict=True)
+    distance, recognized = recognition(expected, got)
+    if np.isnan(distance):
+        return ResultDifference(float("inf"), recognized, first)
+    one, other = unit_vectors(expected), unit_vectors(got)
+    distances = 1 - (one * other).sum(axis=1)
+    return ResultDifference(distance, recognized, first, likeness(one, other), tuple(distances.tolist()))
 
 
 def _best(scores: Mapping[Hashable, float]) -> Hashable:

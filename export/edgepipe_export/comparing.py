@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from edgepipe import Bundle, Tokenizer
+from edgepipe.errors import InputError
 from edgepipe_export.quantize import FP32
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgepipe.tasks.base import Task
+    from edgepipe_export.calibration import Calibration
     from edgepipe_export.checks import Check
     from edgepipe_export.load import Loaded
+    from edgepipe_export.tolerance import Tolerance
 
 PYTORCH = "pytorch-fp32"
 
@@ -20,23 +25,32 @@ class Comparison(Protocol):
     """What a task's variants are compared on, and how.
 
     Attributes:
-        texts: The texts.
+        texts: The texts that fp32 is compared with PyTorch on.
+        measured: How many inputs quantized variants are measured on.
     """
 
     texts: tuple[str, ...]
+    measured: int
 
-    def check(self, dtype: str, reference: str, max_drop: float) -> list[Check]:
+    def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """Compare a variant with a reference: :data:`PYTORCH`, or the fp32 variant.
 
         Args:
             dtype: The variant. One that is fp32 must give what the reference gives.
             reference: What it is compared with.
-            max_drop: How many of a hundred decisions of a quantized variant may be others.
+            allowed: What a quantized variant may lose.
+            bundle: Where the variant is; by default the bundle that the comparison was made for.
         """
         ...
 
 
-def make_comparison(bundle: Bundle, loaded: Loaded, task: type[Task], texts: Sequence[str] | None = None) -> Comparison:
+def make_comparison(
+    bundle: Bundle,
+    loaded: Loaded,
+    task: type[Task],
+    texts: Sequence[str] | None = None,
+    calibration: Calibration | None = None,
+) -> Comparison:
     """Prepare a comparison.
 
     Args:
@@ -44,6 +58,7 @@ def make_comparison(bundle: Bundle, loaded: Loaded, task: type[Task], texts: Seq
         loaded: The checkpoint in PyTorch.
         task: The task to compare; a bundle may do for several.
         texts: Texts to compare on; by default the built-in ones of the task.
+        calibration: What quantized variants are measured on; by default the texts.
 
     Raises:
         InputError: the task cannot be asked about any of the texts.
@@ -52,16 +67,44 @@ def make_comparison(bundle: Bundle, loaded: Loaded, task: type[Task], texts: Seq
     if task.generates:
         from edgepipe_export.generation_checks import GenerationComparison
 
-        return GenerationComparison(bundle, loaded, tokenizer, texts)
-    return _Understanding(bundle, loaded, tokenizer, task, texts)
+        return GenerationComparison(bundle, loaded, tokenizer, texts if calibration is None else calibration.inputs)
+    return _Understanding(bundle, loaded, tokenizer, task, texts, calibration)
+
+
+def calibration_batches(
+    bundle: Bundle, task: type[Task], calibration: Calibration | None
+) -> tuple[Mapping[str, NDArray[Any]], ...]:
+    """What recipes are calibrated with: the first inputs as the fp32 graph takes them, in padded batches.
+
+    Raises:
+        InputError: the task's graphs do not read a text at once.
+    """
+    from edgepipe_export.calibration import BUILT_IN, Calibration
+    from edgepipe_export.checks import make_material
+    from edgepipe_export.sides import VariantSide
+
+    if task.generates:
+        raise InputError(f"{task.name} writes token by token, and recipes that need calibration are for encoders")
+    tokenizer = Tokenizer.from_pretrained(bundle.path)
+    if calibration is None:
+        material = make_material(task.name, tokenizer, bundle.config, bundle.max_length)
+        calibration = Calibration(material.inputs, None, BUILT_IN)
+    return VariantSide(bundle, FP32, task).encodings(calibration.fitted(tokenizer, bundle.max_length))
 
 
 class _Understanding:
-    """The comparison of a task that reads a graph's tensors once: see :mod:`edgepipe_export.checks`."""
+    """The comparison of a task that reads a graph's tensors once: :mod:`edgepipe_export.checks` and its gate."""
 
     def __init__(
-        self, bundle: Bundle, loaded: Loaded, tokenizer: Tokenizer, task: type[Task], texts: Sequence[str] | None
+        self,
+        bundle: Bundle,
+        loaded: Loaded,
+        tokenizer: Tokenizer,
+        task: type[Task],
+        texts: Sequence[str] | None,
+        calibration: Calibration | None,
     ) -> None:
+        from edgepipe_export.calibration import BUILT_IN, Calibration
         from edgepipe_export.checks import make_material
         from edgepipe_export.sides import PyTorchSide, Recorded, Side, VariantSide
 
@@ -69,18 +112,28 @@ class _Understanding:
         self._task = task
         self._material = make_material(task.name, tokenizer, bundle.config, bundle.max_length, texts)
         self.texts = self._material.texts
+        if calibration is None:
+            calibration = Calibration(self._material.inputs, None, BUILT_IN)
+        self._calibration = calibration.fitted(tokenizer, bundle.max_length)
+        self.measured = len(self._calibration.inputs)
         first = FP32 if FP32 in bundle.dtypes else bundle.dtypes[0]
         side = VariantSide(bundle, first, task)
+        self._encodings = side.encodings(self._calibration)
         self._sides: dict[str, Side] = {
             first: Recorded(side),
             PYTORCH: Recorded(PyTorchSide(loaded, side.outputs, side.series)),
         }
 
-    def check(self, dtype: str, reference: str, max_drop: float) -> list[Check]:
+    def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """See :class:`Comparison`."""
-        from edgepipe_export.checks import check_variant
+        from edgepipe_export.checks import check_exact
+        from edgepipe_export.gate import check_quantized
         from edgepipe_export.sides import VariantSide
 
         # Not kept: another variant's graph need not stay in memory.
-        candidate = self._sides.get(dtype) or VariantSide(self._bundle, dtype, self._task)
-        return check_variant(candidate, self._sides[reference], self._material, self._task.name, max_drop)
+        known = None if bundle is not None else self._sides.get(dtype)
+        candidate = known or VariantSide(bundle or self._bundle, dtype, self._task)
+        side = self._sides[reference]
+        if candidate.name == FP32:
+            return check_exact(candidate, side, self._material, self._task.name)
+        return check_quantized(candidate, side, self._task.name, self._calibration, self._encodings, allowed)

@@ -11,31 +11,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
-from edgepipe.errors import InputError, ParityError
+from edgepipe.errors import InputError
 from edgepipe.machine import machine_name
-from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Parity, Source, Variant
+from edgepipe.manifest import Manifest, Source, Variant
 from edgepipe.tasks.base import labels_of
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
-from edgepipe_export.quantize import FP32, checked_dtypes, checked_max_drop, graph_path, quantize
+from edgepipe_export.quantize import FP32, checked_dtypes, graph_path
 from edgepipe_export.quantize.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.tolerance import Tolerance, tolerance
 from edgepipe_export.tracing import Wanted
-from edgepipe_export.write import check_destination, destination, file_entry, shared_entries
+from edgepipe_export.variants import Workshop, variant_files
+from edgepipe_export.write import check_destination, destination, shared_entries
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from edgepipe_export.calibration import Calibration
     from edgepipe_export.limits import Limits
     from edgepipe_export.load import Loaded
+    from edgepipe_export.variants import Batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,8 @@ class Options:
         target: The processor that quantized variants are for.
         traced: How the fp32 graphs are traced.
         verify: Whether to measure parity.
-        max_drop: How many of a hundred texts may get another label from a quantized variant.
+        calibration: The file that quantized variants are measured on; None for the built-in texts.
+        allowed: What a quantized variant may lose.
         force: Whether to write a bundle that misses a bound.
     """
 
@@ -55,7 +60,8 @@ class Options:
     target: Target
     traced: Wanted
     verify: bool
-    max_drop: float
+    calibration: Path | None
+    allowed: Tolerance
     force: bool
 
 
@@ -68,6 +74,7 @@ def export(
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
     revision: str | None = None,
     opset: int | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     max_drop: float | None = None,
     output_hidden_states: bool = False,
     output_attentions: bool = False,
@@ -93,8 +100,12 @@ def export(
         tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
         revision: Branch, tag or commit of a Hub id; the commit is written into the manifest.
         opset: ONNX opset; by default the tracer's own choice.
-        max_drop: How many of a hundred texts may get another label from a quantized variant than from fp32; 5 by
-            default.
+        calibration: A file that quantized variants are measured on (and calibrated with, where the recipe needs it):
+            text, CSV, TSV, JSONL or CoNLL, with or without the right answers; by default built-in texts.
+        max_drop: What a quantized variant may lose against fp32. With the right answers: points of the task's own
+            figure (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
+            default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
+            percent perplexity may rise.
         output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
             ``hidden_states.0`` and so on.
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
@@ -131,7 +142,8 @@ def export(
             output_pooler,
         ),
         verify,
-        checked_max_drop(max_drop),
+        None if calibration is None else Path(calibration),
+        tolerance(max_drop),
         force,
     )
     path = Path(os.path.abspath(output))
@@ -155,22 +167,44 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
 
         loaded = load(checkpoint)
         require_exportable(loaded.model)
+        calibration = _calibration(loaded, options)
         limits = find_limits(loaded.model, generates=checkpoint.task.generates)
     with stages.stage("trace"):
         names, recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
-    recipes: dict[str, Mapping[str, Any]] = {FP32: recipe}
+    manifest = _manifest(loaded, limits, names, recipe, folder)
+    workshop = Workshop(folder, manifest, names, options.target, _batches(loaded, calibration))
     for dtype in options.dtypes:
         if dtype != FP32:
             with stages.stage(f"quantize {dtype}"):
-                recipes[dtype] = _quantize(dtype, names, recipe, options, folder)
-    manifest = _manifest(loaded, limits, names, recipes, folder)
-    _write_manifest(manifest, folder)
+                workshop.make(dtype)
     if options.verify:
+        from edgepipe_export.gating import Gate
+
         with stages.stage("verify"):
-            manifest = replace(manifest, variants=_with_parity(loaded, manifest, options, folder))
+            gate = Gate(workshop, loaded, calibration, options.allowed)
+            gate.measure()
+            gate.record(force=options.force)
     with stages.stage("write"):
-        _finish(manifest, options, folder, source_card(checkpoint.directory))
+        _finish(workshop, options, source_card(checkpoint.directory))
+
+
+def _calibration(loaded: Loaded, options: Options) -> Calibration | None:
+    if options.calibration is None:
+        return None
+    from edgepipe_export.calibration import read_calibration
+
+    labels = labels_of(loaded.model.config.to_dict())
+    return read_calibration(options.calibration, loaded.checkpoint.task.name, labels, loaded.tokenizer)
+
+
+def _batches(loaded: Loaded, calibration: Calibration | None) -> Callable[[Bundle], Batches]:
+    def batches(bundle: Bundle) -> Batches:
+        from edgepipe_export.comparing import calibration_batches
+
+        return calibration_batches(bundle, loaded.checkpoint.task, calibration)
+
+    return batches
 
 
 def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
@@ -194,29 +228,10 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, .
     return tuple(traced.graphs), traced.recipe
 
 
-def _quantize(
-    dtype: str, names: tuple[str, ...], traced: Mapping[str, Any], options: Options, folder: Path
-) -> Mapping[str, Any]:
-    """Make a variant's graphs from the fp32 ones; their recipe, or that of each where they differ."""
-    made = {
-        name: quantize(dtype, graph_path(folder, FP32, name), graph_path(folder, dtype, name), options.target)
-        for name in names
-    }
-    first, *others = made.values()
-    recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
-    return {**recipe, **{key: value for key, value in traced.items() if key == "cache"}}
-
-
-def _files(folder: Path, dtype: str, names: tuple[str, ...]) -> tuple[FileEntry, ...]:
-    graphs = [graph_path(folder, dtype, name) for name in names]
-    return tuple(file_entry(folder, path) for graph in graphs for path in sorted(graph.parent.glob(f"{graph.name}*")))
-
-
 def _manifest(
-    loaded: Loaded, limits: Limits, names: tuple[str, ...], recipes: Mapping[str, Mapping[str, Any]], folder: Path
+    loaded: Loaded, limits: Limits, names: tuple[str, ...], recipe: Mapping[str, Any], folder: Path
 ) -> Manifest:
     checkpoint = loaded.checkpoint
-    variants = {dtype: Variant(_files(folder, dtype, names), recipe) for dtype, recipe in recipes.items()}
     return Manifest(
         task=checkpoint.task.name,
         source=Source(checkpoint.name, checkpoint.revision, type(loaded.model).__name__),
@@ -227,45 +242,24 @@ def _manifest(
         max_target_length=None if limits.target is None else limits.target.tokens,
         labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.head.endswith("Classification") else (),
         default_dtype=FP32,
-        variants=variants,
+        variants={FP32: Variant(variant_files(folder, FP32, names), recipe)},
         files=shared_entries(folder),
     )
 
 
-def _with_parity(loaded: Loaded, manifest: Manifest, options: Options, folder: Path) -> dict[str, Variant]:
-    from edgepipe_export.checks import parity_of
-    from edgepipe_export.comparing import PYTORCH, make_comparison
-
-    comparison = make_comparison(Bundle.load(folder), loaded, loaded.checkpoint.task)
-    parities: dict[str, Parity] = {}
-    failed: list[str] = []
-    for dtype in manifest.variants:
-        checks = comparison.check(dtype, PYTORCH if dtype == FP32 else FP32, options.max_drop)
-        parities[dtype] = parity_of(checks, len(comparison.texts))
-        failed += [str(check) for check in checks if not check.passed]
-    if failed and not options.force:
-        raise ParityError(
-            f"the export misses its bound, and nothing was written: {' | '.join(failed)}; force=True (--force) writes "
-            "it all the same, and the manifest will say so"
+def _finish(workshop: Workshop, options: Options, original: SourceCard) -> None:
+    unwanted = [dtype for dtype in workshop.manifest.variants if dtype not in options.dtypes]
+    variants = workshop.manifest.variants
+    workshop.record(
+        replace(
+            workshop.manifest,
+            default_dtype=options.dtypes[0],
+            variants={dtype: variants[dtype] for dtype in (*options.dtypes, *unwanted)},
+            files=shared_entries(workshop.folder),
         )
-    return {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
-
-
-def _finish(manifest: Manifest, options: Options, folder: Path, original: SourceCard) -> None:
-    unwanted = [dtype for dtype in manifest.variants if dtype not in options.dtypes]
-    for entry in (entry for dtype in unwanted for entry in manifest.variants[dtype].files):
-        (folder / entry.path).unlink()
-    final = replace(
-        manifest,
-        default_dtype=options.dtypes[0],
-        variants={dtype: manifest.variants[dtype] for dtype in options.dtypes},
     )
-    _write_manifest(final, folder)
-    (folder / "README.md").write_text(model_card(final, original), encoding="utf-8")
-
-
-def _write_manifest(manifest: Manifest, folder: Path) -> None:
-    (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+    workshop.discard(unwanted)
+    (workshop.folder / "README.md").write_text(model_card(workshop.manifest, original), encoding="utf-8")
 
 
 def _series(**wanted: bool) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from edgepipe import Bundle, Tokenizer
+from edgepipe.errors import InputError
 from edgepipe.generation.config import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
-from edgepipe_export.checks import Check
+from edgepipe_export.checks import Check, Disagreement
 from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_tensors
 from edgepipe_export.comparing import PYTORCH
+from edgepipe_export.figures.divergence import Divergence, log_softmax
 from edgepipe_export.quantize import FP32
 from edgepipe_export.samples import sentences
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepipe_export.load import Loaded
+    from edgepipe_export.tolerance import Tolerance
 
     Ids = NDArray[np.int64]
 
@@ -35,6 +38,9 @@ _WRITTEN = 20
 
 # How many tokens of a text perplexity is measured on.
 _LONGEST = 64
+
+# How many texts are kept for the report.
+_WORST = 10
 
 
 class Writer(Protocol):
@@ -169,30 +175,35 @@ class GenerationComparison:
 
     Attributes:
         texts: The texts.
+        measured: How many they are.
     """
 
     def __init__(
         self, bundle: Bundle, loaded: Loaded, tokenizer: Tokenizer, texts: Sequence[str] | None = None
     ) -> None:
         self.texts = tuple(sentences() if texts is None else texts)
+        self.measured = len(self.texts)
         self._bundle = bundle
         self._tokenizer = tokenizer
         self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
         limits = [limit for limit in (bundle.max_length, bundle.max_target_length, _LONGEST) if limit is not None]
         self._longest = min(limits)
-        encoded = [np.array(tokenizer(text)["input_ids"], np.int64)[: self._longest] for text in self.texts]
-        self._encoded = [ids for ids in encoded if len(ids) > 1]
+        encoded = ((np.array(tokenizer(text)["input_ids"], np.int64)[: self._longest], text) for text in self.texts)
+        kept = [(ids, text) for ids, text in encoded if len(ids) > 1]
+        if not kept:
+            raise InputError("none of the texts has two tokens, so nothing can be foretold; give a longer one")
+        self._encoded, self._foretold = [ids for ids, _ in kept], [text for _, text in kept]
         self._references: dict[str, Writer] = {PYTORCH: PyTorchWriter(loaded)}
         self._start = _decoder_start(loaded)
 
-    def check(self, dtype: str, reference: str, max_drop: float) -> list[Check]:
+    def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
         if reference not in self._references:
             self._references[reference] = VariantWriter(self._bundle, reference, self._tokenizer)
-        expected, got = self._references[reference], VariantWriter(self._bundle, dtype, self._tokenizer)
+        expected, got = self._references[reference], VariantWriter(bundle or self._bundle, dtype, self._tokenizer)
         if dtype == FP32:
             return [self._steps(expected, got), self._searches(expected, got)]
-        return [self._foretelling(expected, got, max_drop)]
+        return [self._foretelling(expected, got, allowed)]
 
     def _steps(self, reference: Writer, candidate: Writer) -> Check:
         prompts = list(self._random_prompts())
@@ -253,21 +264,33 @@ class GenerationComparison:
             detail,
         )
 
-    def _foretelling(self, reference: Writer, candidate: Writer, max_drop: float) -> Check:
+    def _foretelling(self, reference: Writer, candidate: Writer, allowed: Tolerance) -> Check:
         surprise = np.zeros(2)
         agreed = tokens = 0
         finite = True
         largest = 0.0
+        divergence = Divergence()
+        shifts: list[float] = []
         for ids in self._encoded:
             target = self._target(reference, ids)
             followed = ids if target is None else target
-            both = [writer.scores(ids, target)[:-1] for writer in (reference, candidate)]
-            finite = finite and bool(np.isfinite(both[1]).all())
-            largest = max(largest, float(np.abs(both[0] - both[1]).max()))
-            surprise += [_surprise(scores, followed[1:]) for scores in both]
-            agreed += int((both[0].argmax(-1) == both[1].argmax(-1)).sum())
+            own, other = (writer.scores(ids, target)[:-1] for writer in (reference, candidate))
+            finite = finite and bool(np.isfinite(other).all())
+            largest = max(largest, float(np.abs(own - other).max(initial=0.0)))
+            both = np.array([_surprise(scores, followed[1:]) for scores in (own, other)])
+            shifts.append(float(both[1] - both[0]) / max(len(followed) - 1, 1))
+            surprise += both
+            divergence.add({"logits": own}, {"logits": other}, None)
+            agreed += int((own.argmax(-1) == other.argmax(-1)).sum())
             tokens += len(followed) - 1
-        own, other = np.exp(surprise / tokens)
+        before, after = np.exp(surprise / tokens)
+        figures = {
+            "perplexity": float(after),
+            "reference_perplexity": float(before),
+            "token_agreement": agreed / tokens,
+        }
+        if divergence.mean is not None:
+            figures["kl"] = divergence.mean
         return Check(
             "perplexity",
             candidate.name,
@@ -275,10 +298,18 @@ class GenerationComparison:
             len(self._encoded),
             {"logits": largest},
             agreed / tokens,
-            f"perplexity at most {max_drop:g} % above the reference's",
-            finite and bool(other <= own * (1 + max_drop / 100)),
+            f"perplexity at most {allowed.perplexity:g} % above the reference's",
+            finite and bool(after <= before * (1 + allowed.perplexity / 100)),
             None,
-            {"perplexity": float(other), "reference_perplexity": float(own)},
+            figures,
+            self._worst(shifts),
+        )
+
+    def _worst(self, shifts: Sequence[float]) -> tuple[Disagreement, ...]:
+        """The texts that the variant foretells worse than the reference, by nats a token."""
+        ranked = sorted(range(len(shifts)), key=lambda index: (-shifts[index], index))[:_WORST]
+        return tuple(
+            Disagreement(self._foretold[index], None, None, shifts[index]) for index in ranked if shifts[index] > 0
         )
 
     def _target(self, reference: Writer, ids: Ids) -> Ids | None:
@@ -290,9 +321,7 @@ class GenerationComparison:
 
 def _surprise(scores: NDArray[np.float32], tokens: Ids) -> float:
     """The sum of the tokens' negative log-likelihoods, in nats."""
-    exact = scores.astype(np.float64)
-    exact -= exact.max(axis=-1, keepdims=True)
-    likelihood = exact[np.arange(len(tokens)), tokens] - np.log(np.exp(exact).sum(axis=-1))
+    likelihood = log_softmax(scores.astype(np.float64))[np.arange(len(tokens)), tokens]
     return -float(likelihood.sum())
 
 

@@ -9,15 +9,20 @@ import numpy as np
 
 from edgepipe import Bundle, Model, Tokenizer
 from edgepipe.tasks import task_class
-from edgepipe_export.questions import compared_as
+from edgepipe_export.questions import compared_as, questions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepipe.tasks.base import Task
+    from edgepipe_export.calibration import Calibration
     from edgepipe_export.load import Loaded
 
     Arrays = Mapping[str, NDArray[Any]]
+
+# How many inputs tensors are compared on, and how many pieces of text go together.
+_ENCODED = 200
+_BATCH = 8
 
 
 class Side(Protocol):
@@ -138,6 +143,15 @@ class VariantSide:
         from edgepipe_export.graphs.encoder import series_of
 
         return series_of(self._model.output_names)
+
+    def encodings(self, calibration: Calibration) -> tuple[Arrays, ...]:
+        """The first inputs as the graph takes them: padded batches, int64[batch, length] arrays."""
+        options = {**questions(self._task.name).options[-1], **calibration.options}
+        settings = self._task.settings(options)
+        requests = (self._task.encode(item, settings) for item in calibration.inputs[:_ENCODED])
+        pieces = [piece for request in requests for piece in request.pieces]
+        batches = (pieces[start : start + _BATCH] for start in range(0, len(pieces), _BATCH))
+        return tuple(dict(self._task.tokenizer.pad(batch, return_tensors="np")) for batch in batches)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
         """See :class:`Side`."""

@@ -43,13 +43,14 @@ def recognition(expected: Sequence[Vectors], got: Sequence[Vectors]) -> tuple[fl
         The largest cosine distance between the two vectors of a text; and the share of texts whose vector `got` is
         nearer to its own of `expected` than to that of any other text (texts with equal vectors count as one).
     """
-    reference, other = (_unit([vectors.mean(axis=(0, 1)) for vectors in side]) for side in (expected, got))
+    reference, other = unit_vectors(expected), unit_vectors(got)
     cosines = other @ reference.T
     own = np.diagonal(cosines)
     return float(1 - own.min()), float(np.mean(own >= cosines.max(axis=1) - 1e-9))
 
 
-def _unit(vectors: Sequence[Vectors]) -> Vectors:
-    stacked = np.stack(vectors)
-    unit: Vectors = stacked / np.maximum(np.linalg.norm(stacked, axis=1, keepdims=True), 1e-12)
+def unit_vectors(results: Sequence[Any]) -> Vectors:
+    """The mean of each text's token vectors, scaled to length 1: float64[texts, hidden]."""
+    means = np.stack([np.asarray(result, np.float64).mean(axis=(0, 1)) for result in results])
+    unit: Vectors = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
     return unit

@@ -12,9 +12,9 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
-from edgepipe_export.quantize import checked_max_drop
 from edgepipe_export.requirements import require_packages
 from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.tolerance import Tolerance, tolerance
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,7 +86,7 @@ def verify(
         dtype: The variant to compare; by default all that are there.
         tokenizer: Needed with a loaded model.
         revision: Branch, tag or commit of a Hub id.
-        max_drop: How many of a hundred texts may get another label from a quantized variant; 5 by default.
+        max_drop: What a quantized variant may lose, as for :func:`~edgepipe_export.export`.
         allow_pickle: Whether weights may be unpickled.
         trust_remote_code: Whether Python files of the checkpoint may be run.
         progress: Whether to show stages on standard error; by default only on a terminal.
@@ -108,7 +108,7 @@ def verify(
     options = Options(
         None if texts is None else tuple(texts),
         opened.dtypes if dtype is None else (dtype,),
-        checked_max_drop(max_drop),
+        tolerance(max_drop),
     )
     with Progress(progress) as stages, logged(lambda: stages.current):
         return _verify(opened, request, options, stages)
@@ -121,12 +121,12 @@ class Options:
     Attributes:
         texts: Texts to compare on; None for the built-in ones.
         dtypes: The variants to compare.
-        max_drop: How many of a hundred texts may get another label from a quantized variant.
+        allowed: What a quantized variant may lose.
     """
 
     texts: tuple[str, ...] | None
     dtypes: tuple[str, ...]
-    max_drop: float
+    allowed: Tolerance
 
 
 def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress) -> Verification:
@@ -146,5 +146,5 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
     for dtype in options.dtypes:
         with stages.stage(f"compare {dtype}"):
-            rows.extend(comparison.check(dtype, PYTORCH, options.max_drop))
+            rows.extend(comparison.check(dtype, PYTORCH, options.allowed))
     return Verification(tuple(rows))

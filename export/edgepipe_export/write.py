@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgepipe.bundle import sha256
 from edgepipe.errors import ExportError
-from edgepipe.manifest import MANIFEST_NAME, FileEntry
+from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, FileEntry
 
 
 def check_destination(output: Path, overwrite: bool) -> None:
@@ -91,10 +91,10 @@ def file_entry(folder: Path, path: Path) -> FileEntry:
 
 
 def shared_entries(folder: Path) -> tuple[FileEntry, ...]:
-    """The entries of the files that all variants share: all but the graphs, the manifest and the model card.
+    """The entries of the files that all variants share: all but graphs, manifest, report and model card.
 
-    The card is for people: they edit it, and that must not make a bundle look damaged.
+    The last two are for people: they may edit or remove them, and that must not make a bundle look damaged.
     """
-    left_out = {folder / MANIFEST_NAME, folder / "README.md"}
+    left_out = {folder / MANIFEST_NAME, folder / "README.md", folder / REPORT_NAME}
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
     return tuple(file_entry(folder, path) for path in paths if path.relative_to(folder).parts[0] != "onnx")

@@ -16,6 +16,11 @@ from edgepipe import strict_json
 from edgepipe.errors import BundleError
 
 MANIFEST_NAME = "edgepipe.json"
+
+# Beside it, for people and the report page: every check, and the texts that variants differ most on. The runtime does
+# not read it, and a bundle may lack it.
+REPORT_NAME = "edgepipe_report.json"
+
 SCHEMA_VERSION = 1
 
 

@@ -44,6 +44,7 @@ def test_what_a_bundle_holds(exported: Bundle) -> None:
         "README.md",
         "config.json",
         "edgepipe.json",
+        "edgepipe_report.json",
         "onnx/model.onnx",
         "onnx/model.onnx_data",
         "onnx/model_int8.onnx",

@@ -9,7 +9,7 @@ import pytest
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.quantize import checked_dtypes, checked_max_drop, graph_path, quantize
+from edgepipe_export.quantize import checked_dtypes, graph_path, quantize
 from edgepipe_export.quantize import target as target_module
 from edgepipe_export.quantize.target import Target, find_target
 
@@ -124,12 +124,6 @@ def test_an_unknown_dtype_names_those_there_are(given: tuple[str, ...]) -> None:
 def test_no_dtype() -> None:
     with pytest.raises(InputError, match="fp32, int8"):
         checked_dtypes(())
-
-
-@pytest.mark.parametrize("given", [-1, 101, "5", True, float("nan")])
-def test_a_bound_that_is_no_share(given: float) -> None:
-    with pytest.raises(InputError, match="max_drop"):
-        checked_max_drop(given)
 
 
 def test_graph_path() -> None:

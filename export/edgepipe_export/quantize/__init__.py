@@ -33,9 +33,6 @@ RECIPES: dict[str, str] = {
 
 FP32 = "fp32"
 
-# How many of a hundred texts may get another label from a quantized variant than from fp32.
-DEFAULT_MAX_DROP = 5.0
-
 
 def dtype_names() -> list[str]:
     """Every dtype that can be exported."""
@@ -56,19 +53,6 @@ def checked_dtypes(dtypes: Sequence[str] | str) -> tuple[str, ...]:
     if not wanted:
         raise InputError(f"dtypes is empty; name at least one of {', '.join(dtype_names())}")
     return wanted
-
-
-def checked_max_drop(max_drop: float | None) -> float:
-    """The bound on changed labels, in points; the default for None.
-
-    Raises:
-        InputError: not a number from 0 to 100.
-    """
-    if max_drop is None:
-        return DEFAULT_MAX_DROP
-    if not isinstance(max_drop, (int, float)) or isinstance(max_drop, bool) or not 0 <= max_drop <= 100:
-        raise InputError(f"max_drop must be from 0 to 100 points, got {max_drop!r}")
-    return float(max_drop)
 
 
 def graph_path(folder: Path, dtype: str, name: str = "model") -> Path:

@@ -1,0 +1,124 @@
+"""The variants of a bundle while it is made: each from the fp32 graphs, with the manifest kept true to the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.bundle import Bundle
+from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
+from edgepipe_export.quantize import FP32, facts, graph_path, quantize
+from edgepipe_export.write import file_entry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe_export.quantize.target import Target
+
+    Batches = Sequence[Mapping[str, NDArray[Any]]]
+
+
+class Workshop:
+    """A folder with the fp32 graphs, where variants are made, made again, and thrown away.
+
+    Attributes:
+        folder: The folder.
+        manifest: Its manifest, as written.
+        names: The names of each variant's graphs.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        names: Sequence[str],
+        target: Target,
+        batches: Callable[[Bundle], Batches],
+    ) -> None:
+        """Take over a folder.
+
+        Args:
+            folder: The folder, with the fp32 graphs and all shared files.
+            manifest: What is in it, without variants but fp32.
+            names: The names of the graphs.
+            target: The processor that variants are for.
+            batches: Gives what recipes are calibrated with; asked only if one needs it.
+        """
+        self.folder = folder
+        self.manifest = manifest
+        self.names = tuple(names)
+        self._target = target
+        self._batches = batches
+        self._write()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The folder as it is now."""
+        return Bundle.load(self.folder)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """What recipes are calibrated with: inputs of the fp32 graph."""
+        return self._batches(self.bundle)
+
+    def make(self, dtype: str, precisions: Mapping[str, str] | None = None) -> None:
+        """Make a variant, in place of one that is there.
+
+        Args:
+            dtype: Its dtype.
+            precisions: Layers that get another precision than the recipe's, as :meth:`layer_key` names them.
+        """
+        batches = self.batches if facts(dtype).needs_batches else ()
+        made = {
+            name: quantize(
+                dtype,
+                graph_path(self.folder, FP32, name),
+                graph_path(self.folder, dtype, name),
+                self._target,
+                precisions=self._own_precisions(name, precisions or {}),
+                batches=batches,
+            )
+            for name in self.names
+        }
+        first, *others = made.values()
+        recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
+        traced = self.manifest.variants[FP32].recipe
+        recipe = {**recipe, **{key: value for key, value in traced.items() if key == "cache"}}
+        variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
+        self.record(replace(self.manifest, variants=variants))
+
+    def layer_key(self, graph: str, layer: str) -> str:
+        """What a layer is called among those of all graphs: its name, behind its graph's where there are several."""
+        return layer if len(self.names) == 1 else f"{graph}:{layer}"
+
+    def _own_precisions(self, graph: str, precisions: Mapping[str, str]) -> dict[str, str]:
+        if len(self.names) == 1:
+            return dict(precisions)
+        return {
+            key.removeprefix(f"{graph}:"): value for key, value in precisions.items() if key.startswith(f"{graph}:")
+        }
+
+    def discard(self, dtypes: Sequence[str]) -> None:
+        """Remove variants and their files."""
+        for dtype in dtypes:
+            for entry in self.manifest.variants[dtype].files:
+                (self.folder / entry.path).unlink()
+        kept = {dtype: variant for dtype, variant in self.manifest.variants.items() if dtype not in dtypes}
+        self.record(replace(self.manifest, variants=kept))
+
+    def record(self, manifest: Manifest) -> None:
+        """Replace the manifest."""
+        self.manifest = manifest
+        self._write()
+
+    def _write(self) -> None:
+        (self.folder / MANIFEST_NAME).write_text(self.manifest.to_json(), encoding="utf-8")
+
+
+def variant_files(folder: Path, dtype: str, names: Sequence[str]) -> tuple[FileEntry, ...]:
+    """The entries of a variant's graphs and weights."""
+    graphs = [graph_path(folder, dtype, name) for name in names]
+    return tuple(file_entry(folder, path) for graph in graphs for path in sorted(graph.parent.glob(f"{graph.name}*")))
