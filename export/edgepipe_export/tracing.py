@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.generation.seq2seq import DECODER, ENCODER
+from edgepipe.bundle import DECODER, ENCODER, MODEL
 
 if TYPE_CHECKING:
     import onnx_ir
 
     from edgepipe_export.load import Loaded
-
-# The file name, without suffix, of the graph of a model that is one graph.
-MODEL = "model"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ SUFFIXES: dict[str, str] = {
 # Where graphs lie: ours and transformers.js's, then optimum's flat directories.
 GRAPH_FOLDERS = ("onnx", ".")
 
+# What they are called: one graph, or an encoder and a decoder that serves every step; or one that has no cache to read.
+MODEL, ENCODER, DECODER, PLAIN_DECODER = "model", "encoder_model", "decoder_model_merged", "decoder_model"
+GRAPH_NAMES = (MODEL, ENCODER, DECODER, PLAIN_DECODER)
+
 
 @dataclass(frozen=True)
 class Bundle:
@@ -103,7 +107,7 @@ class Bundle:
         """The variants whose files are there."""
         if self.manifest is not None:
             return tuple(self._present_variants())
-        return tuple(dtype for dtype in SUFFIXES if self._found_graph(dtype) is not None)
+        return tuple(dtype for dtype in SUFFIXES if self._found_graphs(dtype))
 
     @property
     def default_dtype(self) -> str:
@@ -173,11 +177,15 @@ class Bundle:
         self._require(dtype)
         if self.manifest is not None:
             return tuple(self.path / entry.path for entry in self.manifest.variants[dtype].files)
-        graph = self._found_graph(dtype)
-        assert graph is not None
-        return tuple(sorted(graph.parent.glob(f"{graph.name}*")))
+        return tuple(
+            sorted(file for graph in self._found_graphs(dtype) for file in graph.parent.glob(f"{graph.name}*"))
+        )
 
-    def graph(self, dtype: str, name: str = "model") -> Path:
+    def has_graph(self, dtype: str, name: str) -> bool:
+        """Whether a variant has a graph of this name."""
+        return any(file.name == f"{name}{SUFFIXES[dtype]}.onnx" for file in self.files(dtype))
+
+    def graph(self, dtype: str, name: str = MODEL) -> Path:
         """The path of a variant's graph, its content checked against the manifest's hash.
 
         Args:
@@ -231,7 +239,11 @@ class Bundle:
             if any((self.path / entry.path).exists() for entry in variant.files)
         }
 
-    def _found_graph(self, dtype: str, name: str = "model") -> Path | None:
+    def _found_graphs(self, dtype: str) -> list[Path]:
+        found = (self._found_graph(dtype, name) for name in GRAPH_NAMES)
+        return [path for path in found if path is not None]
+
+    def _found_graph(self, dtype: str, name: str) -> Path | None:
         for folder in GRAPH_FOLDERS:
             candidate = self.path / folder / f"{name}{SUFFIXES[dtype]}.onnx" if dtype in SUFFIXES else None
             if candidate is not None and candidate.is_file():

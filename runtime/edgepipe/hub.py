@@ -81,10 +81,10 @@ def _fetch_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Pat
 
     info = model_info(repo_id, revision=revision or "main")
     names = [file.rfilename for file in info.siblings or ()]
-    graph = _graph_of(names, repo_id, dtype)
-    if graph is None:
+    graphs = _graphs_of(names, repo_id, dtype)
+    if not graphs:
         return None
-    wanted = [name for name in names if name.startswith(graph) or _BESIDE_A_GRAPH.fullmatch(name)]
+    wanted = [name for name in names if name.startswith(graphs) or _BESIDE_A_GRAPH.fullmatch(name)]
     return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted))
 
 
@@ -98,24 +98,24 @@ def _cached_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Pa
     folder = Path(config).parent
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")]
     try:
-        return None if _graph_of(names, repo_id, dtype) is None else folder
+        return folder if _graphs_of(names, repo_id, dtype) else None
     except VariantError:  # not downloaded, though the repository may have it
         return None
 
 
-def _graph_of(names: list[str], repo_id: str, dtype: str | None) -> str | None:
-    """The name of the variant's graph among the files of a repository; None if there is no graph at all."""
-    from edgepipe.bundle import GRAPH_FOLDERS, SUFFIXES
+def _graphs_of(names: list[str], repo_id: str, dtype: str | None) -> tuple[str, ...]:
+    """The names of the variant's graphs among the files of a repository; none if there is no graph at all."""
+    from edgepipe.bundle import GRAPH_FOLDERS, GRAPH_NAMES, SUFFIXES
 
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
     for variant, suffix in SUFFIXES.items():
         for folder in GRAPH_FOLDERS:
-            name = f"{folder}/model{suffix}.onnx".removeprefix("./")
-            if name in names:
-                found.setdefault(variant, name)
+            paths = [f"{folder}/{name}{suffix}.onnx".removeprefix("./") for name in GRAPH_NAMES]
+            if any(path in names for path in paths):
+                found.setdefault(variant, tuple(path for path in paths if path in names))
     if dtype is not None and found and dtype not in found:
         raise VariantError(f"{repo_id} has no variant {dtype!r}; it has {', '.join(found)}")
-    return next(iter(found.values()), None) if dtype is None else found.get(dtype)
+    return next(iter(found.values()), ()) if dtype is None else found.get(dtype, ())
 
 
 def _wanted(manifest: Manifest, repo_id: str, dtype: str | None) -> list[FileEntry]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.bundle import Bundle
+from edgepipe.bundle import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
 from edgepipe.generation.causal import ROOM, bounded, require_room
@@ -17,9 +17,6 @@ from edgepipe.session import Session, SessionConfig, value_over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-ENCODER = "encoder_model"
-DECODER = "decoder_model_merged"
 
 
 class EncoderDecoderGraphs:
@@ -38,7 +35,8 @@ class EncoderDecoderGraphs:
         self.max_source_length = bundle.max_length
         self.max_length = bundle.max_target_length
         self.encoder = Session(bundle.graph(self.dtype, ENCODER), session)
-        self.session = Session(bundle.graph(self.dtype, DECODER), session)
+        decoder = DECODER if bundle.has_graph(self.dtype, DECODER) else PLAIN_DECODER
+        self.session = Session(bundle.graph(self.dtype, decoder), session)
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
