@@ -1,4 +1,4 @@
-# make demo · make test · make check · make bench · make bench-throughput · make interop
+# make demo · make test · make check · make bench · make bench-throughput · make bench-generation · make interop
 # Each target sets up its own virtual environment if there is none; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check format bench bench-throughput interop clean
+.PHONY: setup demo test check format bench bench-throughput bench-generation interop clean
 
 setup: $(READY)
 
@@ -40,6 +40,9 @@ bench: $(READY)
 
 bench-throughput: $(READY)
 	$(BIN)/python benchmarks/throughput.py
+
+bench-generation: $(READY)
+	$(BIN)/python benchmarks/generation.py --context
 
 # Needs Node 20 and npm, and downloads optimum-onnx and transformers.js.
 interop: $(READY)

@@ -60,8 +60,8 @@ def model_folder(name: str, parent: Path) -> Path:
     return folder
 
 
-def optimum_python() -> str:
-    """An interpreter that has optimum-onnx 0.1.0, with torch and onnxruntime as they are here."""
+def optimum_python(*more: str) -> str:
+    """An interpreter that has optimum-onnx 0.1.0 and `more`, with torch and onnxruntime as they are here."""
     from importlib.metadata import version
 
     folder = HERE / ".venv-optimum"
@@ -73,6 +73,9 @@ def optimum_python() -> str:
         _run([*pip, f"torch=={version('torch').partition('+')[0]}"])
         _run([*pip, "optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"])
         (folder / ".ready").touch()
+    for package in more:
+        if subprocess.run([str(python), "-c", f"import {package}"], capture_output=True, check=False).returncode != 0:
+            _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package])
     return str(python)
 
 

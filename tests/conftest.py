@@ -63,3 +63,11 @@ def minilm_sst2() -> Path:
     if not (checkpoint / "model.safetensors").is_file():
         pytest.skip(f"the real checkpoint {checkpoint.name} is not beside this repository (shared/checkpoints)")
     return checkpoint
+
+
+@pytest.fixture(scope="session")
+def minilm_sst2_bundle(minilm_sst2: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Its export, fp32 and int8, verified; not to be changed."""
+    from edgepipe_export import export
+
+    return export(minilm_sst2, tmp_path_factory.mktemp("real") / "minilm-sst2", dtypes=("fp32", "int8"))

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from edgepipe.errors import CheckpointError
+from edgepipe_export.classes import auto_class, encoder_of
 from edgepipe_export.slow import as_fast
 from edgepipe_export.token_types import with_token_types
 
@@ -44,7 +45,11 @@ def load(checkpoint: Checkpoint) -> Loaded:
         CheckpointError: weights are missing, damaged or of another model, or there is no fast tokenizer.
     """
     request = checkpoint.request
-    model = _load_model(checkpoint) if checkpoint.directory is not None else _copy(request.model)
+    if checkpoint.directory is not None:
+        model = _load_model(checkpoint)
+    else:
+        _require_encoder(checkpoint, request.model)
+        model = _copy(request.model)
     model.eval()
     model.requires_grad_(False)
     _settle(model, generates=checkpoint.task.generates)
@@ -52,6 +57,15 @@ def load(checkpoint: Checkpoint) -> Loaded:
     if checkpoint.task.token_types:
         tokenizer = with_token_types(tokenizer, model)
     return Loaded(checkpoint, model, tokenizer)
+
+
+def _require_encoder(checkpoint: Checkpoint, model: Any) -> None:
+    encoder = encoder_of(model.config.model_type)
+    if checkpoint.task.auto_model == "AutoModel" and encoder not in (None, type(model).__name__):
+        raise CheckpointError(
+            f"{type(model).__name__} writes text, and {checkpoint.task.name} reads its encoder alone; load the "
+            f"checkpoint with transformers.{encoder}.from_pretrained, or name its directory"
+        )
 
 
 def _copy(model: Any) -> PreTrainedModel:
@@ -72,10 +86,14 @@ def _settle(model: PreTrainedModel, *, generates: bool) -> None:
 
 def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
     request = checkpoint.request
-    auto_model = getattr(transformers, checkpoint.task.auto_model)
     try:
+        config = AutoConfig.from_pretrained(
+            checkpoint.directory, trust_remote_code=request.trust_remote_code, local_files_only=True
+        )
+        auto_model = getattr(transformers, auto_class(checkpoint.task.auto_model, config.model_type))
         model, info = auto_model.from_pretrained(
             checkpoint.directory,
+            config=config,
             dtype=torch.float32,
             attn_implementation="eager",
             use_safetensors=None if request.allow_pickle else True,

@@ -37,12 +37,13 @@ REFUSALS = (
         "reformer",
         "it sorts tokens into buckets at random at every call, in chunks whose number depends on the text's length",
     ),
-    Refusal("funnel", "how often it pools, and with which positions, is decided in Python from the text's length"),
     Refusal(
         "xlnet",
-        "to write, transformers gives it memories that overlap with what it reads, and does not hide padding from it",
+        "each of its tokens sees later ones, and what transformers keeps of them from step to step was computed when "
+        "those were not there; a graph of the whole text gives other scores",
         lambda model: type(model).__name__ == "XLNetLMHeadModel",
     ),
+    Refusal("funnel", "how often it pools, and with which positions, is decided in Python from the text's length"),
     Refusal("mra", "transformers computes its attention on CUDA only, and gives zeros elsewhere"),
     Refusal(
         "yoso",

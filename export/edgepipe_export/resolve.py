@@ -90,7 +90,8 @@ def resolve(request: Request) -> Checkpoint:
         raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
     config = read_config(directory)
     _require_no_remote_code(config, request, name)
-    task = _task(request.task, config.get("architectures"), name, is_sentence_encoder(directory))
+    params = config.get("task_specific_params")
+    task = _task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
     _require_weights(directory, request.allow_pickle)
     return Checkpoint(request, name, revision, directory, task)
 
@@ -103,7 +104,8 @@ def _loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
     if request.tokenizer is None:
         raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
     architecture = type(model).__name__
-    task = _task(request.task, [architecture], architecture)
+    params = getattr(model.config, "task_specific_params", None)
+    task = _task(request.task, [architecture], architecture, params)
     origin = str(getattr(model.config, "_name_or_path", "") or "")
     name = origin if origin and is_repo_id(origin) and not Path(origin).exists() else Path(origin).name
     return Checkpoint(request, name or architecture, None, None, task)
@@ -127,8 +129,12 @@ def read_config(directory: Path) -> Mapping[str, Any]:
     return config
 
 
-def _task(wanted: str | None, architectures: object, name: str, embeds: bool = False) -> type[Task]:
-    found = "feature-extraction" if embeds else task_for_architecture(architectures) or _task_by_class(architectures)
+def _task(wanted: str | None, architectures: object, name: str, params: object, embeds: bool = False) -> type[Task]:
+    found = task_for_architecture(architectures) or _task_by_class(architectures)
+    if found is not None and task_class(found).generates:
+        found = _generating_task(found, architectures, params)
+    if embeds:
+        found = "feature-extraction"
     listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
     if wanted is None:
         if found is None:
@@ -144,6 +150,36 @@ def _task(wanted: str | None, architectures: object, name: str, embeds: bool = F
         suggestion = f"; it is for {found}" if found is not None else ""
         raise TaskError(f"task {wanted!r} needs a checkpoint that ends in {task.head}, {name} has {listed}{suggestion}")
     return task
+
+
+def _generating_task(found: str, architectures: object, params: object) -> str | None:
+    """The task of a checkpoint that writes text: what its class and the tasks that its config names leave.
+
+    Args:
+        found: The task that its class's name ends as.
+        architectures: Of the config.
+        params: Its ``task_specific_params``: what is said for one task is for that task; T5's names several.
+
+    Returns:
+        The task; None for a class that writes no text from text, such as Whisper's.
+    """
+    import transformers
+
+    loading = [name for name in TASKS if task_class(name).generates and _loads(task_class(name), architectures)]
+    if not loading and isinstance(architectures, list) and hasattr(transformers, str(architectures[0])):
+        return None
+    if loading and found not in loading:
+        found = loading[0]
+    head = task_class(found).head
+    named = [str(name) for name in params if _has_head(str(name), head)] if isinstance(params, Mapping) else []
+    return named[0] if len(named) == 1 else found
+
+
+def _has_head(name: str, head: str) -> bool:
+    try:
+        return task_class(name).head == head
+    except TaskError:
+        return False
 
 
 def _task_by_class(architectures: object) -> str | None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from edgepipe import strict_json
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export.log import logged
@@ -59,8 +59,7 @@ class Verification:
 
     def to_json(self) -> str:
         """The checks as JSON."""
-        record = {"passed": self.passed, "checks": [asdict(row) for row in self.rows]}
-        return json.dumps(record, indent=2, ensure_ascii=False)
+        return strict_json.dumps({"passed": self.passed, "checks": [asdict(row) for row in self.rows]})
 
 
 def verify(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepipe.errors import BundleError, InputError, VariantError
+from edgepipe.foreign import positions
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
 from edgepipe.tasks import task_for_architecture
 
@@ -115,7 +116,8 @@ class Bundle:
     def task(self) -> str | None:
         """The task the bundle is for; None if neither manifest nor config say.
 
-        Without a manifest it is what the checkpoint was made for; ``pipeline`` looks at the graph's outputs too.
+        Without a manifest it is what the checkpoint was made for; ``pipeline`` and ``edgepipe info`` look at the
+        graph's outputs too.
         """
         if self.manifest is not None:
             return self.manifest.task
@@ -143,14 +145,14 @@ class Bundle:
     def max_length(self) -> int | None:
         """Longest input in tokens that the graph accepts; None where it has no limit.
 
-        Without a manifest it is the smaller of the config's ``max_position_embeddings`` and the tokenizer's
-        ``model_max_length``: RoBERTa and its kin have more positions than they can use.
+        Without a manifest it is the smaller of the positions that the config tells of and the tokenizer's
+        ``model_max_length``.
         """
         if self.manifest is not None:
             return self.manifest.max_length
         tokenizer = self.path / "tokenizer_config.json"
         tokens = _read_object(tokenizer).get("model_max_length") if tokenizer.is_file() else None
-        limits = [self.config.get("max_position_embeddings"), tokens]
+        limits = [positions(self.config), tokens]
         return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
     @property

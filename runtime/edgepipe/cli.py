@@ -5,9 +5,9 @@ Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wro
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from edgepipe.errors import DependencyError, EdgepipeError
 
 def main() -> NoReturn:
     """Entry point: run the command line and leave with its exit status."""
+    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
     try:
         cli.main(prog_name="edgepipe", standalone_mode=False)
     except click.exceptions.Exit as leave:
@@ -87,7 +88,9 @@ def run(
 
     BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers. With --json-input each
     text is a JSON value instead: {"question": ..., "context": ...} for question answering, {"text": ..., "text_pair":
-    ...} for a pair of texts, a list of words with -o is_split_into_words=true.
+    ...} for a pair of texts, a list of words with -o is_split_into_words=true, a list of {"role": ..., "content": ...}
+    for a chat. Zero-shot classification needs -o candidate_labels=sport,politics. Text that is generated shows on a
+    terminal while it is written.
     """
     from edgepipe.commands import run as command
 
@@ -111,8 +114,15 @@ def run(
         local_files_only=local_files_only,
         **command.parse_options(pairs),
     )
+    if not json_input and loaded.json_example is not None:
+        raise click.UsageError(
+            f"{loaded.name} takes no plain texts: pass --json-input, and each input as e.g. '{loaded.json_example}'"
+        )
     inputs = command.parse_inputs(lines) if json_input else lines
-    command.write_results(loaded, inputs, sys.stdout, as_json=as_json)
+    if loaded.generates and not as_json:
+        command.write_texts(loaded, inputs, sys.stdout)
+    else:
+        command.write_results(loaded, inputs, sys.stdout, as_json=as_json)
 
 
 @cli.command()
@@ -124,6 +134,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 
     Without BUNDLE, the embedded default is shown.
     """
+    from edgepipe import strict_json
     from edgepipe.bundle import Bundle
     from edgepipe.commands.info import describe, render
     from edgepipe.pipelines import embedded_bundle
@@ -132,7 +143,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     checked = len(loaded.check()) if check else None
     description = describe(loaded)
     if as_json:
-        click.echo(json.dumps(description | {"checked_files": checked}, indent=2, ensure_ascii=False))
+        click.echo(strict_json.dumps(description | {"checked_files": checked}))
         return
     click.echo(render(description))
     if checked is not None:

@@ -1,12 +1,56 @@
-"""What the graph of a directory without a manifest is for, told by its outputs."""
+"""What a directory without a manifest does not say: what its graph is for, and how long a text may be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.errors import BundleError
+
+if TYPE_CHECKING:
+    from edgepipe.bundle import Bundle
 
 # Outputs of graphs without a head: transformers', then those optimum gives sentence-transformers' directories.
 _BODY = ("last_hidden_state", "token_embeddings")
+
+# Model types whose positions begin behind the id of padding, so that their tables have rows that no token can use.
+_POSITIONS_AFTER_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "ibert",
+    "longformer",
+    "luke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+
+
+def told_task(bundle: Bundle) -> str | None:
+    """The task of a bundle: its manifest's or, without one, what config and graph tell; opens the graph for that."""
+    from edgepipe.session import Session
+
+    if bundle.manifest is not None:
+        return bundle.task
+    try:
+        graph = bundle.graph(bundle.default_dtype)
+    except BundleError:  # several graphs, none of them alone
+        return bundle.task
+    return task_of_graph(bundle.task, bundle.config, Session(graph).output_shapes)
+
+
+def positions(config: Mapping[str, Any]) -> int | None:
+    """How many tokens have a position of their own; None where the config does not say."""
+    rows = config.get("max_position_embeddings")
+    if not isinstance(rows, int):
+        return None
+    if config.get("model_type") not in _POSITIONS_AFTER_PADDING:
+        return rows
+    padding = config.get("pad_token_id", 1)  # transformers leaves it out where it is the default of these, 1
+    return rows - (padding + 1 if isinstance(padding, int) else 0)
 
 
 def task_of_graph(

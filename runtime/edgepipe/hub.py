@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgepipe.errors import BundleError, DownloadError, VariantError
+from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
 
 # What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
@@ -182,8 +182,11 @@ def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
             f"{repo_id} has neither {MANIFEST_NAME} nor onnx/model*.onnx: it is not an edgepipe bundle; make one with: "
             f"edgepipe export {repo_id} OUT"
         ) from error
-    except (errors.HfHubHTTPError, errors.HFValidationError, OSError) as error:
-        raise DownloadError(f"{repo_id} could not be downloaded: {_first_line(error)}") from error
+    except EdgepipeError:
+        raise
+    except Exception as error:
+        # The HTTP library that huggingface_hub brings has errors of its own, and is another one every few versions.
+        raise DownloadError(f"{repo_id} could not be downloaded: {_first_line(error)}; try again") from error
 
 
 def _first_line(error: Exception) -> str:

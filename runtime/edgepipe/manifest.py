@@ -7,10 +7,12 @@ schema version is newer than ours: an old runtime must not misread a new bundle.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from edgepipe import strict_json
 from edgepipe.errors import BundleError
 
 MANIFEST_NAME = "edgepipe.json"
@@ -62,9 +64,11 @@ class Parity:
     Attributes:
         reference: What it was compared with: ``"pytorch-fp32"`` for the fp32 graph, ``"fp32"`` for the others.
         texts: How many texts were compared.
-        max_abs_diff: Largest absolute difference of each output tensor, by name.
+        max_abs_diff: Largest absolute difference of each output tensor, by name; infinite where a tensor holds
+            something else than numbers, or is missing (null in the file).
         max_score_diff: Largest difference of a pipeline score; None where the task has none.
-        label_agreement: Share of texts, 0 to 1, whose first result has the reference's label; None likewise.
+        label_agreement: Share of decisions, 0 to 1, that are the reference's: a text's label, a mask's token, an
+            answer, the label of a token that either side gives one. None where there are none.
         bound: The bound that decided, in words.
         passed: Whether the bound held. False only in a bundle that was written by force.
         figures: What else was measured, by name, e.g. ``perplexity``.
@@ -135,7 +139,7 @@ class Manifest:
     def to_json(self) -> str:
         """The manifest as JSON text, keys in the order of the fields."""
         record = {"schema_version": self.schema_version} | asdict(self)
-        return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        return strict_json.dumps(record) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str = MANIFEST_NAME) -> Manifest:
@@ -201,4 +205,9 @@ def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
 
 def _variant(entry: dict[str, Any]) -> Variant:
     parity = entry["parity"]
-    return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else Parity(**parity))
+    return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else _parity(parity))
+
+
+def _parity(entry: dict[str, Any]) -> Parity:
+    differences = {name: math.inf if value is None else value for name, value in entry["max_abs_diff"].items()}
+    return Parity(**entry | {"max_abs_diff": differences})

@@ -49,7 +49,7 @@ def pipeline(
         local_files_only: Do not use the network; the Hub's cache must have the files.
         low_memory: Keep the weights mapped from their file: slower, far less private memory.
         providers: onnxruntime's own list of execution providers, in place of `device`.
-        session_options: An ``onnxruntime.SessionOptions`` to start from.
+        session_options: An ``onnxruntime.SessionOptions`` to start from; it is changed, so give each its own.
         **task_options: Options of the task that hold for every call.
 
     Raises:

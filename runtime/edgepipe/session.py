@@ -31,7 +31,8 @@ class SessionConfig:
         low_memory: Leave the weights mapped from their file instead of packing copies of them: slower, but most of
             the memory is shared between processes and can be given back by the kernel.
         providers: onnxruntime's own list of execution providers, in place of `device`.
-        session_options: An ``onnxruntime.SessionOptions`` to start from.
+        session_options: An ``onnxruntime.SessionOptions`` to start from. onnxruntime cannot copy one: threads and
+            memory settings are written into it, so give each session its own.
     """
 
     device: str | int | None = None

@@ -55,17 +55,13 @@ def test_the_drawn_hierarchy_of_errors_is_the_real_one() -> None:
     assert drawn == {name: error.__bases__[0].__name__ for name, error in errors.items()}
 
 
-# Transformers has no pipeline of that name to freeze; sentence-transformers is asked live.
-OURS = {"sentence-similarity"}
-
-
 def test_every_task_is_one_file_with_golden_answers() -> None:
     for name, (module, attribute) in TASKS.items():
         task = task_class(name)
         assert (task.__name__, task.name) == (attribute, name)
         assert (ROOTS["edgepipe"] / "edgepipe" / "tasks" / f"{module}.py").is_file()
         golden = list((REPOSITORY / "tests" / "golden" / name).glob("*.json"))
-        assert golden or name in OURS, f"{name} has no golden file"
+        assert golden, f"{name} has no golden file"
     assert set(ALIASES.values()) <= set(TASKS)
 
 

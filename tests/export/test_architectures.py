@@ -121,13 +121,12 @@ def test_the_verification_measures_what_these_tests_measure(
     assert 0 <= parity.max_abs_diff["logits"] <= 1e-4
 
 
-def test_a_real_checkpoint(minilm_sst2: Path, tmp_path: Path) -> None:
+def test_a_real_checkpoint(minilm_sst2: Path, minilm_sst2_bundle: Bundle) -> None:
     lines = (SHARED / "data" / "sst2" / "dev.tsv").read_text(encoding="utf-8").splitlines()[:200]
     sentences = [line.split("\t")[0] for line in lines]
-    bundle = export(minilm_sst2, tmp_path / "bundle", verify=False)
     reference = transformers.pipeline("text-classification", model=str(minilm_sst2), device="cpu")
     expected = reference(sentences)
     assert {result["label"] for result in expected} == {"NEGATIVE", "POSITIVE"}
-    ours = pipeline("text-classification", Bundle.load(bundle.path))
+    ours = pipeline("text-classification", minilm_sst2_bundle)
     assert_same(ours(sentences), expected)
     assert_same(ours(sentences, batch_size=8), expected)

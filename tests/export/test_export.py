@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +21,6 @@ from edgepipe.errors import BundleError, CheckpointError, DependencyError, Expor
 from edgepipe_export import export
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.requirements import PACKAGES
-from tests.conftest import SHARED
 from tests.tiny import build
 
 # The package's attribute of that name is the function.
@@ -298,9 +296,8 @@ def test_an_altered_bundle_is_not_taken_for_a_good_one(copied: Path) -> None:
         Bundle.load(copied)
 
 
-@pytest.mark.skipif(not (SHARED / "checkpoints").is_dir(), reason="no shared/checkpoints beside the repository")
-def test_a_real_checkpoint(tmp_path: Path) -> None:
-    bundle = export(SHARED / "checkpoints" / "minilm-sst2", tmp_path / "out", dtypes=("fp32", "int8"))
+def test_a_real_checkpoint(minilm_sst2_bundle: Bundle) -> None:
+    bundle = minilm_sst2_bundle
     assert bundle.manifest is not None
     sizes = {dtype: variant.bytes for dtype, variant in bundle.manifest.variants.items()}
     assert sizes["fp32"] == pytest.approx(90.9e6, rel=0.01)
@@ -308,4 +305,3 @@ def test_a_real_checkpoint(tmp_path: Path) -> None:
     classify = pipeline("text-classification", bundle, dtype="int8")
     assert classify("I love this")[0]["label"] == "POSITIVE"
     assert classify("What a waste of time.")[0]["label"] == "NEGATIVE"
-    shutil.rmtree(bundle.path)

@@ -91,21 +91,42 @@ def hub(checkpoint: Path) -> Iterator[Hub]:
     server.server_close()
 
 
-def export_from(endpoint: str, home: Path, output: Path, *, revision: str | None = None) -> str:
-    """Export the repository in a process of its own, which reads the endpoint when it starts; returns the error."""
+def export_from(endpoint: str, home: Path, output: Path) -> str:
+    """Export the repository; returns the error."""
+    return said_by(
+        "from edgepipe_export import export",
+        f"export({REPO!r}, {str(output)!r}, verify=False, progress=False)",
+        endpoint,
+        home,
+    )
+
+
+def fetch_from(endpoint: str, home: Path, *, revision: str | None = None) -> str:
+    """Download what an export reads, as its first stage does; returns the commit and the files, or the error."""
+    return said_by(
+        "from edgepipe_export.resolve import Request, resolve",
+        f"found = resolve(Request({REPO!r}, revision={revision!r})); "
+        "print(found.revision, sorted(file.name for file in found.directory.iterdir()))",
+        endpoint,
+        home,
+        HF_HUB_DISABLE_PROGRESS_BARS="1",  # an export writes them to its log
+    )
+
+
+def said_by(imports: str, statement: str, endpoint: str, home: Path, **more: str) -> str:
+    """What a statement prints in a process of its own, which reads the endpoint when it starts; or its error."""
     code = f"""
-import sys
 from edgepipe.errors import EdgepipeError
-from edgepipe_export import export
+{imports}
 try:
-    export({REPO!r}, {str(output)!r}, revision={revision!r}, verify=False)
+    {statement}
 except EdgepipeError as error:
     print(type(error).__name__, error)
 """
     offline = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     environment = {name: value for name, value in os.environ.items() if name not in offline}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    environment["OMP_NUM_THREADS"] = "1"
+    environment |= {"OMP_NUM_THREADS": "1"} | more
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, cwd=home.parent
     )
@@ -135,19 +156,18 @@ def test_a_hub_id_is_downloaded_and_its_commit_pinned(hub: Hub, tmp_path: Path) 
 
 
 def test_without_a_network_the_cache_serves(hub: Hub, tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{hub.server_port}"
-    export_from(endpoint, tmp_path / "home", tmp_path / "out")
+    online = fetch_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home")
+    assert online.startswith(COMMIT)
+    assert "model.safetensors" in online
     nowhere = "http://127.0.0.1:9"
-    assert export_from(nowhere, tmp_path / "home", tmp_path / "again") == ""
-    manifests = [(tmp_path / name / "edgepipe.json").read_text() for name in ("out", "again")]
-    assert manifests[0] == manifests[1]
-    error = export_from(nowhere, tmp_path / "empty", tmp_path / "third")
+    assert fetch_from(nowhere, tmp_path / "home") == online
+    error = fetch_from(nowhere, tmp_path / "empty")
     assert error.startswith(f"DownloadError no directory '{REPO}' is there")
 
 
 def test_a_revision_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
     endpoint = f"http://127.0.0.1:{hub.server_port}"
-    error = export_from(endpoint, tmp_path / "home", tmp_path / "out", revision="v9")
+    error = fetch_from(endpoint, tmp_path / "home", revision="v9")
     assert error.startswith(
         f"DownloadError there is neither a directory nor a Hub repository '{REPO}' at revision 'v9'"
     )
@@ -155,7 +175,7 @@ def test_a_revision_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
 
 def test_a_repository_with_pickles_only(hub: Hub, tmp_path: Path) -> None:
     del hub.files["model.safetensors"]
-    error = export_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home", tmp_path / "out")
+    error = fetch_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home")
     assert error.startswith(f"CheckpointError {REPO} has no safetensors, only pickled weights (pytorch_model.bin)")
     assert hub.served == []
 

@@ -46,6 +46,45 @@ def test_a_task_that_cannot_be_told(own_checkpoint: Path, architectures: Any, sh
         resolve(Request(own_checkpoint))
 
 
+SUMMARIES: dict[str, Any] = {"summarization": {"num_beams": 4}}
+TRANSLATIONS: dict[str, Any] = {"translation_en_to_fr": {}, "translation_en_to_de": {}}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "params", "task"),
+    [
+        ("GPT2LMHeadModel", {"text-generation": {"max_length": 50}}, "text-generation"),
+        ("GPT2LMHeadModel", SUMMARIES, "text-generation"),  # it could not load an encoder
+        ("ReformerModelWithLMHead", None, "text-generation"),
+        ("Gemma3ForConditionalGeneration", None, "text-generation"),
+        ("T5ForConditionalGeneration", None, "text2text-generation"),
+        ("T5ForConditionalGeneration", SUMMARIES | TRANSLATIONS, "text2text-generation"),
+        ("BartForConditionalGeneration", SUMMARIES, "summarization"),
+        ("BartForConditionalGeneration", {"another-task": {}} | SUMMARIES, "summarization"),
+        ("T5ForConditionalGeneration", {"translation_en_to_ro": {}}, "translation_en_to_ro"),
+        ("MarianMTModel", None, "text2text-generation"),
+    ],
+)
+def test_the_task_of_what_writes_text(own_checkpoint: Path, architecture: str, params: Any, task: str) -> None:
+    edit_config(own_checkpoint, architectures=[architecture], task_specific_params=params)
+    assert resolve(Request(own_checkpoint)).task.name == task
+
+
+@pytest.mark.parametrize("task", ["summarization", "translation", "translation_en_to_fr", "text2text-generation"])
+def test_tasks_of_an_encoder_decoder(own_checkpoint: Path, task: str) -> None:
+    edit_config(own_checkpoint, architectures=["BartForConditionalGeneration"])
+    assert resolve(Request(own_checkpoint, task)).task.name == task
+    edit_config(own_checkpoint, architectures=["LlamaForCausalLM"])
+    with pytest.raises(TaskError, match=f"{task!r} needs .*LlamaForCausalLM; it is for text-generation"):
+        resolve(Request(own_checkpoint, task))
+
+
+def test_what_writes_text_of_speech_is_for_no_task(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, architectures=["WhisperForConditionalGeneration"])
+    with pytest.raises(TaskError, match="cannot tell the task"):
+        resolve(Request(own_checkpoint))
+
+
 def test_an_unknown_task_is_reported_before_anything_else() -> None:
     with pytest.raises(TaskError, match="text-classification"):
         resolve(Request("no/such/place/at/all", "text-clasification"))

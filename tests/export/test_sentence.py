@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as models
 from torch import nn
@@ -20,6 +21,7 @@ from edgepipe.errors import BundleError, CheckpointError
 from edgepipe.tasks import task_for_architecture
 from edgepipe_export import export, verify
 from edgepipe_export.hub import wanted_files
+from edgepipe_export.load import load
 from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.vectors import as_vectors, recognition, vector_difference
 from tests.tiny import LIMIT, build
@@ -90,6 +92,31 @@ def test_a_sentence_transformers_directory(checkpoint: Path, tmp_path: Path) -> 
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleError, match=r"2_Dense/model\.safetensors was altered"):
         bundle.check()
+
+
+def test_the_encoder_of_a_model_that_writes(tmp_path: Path) -> None:
+    """As sentence-T5: the checkpoint may hold the whole model, sentence-transformers embeds with its encoder."""
+    torch.manual_seed(0)
+    build("t5", task="feature-extraction", directory=tmp_path / "t5")
+    modules = [models.Transformer(str(tmp_path / "t5")), models.Pooling(32, "mean"), models.Normalize()]
+    reference = SentenceTransformer(modules=modules, device="cpu")
+    reference.save(str(tmp_path / "encoder"))
+    bundle = export(tmp_path / "encoder", tmp_path / "bundle")
+    assert bundle.manifest is not None
+    assert (bundle.manifest.task, bundle.manifest.source.architecture) == ("feature-extraction", "T5EncoderModel")
+    ours = pipeline("feature-extraction", bundle).embed(TEXTS)
+    np.testing.assert_allclose(ours, reference.encode(TEXTS), atol=1e-5)
+
+
+def test_a_whole_model_that_writes_is_not_an_encoder(tmp_path: Path) -> None:
+    encoder, tokenizer = build("t5", task="feature-extraction")
+    whole = transformers.T5Model(encoder.config)
+    with pytest.raises(CheckpointError, match=r"transformers\.T5EncoderModel\.from_pretrained"):
+        export(whole, tmp_path / "bundle", tokenizer=tokenizer)
+    whole.save_pretrained(tmp_path / "whole")
+    tokenizer.save_pretrained(tmp_path / "whole")
+    loaded = load(resolve(Request(tmp_path / "whole")))
+    assert type(loaded.model).__name__ == "T5EncoderModel"
 
 
 def test_pickled_layers(own: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+QUIET = ("--quiet", "--disable-pip-version-check")
 
 
 def checked(command: Sequence[str | Path], **options: object) -> str:
@@ -69,7 +70,6 @@ def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pyt
     if request.param == "oldest":
         constraints = folder / "oldest.txt"
         constraints.write_text("\n".join(oldest_versions()))
-    installation.run(
-        "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", constraints, f"{wheel}[cpu]"
-    )
+    # Half of the time would go into compiling modules that nobody imports.
+    installation.run("python", "-m", "pip", "install", "--no-compile", *QUIET, "-c", constraints, f"{wheel}[cpu]")
     return installation

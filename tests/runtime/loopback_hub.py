@@ -25,11 +25,13 @@ class Hub:
         repositories: id -> {revision (branch, tag or commit) -> (commit, folder)}.
         requests: ``"GET /path"`` in order.
         url: Where it listens; empty until it does.
+        hangs_up: Beginning of the paths where it closes the connection without an answer.
     """
 
     repositories: dict[str, dict[str, tuple[str, Path]]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
+    hangs_up: str | None = None
 
     def add(self, repo_id: str, folder: Path, *names: str) -> str:
         """Publish a folder as a commit that `names` point to (by default main); returns the commit."""
@@ -66,6 +68,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append(f"{self.command} {path}")
+        if self.hub.hangs_up is not None and path.startswith(self.hub.hangs_up):
+            self.close_connection = True
+            return
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             self._api("/".join(parts[2:4]), parts[4], parts[5])

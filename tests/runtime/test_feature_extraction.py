@@ -229,6 +229,17 @@ def test_an_iterator_and_no_texts(usual: tuple[Any, SentenceTransformer]) -> Non
         assert (got.dtype, got.shape) == (np.float32, (0, 16))
 
 
+def test_texts_are_counted_on_request(
+    usual: tuple[Any, SentenceTransformer], capfd: pytest.CaptureFixture[str]
+) -> None:
+    task, _ = usual
+    silent = task.embed(TEXTS)
+    assert capfd.readouterr() == ("", "")
+    for texts, shown in ((TEXTS, f"{len(TEXTS)}/{len(TEXTS)}"), (iter(TEXTS), f"{len(TEXTS)} inputs")):
+        np.testing.assert_array_equal(task.embed(texts, progress=True), silent)
+        assert shown in capfd.readouterr().err
+
+
 def test_more_texts_than_are_looked_at_together(usual: tuple[Any, SentenceTransformer]) -> None:
     task, reference = usual
     texts = [f"{text} {number}" for number in range(12) for text in TEXTS]

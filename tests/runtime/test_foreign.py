@@ -13,10 +13,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model, pipeline
+from edgepipe.commands.info import describe
 from edgepipe.errors import TaskError
-from edgepipe.foreign import task_of_graph
+from edgepipe.foreign import positions, task_of_graph
 from tests.golden.compare import assert_same
 from tests.runtime.small_bundle import LABELS, expected_logits, write_foreign, write_graph
+from tests.tiny import LIMIT
+from tests.tiny.table import ARCHITECTURES, MORE
 
 FOLDER = Path(__file__).parents[1] / "data" / "foreign"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
@@ -88,6 +91,27 @@ def test_the_task_by_name() -> None:
     check_answers(pipeline("feature-extraction", FOLDER / name), facts(name), "fp32")
     with pytest.raises(TaskError, match="is for feature-extraction, not for fill-mask"):
         pipeline("fill-mask", FOLDER / name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_info_tells_what_the_graph_tells(name: str) -> None:
+    assert describe(Bundle.load(FOLDER / name))["task"] == facts(name)["task"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES | MORE)
+def test_the_positions_of_every_family(architecture: str) -> None:
+    entry = (ARCHITECTURES | MORE)[architecture]
+    rows = LIMIT + entry.extra_positions
+    config = {"model_type": entry.model_type, "max_position_embeddings": rows, "pad_token_id": 1}
+    assert positions(config) == LIMIT
+    assert positions({"model_type": entry.model_type, "max_position_embeddings": rows}) == LIMIT
+    assert positions({"model_type": entry.model_type}) is None
+
+
+def test_a_roberta_that_does_not_say_its_limit(tmp_path: Path) -> None:
+    write_foreign(tmp_path, config={"model_type": "roberta", "max_position_embeddings": 514}, limit=int(1e30))
+    write_graph(tmp_path / "model.onnx")
+    assert Bundle.load(tmp_path).max_length == 512
 
 
 @pytest.mark.parametrize("name", NAMES)

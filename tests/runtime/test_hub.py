@@ -184,6 +184,17 @@ def test_what_is_not_there(hub: Hub, home: Path, tmp_path: Path) -> None:
     assert hub.downloaded() == ["edgepipe.json"], "the variant was looked up before anything else was downloaded"
 
 
+def test_a_connection_that_breaks_after_the_first_answer(hub: Hub, home: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "config.json").write_text("{}")
+    hub.add("someone/plain", plain)
+    hub.hangs_up = "/api/models/someone/plain"
+    (answer,) = steps(hub.url, home, {"model": "someone/plain"})
+    assert answer["error"] == "DownloadError"
+    assert answer["message"].startswith("someone/plain could not be downloaded: ")
+
+
 def test_a_file_that_the_manifest_lists_and_the_repository_lacks(hub: Hub, home: Path, source: Path) -> None:
     (source / FP32[1]).unlink()
     (answer,) = steps(hub.url, home, {"model": REPO})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,13 @@ def test_a_default_variant_that_is_not_there(record: dict[str, Any]) -> None:
     record["default_dtype"] = "int8"
     with pytest.raises(BundleError, match=r"damaged.*int8"):
         Manifest.from_json(json.dumps(record))
+
+
+def test_numbers_that_json_does_not_have(record: dict[str, Any]) -> None:
+    parity = Parity("pytorch-fp32", 8, {"logits": math.inf, "pooler_output": 0.5}, None, 1.0, "1e-4", False)
+    record["variants"]["fp32"]["parity"] = asdict(parity)
+    manifest = Manifest.from_json(json.dumps(record))
+    text = manifest.to_json()
+    written = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert written["variants"]["fp32"]["parity"]["max_abs_diff"] == {"logits": None, "pooler_output": 0.5}
+    assert Manifest.from_json(text) == manifest

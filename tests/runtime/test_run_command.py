@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from edgepipe.commands.run import parse_inputs, shown, write_results
+from edgepipe.cli import main
+from edgepipe.commands.run import parse_inputs, shown, write_results, write_texts
 from edgepipe.errors import InputError
+from tests.golden.prove_generation import built, loaded
 
+FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
 ENTITY = {"entity": "B-PER", "score": np.float32(0.5), "word": "Zoë", "start": 0, "end": 3}
 
 
@@ -51,3 +57,86 @@ def test_json_inputs() -> None:
 def test_what_is_not_json(line: str) -> None:
     with pytest.raises(InputError, match=r"input 2 is not JSON .*--json-input"):
         list(parse_inputs(['"fine"', line]))
+
+
+class Terminal(io.StringIO):
+    """A terminal that remembers what it had at each flush."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def isatty(self) -> bool:
+        return True
+
+    def flush(self) -> None:
+        self.seen.append(self.getvalue())
+
+
+@pytest.fixture(scope="module")
+def writer() -> Any:
+    """Text generation over a model in PyTorch."""
+    made = built("text-generation", "llama", "chats")
+    return loaded("text-generation", *made, do_sample=False, max_new_tokens=6)
+
+
+def test_text_shows_on_a_terminal_while_it_is_written(writer: Any) -> None:
+    prompts = ["Where is it?", "And then", [{"role": "user", "content": "Hello"}]]
+    texts = [writer(prompt)[0]["generated_text"] for prompt in prompts[:2]]
+    answer = writer(prompts[2], return_full_text=False)[0]["generated_text"]
+    terminal = Terminal()
+    write_texts(writer, iter(prompts), terminal)
+    assert terminal.getvalue() == "".join(f"{text}\n" for text in [*texts, answer])
+    assert len(terminal.seen) > 6
+    assert terminal.seen[0].startswith("Where is it?")
+
+
+def test_text_is_written_whole_elsewhere(writer: Any) -> None:
+    out = io.StringIO()
+    write_texts(writer, iter(["Where is it?", "And then"]), out)
+    assert out.getvalue() == "".join(f"{writer(text)[0]['generated_text']}\n" for text in ("Where is it?", "And then"))
+
+
+def test_beams_are_written_whole_on_a_terminal_too() -> None:
+    made = built("text-generation", "llama", "chats")
+    beams = loaded("text-generation", *made, do_sample=False, max_new_tokens=4, num_beams=2, num_return_sequences=2)
+    terminal = Terminal()
+    write_texts(beams, iter(["Where?"]), terminal)
+    assert terminal.getvalue().splitlines() == [entry["generated_text"] for entry in beams("Where?")]
+    assert len(terminal.seen) == 1
+
+
+def test_chats_are_written_as_json(writer: Any) -> None:
+    chat = [{"role": "user", "content": "Hello"}]
+    out = io.StringIO()
+    write_texts(writer, iter([chat]), out)
+    assert json.loads(out.getvalue()) == writer(chat)
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    """The exit status of ``edgepipe`` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["edgepipe", *map(str, arguments)])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # so that it is put back
+    with pytest.raises(SystemExit) as left:
+        main()
+    return int(str(left.value.code))
+
+
+def test_a_task_that_takes_no_plain_texts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = FOREIGN / "optimum-question-answering"
+    assert command(monkeypatch, "run", bundle, "Who was it?") == 2
+    assert (
+        'pass --json-input, and each input as e.g. \'{"question": "...", "context": "..."}\'' in capsys.readouterr().err
+    )
+    example = '{"question": "Who was it?", "context": "It was Anna."}'
+    assert command(monkeypatch, "run", bundle, "--json-input", example) == 0
+    assert json.loads(capsys.readouterr().out.split("\t")[0])["answer"] in "It was Anna."
+
+
+def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "It is a [MASK]."
+    assert command(monkeypatch, "run", FOREIGN / "optimum-fill-mask", text, "-o", "targets=antidisestablishment") == 0
+    said = capsys.readouterr()
+    assert said.err.startswith("Warning: the vocabulary has no 'antidisestablishment'")
+    assert said.err.count("\n") == 1
+    assert said.out.endswith(f"\t{text}\n")

@@ -20,6 +20,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
+from edgepipe_export.classes import auto_class
 from tests.tiny.table import ARCHITECTURES, MORE
 
 # A tiny model has nothing to share out, and threads that wait for each other are slow where cores are busy.
@@ -55,6 +56,7 @@ TABLES = {
     "token-classification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
     "question-answering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
     "fill-mask": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
+    "feature-extraction": "MODEL_MAPPING_NAMES",
 }
 
 
@@ -110,7 +112,9 @@ def build(
     settings = AutoConfig.for_model(entry.model_type, **wanted | dict(entry.config) | config)
     settings._attn_implementation = "eager"
     with torch.random.fork_rng():  # transformers' own initialization draws from torch's generator
-        model = getattr(transformers, HEADS[task]).from_config(settings, dtype=torch.float32)
+        model = getattr(transformers, auto_class(HEADS[task], entry.model_type)).from_config(
+            settings, dtype=torch.float32
+        )
     draw_weights(model, seed, gain)
     model.eval()
     if architecture in ARCHITECTURES:

@@ -5,9 +5,9 @@ The decoder's cross-attention needs keys and values of the source, which change 
 step, where the past is empty, and 0 from then on. So nothing is computed twice, and no weight is stored twice.
 
 The decoder's inputs are ``input_ids``, ``encoder_attention_mask``, ``encoder_hidden_states``, ``use_cache_branch`` and
-``past_key_values.{i}.decoder|encoder.key|value``; its outputs ``logits`` and ``present.{i}`` likewise. The source's keys
-are to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as
-it is in optimum's merged decoders.
+``past_key_values.{i}.decoder|encoder.key|value``; its outputs ``logits`` and ``present.{i}`` likewise. The source's are
+to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as it
+is in optimum's merged decoders.
 """
 
 from __future__ import annotations

@@ -47,3 +47,31 @@ def _stated(
         constant = onnx_ir.Value(name=name, const_value=onnx_ir.Tensor(np.ascontiguousarray(sizes), name=name))
         graph.register_initializer(constant)
     return graph.initializers[name]
+
+
+def drop_idle_reshapes(graph: onnx_ir.Graph) -> None:
+    """Remove runs of ``Reshape`` at whose end a tensor has the shape it began with.
+
+    Attention splits the width into heads, and the operator that attends wants them together again.
+
+    Args:
+        graph: A traced graph, with the shapes of its values; changed in place.
+    """
+    for node in list(graph.all_nodes()):
+        end = node.outputs[0]
+        if node.op_type != "Reshape" or end.shape is None or end.is_graph_output():
+            continue
+        start = node.inputs[0]
+        while start is not None and not _alike(start, end):
+            producer = start.producer()
+            start = producer.inputs[0] if producer is not None and producer.op_type == "Reshape" else None
+        if start is not None:
+            onnx_ir.convenience.replace_all_uses_with(end, start)
+
+
+def _alike(one: onnx_ir.Value, other: onnx_ir.Value) -> bool:
+    """Whether two values certainly have one shape: every dimension is known, by number or by name."""
+    if one.shape is None or other.shape is None or len(one.shape) != len(other.shape):
+        return False
+    pairs = zip(one.shape, other.shape, strict=True)
+    return all(a == b and (isinstance(a, int) or a.value is not None) for a, b in pairs)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from transformers.pytorch_utils import Conv1D
 
 from edgepipe.errors import ExportError
 
@@ -199,12 +200,25 @@ REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., An
 }
 
 
+def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    """``Conv1D.forward`` of GPT-2 and its kin without flattening the batch, which costs two reshapes a product.
+
+    Args:
+        layer: Its weight is float32[width, outputs].
+        states: float32[batch, length, width].
+    """
+    product: torch.Tensor = states @ layer.weight + layer.bias
+    return product
+
+
 @contextmanager
 def rewritten(model: PreTrainedModel) -> Iterator[None]:
     """Put the rewrites for a model into transformers while the block runs."""
     rewrites = REWRITES.get(model.config.model_type)
     module = importlib.import_module(type(model).__module__)
     with ExitStack() as stack:
+        stack.callback(setattr, Conv1D, "forward", Conv1D.forward)
+        Conv1D.forward = linear
         if getattr(model.config, "is_encoder_decoder", False):
             stack.enter_context(LastOfEachRow())
         for place, replacement in (rewrites(model) if rewrites else {}).items():

@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 
 import onnx_ir
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 
 from edgepipe.errors import ExportError
 from edgepipe_export.graphs.axes import Axes
+from edgepipe_export.graphs.reshapes import drop_idle_reshapes
 
 
 def tidy(model: onnx_ir.Model, axes: Axes) -> None:
@@ -23,6 +24,8 @@ def tidy(model: onnx_ir.Model, axes: Axes) -> None:
     Raises:
         ExportError: an axis that must vary was traced as a constant, or as the same as one with another name.
     """
+    drop_idle_reshapes(model.graph)
+    RemoveUnusedNodesPass()(model)
     drop_unread_inputs(model.graph)
     rename_dimensions(model.graph, _dimension_names(model.graph, axes))
     store_once(model.graph)

@@ -67,7 +67,7 @@ def code_weights(
         if name not in blocks_of:
             continue
         if name not in stored:
-            stored[name] = store(graph, name, rounding(name, _by_outputs(use), blocks_of[name]))
+            stored[name] = store(graph, name, rounding(name, use.array(), blocks_of[name]))
         if use.is_table:
             look_up(graph, use.node, stored[name])
         else:
@@ -75,13 +75,6 @@ def code_weights(
     if any(node.domain == "com.microsoft" for node in graph):
         model.opset_imports.setdefault("com.microsoft", 1)
     RemoveUnusedNodesPass()(model)
-
-
-def _by_outputs(use: Use) -> NDArray[np.float32]:
-    """The weight as float32[inputs, outputs]; each row of a table is an output."""
-    assert use.weight.const_value is not None
-    array: NDArray[np.float32] = use.weight.const_value.numpy()
-    return array.T if use.transposed or use.is_table else array
 
 
 def _multiply(graph: onnx_ir.Graph, use: Use, weight: Stored, accuracy_level: int) -> None:

@@ -1,7 +1,8 @@
 """int8: 8-bit weights, activations quantized as they come (onnxruntime's dynamic quantization).
 
-No data is needed. Matrix products with constant weights run in integers; embeddings, and heads tied to them, are
-stored in 8-bit blocks; everything else, the products inside attention included, stays fp32.
+Matrix products with constant weights run in integers; embeddings, and heads tied to them, are stored in 8-bit blocks;
+everything else, the products inside attention included, stays fp32. No data is needed, but with some of it the
+activations are smoothed first: one scale for all of them is what costs most of the accuracy.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edgepipe_export.quantize.blockwise import code_weights
 from edgepipe_export.quantize.coded import Blocks
 from edgepipe_export.quantize.layers import find_layers
 from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, FP32, Facts, Order
+from edgepipe_export.quantize.smoothing import smooth_for
 
 FACTS = Facts(
     operators=("MatMul", "Gemm", "Gather"),
@@ -40,11 +42,14 @@ class Options:
         per_channel: A scale for every output channel of a weight instead of one for all.
         reduce_range: Weights in 7 bits, for processors whose 8-bit products saturate; None decides by the target.
         embedding_block: Numbers of an embedding that share a scale.
+        smoothing: How much of the range of activations goes into the weights, 0 (none) to 1; needs batches, and does
+            nothing without.
     """
 
     per_channel: bool = True
     reduce_range: bool | None = None
     embedding_block: int = 128
+    smoothing: float = 0.75
 
 
 def quantize(order: Order, options: Options) -> Mapping[str, Any]:
@@ -52,6 +57,7 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     if options.reduce_range is None:
         options = replace(options, reduce_range=order.target.reduce_range)
     model = onnx_ir.load(order.source)
+    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
     layers = find_layers(model)
     kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
     blocks = Blocks(8, options.embedding_block, symmetric=False)

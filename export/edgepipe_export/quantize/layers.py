@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import onnx_ir
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PRODUCTS = ("MatMul", "Gemm")
 TABLES = ("Gather",)
@@ -50,6 +55,19 @@ class Use:
         """Whether rows are looked up instead of multiplied."""
         return self.node.op_type in TABLES
 
+    @property
+    def activations(self) -> onnx_ir.Value:
+        """What a product multiplies the weight by."""
+        value = self.node.inputs[0]
+        assert value is not None
+        return value
+
+    def array(self) -> NDArray[np.float32]:
+        """The weight as float32[inputs, outputs]; each row of a table is an output."""
+        assert self.weight.const_value is not None
+        array: NDArray[np.float32] = self.weight.const_value.numpy()
+        return array.T if self.transposed or self.is_table else array
+
 
 def find_uses(graph: onnx_ir.Graph) -> list[Use]:
     """All uses of quantizable weights, in the order of the graph."""
@@ -71,6 +89,11 @@ def find_layers(model: onnx_ir.Model) -> list[Layer]:
         )
         for name, uses in layers.items()
     ]
+
+
+def has_cache(graph: onnx_ir.Graph) -> bool:
+    """Whether the graph is a decoder that is run token by token."""
+    return any((value.name or "").startswith("past_key_values.") for value in graph.inputs)
 
 
 def shape_of(weight: onnx_ir.Value) -> tuple[int, ...]:

@@ -1,13 +1,14 @@
 """q4: weights of products in 4-bit blocks (``MatMulNBits``), embeddings in 8-bit ones.
 
-No data is needed. The smallest, for decoding one token at a time. An embedding, and a head that is tied to it, keeps 8
-bits: every token depends on it, and in a model of some size it is a small part.
+The smallest, for decoding one token at a time. An embedding, and a head that is tied to it, keeps 8 bits: every token
+depends on it, and in a model of some size it is a small part. No data is needed; with some of it the activations are
+smoothed first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import onnx_ir
@@ -17,6 +18,7 @@ from edgepipe_export.quantize.blockwise import code_weights
 from edgepipe_export.quantize.coded import Blocks
 from edgepipe_export.quantize.layers import find_layers
 from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, CUDA, FP32, Facts, Order
+from edgepipe_export.quantize.smoothing import smooth_for
 
 FACTS = Facts(
     operators=("MatMul", "Gemm", "Gather"),
@@ -37,17 +39,21 @@ class Options:
         symmetric: One zero point for all blocks instead of one each.
         embedding_bits: 8 or 4, for tables of embeddings and heads tied to them.
         accuracy_level: 4 for products in 8-bit blocks of activations, 1 for products in fp32.
+        smoothing: How much of the range of activations goes into the weights, 0 (none) to 1; needs batches, and does
+            nothing without.
     """
 
     block_size: int = 32
     symmetric: bool = True
     embedding_bits: int = 8
     accuracy_level: int = 4
+    smoothing: float = 0.5
 
 
 def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     """Write the q4 graph; see :func:`edgepipe_export.quantize.quantize`."""
     model = onnx_ir.load(order.source)
+    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
     kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
     blocks = {
         layer.name: Blocks(

@@ -1,8 +1,9 @@
 """How fast a bundle is on this machine: latency, throughput, cold start and memory.
 
 A run goes through these stages: check the shapes; load the bundle; warm up; time the graph at every shape and one text
-through the pipeline, all of them in every round, so that a machine that slows down for a while slows all of them;
-start fresh processes for the cold start. Nothing here is asserted: figures hold for a machine and a moment.
+through the pipeline (of a decoder: prompts, and the steps behind them), all of them in every round, so that a machine
+that slows down for a while slows all of them; start fresh processes for the cold start. Nothing here is asserted:
+figures hold for a machine and a moment.
 """
 
 from __future__ import annotations
@@ -12,18 +13,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bench.cold_start import measure_cold_start
+from edgepipe.bench.generation import NEW_TOKENS, measure_generation, request_options
 from edgepipe.bench.latency import graph_runner, measure
-from edgepipe.bench.report import BenchReport, ColdStart, Latency, Shape
+from edgepipe.bench.report import BenchReport, ColdStart, Generation, Latency, Shape
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe.machine import machine_name, runtime_versions
 from edgepipe.pipelines import pipeline
+from edgepipe.tasks.generative import GenerativeTask
 from edgepipe.threads import available_threads
 
 if TYPE_CHECKING:
     from edgepipe.session import Provider
 
-__all__ = ["BenchReport", "ColdStart", "Latency", "Shape", "bench"]
+__all__ = ["BenchReport", "ColdStart", "Generation", "Latency", "Shape", "bench"]
 
 TEXT = "This film is a quiet triumph, and I loved it."
 
@@ -48,7 +51,7 @@ def bench(
         bundle_path: Directory or Hub id of the bundle.
         dtype: The variant; by default the manifest's.
         batch_sizes: Texts that go through the graph at once.
-        lengths: Tokens of each text, special tokens included.
+        lengths: Tokens of each text, special tokens included; where text is generated, of each prompt.
         rounds: How many times all shapes are gone through, and how many processes are started.
         seconds: Measuring time of each shape, over all rounds; a graph that is slow is still run twice a round.
         num_threads: Threads inside one operator; by default what the process may use.
@@ -78,10 +81,17 @@ def bench(
     task = pipeline(None, bundle, **options)
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]
     shapes = [(batch, length) for batch in sizes for length in tokens]
-    runners = [graph_runner(task.model, ids, batch, length) for batch, length in shapes]
-    latencies = measure([*runners, lambda: task(TEXT)], rounds=rounds, seconds=seconds, progress=say)
+    call: dict[str, Any] = {}
+    generation: tuple[Generation, ...] = ()
+    runners = []
+    if isinstance(task, GenerativeTask):
+        call = request_options(task)
+        generation = measure_generation(task.decoder, ids, shapes, rounds=rounds, seconds=seconds, progress=say)
+    else:
+        runners = [graph_runner(task.model, ids, batch, length) for batch, length in shapes]
+    latencies = measure([*runners, lambda: task(TEXT, **call)], rounds=rounds, seconds=seconds, progress=say)
     in_use = available_threads() if num_threads is None else num_threads
-    cold_start = measure_cold_start(bundle.path, options, TEXT, rounds=rounds, progress=say)
+    cold_start = measure_cold_start(bundle.path, options, TEXT, rounds=rounds, progress=say, call=call)
     return BenchReport(
         bundle=bundle.path.resolve().name,
         task=bundle.task,
@@ -97,6 +107,8 @@ def bench(
         request_tokens=len(ids) if limit is None else min(len(ids), limit),
         request=latencies[-1],
         cold_start=cold_start,
+        generation=generation,
+        new_tokens=NEW_TOKENS if generation else 0,
     )
 
 

@@ -19,14 +19,14 @@ from edgepipe.errors import EdgepipeError
 # A program of its own rather than a module of this package, whose imports would be timed with it.
 _PROGRAM = """
 import json, sys
-root, options, path, text = json.loads(sys.argv[1])
+root, options, path, text, call = json.loads(sys.argv[1])
 if root not in sys.path:
     sys.path.append(root)
 if options["providers"] is not None:
     options["providers"] = [entry if isinstance(entry, str) else tuple(entry) for entry in options["providers"]]
 from edgepipe import pipeline
 task = pipeline(None, path, **options)
-task(text)
+task(text, **call)
 print(flush=True)
 from edgepipe.bench.memory import memory
 print(json.dumps(memory()))
@@ -34,7 +34,13 @@ print(json.dumps(memory()))
 
 
 def measure_cold_start(
-    path: Path, options: Mapping[str, Any], text: str, *, rounds: int, progress: Callable[[str], None]
+    path: Path,
+    options: Mapping[str, Any],
+    text: str,
+    *,
+    rounds: int,
+    progress: Callable[[str], None],
+    call: Mapping[str, Any] | None = None,
 ) -> ColdStart:
     """Start a process that loads a bundle and answers one text, several times.
 
@@ -46,12 +52,13 @@ def measure_cold_start(
         text: The text.
         rounds: How many starts count.
         progress: Called with a line of text before each.
+        call: Options of the call that answers the text, as JSON can hold them.
 
     Raises:
         EdgepipeError: the process failed; the message has its last line on stderr.
     """
     root = str(Path(edgepipe.__file__).parents[1])
-    argument = json.dumps([root, dict(options), str(path.resolve()), text])
+    argument = json.dumps([root, dict(options), str(path.resolve()), text, dict(call or {})])
     command = [sys.executable, "-P", "-c", _PROGRAM, argument]
     starts, memories = [], []
     for number in range(-1, rounds):

@@ -65,6 +65,32 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
+class Generation:
+    """The graphs alone, reading a prompt and writing behind it.
+
+    Attributes:
+        batch: Rows.
+        length: Tokens of each row's prompt, or of what the encoder reads; no padding.
+        prompt: From the prompt to the scores of the first new token.
+        step: Of one new token a row.
+        prompt_tokens_per_s: Prompt tokens a second at the median.
+        new_tokens_per_s: New tokens a second at the median.
+    """
+
+    batch: int
+    length: int
+    prompt: Latency
+    step: Latency
+    prompt_tokens_per_s: float
+    new_tokens_per_s: float
+
+    @classmethod
+    def of(cls, batch: int, length: int, prompt: Latency, step: Latency) -> Self:
+        """The measurement with its throughput."""
+        return cls(batch, length, prompt, step, batch * length / prompt.p50_ms * 1e3, batch / step.p50_ms * 1e3)
+
+
+@dataclass(frozen=True, slots=True)
 class ColdStart:
     """From the start of a process to its first result, files in the page cache.
 
@@ -99,10 +125,12 @@ class BenchReport:
         machine: The machine in words.
         versions: Versions of the packages.
         rounds: How many rounds.
-        shapes: The graph alone, by shape.
+        shapes: The graph alone, by shape; none where text is generated.
+        generation: The graphs alone where text is generated, by batch and length of the prompt.
         request_tokens: Tokens of the short text.
         request: One short text through the pipeline: text in, result out.
-        cold_start: A fresh process.
+        new_tokens: How many tokens that result has, where text is generated.
+        cold_start: A fresh process, until it has such a result.
     """
 
     bundle: str
@@ -119,6 +147,8 @@ class BenchReport:
     request_tokens: int
     request: Latency
     cold_start: ColdStart
+    generation: tuple[Generation, ...] = ()
+    new_tokens: int = 0
 
     def to_json(self) -> str:
         """The report as JSON text, keys in the order of the fields."""
@@ -132,26 +162,39 @@ class BenchReport:
             f"{self.machine}; {', '.join(provider.removesuffix('ExecutionProvider') for provider in self.providers)}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
         ]
-        graph = [[str(shape.batch), str(shape.length), *_cells(shape.latency), *_rates(shape)] for shape in self.shapes]
         start = self.cold_start
+        written = f", {self.new_tokens} new" if self.new_tokens else ""
         process = [
-            [f"one text of {self.request_tokens} tokens, median", f"{self.request.p50_ms:.2f} ms"],
+            [f"one text of {self.request_tokens} tokens{written}, median", f"{self.request.p50_ms:.2f} ms"],
             ["  95th, 99th percentile", f"{self.request.p95_ms:.2f} ms, {self.request.p99_ms:.2f} ms"],
             [f"process start to first result, median of {self.rounds}", f"{start.median_ms:.0f} ms"],
             ["  fastest, slowest", f"{start.min_ms:.0f} ms, {start.max_ms:.0f} ms"],
             ["peak memory of that process", _megabytes(start.peak_bytes)],
             ["  of it private after the result", _megabytes(start.anonymous_bytes)],
         ]
-        headers = ["batch", "tokens", "p50", "p95", "p99", "spread", "runs", "texts/s", "tokens/s"]
         # Leading blanks would go with the others of a cell, so the second table is laid out here.
         width = max(len(label) for label, _ in process)
         lines = [f"{label:<{width}}  {value}" for label, value in process]
-        return "\n".join([*heading, "", "the graph alone", table(headers, graph), "", "the pipeline", *lines])
+        return "\n".join([*heading, "", "the graph alone", self._graph_table(), "", "the pipeline", *lines])
+
+    def _graph_table(self) -> str:
+        if self.generation:
+            headers = ["batch", "prompt", "prompt p50", "tokens/s", "new token p50", "p95", "spread", "tokens/s"]
+            return table(headers, [_generation_cells(each) for each in self.generation])
+        headers = ["batch", "tokens", "p50", "p95", "p99", "spread", "runs", "texts/s", "tokens/s"]
+        rows = [[str(shape.batch), str(shape.length), *_cells(shape.latency), *_rates(shape)] for shape in self.shapes]
+        return table(headers, rows)
 
 
 def _cells(latency: Latency) -> list[str]:
     times = [f"{value:.2f} ms" for value in (latency.p50_ms, latency.p95_ms, latency.p99_ms)]
     return [*times, f"{latency.spread:.0%}", str(latency.runs)]
+
+
+def _generation_cells(each: Generation) -> list[str]:
+    prompt = [f"{each.prompt.p50_ms:.2f} ms", f"{each.prompt_tokens_per_s:,.0f}"]
+    step = [f"{each.step.p50_ms:.2f} ms", f"{each.step.p95_ms:.2f} ms", f"{each.step.spread:.0%}"]
+    return [str(each.batch), str(each.length), *prompt, *step, f"{each.new_tokens_per_s:,.0f}"]
 
 
 def _rates(shape: Shape) -> list[str]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from edgepipe.bundle import Bundle
+from edgepipe.foreign import told_task
 from edgepipe.manifest import Parity
 from edgepipe.table import table
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:
-    """What is known about a bundle, from its manifest or, without one, from its config and files."""
+    """What is known about a bundle, from its manifest or, without one, from its config, files and graph."""
     manifest = bundle.manifest
     return {
         "path": str(bundle.path),
-        "task": bundle.task,
+        "task": told_task(bundle),
         "source": f"{manifest.source.model}" if manifest else None,
         "revision": manifest.source.revision if manifest else None,
         "architecture": manifest.source.architecture if manifest else _first(bundle.config.get("architectures")),

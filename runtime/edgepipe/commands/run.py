@@ -96,12 +96,45 @@ def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: boo
         out.flush()
 
 
+def write_texts(task: Any, inputs: Iterator[Any], out: TextIO) -> None:
+    """Run a task that writes text over inputs: on a terminal while it is written, elsewhere when it is whole.
+
+    A search with beams has nothing to show before its end.
+
+    Args:
+        task: The pipeline.
+        inputs: Prompts; read only as far as needed.
+        out: Where texts go, each with a line end.
+    """
+    if not (out.isatty() and task.streams):
+        for result in task(inputs):
+            out.write(shown(result) + "\n")
+            out.flush()
+        return
+    for prompt in inputs:
+        out.write(task.before_stream(prompt))
+        for piece in task.stream(prompt):
+            out.write(piece)
+            out.flush()
+        out.write("\n")
+
+
 def shown(result: Any) -> str:
-    """A result as one short line: labels with scores where it has them, JSON otherwise."""
+    """A result for people: labels with scores on one line, texts as they are, JSON of anything else."""
     entries = result if isinstance(result, list) else [result]
+    texts = [value for entry in entries if isinstance(entry, Mapping) for value in _only_text(entry)]
+    if texts and len(texts) == len(entries):
+        return "\n".join(texts)
     if entries and all(isinstance(entry, Mapping) and {"label", "score"} <= entry.keys() for entry in entries):
         return "  ".join(f"{entry['label']} {entry['score']:.4f}" for entry in entries)
     return _json(result)
+
+
+def _only_text(entry: Mapping[str, Any]) -> list[str]:
+    """The text of an entry that holds nothing else, e.g. ``{"generated_text": "..."}``."""
+    return [
+        value for name, value in entry.items() if name.endswith("_text") and isinstance(value, str) and len(entry) == 1
+    ]
 
 
 def _json(value: Any) -> str:

@@ -10,9 +10,11 @@ import numpy as np
 from edgepipe.generation.processing import beam_warpers, processors
 from edgepipe.generation.sampling import Generators, draw_without_replacement
 from edgepipe.generation.selection import log_softmax, top_indices
-from edgepipe.generation.sequences import Sequences
+from edgepipe.generation.sequences import Sequences, without
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from edgepipe.generation.decoding import Decoder
     from edgepipe.generation.options import GenerationConfig
     from edgepipe.generation.prompt import Prompt
@@ -75,47 +77,47 @@ def beam_search(
             change(scores)
         if config.renormalize_logits and config.do_sample:
             log_softmax(scores)
-        vocabulary = scores.shape[1]
         scores += running.reshape(-1, 1)
-        totals = scores.reshape(len(items), width * vocabulary)
+        totals = scores.reshape(len(items), -1)
         if config.do_sample:
-            best = [draw_without_replacement(totals[place], candidates, generators[i]) for place, i in enumerate(items)]
+            best = [
+                draw_without_replacement(row, candidates, generators[i]) for row, i in zip(totals, items, strict=True)
+            ]
         else:
             best = [top_indices(row, candidates) for row in totals]
         top = np.stack(best)
-        top_scores = np.take_along_axis(totals, top, axis=1)
-        beams, tokens = np.divmod(top, vocabulary)
+        top_totals = np.take_along_axis(totals, top, axis=1)
+        beams, tokens = np.divmod(top, scores.shape[1])
         parents = beams + np.arange(len(items))[:, None] * width
         ends = stopping(sequences.ids, tokens.ravel(), parents.ravel()).reshape(top.shape)
 
         length = sequences.length + 1 - prompt.length
-        penalized = top_scores / np.float32(length**config.length_penalty)
+        penalized = top_totals / np.float32(length**config.length_penalty)
+        rest = top_totals + ends * NEVER
+        settled = np.ones(len(items), dtype=bool)
         for place, item in enumerate(items.tolist()):
             for rank in np.flatnonzero(ends[place, :width] & (penalized[place, :width] >= NEVER)):
                 new = sequences.ids[parents[place, rank], prompt.length :].tolist()
                 finished[item].append(Beam([*new, int(tokens[place, rank])], float(penalized[place, rank])))
             finished[item] = sorted(finished[item], key=lambda beam: -beam.score)[:width]
-
-        rest = top_scores + ends * NEVER
-        order = np.argsort(-rest, axis=1, kind="stable")[:, :width]
-        running, tokens, parents = (np.take_along_axis(each, order, axis=1) for each in (rest, tokens, parents))
-        kept = np.array(
-            [
-                not ends[place].all() and _is_open(finished[item], float(running[place, 0]), length, prompt, config)
-                for place, item in enumerate(items.tolist())
-            ]
-        )
-        if not kept.any():
+            is_open = _is_open(finished[item], float(rest[place].max()), length, prompt, config)
+            settled[place] = not is_open or ends[place].all()
+        if settled.all():
             break
-        items, running, tokens, parents = items[kept], running[kept], tokens[kept].ravel(), parents[kept].ravel()
+
+        kept = without(settled)
+        order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
+        order = np.stack([_in_place(row, row_beams) for row, row_beams in zip(order, beams[kept], strict=True)])
+        running, new_tokens, rows = (np.take_along_axis(each[kept], order, axis=1) for each in (rest, tokens, parents))
+        items, moved, last = items[kept], rows.ravel(), new_tokens.ravel()
         if not is_wide:
-            decoding.select(parents // width)
+            decoding.select(moved // width)
             is_wide = True
-        elif not np.array_equal(parents, np.arange(len(scores))):
-            decoding.select(parents)
-        sequences.select(parents)
-        sequences.append(tokens)
-        scores = decoding.step(tokens[:, None])
+        elif not np.array_equal(moved, np.arange(len(scores))):
+            decoding.select(moved)
+        sequences.select(moved)
+        sequences.append(last)
+        scores = decoding.step(last[:, None])
     return [beams + [Beam([], float(NEVER))] * (width - len(beams)) for beams in finished]
 
 
@@ -130,3 +132,21 @@ def _is_open(finished: list[Beam], best: float, length: int, prompt: Prompt, con
     if config.early_stopping == "never" and config.length_penalty > 0.0:
         length = prompt.longest - prompt.length
     return float(np.float32(best) / np.float32(length**config.length_penalty)) > worst
+
+
+def _in_place(order: NDArray[np.int64], beams: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Candidates in an order in which those that go on with a beam stay where it is, so that little has to move.
+
+    Args:
+        order: The candidates that go on, int64[beams].
+        beams: Which beam each candidate follows, int64[candidates].
+    """
+    placed = np.full(len(order), -1)
+    others = []
+    for candidate in order.tolist():
+        if placed[beams[candidate]] < 0:
+            placed[beams[candidate]] = candidate
+        else:
+            others.append(candidate)
+    placed[placed < 0] = others
+    return placed

@@ -52,9 +52,7 @@ def processors(config: GenerationConfig, prompt: Prompt, diversity: Processor | 
     words = [word for word in config.bad_words_ids if len(word) > 1 or word[0] not in config.eos_token_id]
     if words:
         found.append(SequenceBias([(word, -np.inf) for word in words], "bad_words_ids"))
-    shortest = (
-        max(config.min_length, prompt.length + config.min_new_tokens) if config.min_new_tokens else (config.min_length)
-    )
+    shortest = config.min_length if config.min_new_tokens is None else prompt.length + config.min_new_tokens
     if shortest > 0 and config.eos_token_id:
         found.append(NotBefore(shortest, config.eos_token_id))
     if config.forced_bos_token_id is not None:

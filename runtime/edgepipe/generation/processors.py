@@ -203,8 +203,9 @@ class ExponentialDecay:
         if past > 0:
             tokens = within(self._tokens, scores.shape[1])
             found = scores[:, tokens]
-            added = np.abs(found) * np.float32(self._factor**past - 1)
-            scores[:, tokens] = np.where(np.isfinite(found), found + added, found)
+            # Of the size of the score, so that negative scores grow too; what is forbidden stays so.
+            size = np.abs(np.where(np.isfinite(found), found, 0.0))
+            scores[:, tokens] = found + size * np.float32(self._factor**past - 1)
 
 
 class Suppressed:

@@ -80,7 +80,7 @@ def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:
             )
     else:
         longest = length + _DEFAULT_NEW_TOKENS
-        positions = decoder.config.get("max_position_embeddings")
+        positions = decoder.config.get("max_position_embeddings", decoder.max_length)
         if isinstance(positions, int):
             longest = min(longest, positions)
     if decoder.max_length is not None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgepipe.errors import InputError
 from edgepipe.generation.processing import sampling_warpers
-from edgepipe.generation.selection import kth_largest
+from edgepipe.generation.selection import kth_largest, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -96,11 +96,12 @@ def draw_without_replacement(
     """
     noisy: NDArray[np.float64] = np.full(scores.size, -np.inf)
     possible = np.flatnonzero(scores > -np.inf)
-    noisy[possible] = scores[possible] + generator.gumbel(size=possible.size)
-    order: NDArray[np.int64] = np.argsort(-noisy, kind="stable")[:count]
-    return order
+    # The negative logarithm of an exponential variable has the distribution of Gumbel.
+    noisy[possible] = scores[possible] - np.log(generator.standard_exponential(possible.size))
+    return top_indices(noisy, count)
 
 
 def likeliest(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """The token with the best score of each row; `rows` does not matter."""
-    return scores.argmax(axis=1)
+    tokens: NDArray[np.int64] = scores.argmax(axis=1)
+    return tokens

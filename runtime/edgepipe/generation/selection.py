@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,8 +15,10 @@ _STRIPES = 32
 
 def log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scores float32[rows, vocabulary] as logarithms of probabilities, in place."""
-    scores -= scores.max(axis=-1, keepdims=True)
-    scores -= np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    exponentials = np.empty(scores.shape[1], dtype=np.float32)
+    for row in scores:  # one at a time, while it is in the cache
+        row -= row.max()
+        row -= np.log(np.exp(row, out=exponentials).sum())
     return scores
 
 
@@ -33,15 +35,15 @@ def kth_largest(scores: NDArray[np.float32], k: int) -> float:
     return float(np.partition(scores if candidates is None else scores[candidates], -k)[-k])
 
 
-def top_indices(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """Indices of the `k` largest of scores float32[n], largest first, the earlier of equal ones first."""
+def top_indices(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
+    """Indices of the `k` largest of scores, floats of shape [n], largest first, the earlier of equal ones first."""
     candidates = _at_least(scores, k)
     if candidates is None:
         return np.argsort(-scores, kind="stable")[:k]
     return candidates[np.argsort(-scores[candidates], kind="stable")[:k]]
 
 
-def _at_least(scores: NDArray[np.float32], k: int) -> NDArray[np.int64] | None:
+def _at_least(scores: NDArray[Any], k: int) -> NDArray[np.int64] | None:
     """Indices of some of the largest scores, the `k` largest among them, ascending; None where all are needed.
 
     The largest of each column of a grid are `k` different scores or more, so their `k`-th is no more than the

@@ -40,3 +40,18 @@ class Sequences:
     def select(self, rows: NDArray[np.int64]) -> None:
         """Make the rows those of these indices."""
         self._buffer = self._buffer[rows]
+
+
+def without(leaving: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """What is left of rows, in an order in which as few as possible move: the last fill the gaps.
+
+    Args:
+        leaving: Which rows go, bool[rows].
+
+    Returns:
+        Indices of those that stay, int64[kept].
+    """
+    kept = np.flatnonzero(~leaving)
+    order = np.arange(len(kept))
+    order[leaving[: len(kept)]] = kept[kept >= len(kept)]
+    return order

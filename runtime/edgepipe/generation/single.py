@@ -9,7 +9,7 @@ import numpy as np
 
 from edgepipe.generation.processing import processors
 from edgepipe.generation.sampling import Generators, Sampler, likeliest
-from edgepipe.generation.sequences import Sequences
+from edgepipe.generation.sequences import Sequences, without
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def single_search(
         finished = stopping(sequences.ids, tokens)
         sequences.append(tokens)
         if finished.any():
-            kept = np.flatnonzero(~finished)
+            kept = without(finished)
             if not kept.size:
                 return
             rows, tokens = rows[kept], tokens[kept]

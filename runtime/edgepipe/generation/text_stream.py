@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from edgepipe.tokenizer import Tokenizer
 
 # A decoder shows this for bytes that are no character, or not yet: the rest of it may be in the next token.
 _REPLACEMENT = "\ufffd"
+# Tokens that are a byte each (SentencePiece's byte fallback). Only all of a run of them make text: with one byte more
+# that fits nowhere, none of the run's characters is one.
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 # A decoder looks at the first token of what it gets in a way of its own (SentencePiece drops its blank), at a token's
 # neighbours, and at no more. So after a while the first tokens are let go, but for some.
 _LONGEST = 64
@@ -35,11 +40,18 @@ class TextStream:
         self._cleans = tokenizer.cleans_up(clean_up)
         self._ids: list[int] = []
         self._given = 0  # characters of the window's text that were taken
+        self._in_bytes = False  # whether the last token that shows is a byte
         self._held = ""  # text that was taken, and that the clean-up may still change
 
     def push(self, token: int) -> str:
         """The text that became whole with one more token, often none."""
         self._ids.append(token)
+        if _BYTE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(token))):
+            self._in_bytes = True
+        elif self._decoded([token]):
+            self._in_bytes = False
+        if self._in_bytes:
+            return ""
         text = self._decoded(self._ids)
         if text.endswith(_REPLACEMENT):
             return ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe.generation.selection import kth_largest, log_softmax, softmax
+from edgepipe.generation.selection import kth_largest, log_softmax, softmax, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ def top_h(scores: NDArray[np.float32], share: float) -> None:
 
     Potraghloo et al., Top-H Decoding, arXiv:2509.02510.
     """
-    order = _descending(scores)[:, :_TOP_H_TOKENS]
+    order = np.stack([top_indices(row, min(_TOP_H_TOKENS, row.size)) for row in scores])
     log_probabilities = log_softmax(np.take_along_axis(scores, order, axis=1))
     terms = -np.exp(log_probabilities) * log_probabilities
     terms[np.isnan(terms)] = 0.0  # no probability, no entropy
@@ -54,7 +54,7 @@ def top_p(scores: NDArray[np.float32], mass: float, keep: int = 1) -> None:
 
     Holtzman et al., The Curious Case of Neural Text Degeneration, arXiv:1904.09751, section 3.1.
     """
-    order = np.argsort(scores, axis=1, kind="stable")
+    order = np.argsort(scores, axis=1)
     removed = np.cumsum(softmax(np.take_along_axis(scores, order, axis=1)), axis=1) <= np.float32(1 - mass)
     removed[:, -keep:] = False
     _remove(scores, order, removed)
@@ -66,9 +66,7 @@ def min_p(scores: NDArray[np.float32], share: float, keep: int = 1) -> None:
     Nguyen et al., Min-p Sampling, arXiv:2407.01082, section 3.
     """
     probabilities = softmax(scores)
-    removed = probabilities < np.float32(share) * probabilities.max(axis=1, keepdims=True)
-    np.put_along_axis(removed, _descending(probabilities)[:, :keep], False, axis=1)
-    scores[removed] = -np.inf
+    _cut(scores, probabilities, np.float32(share) * probabilities.max(axis=1, keepdims=True), keep)
 
 
 def typical_p(scores: NDArray[np.float32], mass: float, keep: int = 1) -> None:
@@ -80,7 +78,7 @@ def typical_p(scores: NDArray[np.float32], mass: float, keep: int = 1) -> None:
     with np.errstate(invalid="ignore"):
         terms = normalized * np.exp(normalized)
     distance = np.abs(-normalized + np.nansum(terms, axis=1, keepdims=True))
-    order = np.argsort(distance, axis=1, kind="stable")
+    order = np.argsort(distance, axis=1)
     ordered = np.take_along_axis(distance, order, axis=1)
     masses = np.cumsum(softmax(np.take_along_axis(scores, order, axis=1)), axis=1)
     last = np.minimum((masses < np.float32(mass)).sum(axis=1, keepdims=True), scores.shape[1] - 1)
@@ -116,10 +114,6 @@ def _cut(
 ) -> None:
     kept = [kth_largest(row, min(keep, row.size)) for row in scores]
     scores[(probabilities < least) & (scores < np.array(kept, dtype=np.float32)[:, None])] = -np.inf
-
-
-def _descending(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    return np.argsort(-scores, axis=1, kind="stable")
 
 
 def _remove(scores: NDArray[np.float32], order: NDArray[np.int64], removed: NDArray[np.bool_]) -> None:

@@ -52,6 +52,7 @@ class Task(ABC):
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
         generates: Whether it writes text, token by token.
+        json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
         token_types: Whether the texts of a pair are told apart for every model that can, whatever its tokenizer does.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph, or what else :meth:`load` gives.
@@ -66,6 +67,7 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
     generates: ClassVar[bool] = False
+    json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
 
     def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from edgepipe.sentence_config import SentenceConfig, read_sentence_config
 from edgepipe.sentence_modules import SENTENCE, TOKENS, Features, Module
 from edgepipe.tasks.base import Request, Task
 from edgepipe.tasks.batching import chunks
+from edgepipe.tasks.progress import shown
 from edgepipe.tasks.text_options import checked_options, tokenizer_options
 
 if TYPE_CHECKING:
@@ -126,6 +127,7 @@ class FeatureExtraction(Task):
         normalize_embeddings: bool = False,
         truncate_dim: int | None = None,
         pooling: str | Sequence[str] | None = None,
+        progress: bool = False,
     ) -> Vectors:
         """One vector a text, as ``SentenceTransformer.encode`` of sentence-transformers gives it.
 
@@ -138,12 +140,14 @@ class FeatureExtraction(Task):
             normalize_embeddings: Whether to scale vectors to length 1, in case the bundle's modules do not.
             truncate_dim: How many values of a vector to keep; by default what the bundle says, or all.
             pooling: One or several modes, e.g. ``"mean"``, in place of the bundle's modules; needed if it has none.
+            progress: Whether to count the texts of a list or iterator on standard error. Needs ``tqdm``.
 
         Returns:
             float32[texts, dimension] in the order of the texts, float32[dimension] for one text.
 
         Raises:
             BundleError: the bundle's modules are damaged, or not known here.
+            DependencyError: `progress` without ``tqdm``.
             InputError: an input or option cannot be used, or the bundle does not say how to embed.
         """
         config = self.sentence_config
@@ -159,14 +163,17 @@ class FeatureExtraction(Task):
             return alone
         if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
             raise InputError(f"expected a text or a list of texts, got {type(texts).__name__} {texts!r:.60}")
-        parts = [
-            self._embedded([piece for request in chunk for piece in request.pieces], size, embedding)
-            for chunk in chunks(self._requests(texts, embedding.prompt), size)
-        ]
-        if not parts:  # the empty text tells how many values a vector has
+        vectors = self._vectors(texts, size, embedding)
+        if progress:
+            vectors = shown(vectors, len(texts) if isinstance(texts, Sized) else None)
+        rows = list(vectors)
+        if not rows:  # the empty text tells how many values a vector has
             return self._embedded([self._tokens("", embedding.prompt)], 1, embedding)[:0]
-        together: Vectors = np.concatenate(parts)
-        return together
+        return np.stack(rows)
+
+    def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding) -> Iterator[Vectors]:
+        for chunk in chunks(self._requests(texts, embedding.prompt), size):
+            yield from self._embedded([piece for request in chunk for piece in request.pieces], size, embedding)
 
     @cached_property
     def sentence_config(self) -> SentenceConfig:

@@ -116,6 +116,16 @@ class GenerativeTask(Task):
             text.push(token)
         return _pieces(tokens, text)
 
+    @property
+    def streams(self) -> bool:
+        """Whether the options given when the pipeline was made let text be streamed: one sequence, and no beams."""
+        config: GenerationConfig = self._own_settings.generation
+        return config.num_beams == 1 and config.num_return_sequences == 1
+
+    def before_stream(self, prompt: Any) -> str:
+        """What the text of the whole result has before that of :meth:`stream`, with the pipeline's own options."""
+        return ""
+
     def shown_prompt(self, request: Request) -> Sequence[int]:
         """Tokens of the prompt that are decoded with the new ones."""
         return ()
@@ -162,8 +172,8 @@ class GenerativeTask(Task):
                         "shorter prompt to have more",
                         stacklevel=4,
                     )
-        for request, sequences in zip(requests, generated, strict=True):
-            yield self.decode(request, [{"sequences": self._stacked(sequences, settings.generation)}], settings)
+        for request, texts in zip(requests, generated, strict=True):
+            yield self.decode(request, [{"sequences": self._stacked(texts, settings.generation)}], settings)
 
     def _batches_alike(
         self, requests: Sequence[Request], batch_size: int, config: GenerationConfig

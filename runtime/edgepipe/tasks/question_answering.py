@@ -54,6 +54,7 @@ class QuestionAnswering(Task):
     auto_model = "AutoModelForQuestionAnswering"
     head = "ForQuestionAnswering"
     outputs = ("start_logits", "end_logits")
+    json_example = '{"question": "...", "context": "..."}'
     token_level = True
     token_types = True  # as in transformers 4, the reference
 
@@ -223,5 +224,5 @@ def _question_and_context(item: Any) -> tuple[str, str]:
         if not isinstance(text, str):
             raise InputError(f"{name} must be a text, got {type(text).__name__} {text!r:.60}")
         if not text:
-            raise InputError(f"{name} is empty")
+            raise InputError(f"{name} is empty: give a text")
     return item["question"], item["context"]

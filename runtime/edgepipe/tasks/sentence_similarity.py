@@ -43,6 +43,7 @@ class SentenceSimilarity(FeatureExtraction):
     """
 
     name = "sentence-similarity"
+    json_example = '{"source_sentence": "...", "sentences": ["...", "..."]}'
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
         """Compare sentences.

@@ -243,6 +243,10 @@ class TextGeneration(GenerativeTask):
             )
         return kept
 
+    def before_stream(self, prompt: Any) -> str:
+        """The prompt, where results begin with it; see the base class."""
+        return prompt if isinstance(prompt, str) and self._own_settings.full_text else ""
+
     def shown_prompt(self, request: Request) -> Sequence[int]:
         """The token that stands in for an empty prompt; see the base class."""
         prompt: Prompt = request.context

@@ -19,6 +19,7 @@ class TorchDecoder:
 
     Attributes:
         calls: Names and row counts of all calls to its decodings, in order.
+        selections: The rows of each call to `select`.
     """
 
     directory = Path()
@@ -32,6 +33,7 @@ class TorchDecoder:
         self.is_encoder_decoder = bool(model.config.is_encoder_decoder)
         self.max_length = max_length
         self.calls: list[tuple[str, int]] = []
+        self.selections: list[list[int]] = []
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -70,6 +72,7 @@ class _TorchDecoding:
 
     def select(self, rows: NDArray[np.int64]) -> None:
         self._decoder.calls.append(("select", len(rows)))
+        self._decoder.selections.append(rows.tolist())
         index = torch.from_numpy(np.asarray(rows))
         self._cache.reorder_cache(index)
         self._mask = self._mask[index]

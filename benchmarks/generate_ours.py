@@ -1,0 +1,45 @@
+"""edgepipe's search on a bundle, and how much of its time is not the graph's."""
+
+import sys
+import time
+
+import numpy as np
+from generating import answer
+
+from edgepipe import Bundle
+from edgepipe.generation.config import generation_config
+from edgepipe.generation.generate import generate
+from edgepipe.generation.graphs import load_decoder
+from edgepipe.session import Binding, Session, SessionConfig
+
+folder, threads, dtype = sys.argv[1:]
+decoder = load_decoder(Bundle.load(folder), dtype, SessionConfig(num_threads=int(threads)))
+in_graph = 0.0
+
+
+def timed(run):
+    def wrapper(*arguments):
+        global in_graph
+        start = time.perf_counter()
+        try:
+            return run(*arguments)
+        finally:
+            in_graph += time.perf_counter() - start
+
+    return wrapper
+
+
+Binding.run, Session.run = timed(Binding.run), timed(Session.run)
+
+
+def write(prompt, new, beams):
+    global in_graph
+    in_graph = 0.0
+    options = {"max_new_tokens": new, "min_new_tokens": new, "num_beams": beams, "do_sample": False}
+    config = generation_config(decoder, {}, options)
+    ids = np.array([prompt], np.int64)
+    tokens = generate(decoder, ids, np.ones_like(ids), config)[0][0].token_ids
+    return tokens[-new:]
+
+
+answer(write, lambda seconds: seconds - in_graph)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from edgepipe import Bundle
+from edgepipe_export import export
+from edgepipe_export.graphs.files import save_graph
+from edgepipe_export.quantize import quantize
+from edgepipe_export.quantize.activations import channel_peaks
+from edgepipe_export.quantize.layers import find_layers
+from edgepipe_export.quantize.smoothing import smooth
+from edgepipe_export.quantize.target import Target
+from tests.hostile import inject_outliers
+from tests.tiny import build
+
+WIDTH, OUTPUTS, OUTLIER = 32, 24, 5
+
+
+def feeds(rows: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+    ids = np.random.default_rng(seed).integers(5, 60, (rows, 12))
+    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+
+
+def run(graph: Path, inputs: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    outputs: list[NDArray[np.float32]] = session.run(None, inputs)
+    return outputs[0]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
+    inject_outliers(model, (3, 8), 300.0)
+    return export(model, tmp_path_factory.mktemp("hostile") / "bundle", tokenizer=tokenizer, verify=False)
+
+
+def normalized_product(*, also_read: bool) -> onnx_ir.Model:
+    """A layer norm, a product after it, and on request something else that reads the norm."""
+    numbers = np.random.default_rng(0)
+
+    def value(name: str, array: NDArray[Any]) -> onnx_ir.Value:
+        return onnx_ir.Value(
+            name=name,
+            const_value=onnx_ir.tensor(array.astype(np.float32)),
+            shape=onnx_ir.Shape(array.shape),
+            type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT),
+        )
+
+    gain = np.ones(WIDTH)
+    gain[OUTLIER] = 50
+    initializers = [
+        value("gain", gain),
+        value("bias", numbers.normal(size=WIDTH)),
+        value("weight", numbers.normal(size=(WIDTH, OUTPUTS))),
+    ]
+    states = onnx_ir.val("states", onnx_ir.DataType.FLOAT, ["batch", WIDTH])
+    norm = onnx_ir.node("LayerNormalization", [states, *initializers[:2]], name="norm")
+    product = onnx_ir.node("MatMul", [norm.outputs[0], initializers[2]], name="product")
+    nodes = [norm, product]
+    if also_read:
+        nodes.append(onnx_ir.node("Neg", [norm.outputs[0]], name="residual"))
+    for node in nodes:
+        node.outputs[0].name = f"{node.name}_output"
+        node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+        node.outputs[0].shape = onnx_ir.Shape(["batch", OUTPUTS if node is product else WIDTH])
+    outputs = [node.outputs[0] for node in nodes[1:]]
+    graph = onnx_ir.Graph(
+        [states], outputs, nodes=nodes, initializers=initializers, opset_imports={"": 20}, name="normalized"
+    )
+    return onnx_ir.Model(graph, ir_version=10)
+
+
+@pytest.mark.parametrize("also_read", [False, True])
+def test_outliers_go_into_the_weights_and_results_stay(tmp_path: Path, also_read: bool) -> None:
+    batches = [{"states": np.random.default_rng(1).normal(size=(8, WIDTH)).astype(np.float32)}]
+    model = normalized_product(also_read=also_read)
+    before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
+    save_graph(model, before)
+    peaks = channel_peaks(before, batches)
+    assert list(peaks) == ["norm_output"]
+    assert int(peaks["norm_output"].argmax()) == OUTLIER
+    smooth(model, peaks, 0.75, {"weight"})
+    save_graph(model, after)
+    operators = [node.op_type for node in model.graph]
+    assert ("Mul" in operators) == also_read  # a norm that nothing else reads takes the factors itself
+    np.testing.assert_allclose(run(after, batches[0]), run(before, batches[0]), rtol=1e-4, atol=1e-4)
+    (smoothed,) = channel_peaks(after, batches).values()
+    ratio = [peak.max() / np.median(peak) for peak in (peaks["norm_output"], smoothed)]
+    assert ratio[1] < ratio[0] / 3
+
+
+def test_peaks_are_those_of_all_batches(hostile: Bundle) -> None:
+    one, other = feeds(2, seed=1), feeds(2, seed=2)
+    graph = hostile.graph("fp32")
+    together = channel_peaks(graph, [one, other])
+    each = [channel_peaks(graph, [batch]) for batch in (one, other)]
+    products = {name for layer in find_layers(onnx_ir.load(graph)) for name in layer.products}
+    assert 0 < len(together) < len(products)  # query, key and value share theirs
+    for name, peak in together.items():
+        np.testing.assert_array_equal(peak, np.maximum(each[0][name], each[1][name]))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "w8"])
+def test_a_model_with_outliers_needs_it(hostile: Bundle, tmp_path: Path, dtype: str) -> None:
+    source = hostile.graph("fp32")
+    inputs = feeds(16)
+    expected = run(source, inputs)
+    differences = []
+    for batches in ((), (feeds(4, seed=3), feeds(4, seed=4))):
+        path = tmp_path / f"{len(batches)}.onnx"
+        recipe = quantize(dtype, source, path, Target("vnni"), batches=batches)
+        assert (recipe["smoothing"] > 0) == bool(batches)
+        differences.append(float(np.abs(run(path, inputs) - expected).max()))
+    assert differences[1] < differences[0] / 2
+
+
+def test_layers_that_stay_fp32_are_not_touched(hostile: Bundle, tmp_path: Path) -> None:
+    source, path = hostile.graph("fp32"), tmp_path / "model.onnx"
+    precisions = {layer.name: "fp32" for layer in find_layers(onnx_ir.load(source))}
+    quantize("int8", source, path, Target("vnni"), precisions=precisions, batches=[feeds(4)])
+    np.testing.assert_allclose(run(path, feeds(4)), run(source, feeds(4)), atol=1e-3)
+    assert not any("smoothing" in name for name in onnx_ir.load(path).graph.initializers)
