@@ -54,15 +54,16 @@ anything. Transformer-XL left transformers.
 
 ## Tokenizers in Python
 
-Those of Marian, M2M-100, CTRL, Blenderbot-small, ProphetNet and ByT5 are converted to a tokenizer.json, and every export
-proves ids and decoded texts on a corpus of many scripts. What differs, for texts that these models are not made for:
+Those of Marian, M2M-100, CTRL, Blenderbot-small, ProphetNet and ByT5 are converted to a tokenizer.json, and every
+export proves ids and decoded texts on a corpus of many scripts. What differs, for texts that these models are not made
+for:
 
 - Marian: a source's run of characters that `source.spm` does not know is one unknown token; transformers looks it up
   among the pieces of the target. A piece of `source.spm` that `vocab.json` lacks is divided into smaller ones; to
   transformers it is unknown. The bundle's tokenizer reads sources and decodes targets: it does not tokenize targets,
   which no pipeline does. A language code counts wherever it stands in a text.
-- CTRL, Blenderbot-small: a word that ends in a part without an id is unknown to transformers; here it gets an id that the
-  model does not take, which is an error.
+- CTRL, Blenderbot-small: a word that ends in a part without an id is unknown to transformers; here it gets an id that
+  the model does not take, which is an error.
 """
 
 

@@ -1,8 +1,13 @@
 """Encoder-decoders: a graph for the source, and one for the first and every later step of the target.
 
 The decoder's cross-attention needs keys and values of the source, which change with no step. In one graph without an
-``If`` they are ``concat(past, project(encoder_hidden_states[:, :n]))``: n is the source's length at the first step,
-where the past is empty, and 0 from then on. So nothing is computed twice, and no weight is stored twice.
+``If`` they are those of the past and ``project(encoder_hidden_states[:, :n])``: n is the source's length at the first
+step, where the past is empty, and 0 from then on. So nothing is computed twice, and no weight is stored twice.
+
+The decoder's inputs are ``input_ids``, ``encoder_attention_mask``, ``encoder_hidden_states``, ``use_cache_branch`` and
+``past_key_values.{i}.decoder|encoder.key|value``; its outputs ``logits`` and ``present.{i}`` likewise. The source's are
+to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as it
+is in optimum's merged decoders.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe_export.graphs import encoder
-from edgepipe_export.graphs.attention import CachedLayers, cached_attention, can_have_cached_attention
+from edgepipe_export.graphs.attention import cached_attention, can_have_cached_attention
 from edgepipe_export.graphs.axes import Axes, dynamic_shapes, shaped_like
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from edgepipe_export.graphs.rewrites import rewritten
@@ -46,15 +51,15 @@ class Seq2SeqDecoder(nn.Module):
     Attributes:
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
-        shared: Whether past and present of the target may be one buffer; see :mod:`edgepipe_export.graphs.attention`.
+        divided: Whether attention is computed as in :mod:`edgepipe_export.graphs.source`; else past and new keys of the
+            source are concatenated.
     """
 
-    def __init__(self, model: PreTrainedModel, *, shared: bool) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.divided = can_have_cached_attention(model)
         self.model = model
         self.config = model.config
-        self.shared = shared
+        self.divided = can_have_cached_attention(model)
 
     def forward(
         self,
@@ -75,7 +80,11 @@ class Seq2SeqDecoder(nn.Module):
             use_cache_branch: bool[1], whether the cache has the source.
 
         Returns:
-            ``logits``, float32[batch, new, vocabulary], and ``present``, like `past_key_values` with the new tokens.
+            ``logits``, float32[batch, new, vocabulary], and ``present``, like `past_key_values` with the new tokens; of
+            the source those that were projected now, where attention is divided.
+
+        Raises:
+            ExportError: the model's cross-attention does not go through transformers' interface.
         """
         from transformers.cache_utils import DynamicCache, EncoderDecoderCache
         from transformers.modeling_outputs import BaseModelOutput
@@ -92,8 +101,7 @@ class Seq2SeqDecoder(nn.Module):
             _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
         _require(encoder_attention_mask.shape[1] == cached + count)
         # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
-        pairs = [(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values]
-        own = CachedLayers(pairs, batch, past + new, new) if self.shared else DynamicCache(pairs)
+        own = DynamicCache([(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values])
         sources = [(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values]
         cross = SourceLayers(sources) if self.divided else DynamicCache(sources)
         cache = EncoderDecoderCache(own, cross)
@@ -111,13 +119,12 @@ class Seq2SeqDecoder(nn.Module):
             use_cache=True,
             return_dict=True,
         )
-        presents = [layer.present if self.shared else (layer.keys, layer.values) for layer in own.layers]
-        if None in presents:
-            raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
         projected = [layer.new if self.divided else (layer.keys, layer.values) for layer in cross.layers]
+        if None in projected:
+            raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
         layers = [
-            {"decoder": {"key": key, "value": value}, "encoder": {"key": source_key, "value": source_value}}
-            for (key, value), (source_key, source_value) in zip(presents, projected, strict=True)
+            {"decoder": {"key": layer.keys, "value": layer.values}, "encoder": {"key": key, "value": value}}
+            for layer, (key, value) in zip(own.layers, projected, strict=True)
         ]
         return {"logits": result.logits, "present": layers}
 
@@ -195,18 +202,12 @@ def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     return encoder.trace(model.get_encoder(), ENCODER_INPUTS, ENCODER_OUTPUTS, opset)
 
 
-def cache_kind(model: PreTrainedModel) -> str:
-    """How a graph of the model can cache the target: ``"shared"`` buffers, or ``"concatenated"`` tensors."""
-    return "shared" if can_have_cached_attention(model) else "concatenated"
-
-
-def trace_decoder(model: PreTrainedModel, opset: int | None = None, *, shared: bool = False) -> onnx_ir.Model:
+def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
     """Trace the decoder of an encoder-decoder, with its head and its cache.
 
     Args:
         model: In evaluation mode, fp32, with eager attention.
         opset: ONNX opset; by default the exporter's own choice.
-        shared: Whether past and present of the target may be one buffer; see :func:`cache_kind`.
 
     Returns:
         A graph with the inputs and outputs of :class:`Seq2SeqDecoder`, named ``past_key_values.0.decoder.key``,
@@ -220,7 +221,7 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None, *, shared: b
     sample = sample_inputs(model)
     axes = decoder_axes(sample)
     config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
-    decoder = Seq2SeqDecoder(model, shared=shared)
+    decoder = Seq2SeqDecoder(model)
     with rewritten(model), cached_attention(model) if decoder.divided else nullcontext(), torch.no_grad():
         exported = OnnxExporter().export(decoder, sample, config)
     program: onnx_ir.Model = exported.program

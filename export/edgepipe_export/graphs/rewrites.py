@@ -172,23 +172,6 @@ def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {f"{name}.forward": position_after}
 
 
-def _t5(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
-    name = type(model).__name__.removesuffix("ForConditionalGeneration")
-    attention = getattr(importlib.import_module(type(model).__module__), f"{name}Attention", None)
-    if attention is None:
-        return {}
-    original = attention.compute_bias
-
-    def of_all_keys(
-        layer: Any, query_length: int, key_length: int, device: Any = None, past_seen_tokens: int = 0
-    ) -> torch.Tensor:
-        """``compute_bias`` of self-attention, where a cache hands over the new keys alone and appends them later."""
-        bias: torch.Tensor = original(layer, query_length, query_length + past_seen_tokens, device, past_seen_tokens)
-        return bias
-
-    return {f"{attention.__name__}.compute_bias": of_all_keys}
-
-
 class LastOfEachRow(TorchFunctionMode):
     """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
 
@@ -212,11 +195,8 @@ REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., An
     "led": _led,
     "longformer": _longformer,
     "mbart": _mbart,
-    "mt5": _t5,
     "plbart": _mbart,
     "prophetnet": _prophetnet,
-    "t5": _t5,
-    "umt5": _t5,
 }
 
 
