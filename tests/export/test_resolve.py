@@ -218,7 +218,7 @@ def test_a_directory_without_tokenizer(own_checkpoint: Path) -> None:
 
 
 def test_something_else_than_a_tokenizer(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match="int is not a fast tokenizer"):
+    with pytest.raises(CheckpointError, match="int is not a tokenizer of transformers"):
         load(resolve(Request(checkpoint, tokenizer=3)))  # type: ignore[arg-type]
 
 

@@ -60,6 +60,7 @@ def cases(architecture: str, model: str, brief: bool) -> list[Case]:
             {"stop_sequence": "e"},
             {"min_length": 6},
             {"min_new_tokens": 7},
+            {"min_length": 7, "min_new_tokens": 2},
             {"num_beams": 1, "do_sample": False, "return_tensors": True},
             {"num_beams": 2, "early_stopping": True, "length_penalty": 2.0, "max_new_tokens": 20},
             {"no_repeat_ngram_size": 2, "repetition_penalty": 1.3},
