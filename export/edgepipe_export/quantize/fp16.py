@@ -95,6 +95,12 @@ def to_half(source: Path, order: Order, headroom: float) -> list[str]:
 
 
 def _cleaned(half: onnx.ModelProto, folder: Path) -> onnx_ir.Model:
+    # A node that reads a value twice makes the converter cast it twice, under one name.
+    made: set[str] = set()
+    for node in list(half.graph.node):
+        if node.op_type == "Cast" and node.output[0] in made:
+            half.graph.node.remove(node)
+        made.update(node.output)
     with tempfile.TemporaryDirectory(dir=folder, prefix="half-") as scratch:
         path = Path(scratch) / "model.onnx"
         onnx.save(half, path, save_as_external_data=True, location="weights")
