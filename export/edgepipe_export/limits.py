@@ -76,7 +76,9 @@ def find_limit(model: PreTrainedModel) -> Limit:
     Raises:
         CheckpointError: the model fails at every length that was tried.
     """
-    return _find(model, model, model, "max_position_embeddings")
+    # Where there is a decoder it reads the whole input too, and LED's has fewer positions than the encoder.
+    last = model.get_decoder() if getattr(model.config, "is_encoder_decoder", False) else model
+    return _find(model, model, last, "max_decoder_position_embeddings")
 
 
 def _find(model: PreTrainedModel, run: Callable[..., Any], layered: nn.Module, name: str) -> Limit:

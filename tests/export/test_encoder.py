@@ -158,5 +158,10 @@ def test_the_limit_is_the_models_own(architecture: str, limit: int | None) -> No
     assert model.config._attn_implementation == "eager"
 
 
+def test_the_limit_of_a_decoder_that_reads_the_whole_input() -> None:
+    model, _ = build("led", task="question-answering", max_decoder_position_embeddings=LIMIT // 2)
+    assert find_limit(model).tokens == LIMIT // 2
+
+
 def test_a_config_without_positions_has_no_limit() -> None:
     assert find_limit(SimpleNamespace(config=SimpleNamespace())).tokens is None  # type: ignore[arg-type]

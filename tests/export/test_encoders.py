@@ -13,7 +13,6 @@ import pytest
 import torch
 from transformers import (
     AutoConfig,
-    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoTokenizer,
 )
@@ -68,7 +67,6 @@ def test_every_head_is_among_those_tested() -> None:
 REFUSED = {
     "reformer": {"attn_layers": ["local", "lsh"], "axial_pos_embds": False},
     "funnel": {"d_model": 32, "n_head": 4, "d_head": 8, "d_inner": 64, "block_sizes": [1, 1]},
-    "led": {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "attention_window": [8], "num_hidden_layers": 1},
     "mra": {},
     "yoso": {"use_expectation": False},
     "nystromformer": {"num_landmarks": 8, "segment_means_seq_len": 64},
@@ -82,10 +80,7 @@ REFUSED = {
 def test_what_cannot_be_exported_exactly_is_refused_with_the_reason(model_type: str, tmp_path: Path) -> None:
     sizes = {name: size for name, size in SIZES.items() if (model_type, name) != ("funnel", "num_hidden_layers")}
     config = AutoConfig.for_model(model_type, **sizes | {"vocab_size": 1000} | REFUSED[model_type])
-    # LED has lost its head for classification in transformers 5, and kept the one for answers.
-    model = (AutoModelForQuestionAnswering if model_type == "led" else AutoModelForSequenceClassification).from_config(
-        config
-    )
+    model = AutoModelForSequenceClassification.from_config(config)
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / "bert")
     with pytest.raises(ExportError, match="cannot be exported exactly") as caught:
         export(model, tmp_path / "bundle", tokenizer=tokenizer)

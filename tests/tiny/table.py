@@ -143,6 +143,13 @@ MORE: dict[str, Architecture] = {
     "mbart": Architecture("xlm-roberta", "mbart", _BART),
     "plbart": Architecture("xlm-roberta", "plbart", _BART),
     "mvp": Architecture("roberta", "mvp", _BART),
+    "led": Architecture(
+        "roberta",
+        "led",
+        _BART
+        | {"attention_window": [8, 8], "max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 64},
+        without=("max_position_embeddings",),
+    ),
     "t5": Architecture("albert", "t5", _T5),
     "mt5": Architecture("albert", "mt5", _T5),
     "umt5": Architecture("albert", "umt5", _T5),
