@@ -16,11 +16,13 @@ import pytest
 from transformers import pipeline as transformers_pipeline
 
 import edgepipe_export.checks as checks_module
+import edgepipe_export.variants as variants
 from edgepipe import Bundle, pipeline
 from edgepipe.errors import BundleError, CheckpointError, DependencyError, ExportError, InputError, ParityError
 from edgepipe_export import export
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.requirements import PACKAGES
+from edgepipe_export.samples import sentences
 from tests.tiny import build
 
 # The package's attribute of that name is the function.
@@ -72,7 +74,7 @@ def test_the_manifest(exported: Bundle) -> None:
     assert exact.label_agreement == 1
     assert quantized is not None
     assert quantized.reference == "fp32"
-    assert quantized.texts == exact.texts == 149
+    assert quantized.texts == exact.texts == len(sentences())
     assert quantized.max_abs_diff["logits"] > 1e-4
     assert manifest.variants["int8"].recipe["per_channel"] is True
     assert len(exported.check()) == 7
@@ -202,14 +204,11 @@ def test_whatever_stops_an_export_leaves_nothing(
     stop: Callable[..., None],
     error: type[BaseException],
 ) -> None:
-    if stage == "quantize":  # stop after the trace, without tracing again and again
+    if stage != "_trace":  # stop after the trace, without tracing again and again
         monkeypatch.setattr(export_module, "_trace", lambda *_: (("model",), {"name": "fp32"}))
     if stage == "_finish":
-        monkeypatch.setattr(export_module, "_trace", lambda *_: (("model",), {"name": "fp32"}))
-        monkeypatch.setattr(export_module, "quantize", lambda *_: {"name": "int8"})
-        monkeypatch.setattr(export_module, "_manifest", lambda *_: None)
-        monkeypatch.setattr(export_module, "_write_manifest", lambda *_: None)
-    monkeypatch.setattr(export_module, stage, stop)
+        monkeypatch.setattr(variants, "quantize", lambda *_, **__: {"name": "int8"})
+    monkeypatch.setattr(variants if stage == "quantize" else export_module, stage, stop)
     with pytest.raises(error):
         export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), verify=False)
     assert os.listdir(tmp_path) == ["tmp"]
@@ -278,7 +277,7 @@ def test_the_card(exported: Bundle, tmp_path: Path) -> None:
     card = (exported.path / "README.md").read_text()
     assert card.startswith('---\npipeline_tag: "text-classification"\nlibrary_name: "edgepipe"\n')
     assert "`bad`, `fair`, `good`" in card
-    assert re.search(r"\| fp32 \| 0\.2 MB \| pytorch-fp32, 149 texts \|.*\| held \|", card)
+    assert re.search(rf"\| fp32 \| 0\.2 MB \| pytorch-fp32, {len(sentences())} texts \|.*\| held \|", card)
     assert "at most 64 tokens" in card
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\ntags:\n- a\n---\n# Card\nlicense: mit\n")
     original = source_card(tmp_path)
