@@ -1,0 +1,85 @@
+"""Exported models that write, through the pipeline: text, layouts of other tools, limits, and memory."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import transformers
+
+from edgepipe import Bundle, pipeline
+from edgepipe.errors import InputError
+from edgepipe.manifest import MANIFEST_NAME
+from tests.tiny import LIMIT
+from tests.tiny.generation import export_generative
+
+PROMPTS = ("Hello there, my friend", "The 2nd of May", "a")
+GREEDY = {"max_new_tokens": 12, "do_sample": False}
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Bundle]:
+    return export_generative("gpt2", tmp_path_factory.mktemp("gpt2"))
+
+
+@pytest.fixture(scope="module")
+def encoder_decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Bundle]:
+    return export_generative("bart", tmp_path_factory.mktemp("bart"))
+
+
+def flat(bundle: Bundle, folder: Path) -> Path:
+    """The bundle as optimum lays it out: no manifest, all files in one directory."""
+    shutil.copytree(bundle.path, folder)
+    (folder / MANIFEST_NAME).unlink()
+    for file in (folder / "onnx").iterdir():
+        file.rename(folder / file.name)
+    return folder
+
+
+def test_the_pipeline_writes_what_transformers_writes(decoder: tuple[Any, Any, Bundle]) -> None:
+    model, tokenizer, bundle = decoder
+    reference = transformers.pipeline("text-generation", model=model, tokenizer=tokenizer)
+    write = pipeline(model=bundle)
+    assert write.name == "text-generation"
+    expected = [reference(prompt, **GREEDY) for prompt in PROMPTS]
+    assert write(list(PROMPTS), batch_size=3, **GREEDY) == expected
+    assert "".join(write.stream(PROMPTS[0], **GREEDY)) == expected[0][0]["generated_text"].removeprefix(PROMPTS[0])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
+def test_a_layout_of_other_tools(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    _, _, bundle = request.getfixturevalue(kind)
+    foreign = pipeline(model=flat(bundle, tmp_path / "flat"))
+    own = pipeline(model=bundle)
+    assert foreign.name == own.name
+    for options in (GREEDY, GREEDY | {"num_beams": 3}):
+        assert foreign(list(PROMPTS), batch_size=2, **options) == own(list(PROMPTS), batch_size=2, **options)
+
+
+def test_what_is_past_the_limit(decoder: tuple[Any, Any, Bundle], encoder_decoder: tuple[Any, Any, Bundle]) -> None:
+    with pytest.raises(InputError, match=rf"more than the {LIMIT} that the model takes"):
+        pipeline(model=decoder[2])("a" * 3 * LIMIT, **GREEDY)
+    write = pipeline(model=encoder_decoder[2])  # where transformers fails, the source is cut
+    assert write("a " * 3 * LIMIT, **GREEDY) == write("a " * 3 * LIMIT, truncation=True, **GREEDY)
+
+
+def test_memory_is_flat_over_many_texts_of_all_lengths(decoder: tuple[Any, Any, Bundle]) -> None:
+    write = pipeline(model=decoder[2])
+    sizes = []
+    for number in range(600):
+        write("a" * (1 + 7 * number % 30), max_new_tokens=1 + 5 * number % 11, do_sample=False)
+        if number in (100, 599):
+            gc.collect()
+            sizes.append(resident())
+    assert sizes[1] - sizes[0] < 2**20
+
+
+def resident() -> int:
+    """This process's memory in bytes."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        pytest.skip("only Linux tells")
+    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
