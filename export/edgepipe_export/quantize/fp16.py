@@ -32,6 +32,7 @@ FACTS = Facts(
     providers=(CUDA, CPU),
     targets=("avx2", "avx512", "vnni", "arm64"),
     needs_batches=False,
+    uses_batches=True,
     mixes=(FP32,),
     use="GPUs",
 )

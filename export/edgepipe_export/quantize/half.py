@@ -44,9 +44,9 @@ class _Conversion:
 
     def run(self) -> None:
         nodes = list(self.graph)
-        for value in self.graph.inputs:
-            if value.dtype == FULL and (value.name or "").startswith(self.cache):
-                value.dtype = HALF
+        for given in self.graph.inputs:
+            if given.dtype == FULL and (given.name or "").startswith(self.cache):
+                given.dtype = HALF
         for node in nodes:
             kind = FULL if node.op_type in _FULL_OPERATORS or node.name in self.kept else HALF
             for index, value in enumerate(node.inputs):

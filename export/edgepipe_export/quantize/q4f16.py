@@ -20,6 +20,7 @@ FACTS = Facts(
     providers=(CUDA, CPU),
     targets=q4.FACTS.targets,
     needs_batches=False,
+    uses_batches=True,
     mixes=q4.FACTS.mixes,
     use="the smallest for GPUs",
 )
