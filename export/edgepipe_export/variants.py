@@ -71,7 +71,11 @@ class Workshop:
             dtype: Its dtype.
             precisions: Layers that get another precision than the recipe's, as :meth:`layer_key` names them.
         """
-        batches = self.batches if facts(dtype).needs_batches else ()
+        declared = facts(dtype)
+        traced = self.manifest.variants[FP32].recipe
+        # What generates has a cache, and its graphs do not read a text at once.
+        wanted = declared.needs_batches or (declared.uses_batches and "cache" not in traced)
+        batches = self.batches if wanted else ()
         made = {
             name: quantize(
                 dtype,
@@ -85,8 +89,7 @@ class Workshop:
         }
         first, *others = made.values()
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
-        traced = self.manifest.variants[FP32].recipe
-        recipe = {**recipe, **{key: value for key, value in traced.items() if key == "cache"}}
+        recipe = {**{key: value for key, value in traced.items() if key == "cache"}, **recipe}
         variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
         self.record(replace(self.manifest, variants=variants))
 
