@@ -83,7 +83,11 @@ class Writer(Protocol):
 
 
 class PyTorchWriter:
-    """The checkpoint in PyTorch: fp32, eager. Every score is computed from the whole text, without a cache."""
+    """The checkpoint in PyTorch: fp32, eager.
+
+    Every score of a decoder is computed from the whole text, without a cache. Those of an encoder-decoder are computed
+    step by step with one, as transformers' ``generate`` does: without, the positions of some begin elsewhere.
+    """
 
     name = PYTORCH
 
@@ -94,7 +98,7 @@ class PyTorchWriter:
     def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
         """See :class:`Writer`."""
         if self._is_encoder_decoder:
-            scores = self._run(input_ids=ids, attention_mask=mask, decoder_input_ids=following)
+            scores = self._target(ids, mask, following)
             return [scores[:, step] for step in range(following.shape[1])]
         whole = np.concatenate([ids, following], axis=1)
         seen = np.concatenate([mask, np.ones_like(following)], axis=1)
@@ -106,10 +110,29 @@ class PyTorchWriter:
         if target is None:
             found = self._decoder(ids[None], np.ones_like(ids[None]))
         else:
-            row = ids[None]
-            found = self._run(input_ids=row, attention_mask=np.ones_like(row), decoder_input_ids=target[None])
+            found = self._target(ids[None], np.ones_like(ids[None]), target[None])
         scores: NDArray[np.float32] = found[0]
         return scores
+
+    def _target(self, ids: Ids, mask: Ids, target: Ids) -> NDArray[np.float32]:
+        import torch
+
+        past, each = None, []
+        source = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        with torch.no_grad():
+            encoded = self._model.get_encoder()(**source, return_dict=True)
+            for token in torch.from_numpy(target).T[:, :, None]:
+                result = self._model(
+                    encoder_outputs=encoded,
+                    attention_mask=source["attention_mask"],
+                    decoder_input_ids=token,
+                    past_key_values=past,
+                    use_cache=True,
+                    return_dict=True,
+                )
+                past = result["past_key_values"]
+                each.append(result["logits"].numpy())
+        return np.concatenate(each, axis=1)
 
     def _decoder(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
         from edgepipe_export.graphs.decoder import takes_positions

@@ -15,21 +15,25 @@ from tokenizers import pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from transformers import (
+    AutoModelForSeq2SeqLM,
     BlenderbotSmallTokenizer,
     ByT5Tokenizer,
     CTRLTokenizer,
+    GenerationConfig,
     M2M100Tokenizer,
     MarianTokenizer,
     ProphetNetTokenizer,
 )
 
-from edgepipe import Tokenizer
+from edgepipe import Tokenizer, pipeline
 from edgepipe.errors import CheckpointError, ExportError
+from edgepipe_export import export
 from edgepipe_export.samples import tokenizer_corpus
 from edgepipe_export.slow import as_fast
 from edgepipe_export.slow.marian import looks_up_unknown
 from edgepipe_export.tokenizers import write_tokenizer
 from tests.tiny import TOKENIZERS
+from tests.tiny.generative import build_generative
 
 CORPUS = TOKENIZERS.parent / "corpus.txt"
 
@@ -185,3 +189,31 @@ def test_other_tokenizers_in_python_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"Spelling is neither a fast tokenizer .* MarianTokenizer"):
         as_fast(Spelling())
+
+
+@pytest.mark.coverage
+@pytest.mark.parametrize(("kind", "task"), [("marian", "translation"), ("m2m_100", "translation_en_to_fr")])
+def test_a_checkpoint_with_a_tokenizer_in_python(kind: str, task: str, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint"
+    slow = KINDS[kind](tmp_path / "files")
+    start = slow.pad_token_id if kind == "marian" else slow.eos_token_id
+    model, _ = build_generative(
+        kind,
+        vocab_size=len(slow) + 108,  # M2M-100's languages are not counted
+        pad_token_id=slow.pad_token_id,
+        eos_token_id=slow.eos_token_id,
+        decoder_start_token_id=start,
+    )
+    ends = {"pad_token_id": slow.pad_token_id, "eos_token_id": slow.eos_token_id}
+    model.generation_config = GenerationConfig(**ends, decoder_start_token_id=start, num_beams=2)
+    model.save_pretrained(checkpoint)
+    slow.save_pretrained(checkpoint)
+    assert not (checkpoint / "tokenizer.json").exists()
+    model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)  # with the positions that are not saved
+    ours = pipeline(task, export(checkpoint, tmp_path / "bundle", task=task))
+    texts = ["Hello there, my friend.", "How are you?"]
+    options = {} if kind == "marian" else {"forced_bos_token_id": slow.get_lang_id("fr")}
+    encoded = slow(texts, return_tensors="pt", padding=True)
+    ids = model.generate(**encoded, max_new_tokens=12, **options)
+    wanted = [slow.decode(row, skip_special_tokens=True).replace("__fr__", "") for row in ids]
+    assert [each["translation_text"] for each in ours(texts, max_new_tokens=12)] == wanted

@@ -68,7 +68,11 @@ class EncoderDecoderGraphs:
         rows, length = decoder_input_ids.shape
         cache = make_cache(self._own, rows, length, shares=self._shares)
         states = self._encoded(input_ids, attention_mask)
-        return EncoderDecoderDecoding(self, states, attention_mask, cache, every=True).step(decoder_input_ids)
+        decoding = EncoderDecoderDecoding(self, states, attention_mask, cache, every=True)
+        if self.session.input_shapes["input_ids"][1] == 1:  # ProphetNet's decoder takes one token at a time
+            each = [decoding.step(decoder_input_ids[:, place : place + 1]) for place in range(length)]
+            return np.concatenate(each, axis=1)
+        return decoding.step(decoder_input_ids)
 
     def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         length = input_ids.shape[1]
