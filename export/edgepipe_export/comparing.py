@@ -23,6 +23,9 @@ PYTORCH = "pytorch-fp32"
 # How many batches show what a single layer costs.
 _FEW_BATCHES = 4
 
+# How many batches recipes are calibrated with: ranges hardly grow with more.
+_CALIBRATED = 8
+
 
 class Comparison(Protocol):
     """What a task's variants are compared on, and how.
@@ -96,7 +99,8 @@ def calibration_batches(
     if calibration is None:
         material = make_material(task.name, tokenizer, bundle.config, bundle.max_length)
         calibration = Calibration(material.inputs, None, BUILT_IN)
-    return VariantSide(bundle, FP32, task).encodings(calibration.fitted(tokenizer, bundle.max_length))
+    encodings = VariantSide(bundle, FP32, task).encodings(calibration.fitted(tokenizer, bundle.max_length))
+    return encodings[:_CALIBRATED]
 
 
 class _Understanding:

@@ -161,6 +161,7 @@ def test_embeddings_are_measured_by_their_cosines(tiny_export: Callable[..., Any
     assert "spearman at most 50 points" in parity.bound
 
 
+@pytest.mark.coverage  # test_recipes_on_real_weights shows the same of the recipes alone, in less time
 @pytest.mark.parametrize("name", ["minilm-sst2", "minilm-ner"])
 def test_real_weights_keep_their_quality(name: str, tmp_path: Path) -> None:
     """int8 and w8 of real checkpoints pass with the default bound on labelled data."""

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import pytest
 
+from edgepipe.errors import ParityError
+from edgepipe.manifest import REPORT_NAME
+from edgepipe_export import export
+from edgepipe_export.gating import Gate
+from edgepipe_export.load import load
+from edgepipe_export.quantize.target import find_target
 from edgepipe_export.repair import repair
+from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.tolerance import tolerance
+from edgepipe_export.variants import Workshop
+from tests.hostile import inject_outliers
+from tests.tiny import build
 
 
 class Made:
@@ -92,3 +104,55 @@ def test_progress_is_told() -> None:
     bench = Made(TEN, 40, LADDER)
     repair(bench, 1000, clock=bench.clock, progress=lambda done, total: told.append((done, total)))
     assert told == [(number, 10) for number in range(1, 11)]
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workshop, Gate]:
+    """A model with outlier channels, in int8 without smoothing, measured."""
+    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
+    inject_outliers(model, (3, 8), 300.0)
+    folder = tmp_path_factory.mktemp("hostile") / "bundle"
+    manifest = export(model, folder, tokenizer=tokenizer, verify=False).manifest
+    assert manifest is not None
+    workshop = Workshop(folder, manifest, ("model",), find_target("vnni"), lambda folder: ())
+    loaded = load(resolve(Request(model, "text-classification", tokenizer, None, False, False)))
+    gate = Gate(workshop, loaded, None, tolerance(8))
+    workshop.make("int8")
+    gate.measure()
+    return workshop, gate
+
+
+def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workshop, Gate]) -> None:
+    workshop, gate = hostile
+    assert gate.measured["fp32"].passed
+    assert not gate.measured["int8"].passed
+    assert gate.repairable == ("int8",)
+    with pytest.raises(ParityError, match=r"int8 against fp32.*agreement \d+\.\d %.*at least 92 %"):
+        gate.record(force=False)
+    layers = len(workshop.layers())
+    told: list[tuple[int, int]] = []
+    assert gate.repair("int8", 300, lambda done, total: told.append((done, total)))
+    assert told[-1] == (layers, layers)
+    gate.record(force=False)
+
+    variant = workshop.manifest.variants["int8"]
+    assert variant.parity is not None
+    assert variant.parity.passed
+    assert variant.recipe["repair"]["complete"]
+    assert (
+        0 < list(variant.recipe["precisions"].values()).count("fp32") + len(variant.recipe["precisions"]) < 2 * layers
+    )
+    report = json.loads((workshop.folder / REPORT_NAME).read_text(encoding="utf-8"))
+    costs = [entry["cost"] for entry in report["variants"]["int8"]["sensitivities"]]
+    assert len(costs) == layers
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_a_budget_too_small_is_said(hostile: tuple[Workshop, Gate]) -> None:
+    workshop, gate = hostile
+    workshop.make("int8")
+    gate.measure()
+    assert not gate.repair("int8", 0)
+    assert "precisions" not in workshop.manifest.variants["int8"].recipe
+    with pytest.raises(ParityError, match=r"the repair's budget of 0 s was too short: 0 mixed graphs were tried"):
+        gate.record(force=False)
