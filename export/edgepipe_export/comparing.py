@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe.errors import InputError
@@ -26,6 +26,11 @@ _FEW_BATCHES = 4
 # How many batches recipes are calibrated with: ranges hardly grow with more.
 _CALIBRATED = 8
 
+# How many inputs latency is measured on.
+_TIMED = 8
+
+_Item = TypeVar("_Item")
+
 
 class Comparison(Protocol):
     """What a task's variants are compared on, and how.
@@ -47,6 +52,10 @@ class Comparison(Protocol):
             allowed: What a quantized variant may lose.
             bundle: Where the variant is; by default the bundle that the comparison was made for.
         """
+        ...
+
+    def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
+        """What runs a variant on some inputs of typical lengths, one at a time; it returns how many."""
         ...
 
     def distance(self, dtype: str, bundle: Bundle) -> float:
@@ -157,3 +166,29 @@ class _Understanding:
         candidate, reference = VariantSide(bundle, dtype, self._task), self._sides[FP32]
         few = self._encodings[:_FEW_BATCHES]
         return distance((reference.tensors(batch), candidate.tensors(batch)) for batch in few)
+
+    def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
+        """See :class:`Comparison`."""
+        from edgepipe_export.sides import VariantSide
+
+        side = VariantSide(bundle, dtype, self._task)
+        rows = [
+            {name: array[row : row + 1, : int(batch["attention_mask"][row].sum())] for name, array in batch.items()}
+            for batch in self._encodings
+            for row in range(len(batch["attention_mask"]))
+        ]
+        chosen = spread_out(rows, lambda row: row["input_ids"].shape[1])
+
+        def run() -> int:
+            for row in chosen:
+                side.tensors(row)
+            return len(chosen)
+
+        return run
+
+
+def spread_out(items: Sequence[_Item], length: Callable[[_Item], int]) -> list[_Item]:
+    """Some of the items whose lengths are spread as all of theirs are."""
+    ranked = sorted(items, key=length)
+    count = min(_TIMED, len(ranked))
+    return [ranked[(2 * number + 1) * len(ranked) // (2 * count)] for number in range(count)]

@@ -23,6 +23,14 @@ def write_config(model: PreTrainedModel, folder: Path, dtypes: Iterable[str]) ->
     path = folder / "config.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["dtype"] = "float32"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    name_weights(folder, dtypes)
+
+
+def name_weights(folder: Path, dtypes: Iterable[str]) -> None:
+    """Say in config.json where the weights of these variants are, and of no others."""
+    path = folder / "config.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
     files = {graph_path(folder, dtype).name: 1 for dtype in dtypes}
     content["transformers.js_config"] = {"use_external_data_format": files}
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

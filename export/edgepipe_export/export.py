@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgepipe.machine import machine_name
 from edgepipe.manifest import Manifest, Source, Variant
 from edgepipe.tasks.base import labels_of
 from edgepipe_export.card import SourceCard, model_card, source_card
+from edgepipe_export.choice import AUTO, candidates_for, checked_preference
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
 from edgepipe_export.quantize import FP32, checked_dtypes, graph_path
@@ -49,17 +51,19 @@ class Options:
     """What to make of the checkpoint.
 
     Attributes:
-        dtypes: The variants to write; the first becomes the default.
+        dtypes: The variants to write; the first becomes the default. Those to choose from, where one is chosen.
+        prefer: What the choice of one goes by; None to write all.
         target: The processor that quantized variants are for.
         traced: How the fp32 graphs are traced.
         verify: Whether to measure parity.
         calibration: The file that quantized variants are measured on; None for the built-in texts.
         allowed: What a quantized variant may lose.
-        budget: Seconds that the repair of a variant may take.
+        budget: Seconds that the repair of variants may take, all together.
         force: Whether to write a bundle that misses a bound.
     """
 
     dtypes: tuple[str, ...]
+    prefer: str | None
     target: Target
     traced: Wanted
     verify: bool
@@ -85,6 +89,7 @@ def export(
     output_attentions: bool = False,
     output_pooler: bool = False,
     target: str = "this",
+    prefer: str = "speed",
     verify: bool = True,
     force: bool = False,
     overwrite: bool = False,
@@ -101,7 +106,8 @@ def export(
         model: Hub id, directory, or a loaded model (which is copied, not changed).
         output: The directory to write; it must not exist, its parent must.
         task: Name of the task; by default found from the checkpoint's architecture.
-        dtypes: The variants to write, e.g. ``("fp32", "int8")``; the first becomes the bundle's default.
+        dtypes: The variants to write, e.g. ``("fp32", "int8")``; the first becomes the bundle's default. ``"auto"``
+            tries all that suit the target, and writes the best.
         tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
         revision: Branch, tag or commit of a Hub id; the commit is written into the manifest.
         opset: ONNX opset; by default the tracer's own choice.
@@ -111,14 +117,16 @@ def export(
             figure (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
             default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
             percent perplexity may rise.
-        budget: Seconds that the repair of a variant that misses may take, 300 by default: its most costly layers go up
-            in precision until it passes.
+        budget: Seconds that the repair of variants that miss may take, 300 by default: their most costly layers go up
+            in precision until they pass.
         output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
             ``hidden_states.0`` and so on.
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
         output_pooler: Add ``pooler_output``, where the task's model returns one.
         target: The processor that quantized variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, or
             ``"this"`` machine's.
+        prefer: What ``dtypes="auto"`` chooses: the best for ``"speed"``, ``"size"`` or ``"quality"`` of those that
+            pass, measured on this machine. All that was measured goes into the manifest.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
@@ -140,9 +148,15 @@ def export(
     """
     require_packages()
     request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
+    processor = find_target(target)
+    chosen = dtypes in (AUTO, [AUTO], (AUTO,))
+    if chosen and not verify:
+        raise InputError('dtypes="auto" chooses by what is measured; leave verify=False (--no-verify) out')
+    checked_preference(prefer)
     options = Options(
-        checked_dtypes(dtypes),
-        find_target(target),
+        () if chosen else checked_dtypes(dtypes),
+        prefer if chosen else None,
+        processor,
         Wanted(
             _checked_opset(opset),
             _series(hidden_states=output_hidden_states, attentions=output_attentions),
@@ -177,6 +191,9 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         require_exportable(loaded.model)
         calibration = _calibration(loaded, options)
         limits = find_limits(loaded.model, generates=checkpoint.task.generates)
+    if options.prefer is not None:
+        wanted = candidates_for(options.target, generates=checkpoint.task.generates)
+        options = replace(options, dtypes=wanted)
     with stages.stage("trace"):
         names, recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
@@ -187,17 +204,34 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
             with stages.stage(f"quantize {dtype}"):
                 workshop.make(dtype)
     if options.verify:
-        from edgepipe_export.gating import Gate
-
-        with stages.stage("verify"):
-            gate = Gate(workshop, loaded, calibration, options.allowed)
-            gate.measure()
-        for dtype in [] if options.force else gate.repairable:
-            with stages.stage(f"repair {dtype}"):
-                gate.repair(dtype, options.budget, stages.step)
-        gate.record(force=options.force)
+        options = replace(options, dtypes=_gated(workshop, loaded, calibration, options, stages))
     with stages.stage("write"):
         _finish(workshop, options, source_card(checkpoint.directory))
+
+
+def _gated(
+    workshop: Workshop, loaded: Loaded, calibration: Calibration | None, options: Options, stages: Progress
+) -> tuple[str, ...]:
+    """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to keep."""
+    from edgepipe_export.gating import Gate
+
+    dtypes = options.dtypes
+    with stages.stage("verify"):
+        gate = Gate(workshop, loaded, calibration, options.allowed)
+        gate.measure()
+    repairable = () if options.force else gate.repairable
+    end = time.monotonic() + options.budget
+    for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
+        with stages.stage(f"repair {dtype}"):
+            gate.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
+    if options.prefer is not None:
+        from edgepipe_export.config import name_weights
+
+        with stages.stage("choose"):
+            dtypes = (gate.choose(options.prefer),)
+            name_weights(workshop.folder, dtypes)
+    gate.record(force=options.force)
+    return dtypes
 
 
 def _calibration(loaded: Loaded, options: Options) -> Calibration | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import ParityError
 from edgepipe_export.checks import parity_of
+from edgepipe_export.choice import Candidate, choose, table_of
 from edgepipe_export.comparing import PYTORCH, make_comparison
+from edgepipe_export.latency import is_noisy, measure
 from edgepipe_export.measurements import Measured, Sensitivity, write_report
 from edgepipe_export.quantize import FP32, facts
 from edgepipe_export.repair import Repair, repair
@@ -34,6 +36,7 @@ class Gate:
         self._comparison = make_comparison(workshop.bundle, loaded, loaded.checkpoint.task, calibration=calibration)
         self.measured: dict[str, Measured] = {}
         self._repairs: dict[str, str] = {}
+        self._more: dict[str, Any] = {}
 
     def measure(self) -> None:
         """Compare every variant that is there: fp32 with PyTorch, the others with fp32."""
@@ -78,6 +81,47 @@ class Gate:
         self._repairs[dtype] = _in_words(found, len(layers), budget)
         return self.measured[dtype].passed
 
+    def choose(self, prefer: str) -> str:
+        """Measure size, latency and distance of all variants, and keep the best of those that passed.
+
+        The table of all goes into the manifest. Those that did not pass are forgotten: nobody asked for them by name.
+
+        Args:
+            prefer: See :func:`~edgepipe_export.choice.choose`.
+
+        Returns:
+            The dtype of the best.
+
+        Raises:
+            ParityError: not even fp32 passes.
+        """
+        if not self.measured[FP32].passed:
+            self.record(force=False)
+        bundle = self._workshop.bundle
+        latencies = measure({dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured})
+        candidates = [
+            Candidate(
+                dtype,
+                self._workshop.manifest.variants[dtype].bytes,
+                latency.median_ms,
+                latency.spread,
+                0.0 if dtype == FP32 else self.distance(dtype),
+                self.measured[dtype].passed,
+                {name: value for check in self.measured[dtype].checks for name, value in check.figures.items()},
+            )
+            for dtype, latency in latencies.items()
+        ]
+        chosen = choose(candidates, prefer)
+        self._more["noise"] = {
+            "spread": max(entry.latency_spread for entry in candidates),
+            "noisy": is_noisy(latencies),
+        }
+        failed = [dtype for dtype, found in self.measured.items() if not found.passed]
+        self._workshop.discard(failed)
+        self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in failed}
+        self._workshop.record(replace(self._workshop.manifest, candidates=table_of(candidates, chosen)))
+        return chosen.dtype
+
     def check(self, dtype: str) -> Measured:
         """Compare one variant as it is now."""
         reference = PYTORCH if dtype == FP32 else FP32
@@ -105,7 +149,7 @@ class Gate:
         parities = {dtype: parity_of(found.checks, self._inputs(dtype)) for dtype, found in self.measured.items()}
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
         self._workshop.record(replace(manifest, variants=variants))
-        write_report(self._workshop.folder, self._calibration, self._comparison.measured, self.measured, {})
+        write_report(self._workshop.folder, self._calibration, self._comparison.measured, self.measured, self._more)
 
     def _inputs(self, dtype: str) -> int:
         return len(self._comparison.texts) if dtype == FP32 else self._comparison.measured
@@ -138,4 +182,4 @@ def _in_words(found: Repair, layers: int, budget: float) -> str:
     tried = f"{found.attempts} mixed graphs were tried, {len(found.costs)} of {layers} layers measured"
     if found.complete:
         return f"; a repair did not help: {tried}"
-    return f"; the repair's budget of {budget:g} s was too short: {tried}; give it more (budget=, --budget)"
+    return f"; the repair's budget of {budget:.0f} s was too short: {tried}; give it more (budget=, --budget)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
 from edgepipe_export.checks import Check, Disagreement
 from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_tensors, distance
-from edgepipe_export.comparing import PYTORCH
+from edgepipe_export.comparing import PYTORCH, spread_out
 from edgepipe_export.figures.divergence import Divergence, log_softmax
 from edgepipe_export.quantize import FP32
 from edgepipe_export.samples import sentences
@@ -235,6 +235,19 @@ class GenerationComparison:
         candidate = VariantWriter(bundle, dtype, self._tokenizer)
         few = [(ids, self._target(reference, ids)) for ids in self._encoded[:_FEW]]
         return distance(({"logits": reference.scores(*both)}, {"logits": candidate.scores(*both)}) for both in few)
+
+    def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
+        """See :class:`~edgepipe_export.comparing.Comparison`."""
+        writer = VariantWriter(bundle, dtype, self._tokenizer)
+        chosen = [ids[: self._longest - _WRITTEN] for ids in spread_out(self._encoded, len)]
+        prompts = [ids for ids in chosen if len(ids)]
+
+        def run() -> int:
+            for ids in prompts:
+                writer.written(ids, _WRITTEN)
+            return len(prompts)
+
+        return run
 
     def _reference(self, name: str) -> Writer:
         if name not in self._references:

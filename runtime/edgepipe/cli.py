@@ -154,7 +154,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 @click.argument("arguments", nargs=-1, metavar="MODEL OUT")
 @click.option("--recipe", "recipe_name", help="A known checkpoint in place of MODEL; see: edgepipe recipes")
 @click.option("--task", help="[default: found from the checkpoint's architecture]")
-@click.option("--dtype", default=None, help="Variants, comma-separated.  [default: fp32, or the recipe's]")
+@click.option("--dtype", default=None, help="Variants, comma-separated, or auto.  [default: fp32, or the recipe's]")
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--opset", type=int, help="ONNX opset, 18 to 23.  [default: 20]")
 @click.option("--output-hidden-states", is_flag=True, help="Add every layer's hidden states to the outputs.")
@@ -171,7 +171,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     type=float,
     help="Points that accuracy or F1 may drop.  [default: 0.5; without labels 1 % of other decisions]",
 )
-@click.option("--budget", type=float, help="Seconds for the repair of a variant that misses its bound.  [default: 300]")
+@click.option("--budget", type=float, help="Seconds for the repair of variants that miss their bound.  [default: 300]")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
@@ -190,6 +190,7 @@ def export(
     target: str,
     calibration: Path | None,
     max_drop: float | None,
+    prefer: str,
     budget: float | None,
     no_verify: bool,
     force: bool,
@@ -225,6 +226,7 @@ def export(
         target=target,
         calibration=calibration,
         max_drop=max_drop,
+        prefer=prefer,
         budget=budget,
         verify=not no_verify,
         force=force,

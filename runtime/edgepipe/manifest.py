@@ -126,6 +126,8 @@ class Manifest:
         files: Files all variants share (config, tokenizer).
         max_target_length: Longest sequence, in tokens, that the decoder of an encoder-decoder accepts; None where it
             has no limit, and for other models.
+        candidates: Where the exporter chose the dtype, a row for each that it measured: its size, latency, quality, and
+            whether it passed; empty otherwise.
     """
 
     task: str
@@ -139,6 +141,7 @@ class Manifest:
     variants: Mapping[str, Variant]
     files: tuple[FileEntry, ...] = field(default=())
     max_target_length: int | None = None
+    candidates: tuple[Mapping[str, Any], ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -183,6 +186,7 @@ class Manifest:
                     "labels": tuple(record["labels"]),
                     "variants": {dtype: _variant(entry) for dtype, entry in record["variants"].items()},
                     "files": _files(record["files"]),
+                    "candidates": tuple(record.get("candidates", ())),  # older bundles lack it
                 }
             )
             if manifest.default_dtype not in manifest.variants:

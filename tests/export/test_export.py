@@ -166,7 +166,7 @@ def test_force_writes_it_and_the_manifest_says_so(checkpoint: Path, tmp_path: Pa
 
 def test_a_quantized_variant_that_misses_its_bound(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(ParityError, match=r"int8 against fp32.*agreement 9\d\.\d %.*at least 100 %"):
-        export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), max_drop=0)
+        export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), max_drop=0, budget=0)
     assert os.listdir(tmp_path) == []
 
 

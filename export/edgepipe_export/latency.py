@@ -1,0 +1,66 @@
+"""How long variants take beside each other: rounds in turn, so that what disturbs the machine disturbs them alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_ROUNDS = 9
+
+# A machine whose rounds differ by more than this share of their median is busy with other things.
+NOISY = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """The rounds of one variant.
+
+    Attributes:
+        median_ms: Milliseconds an input.
+        spread: The middle half of the rounds, from end to end, as a share of the median.
+    """
+
+    median_ms: float
+    spread: float
+
+
+def measure(
+    runs: Mapping[str, Callable[[], int]], *, rounds: int = _ROUNDS, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Latency]:
+    """Run each in turn, round after round; twice as many rounds where the machine is noisy.
+
+    Args:
+        runs: What to run by name; each returns how many inputs it went through.
+        rounds: How many rounds are measured, after one that is not.
+        clock: Seconds that go on.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+
+    def more(count: int) -> None:
+        for _ in range(count):
+            for name, run in runs.items():
+                start = clock()
+                inputs = run()
+                times[name].append(1000 * (clock() - start) / inputs)
+
+    more(1)
+    for own in times.values():
+        own.clear()
+    more(rounds)
+    if is_noisy(found := {name: _latency(own) for name, own in times.items()}):
+        more(rounds)
+        found = {name: _latency(own) for name, own in times.items()}
+    return found
+
+
+def is_noisy(found: Mapping[str, Latency]) -> bool:
+    """Whether the figures of any variant are too far apart to be believed."""
+    return any(latency.spread > NOISY for latency in found.values())
+
+
+def _latency(times: list[float]) -> Latency:
+    median = statistics.median(times)
+    low, _, high = statistics.quantiles(times, n=4)
+    return Latency(median, (high - low) / median if median else 0.0)

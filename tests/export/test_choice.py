@@ -1,0 +1,116 @@
+"""Choosing among variants: by made-up measurements, with a clock that is told what to say, and once for real."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe import Bundle
+from edgepipe.errors import InputError
+from edgepipe_export import export
+from edgepipe_export.choice import Candidate, candidates_for, choose, table_of
+from edgepipe_export.comparing import spread_out
+from edgepipe_export.latency import is_noisy, measure
+from edgepipe_export.quantize.target import Target
+from tests.tiny import build
+
+
+def candidate(
+    dtype: str, size: int, latency: float, distance: float, *, passed: bool = True, spread: float = 0.01
+) -> Candidate:
+    return Candidate(dtype, size, latency, spread, distance, passed, {})
+
+
+MEASURED = (
+    candidate("fp32", 100, 10.0, 0.0),
+    candidate("int8", 27, 4.0, 0.2),
+    candidate("w8", 28, 6.0, 0.02),
+    candidate("q4", 17, 6.5, 0.5),
+    candidate("int8-static", 26, 3.0, 0.9, passed=False),
+)
+
+
+@pytest.mark.parametrize(("prefer", "expected"), [("speed", "int8"), ("size", "q4"), ("quality", "w8")])
+def test_the_best_that_passed(prefer: str, expected: str) -> None:
+    assert {choose(order, prefer).dtype for order in itertools.permutations(MEASURED)} == {expected}
+
+
+def test_of_those_as_fast_the_smallest() -> None:
+    near = (candidate("int8", 27, 4.0, 0.2), candidate("q4", 17, 4.1, 0.5), candidate("w8", 15, 4.5, 0.1))
+    assert choose(near, "speed").dtype == "q4"
+    noisy = (candidate("int8", 27, 4.0, 0.2, spread=0.2), *near[1:])
+    assert choose(noisy, "speed").dtype == "w8"
+
+
+@pytest.mark.parametrize("prefer", ["speed", "size", "quality"])
+def test_fp32_where_nothing_else_passed(prefer: str) -> None:
+    assert choose((MEASURED[0], MEASURED[4]), prefer).dtype == "fp32"
+
+
+def test_the_table_marks_what_nothing_beats() -> None:
+    rows = table_of((*MEASURED[:4], candidate("fp16", 100, 11.0, 0.1)), MEASURED[1])
+    assert [row["dtype"] for row in rows if not row["pareto"]] == ["fp16"]
+    assert [row["dtype"] for row in rows if row["chosen"]] == ["int8"]
+
+
+def test_candidates_suit_the_task() -> None:
+    assert candidates_for(Target("vnni"), generates=False)[0] == "fp32"
+    assert "int8-static" in candidates_for(Target("arm64"), generates=False)
+    assert "int8-static" not in candidates_for(Target("arm64"), generates=True)
+    assert "fp16" not in candidates_for(Target("vnni"), generates=True)
+
+
+def test_rounds_go_in_turn_and_noise_is_noticed() -> None:
+    order: list[str] = []
+    now = 0.0
+
+    def run(name: str, took: Callable[[], float]) -> Callable[[], int]:
+        def once() -> int:
+            nonlocal now
+            order.append(name)
+            now += took()
+            return 2
+
+        return once
+
+    steady = measure({"a": run("a", lambda: 0.004), "b": run("b", lambda: 0.002)}, rounds=5, clock=lambda: now)
+    assert order == ["a", "b"] * 6
+    assert steady["a"].median_ms == pytest.approx(2)
+    assert steady["b"].median_ms == pytest.approx(1)
+    assert not is_noisy(steady)
+    order.clear()
+    times = itertools.cycle([0.001, 0.009])
+    assert is_noisy(measure({"a": run("a", lambda: next(times))}, rounds=5, clock=lambda: now))
+    assert len(order) == 11
+
+
+def test_lengths_are_spread_as_all_are() -> None:
+    items = list(range(100, 0, -1))
+    assert spread_out(items, lambda item: item) == [7, 19, 32, 44, 57, 69, 82, 94]
+    assert spread_out([3, 1], lambda item: item) == [1, 3]
+
+
+def test_auto_writes_one_and_says_what_it_measured(tmp_path: Path) -> None:
+    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
+    bundle: Bundle = export(model, tmp_path / "out", tokenizer=tokenizer, dtypes="auto", prefer="size", max_drop=30)
+    manifest: Any = bundle.manifest
+    rows = {row["dtype"]: row for row in manifest.candidates}
+    assert rows.keys() == {"fp32", "int8", "int8-static", "w8", "q4"}
+    (chosen,) = bundle.dtypes
+    assert [dtype for dtype, row in rows.items() if row["chosen"]] == [chosen]
+    assert rows[chosen]["bytes"] == min(row["bytes"] for row in rows.values() if row["passed"])
+    assert rows[chosen]["bytes"] == manifest.variants[chosen].bytes
+    assert all(row["latency_ms"] > 0 for row in rows.values())
+    assert len(bundle.check()) > 0
+    assert list(bundle.config["transformers.js_config"]["use_external_data_format"]) == [bundle.graph(chosen).name]
+
+
+def test_what_cannot_be_chosen(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave verify=False"):
+        export(checkpoint, tmp_path / "out", dtypes="auto", verify=False)
+    with pytest.raises(InputError, match="prefer must be one of speed, size, quality"):
+        export(checkpoint, tmp_path / "out", prefer="beauty")
