@@ -19,6 +19,7 @@ from edgepipe.session import Session
 from edgepipe_export.graphs.files import save_graph
 from edgepipe_export.quantize import half
 from edgepipe_export.quantize.activations import value_peaks
+from edgepipe_export.quantize.attention import write_out_attention
 from edgepipe_export.quantize.layers import find_layers
 from edgepipe_export.quantize.recipe import CPU, CUDA, FP32, Facts, Order
 
@@ -56,11 +57,10 @@ class Options:
 
 def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     """Write the fp16 graph; see :func:`edgepipe_export.quantize.quantize`."""
-    kept = convert(order.source, order, options.headroom)
-    return {"name": "fp16", "weights": "fp16", "kept": kept, **asdict(options)}
+    return {"name": "fp16", "weights": "fp16", **convert(order.source, order, options.headroom), **asdict(options)}
 
 
-def convert(source: Path, order: Order, headroom: float) -> list[str]:
+def convert(source: Path, order: Order, headroom: float) -> dict[str, Any]:
     """Write `source` in half precision to the order's destination.
 
     Args:
@@ -69,7 +69,7 @@ def convert(source: Path, order: Order, headroom: float) -> list[str]:
         headroom: See :class:`Options`.
 
     Returns:
-        The names of the nodes that stayed fp32.
+        For the recipe: ``"kept"``, the names of the nodes that stayed fp32, and ``"cache"``, where it is another.
 
     Raises:
         ExportError: the graph gives NaN or infinity on the order's batches.
@@ -80,10 +80,11 @@ def convert(source: Path, order: Order, headroom: float) -> list[str]:
     kept |= _norms(model.graph)
     if order.batches:
         kept |= _near_the_limit(model.graph, value_peaks(source, order.batches), half.LARGEST / headroom)
+    written_out = write_out_attention(model)
     half.to_half(model.graph, kept, _CACHE)
     save_graph(model, order.destination)
     _probe(order.destination, order.batches)
-    return sorted(kept)
+    return {"kept": sorted(kept), **({"cache": "concatenated"} if written_out else {})}
 
 
 def _norms(graph: onnx_ir.Graph) -> set[str]:

@@ -45,7 +45,7 @@ class Options:
     """
 
     block_size: int = 32
-    symmetric: bool = True
+    symmetric: bool = False
     embedding_bits: int = 8
     accuracy_level: int = 4
     smoothing: float = 0.5

@@ -45,7 +45,7 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     try:
         coded = scratch / "model.onnx"
         recipe = q4.quantize(replace(order, destination=coded), options.q4)
-        kept = fp16.convert(coded, order, options.headroom)
+        converted = fp16.convert(coded, order, options.headroom)
     finally:
         shutil.rmtree(scratch)
-    return {**recipe, "name": "q4f16", "kept": kept, "headroom": options.headroom}
+    return {**recipe, **converted, "name": "q4f16", "headroom": options.headroom}

@@ -1,0 +1,95 @@
+"""How fast the variants of a bundle are beside its first: python -m benchmarks.quantized BUNDLE
+
+Rounds are interleaved, so that a machine that is busy for a while slows all of them; medians and ratios are printed.
+Inputs are random ids, for encoders at 1x16, 1x128 and 8x128 tokens; for decoders one token after 32 and after 256.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepipe import Bundle
+from edgepipe.session import Session, SessionConfig
+
+ENCODED = ((1, 16), (1, 128), (8, 128))
+PASTS = (32, 256)
+
+
+def cases(session: Session) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
+    """A name and the shape of each input."""
+    caches = [name for name in session.inputs if name.startswith("past_key_values.")]
+    if not caches:
+        for shape in ENCODED:
+            yield f"{shape[0]}x{shape[1]}", dict.fromkeys(session.inputs, shape)
+        return
+    for past in PASTS:
+        shapes: dict[str, tuple[int, ...]] = {name: (1, 1) for name in session.inputs}
+        shapes["attention_mask"] = (1, past + 1)
+        shapes["num_logits_to_keep"] = ()
+        for name in caches:
+            _, heads, _, width = session.input_shapes[name]
+            assert isinstance(heads, int)
+            assert isinstance(width, int)
+            shapes[name] = (1, heads, past, width)
+        yield f"1 token after {past}", shapes
+
+
+def feeds(session: Session, shapes: dict[str, tuple[int, ...]], vocabulary: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Random ids, masks of ones, zeros for the rest."""
+    numbers = np.random.default_rng(0)
+    made = {}
+    for name, dtype in session.inputs.items():
+        if name == "input_ids":
+            array = numbers.integers(0, vocabulary, shapes[name])
+        elif name in ("attention_mask", "num_logits_to_keep"):
+            array = np.ones(shapes[name])
+        elif name.startswith("past_key_values."):
+            array = numbers.normal(size=shapes[name]) / 10
+        else:
+            array = np.zeros(shapes[name])
+        made[name] = array.astype(dtype)
+    return made
+
+
+def milliseconds(sessions: dict[str, Session], inputs: dict[str, Any], rounds: int, calls: int) -> dict[str, float]:
+    """The median time of a call of each."""
+    times: dict[str, list[float]] = {dtype: [] for dtype in sessions}
+    for _ in range(rounds):
+        for dtype, session in sessions.items():
+            session.run(inputs[dtype])
+            for _ in range(calls):
+                start = time.perf_counter()
+                session.run(inputs[dtype])
+                times[dtype].append(time.perf_counter() - start)
+    return {dtype: 1000 * statistics.median(each) for dtype, each in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=10)
+    arguments = parser.parse_args()
+    bundle = Bundle.load(arguments.bundle)
+    config = SessionConfig(num_threads=arguments.threads)
+    sessions = {dtype: Session(bundle.graph(dtype), config) for dtype in bundle.dtypes}
+    bytes_of = {dtype: sum(path.stat().st_size for path in bundle.files(dtype)) for dtype in sessions}
+    first = next(iter(sessions))
+    vocabulary = int(bundle.config["vocab_size"])
+    print("size:", ", ".join(f"{dtype} {bytes_of[dtype] / bytes_of[first]:.3f}" for dtype in sessions))
+    for name, shapes in cases(sessions[first]):
+        inputs = {dtype: feeds(session, shapes, vocabulary) for dtype, session in sessions.items()}
+        found = milliseconds(sessions, inputs, arguments.rounds, arguments.calls)
+        print(f"{name}:", ", ".join(f"{dtype} {ms:.2f} ms ({ms / found[first]:.2f})" for dtype, ms in found.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Recipes on graphs with a cache: they run token by token, tied weights are stored once, and scores stay close."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir
+import pytest
+from numpy.typing import NDArray
+
+from edgepipe import Bundle
+from edgepipe.generation.causal import CausalGraph
+from edgepipe_export import export
+from edgepipe_export.quantize import find_layers
+from tests.tiny.generative import build_generative
+
+# Largest error of a score, as a part of the largest score.
+RECIPES = {"int8": 0.2, "w8": 0.1, "q4": 0.6, "fp16": 0.01, "q4f16": 0.6}
+# Tied weights and Gemm; groups of heads, a written-out norm, and no ties.
+FAMILIES = ("gpt2", "llama")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    model, tokenizer = build_generative(request.param)
+    return export(
+        model,
+        tmp_path_factory.mktemp("decoders") / request.param,
+        tokenizer=tokenizer,
+        task="text-generation",
+        dtypes=("fp32", *RECIPES),
+        verify=False,
+    )
+
+
+def scores(bundle: Bundle, dtype: str) -> NDArray[np.float32]:
+    """Of a prompt of two rows, one padded, and of three steps after it: float32[rows, 4, vocabulary]."""
+    graph = CausalGraph(bundle, dtype)
+    ids = np.array([[0, 0, 7, 8, 9], [5, 6, 7, 8, 9]])
+    mask = np.array([[0, 0, 1, 1, 1], [1, 1, 1, 1, 1]])
+    decoding = graph.begin(ids, mask, 12)
+    found = [decoding.step(ids)]
+    found += [decoding.step(np.array([[token], [token + 1]])) for token in (10, 11, 12)]
+    return np.stack(found, 1)
+
+
+@pytest.mark.parametrize("dtype", list(RECIPES))
+def test_scores_stay_close(bundle: Bundle, dtype: str) -> None:
+    expected = scores(bundle, "fp32")
+    found = scores(bundle, dtype)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= RECIPES[dtype] * np.abs(expected).max()
+    assert np.abs(found - expected).max() > 0
+
+
+@pytest.mark.parametrize("dtype", ["int8", "w8", "q4"])
+def test_a_tied_head_is_stored_once(bundle: Bundle, dtype: str) -> None:
+    tied = [layer for layer in find_layers(bundle.graph("fp32")) if layer.tables and layer.products]
+    initializers = onnx_ir.load(bundle.graph(dtype)).graph.initializers
+    for layer in tied:
+        assert layer.name not in initializers
+        rows = [value for name, value in initializers.items() if name == f"{layer.name}_q8"]
+        assert len(rows) == 1
+        assert {node.op_type for node in rows[0].consumers()} == {"Gather", "MatMulNBits"}
+    sizes = [value.const_value.size for value in initializers.values() if value.const_value is not None]
+    assert sum(sizes) < 1.5 * sum(layer.size for layer in find_layers(bundle.graph("fp32"))) + 20_000
+
+
+def test_half_precision_has_a_cache_in_half_precision(bundle: Bundle) -> None:
+    assert bundle.manifest is not None
+    assert bundle.manifest.variants["fp16"].recipe["cache"] == "concatenated"
+    assert not bundle.shares_cache("fp16")
+    graph = onnx_ir.load(bundle.graph("fp16")).graph
+    types = {value.name: value.dtype for value in (*graph.inputs, *graph.outputs)}
+    assert types["past_key_values.0.key"] == types["present.0.key"] == onnx_ir.DataType.FLOAT16
+    assert types["logits"] == onnx_ir.DataType.FLOAT
+    assert "GroupQueryAttention" not in {node.op_type for node in graph}
