@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,19 @@ def compare_tensors(pairs: Iterator[tuple[Tensors, Tensors]]) -> TensorDifferenc
             # NaN compares as neither larger nor smaller, and would be lost in max().
             largest[name] = max(largest.get(name, 0.0), float("inf") if np.isnan(difference) else difference)
     return TensorDifference(largest, close, finite)
+
+
+def distance(pairs: Iterable[tuple[Tensors, Tensors]]) -> float:
+    """Root mean square difference of outputs, (expected, got), relative to the root mean square of the expected."""
+    difference = size = 0.0
+    for expected, got in pairs:
+        for name in expected:
+            exact = expected[name].astype(np.float64)
+            difference += float(((got[name] - exact) ** 2).sum())
+            size += float((exact**2).sum())
+    # What is no number is farther than anything that is one.
+    found = math.sqrt(difference / size) if size else 0.0
+    return math.inf if math.isnan(found) else found
 
 
 def structure_difference(expected: Any, got: Any, path: str = "result") -> str | None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 PYTORCH = "pytorch-fp32"
 
+# How many batches show what a single layer costs.
+_FEW_BATCHES = 4
+
 
 class Comparison(Protocol):
     """What a task's variants are compared on, and how.
@@ -41,6 +44,10 @@ class Comparison(Protocol):
             allowed: What a quantized variant may lose.
             bundle: Where the variant is; by default the bundle that the comparison was made for.
         """
+        ...
+
+    def distance(self, dtype: str, bundle: Bundle) -> float:
+        """How far a variant's outputs are from fp32's on a few inputs, as :func:`.compare.distance`."""
         ...
 
 
@@ -137,3 +144,12 @@ class _Understanding:
         if candidate.name == FP32:
             return check_exact(candidate, side, self._material, self._task.name)
         return check_quantized(candidate, side, self._task.name, self._calibration, self._encodings, allowed)
+
+    def distance(self, dtype: str, bundle: Bundle) -> float:
+        """See :class:`Comparison`."""
+        from edgepipe_export.compare import distance
+        from edgepipe_export.sides import VariantSide
+
+        candidate, reference = VariantSide(bundle, dtype, self._task), self._sides[FP32]
+        few = self._encodings[:_FEW_BATCHES]
+        return distance((reference.tensors(batch), candidate.tensors(batch)) for batch in few)

@@ -4,7 +4,8 @@
 2. load: the model in PyTorch, its tokenizer, and its limit (:mod:`edgepipe_export.load`, :mod:`edgepipe_export.limits`)
 3. trace: the fp32 graph (:mod:`edgepipe_export.graphs`), with tokenizer and config beside it
 4. quantize: the other variants, each from the fp32 graph (:mod:`edgepipe_export.quantize`)
-5. verify: fp32 against PyTorch, the others against fp32 (:mod:`edgepipe_export.checks`)
+5. verify: fp32 against PyTorch, the others against fp32 on data (:mod:`edgepipe_export.gating`); one that misses its
+   bound is repaired (:mod:`edgepipe_export.repair`) or refused
 6. write: manifest and model card; the directory is renamed into place (:mod:`edgepipe_export.write`)
 """
 
@@ -26,6 +27,7 @@ from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
 from edgepipe_export.quantize import FP32, checked_dtypes, graph_path
 from edgepipe_export.quantize.target import Target, find_target
+from edgepipe_export.repair import DEFAULT_BUDGET
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.tolerance import Tolerance, tolerance
@@ -53,6 +55,7 @@ class Options:
         verify: Whether to measure parity.
         calibration: The file that quantized variants are measured on; None for the built-in texts.
         allowed: What a quantized variant may lose.
+        budget: Seconds that the repair of a variant may take.
         force: Whether to write a bundle that misses a bound.
     """
 
@@ -62,6 +65,7 @@ class Options:
     verify: bool
     calibration: Path | None
     allowed: Tolerance
+    budget: float
     force: bool
 
 
@@ -76,6 +80,7 @@ def export(
     opset: int | None = None,
     calibration: str | os.PathLike[str] | None = None,
     max_drop: float | None = None,
+    budget: float | None = None,
     output_hidden_states: bool = False,
     output_attentions: bool = False,
     output_pooler: bool = False,
@@ -106,6 +111,8 @@ def export(
             figure (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
             default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
             percent perplexity may rise.
+        budget: Seconds that the repair of a variant that misses may take, 300 by default: its most costly layers go up
+            in precision until it passes.
         output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
             ``hidden_states.0`` and so on.
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
@@ -144,6 +151,7 @@ def export(
         verify,
         None if calibration is None else Path(calibration),
         tolerance(max_drop),
+        _checked_budget(budget),
         force,
     )
     path = Path(os.path.abspath(output))
@@ -184,7 +192,10 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         with stages.stage("verify"):
             gate = Gate(workshop, loaded, calibration, options.allowed)
             gate.measure()
-            gate.record(force=options.force)
+        for dtype in [] if options.force else gate.repairable:
+            with stages.stage(f"repair {dtype}"):
+                gate.repair(dtype, options.budget, stages.step)
+        gate.record(force=options.force)
     with stages.stage("write"):
         _finish(workshop, options, source_card(checkpoint.directory))
 
@@ -198,11 +209,11 @@ def _calibration(loaded: Loaded, options: Options) -> Calibration | None:
     return read_calibration(options.calibration, loaded.checkpoint.task.name, labels, loaded.tokenizer)
 
 
-def _batches(loaded: Loaded, calibration: Calibration | None) -> Callable[[Bundle], Batches]:
-    def batches(bundle: Bundle) -> Batches:
+def _batches(loaded: Loaded, calibration: Calibration | None) -> Callable[[Path], Batches]:
+    def batches(folder: Path) -> Batches:
         from edgepipe_export.comparing import calibration_batches
 
-        return calibration_batches(bundle, loaded.checkpoint.task, calibration)
+        return calibration_batches(Bundle.load(folder), loaded.checkpoint.task, calibration)
 
     return batches
 
@@ -264,6 +275,14 @@ def _finish(workshop: Workshop, options: Options, original: SourceCard) -> None:
 
 def _series(**wanted: bool) -> tuple[str, ...]:
     return tuple(name for name, value in wanted.items() if value)
+
+
+def _checked_budget(budget: float | None) -> float:
+    if budget is None:
+        return DEFAULT_BUDGET
+    if not isinstance(budget, (int, float)) or isinstance(budget, bool) or not budget >= 0:
+        raise InputError(f"budget must be a number of seconds, 0 or more, got {budget!r}")
+    return float(budget)
 
 
 def _checked_opset(opset: int | None) -> int | None:

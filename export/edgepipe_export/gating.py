@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgepipe.errors import ParityError
 from edgepipe_export.checks import parity_of
 from edgepipe_export.comparing import PYTORCH, make_comparison
-from edgepipe_export.measurements import Measured, write_report
-from edgepipe_export.quantize import FP32
+from edgepipe_export.measurements import Measured, Sensitivity, write_report
+from edgepipe_export.quantize import FP32, facts
+from edgepipe_export.repair import Repair, repair
 
 if TYPE_CHECKING:
     from edgepipe_export.calibration import Calibration
@@ -31,11 +33,50 @@ class Gate:
         self._allowed = allowed
         self._comparison = make_comparison(workshop.bundle, loaded, loaded.checkpoint.task, calibration=calibration)
         self.measured: dict[str, Measured] = {}
+        self._repairs: dict[str, str] = {}
 
     def measure(self) -> None:
         """Compare every variant that is there: fp32 with PyTorch, the others with fp32."""
         for dtype in self._workshop.manifest.variants:
             self.measured[dtype] = self.check(dtype)
+
+    @property
+    def repairable(self) -> tuple[str, ...]:
+        """The quantized variants that miss their bound, and whose layers can have other precisions.
+
+        None where fp32 is not what PyTorch gives: nothing is written then.
+        """
+        if not self.measured[FP32].passed:
+            return ()
+        return tuple(
+            dtype for dtype, found in self.measured.items() if dtype != FP32 and not found.passed and facts(dtype).mixes
+        )
+
+    def repair(
+        self, dtype: str, budget: float, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> bool:
+        """Raise the precision of a variant's most costly layers until it passes; measure what that gives.
+
+        Args:
+            dtype: The variant.
+            budget: Seconds it may take.
+            progress: Told how many layers of how many were measured.
+
+        Returns:
+            Whether it passes now.
+        """
+        bench = _Bench(self, self._workshop, dtype)
+        found = repair(bench, budget, progress=progress)
+        note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
+        self._workshop.make(dtype, found.precisions, note={"repair": note})
+        layers = self._workshop.layers()
+        sensitivities = tuple(
+            Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
+        )
+        checks = self.measured[dtype].checks if found.precisions is None else self.check(dtype).checks
+        self.measured[dtype] = Measured(checks, sensitivities)
+        self._repairs[dtype] = _in_words(found, len(layers), budget)
+        return self.measured[dtype].passed
 
     def check(self, dtype: str) -> Measured:
         """Compare one variant as it is now."""
@@ -49,7 +90,12 @@ class Gate:
         Raises:
             ParityError: a variant misses its bound, and that is not forced.
         """
-        failed = [str(row) for found in self.measured.values() for row in found.checks if not row.passed]
+        failed = [
+            f"{row}{self._repairs.get(dtype, '')}"
+            for dtype, found in self.measured.items()
+            for row in found.checks
+            if not row.passed
+        ]
         if failed and not force:
             raise ParityError(
                 f"the export misses its bound, and nothing was written: {' | '.join(failed)}; force=True (--force) "
@@ -63,3 +109,33 @@ class Gate:
 
     def _inputs(self, dtype: str) -> int:
         return len(self._comparison.texts) if dtype == FP32 else self._comparison.measured
+
+    def distance(self, dtype: str) -> float:
+        """How far a variant as it is now is from fp32."""
+        return self._comparison.distance(dtype, self._workshop.bundle)
+
+
+class _Bench:
+    """Mixed variants in the workshop, measured by the gate: see :class:`~edgepipe_export.repair.Bench`."""
+
+    def __init__(self, gate: Gate, workshop: Workshop, dtype: str) -> None:
+        self._gate = gate
+        self._workshop = workshop
+        self._dtype = dtype
+        self.layers: Sequence[str] = tuple(workshop.layers())
+        self.ladder: Sequence[str] = facts(dtype).mixes
+
+    def cost(self, layer: str) -> float:
+        self._workshop.make(self._dtype, {other: FP32 for other in self.layers if other != layer})
+        return self._gate.distance(self._dtype)
+
+    def passes(self, precisions: Mapping[str, str]) -> bool:
+        self._workshop.make(self._dtype, precisions)
+        return self._gate.check(self._dtype).passed
+
+
+def _in_words(found: Repair, layers: int, budget: float) -> str:
+    tried = f"{found.attempts} mixed graphs were tried, {len(found.costs)} of {layers} layers measured"
+    if found.complete:
+        return f"; a repair did not help: {tried}"
+    return f"; the repair's budget of {budget:g} s was too short: {tried}; give it more (budget=, --budget)"

@@ -13,7 +13,7 @@ from edgepipe.generation.config import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
 from edgepipe_export.checks import Check, Disagreement
-from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_tensors
+from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_tensors, distance
 from edgepipe_export.comparing import PYTORCH
 from edgepipe_export.figures.divergence import Divergence, log_softmax
 from edgepipe_export.quantize import FP32
@@ -41,6 +41,9 @@ _LONGEST = 64
 
 # How many texts are kept for the report.
 _WORST = 10
+
+# How many texts show what a single layer costs.
+_FEW = 12
 
 
 class Writer(Protocol):
@@ -221,12 +224,22 @@ class GenerationComparison:
 
     def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
-        if reference not in self._references:
-            self._references[reference] = VariantWriter(self._bundle, reference, self._tokenizer)
-        expected, got = self._references[reference], VariantWriter(bundle or self._bundle, dtype, self._tokenizer)
+        expected, got = self._reference(reference), VariantWriter(bundle or self._bundle, dtype, self._tokenizer)
         if dtype == FP32:
             return [self._steps(expected, got), self._searches(expected, got)]
         return [self._foretelling(expected, got, allowed)]
+
+    def distance(self, dtype: str, bundle: Bundle) -> float:
+        """See :class:`~edgepipe_export.comparing.Comparison`."""
+        reference = self._reference(FP32)
+        candidate = VariantWriter(bundle, dtype, self._tokenizer)
+        few = [(ids, self._target(reference, ids)) for ids in self._encoded[:_FEW]]
+        return distance(({"logits": reference.scores(*both)}, {"logits": candidate.scores(*both)}) for both in few)
+
+    def _reference(self, name: str) -> Writer:
+        if name not in self._references:
+            self._references[name] = VariantWriter(self._bundle, name, self._tokenizer)
+        return self._references[name]
 
     def _steps(self, reference: Writer, candidate: Writer) -> Check:
         prompts = list(self._random_prompts())

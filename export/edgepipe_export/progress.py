@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Self, TextIO
 
+# What a longer line may have left behind.
+_CLEARED = " " * 24
+
 
 class Progress:
     """Writes one line a stage: its name while it runs, its duration when it is done.
@@ -24,6 +27,7 @@ class Progress:
             shown: Whether to write; by default only when standard error is a terminal.
         """
         self.current = "start"
+        self._start = time.perf_counter()
         self._stream = _own_stderr() if (_is_terminal() if shown is None else shown) else None
 
     def __enter__(self) -> Self:
@@ -39,14 +43,20 @@ class Progress:
     def stage(self, name: str) -> Iterator[None]:
         """Show a stage while the block runs."""
         self.current = name
-        start = time.perf_counter()
+        self._start = start = time.perf_counter()
         self._write(f"  {name:<24} …")
         try:
             yield
         except BaseException:
-            self._write(f"\r  {name:<24} stopped\n")
+            self._write(f"\r  {name:<24} stopped{_CLEARED}\n")
             raise
-        self._write(f"\r  {name:<24} {time.perf_counter() - start:6.1f} s\n")
+        self._write(f"\r  {name:<24} {time.perf_counter() - start:6.1f} s{_CLEARED}\n")
+
+    def step(self, done: int, total: int) -> None:
+        """Show how far a stage is, and about how long it takes still."""
+        elapsed = time.perf_counter() - self._start
+        left = elapsed / done * (total - done) if done else 0.0
+        self._write(f"\r  {self.current:<24} {done} of {total}, {left:.0f} s left …")
 
     def _write(self, text: str) -> None:
         if self._stream is not None:

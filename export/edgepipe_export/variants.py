@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
-from edgepipe_export.quantize import FP32, facts, graph_path, quantize
+from edgepipe_export.quantize import FP32, facts, find_layers, graph_path, quantize
 from edgepipe_export.write import file_entry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe_export.quantize.layers import Layer
     from edgepipe_export.quantize.target import Target
 
     Batches = Sequence[Mapping[str, NDArray[Any]]]
@@ -36,7 +37,7 @@ class Workshop:
         manifest: Manifest,
         names: Sequence[str],
         target: Target,
-        batches: Callable[[Bundle], Batches],
+        batches: Callable[[Path], Batches],
     ) -> None:
         """Take over a folder.
 
@@ -45,7 +46,7 @@ class Workshop:
             manifest: What is in it, without variants but fp32.
             names: The names of the graphs.
             target: The processor that variants are for.
-            batches: Gives what recipes are calibrated with; asked only if one needs it.
+            batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
         """
         self.folder = folder
         self.manifest = manifest
@@ -62,16 +63,23 @@ class Workshop:
     @cached_property
     def batches(self) -> Batches:
         """What recipes are calibrated with: inputs of the fp32 graph."""
-        return self._batches(self.bundle)
+        return self._batches(self.folder)
 
-    def make(self, dtype: str, precisions: Mapping[str, str] | None = None) -> None:
+    def make(
+        self, dtype: str, precisions: Mapping[str, str] | None = None, note: Mapping[str, Any] | None = None
+    ) -> None:
         """Make a variant, in place of one that is there.
 
         Args:
             dtype: Its dtype.
             precisions: Layers that get another precision than the recipe's, as :meth:`layer_key` names them.
+            note: What else its recipe in the manifest says.
         """
-        batches = self.batches if facts(dtype).needs_batches else ()
+        declared = facts(dtype)
+        traced = self.manifest.variants[FP32].recipe
+        # What generates has a cache, and its graphs do not read a text at once.
+        wanted = declared.needs_batches or (declared.uses_batches and "cache" not in traced)
+        batches = self.batches if wanted else ()
         made = {
             name: quantize(
                 dtype,
@@ -85,10 +93,18 @@ class Workshop:
         }
         first, *others = made.values()
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
-        traced = self.manifest.variants[FP32].recipe
-        recipe = {**recipe, **{key: value for key, value in traced.items() if key == "cache"}}
+        cache = {key: value for key, value in traced.items() if key == "cache"}
+        recipe = {**cache, **recipe, **(note or {})}
         variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
         self.record(replace(self.manifest, variants=variants))
+
+    def layers(self) -> dict[str, Layer]:
+        """The layers of all graphs that can have a precision of their own, by what :meth:`make` calls them."""
+        return {
+            self.layer_key(name, layer.name): layer
+            for name in self.names
+            for layer in find_layers(graph_path(self.folder, FP32, name))
+        }
 
     def layer_key(self, graph: str, layer: str) -> str:
         """What a layer is called among those of all graphs: its name, behind its graph's where there are several."""

@@ -171,6 +171,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     type=float,
     help="Points that accuracy or F1 may drop.  [default: 0.5; without labels 1 % of other decisions]",
 )
+@click.option("--budget", type=float, help="Seconds for the repair of a variant that misses its bound.  [default: 300]")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
@@ -189,6 +190,7 @@ def export(
     target: str,
     calibration: Path | None,
     max_drop: float | None,
+    budget: float | None,
     no_verify: bool,
     force: bool,
     overwrite: bool,
@@ -223,6 +225,7 @@ def export(
         target=target,
         calibration=calibration,
         max_drop=max_drop,
+        budget=budget,
         verify=not no_verify,
         force=force,
         overwrite=overwrite,

@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 import edgepipe
-from edgepipe import pipeline
+from edgepipe import Bundle, pipeline
+from edgepipe_export import export
 from tests.architecture.sources import ROOTS
 from tests.golden import make_embedded
 from tests.golden.compare import assert_same
 from tests.packaging.conftest import Installation
 from tests.runtime.small_bundle import write_bundle
+from tests.tiny.generative import build_generative
 
 # Eight-bit arithmetic rounds otherwise on other processors, and a rounding can tip another.
 INT8_TOLERANCE = 0.05
@@ -105,3 +107,20 @@ def test_the_embedded_default_answers_as_frozen(installed: Installation) -> None
     for answer, expected in zip(found, golden["answers"], strict=True):
         assert answer["label"] == expected["label"] or expected["score"] < 0.5 + INT8_TOLERANCE, expected["text"]
         assert answer["score"] == pytest.approx(expected["score"], abs=INT8_TOLERANCE), expected["text"]
+
+
+@pytest.fixture(scope="module")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    model, tokenizer = build_generative("gpt2")
+    folder = tmp_path_factory.mktemp("writer") / "bundle"
+    dtypes = ("fp32", "w8", "q4")
+    export(model, folder, task="text-generation", tokenizer=tokenizer, dtypes=dtypes, verify=False, progress=False)
+    return folder
+
+
+def test_every_onnxruntime_claimed_writes_the_same(installed: Installation, writer: Path) -> None:
+    options = ("-o", "do_sample=false", "-o", "max_new_tokens=8", "-o", "num_beams=2")
+    for dtype in Bundle.load(writer).dtypes:
+        said = installed.run("edgepipe", "run", writer, "Hello there", "--json", "--dtype", dtype, *options)
+        here = pipeline(model=writer, dtype=dtype)("Hello there", do_sample=False, max_new_tokens=8, num_beams=2)
+        assert json.loads(said)["output"] == here

@@ -33,6 +33,7 @@ FACTS = Facts(
     providers=(CPU,),
     targets=("avx2", "avx512", "vnni", "arm64"),
     needs_batches=True,
+    uses_batches=True,
     mixes=(BLOCKWISE_8, FP32),
     use="runtimes that need the ranges of activations beforehand",
 )

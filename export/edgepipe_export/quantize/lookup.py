@@ -68,7 +68,9 @@ class _Lookup:
         return self._reshaped(self._add("Concat", *halves, axis=-1), leading, length)
 
     def _rows(self, table: onnx_ir.Value) -> onnx_ir.Value:
-        return self._add("Gather", table, self.ids, axis=0)
+        rows = self._add("Gather", table, self.ids, axis=0)
+        rows.type = table.type
+        return rows
 
     def _reshaped(self, value: onnx_ir.Value, leading: int, length: int) -> onnx_ir.Value:
         """All axes but the leading ones joined; 0 keeps an axis as it is."""
@@ -91,6 +93,7 @@ class _Lookup:
     def _add(self, operator: str, *inputs: onnx_ir.Value, **attributes: Any) -> onnx_ir.Value:
         node = onnx_ir.node(operator, inputs, attributes=attributes, name=f"{self.gather.name}.{len(self.nodes)}")
         node.outputs[0].name = node.name
+        node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
         self.nodes.append(node)
         return node.outputs[0]
 

@@ -25,6 +25,7 @@ FACTS = Facts(
     providers=(CPU, CUDA),
     targets=("avx2", "avx512", "vnni", "arm64"),
     needs_batches=False,
+    uses_batches=True,
     mixes=(BLOCKWISE_8, FP32),
     use="the smallest; decoding one token at a time",
 )

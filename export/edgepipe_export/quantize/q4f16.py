@@ -20,6 +20,7 @@ FACTS = Facts(
     providers=(CUDA, CPU),
     targets=q4.FACTS.targets,
     needs_batches=False,
+    uses_batches=True,
     mixes=q4.FACTS.mixes,
     use="the smallest for GPUs",
 )
@@ -44,7 +45,7 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     try:
         coded = scratch / "model.onnx"
         recipe = q4.quantize(replace(order, destination=coded), options.q4)
-        kept = fp16.to_half(coded, order, options.headroom)
+        kept = fp16.convert(coded, order, options.headroom)
     finally:
         shutil.rmtree(scratch)
     return {**recipe, "name": "q4f16", "kept": kept, "headroom": options.headroom}

@@ -27,6 +27,7 @@ class Facts:
         providers: The execution providers that its graphs are for, the first best.
         targets: The processors it is for, keys of :data:`~edgepipe_export.quantize.target.TARGETS`.
         needs_batches: Whether it cannot do without calibration batches.
+        uses_batches: Whether it does better with them.
         mixes: Which other precisions it can give single layers.
         use: One line on when to take it.
     """
@@ -35,6 +36,7 @@ class Facts:
     providers: tuple[str, ...]
     targets: tuple[str, ...]
     needs_batches: bool
+    uses_batches: bool
     mixes: tuple[str, ...]
     use: str
 

@@ -24,6 +24,7 @@ FACTS = Facts(
     providers=(CPU, CUDA),
     targets=("avx2", "avx512", "vnni", "arm64"),
     needs_batches=False,
+    uses_batches=True,
     mixes=(FP32,),
     use="close to fp32; decoding one token at a time",
 )
