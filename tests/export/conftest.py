@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from edgepipe import Bundle
 from edgepipe_export import export
 from tests.tiny import build
+from tests.tiny.generation import export_generative
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -36,6 +38,19 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bund
     """Its bundle, fp32 and int8, verified; not to be changed."""
     # Random weights leave close scores, which 8 bits can swap.
     return export(checkpoint, tmp_path_factory.mktemp("bundles") / "tiny-bert", dtypes=("fp32", "int8"), max_drop=20)
+
+
+@pytest.fixture(scope="package")
+def writer(single_threaded: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Any, Bundle]]:
+    """``writer(family)``: a tiny model that generates, its tokenizer and its bundle, made once; not to be changed."""
+    made: dict[str, tuple[Any, Any, Bundle]] = {}
+
+    def make(family: str) -> tuple[Any, Any, Bundle]:
+        if family not in made:
+            made[family] = export_generative(family, tmp_path_factory.mktemp(family))
+        return made[family]
+
+    return make
 
 
 @pytest.fixture

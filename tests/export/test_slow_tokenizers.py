@@ -171,9 +171,15 @@ def test_marian_with_a_vocabulary_for_each_side_is_refused(tmp_path: Path) -> No
 def test_m2m_100_says_the_language_that_it_is_set_to(tmp_path: Path) -> None:
     slow = m2m_100(tmp_path)
     slow.src_lang = "fr"
-    ids = as_fast(slow)("Bonjour")["input_ids"]
-    assert ids == slow("Bonjour")["input_ids"]
-    assert ids[0] == slow.get_lang_id("fr")
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    write_tokenizer(as_fast(slow), folder)
+    ours = Tokenizer.from_pretrained(folder)
+    assert ours.language == "__fr__"
+    assert ours("Bonjour")["input_ids"] == slow("Bonjour")["input_ids"]
+    slow.src_lang = "de"
+    assert ours.for_language("de")("Hallo")["input_ids"] == slow("Hallo")["input_ids"]
+    assert slow("Hallo")["input_ids"][0] == slow.get_lang_id("de")
 
 
 def test_a_conversion_that_is_not_exact_is_refused_and_the_first_text_is_shown(tmp_path: Path) -> None:

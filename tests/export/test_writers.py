@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,19 @@ from edgepipe import Bundle, pipeline
 from edgepipe.errors import InputError
 from edgepipe.manifest import MANIFEST_NAME
 from tests.tiny import LIMIT
-from tests.tiny.generation import export_generative
 
 PROMPTS = ("Hello there, my friend", "The 2nd of May", "a")
 GREEDY = {"max_new_tokens": 12, "do_sample": False}
 
 
 @pytest.fixture(scope="module")
-def decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Bundle]:
-    return export_generative("gpt2", tmp_path_factory.mktemp("gpt2"))
+def decoder(writer: Callable[[str], tuple[Any, Any, Bundle]]) -> tuple[Any, Any, Bundle]:
+    return writer("gpt2")
 
 
 @pytest.fixture(scope="module")
-def encoder_decoder(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any, Bundle]:
-    return export_generative("bart", tmp_path_factory.mktemp("bart"))
+def encoder_decoder(writer: Callable[[str], tuple[Any, Any, Bundle]]) -> tuple[Any, Any, Bundle]:
+    return writer("bart")
 
 
 def flat(bundle: Bundle, folder: Path) -> Path:

@@ -50,7 +50,10 @@ def as_fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
         )
     special = {key: str(token) for key, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
     kept = {key: getattr(tokenizer, key) for key in _KEPT if getattr(tokenizer, key, None) is not None}
-    fast = PreTrainedTokenizerFast(tokenizer_object=CONVERSIONS[name](tokenizer), **special, **kept)
+    backend = CONVERSIONS[name](tokenizer)
+    added = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
+    unnamed = [token for token in added if token not in special.values()]  # M2M-100's languages are found by these
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, extra_special_tokens=unnamed, **special, **kept)
     for text in tokenizer_corpus():
         _prove(tokenizer, fast, text)
     return fast
