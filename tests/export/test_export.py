@@ -302,7 +302,7 @@ def test_a_real_checkpoint(minilm_sst2_bundle: Bundle) -> None:
     assert bundle.manifest is not None
     sizes = {dtype: variant.bytes for dtype, variant in bundle.manifest.variants.items()}
     assert sizes["fp32"] == pytest.approx(90.9e6, rel=0.01)
-    assert sizes["int8"] == pytest.approx(23.1e6, rel=0.01)
+    assert sizes["int8"] == pytest.approx(sizes["fp32"] / 4, rel=0.1)  # more where layers were repaired
     classify = pipeline("text-classification", bundle, dtype="int8")
     assert classify("I love this")[0]["label"] == "POSITIVE"
     assert classify("What a waste of time.")[0]["label"] == "NEGATIVE"
