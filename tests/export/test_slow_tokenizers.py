@@ -211,15 +211,16 @@ def test_a_checkpoint_with_a_tokenizer_in_python(kind: str, task: str, tmp_path:
         decoder_start_token_id=start,
     )
     ends = {"pad_token_id": slow.pad_token_id, "eos_token_id": slow.eos_token_id}
-    model.generation_config = GenerationConfig(**ends, decoder_start_token_id=start, num_beams=2)
+    model.generation_config = GenerationConfig(**ends, decoder_start_token_id=start)
     model.save_pretrained(checkpoint)
     slow.save_pretrained(checkpoint)
     assert not (checkpoint / "tokenizer.json").exists()
     model = AutoModelForSeq2SeqLM.from_pretrained(checkpoint)  # with the positions that are not saved
     ours = pipeline(task, export(checkpoint, tmp_path / "bundle", task=task))
     texts = ["Hello there, my friend.", "How are you?"]
+    search = {"max_new_tokens": 12, "num_beams": 2}
     options = {} if kind == "marian" else {"forced_bos_token_id": slow.get_lang_id("fr")}
     encoded = slow(texts, return_tensors="pt", padding=True)
-    ids = model.generate(**encoded, max_new_tokens=12, **options)
+    ids = model.generate(**encoded, **search, **options)
     wanted = [slow.decode(row, skip_special_tokens=True).replace("__fr__", "") for row in ids]
-    assert [each["translation_text"] for each in ours(texts, max_new_tokens=12)] == wanted
+    assert [each["translation_text"] for each in ours(texts, **search)] == wanted

@@ -25,7 +25,7 @@ from tests.tiny.generative import DECODERS, FAMILIES
 # What people look for under another name than the family's.
 _CALLED = {
     "openai-gpt": "GPT",
-    "gemma3_text": "Gemma 3 (text)",
+    "gemma3_text": "Gemma 3, text",
     "m2m_100": "M2M-100, NLLB",
     "t5-gated": "T5 1.1, Flan-T5",
     "mbart": "mBART, mBART-50",
@@ -51,6 +51,8 @@ anything. Transformer-XL left transformers.
 
 - LED's encoder is computed as full attention with a mask: memory grows with the square of the length.
 - ProphetNet's decoder takes one token at a time, also at the first step.
+- BigBird-Pegasus's encoder has full attention, as in PyTorch up to (5 + 2 `num_random_blocks`) `block_size` tokens (704
+  by default).
 
 ## Tokenizers in Python
 
