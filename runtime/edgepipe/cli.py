@@ -171,6 +171,13 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     type=float,
     help="Points that accuracy or F1 may drop.  [default: 0.5; without labels 1 % of other decisions]",
 )
+@click.option(
+    "--prefer",
+    type=click.Choice(["speed", "size", "quality"]),
+    default="speed",
+    show_default=True,
+    help="What --dtype auto chooses by.",
+)
 @click.option("--budget", type=float, help="Seconds for the repair of variants that miss their bound.  [default: 300]")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")

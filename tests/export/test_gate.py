@@ -138,7 +138,8 @@ def test_right_answers_decide(checkpoint: Path, labelled: Path, tmp_path: Path) 
 def test_the_command_line_takes_calibration(checkpoint: Path, tmp_path: Path) -> None:
     path = tmp_path / "texts.csv"
     path.write_text("text,label\nGood.,superb\n", encoding="utf-8")
-    result = CliRunner().invoke(cli, ["export", str(checkpoint), str(tmp_path / "out"), "--calibration", str(path)])
+    arguments = ["export", str(checkpoint), str(tmp_path / "out"), "--calibration", str(path), "--budget", "5"]
+    result = CliRunner().invoke(cli, [*arguments, "--dtype", "auto", "--prefer", "size"])
     assert isinstance(result.exception, InputError)
     assert "line 2, has the label superb; the model has bad, fair, good" in str(result.exception)
     assert not (tmp_path / "out").exists()
