@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgepipe.manifest import Parity
@@ -110,8 +110,11 @@ def figures(contents: Contents) -> Markup | None:
     return _section("figures", "Quality", table("Figures of each variant", ["Figure", *found], cells))
 
 
-def _all_figures(parity: Parity) -> dict[str, float | None]:
-    decided = {"label_agreement": parity.label_agreement, "max_score_diff": parity.max_score_diff}
+def _all_figures(parity: Parity) -> dict[str, float]:
+    decided: dict[str, float | None] = {
+        "label_agreement": parity.label_agreement,
+        "max_score_diff": parity.max_score_diff,
+    }
     # Recorded under both names where tokens are what is decided.
     if "token_agreement" in parity.figures:
         del decided["label_agreement"]
@@ -255,7 +258,7 @@ def _parities(contents: Contents) -> dict[str, Parity]:
     }
 
 
-def _folded(shown: Markup, rows: list[list[str]], what: str) -> Markup:
+def _folded(shown: Markup, rows: Sequence[object], what: str) -> Markup:
     if len(rows) <= _SHORT:
         return shown
     return element("details", element("summary", f"{len(rows)} {what}"), shown)
