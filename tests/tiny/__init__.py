@@ -117,7 +117,7 @@ def build(
         )
     draw_weights(model, seed, gain)
     model.eval()
-    if architecture in ARCHITECTURES:
+    if architecture in ARCHITECTURES and task != "question-answering":
         center(model, tokenizer)
     if directory is not None:
         model.save_pretrained(directory)
