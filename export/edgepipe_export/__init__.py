@@ -8,6 +8,7 @@ Importing this package imports neither torch nor transformers; they come with th
 """
 
 from edgepipe_export.export import export
+from edgepipe_export.report import report
 from edgepipe_export.verify import Verification, verify
 
-__all__ = ["Verification", "export", "verify"]
+__all__ = ["Verification", "export", "report", "verify"]

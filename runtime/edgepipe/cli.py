@@ -179,6 +179,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     help="What --dtype auto chooses by.",
 )
 @click.option("--budget", type=float, help="Seconds for the repair of variants that miss their bound.  [default: 300]")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows what was measured.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
@@ -199,6 +200,7 @@ def export(
     max_drop: float | None,
     prefer: str,
     budget: float | None,
+    page: Path | None,
     no_verify: bool,
     force: bool,
     overwrite: bool,
@@ -220,7 +222,12 @@ def export(
             raise click.UsageError(str(error.args[0])) from error
         model, task, revision = known.model, task or known.task, revision or known.revision
         dtypes = dtypes if dtype else known.dtypes
-    bundle = _exporter().export(
+    exporter = _exporter()
+    if page is not None:
+        from edgepipe_export.report import checked_output
+
+        page = checked_output(page, made=output)
+    bundle = exporter.export(
         model,
         output,
         task=task,
@@ -244,6 +251,16 @@ def export(
     from edgepipe.commands.info import describe, render
 
     click.echo(render(describe(bundle)))
+    if page is not None:
+        click.echo(f"\nreport: {exporter.report(bundle, page)}")
+
+
+@cli.command()
+@click.argument("bundle")
+@click.option("--output", "-o", type=click.Path(path_type=Path), default="report.html", show_default=True)
+def report(bundle: str, output: Path) -> None:
+    """Show what was measured of a BUNDLE: a page, and the same as JSON beside it."""
+    click.echo(_exporter().report(bundle, output))
 
 
 @cli.command()

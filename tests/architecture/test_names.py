@@ -14,7 +14,7 @@ from tests.architecture.sources import REPOSITORY, ROOTS, files
 
 PUBLIC = {
     "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"],
-    "edgepipe_export": ["Verification", "export", "verify"],
+    "edgepipe_export": ["Verification", "export", "report", "verify"],
     "edgepipe_models": ["Recipe", "default_bundle", "recipe", "recipes"],
 }
 LONGEST = 400

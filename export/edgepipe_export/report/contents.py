@@ -1,0 +1,181 @@
+"""What a report tells, read from a bundle: its manifest, and the measurements beside it where there are any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepipe import strict_json
+from edgepipe.bundle import Bundle
+from edgepipe.errors import BundleError
+from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Variant
+from edgepipe_export.checks import Check, Disagreement
+from edgepipe_export.measurements import REPORT_VERSION, Sensitivity
+
+SCHEMA_VERSION = 1
+
+_FP32 = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One of those that ``--dtype auto`` chose from.
+
+    Attributes:
+        dtype: Its name.
+        bytes: Size on disk.
+        latency_ms: Median milliseconds a call.
+        latency_spread: How far calls were from it.
+        passed: Whether it kept its bound.
+        reason: Why it was chosen, or why not, in words.
+        figures: What was measured of its quality, by name.
+        chosen: Whether it is the one that was written.
+        pareto: Whether no other is better in one of size, latency and quality, and as good in the others.
+    """
+
+    dtype: str
+    bytes: int
+    latency_ms: float
+    latency_spread: float
+    passed: bool
+    reason: str
+    figures: Mapping[str, float]
+    chosen: bool
+    pareto: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What the file beside the manifest tells of one variant.
+
+    Attributes:
+        checks: Every comparison with the reference.
+        worst: The inputs whose results are farthest apart, the worst first.
+        sensitivities: What each layer costs; empty where nothing was repaired.
+    """
+
+    checks: tuple[Check, ...] = ()
+    worst: tuple[Disagreement, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a report tells.
+
+    Attributes:
+        manifest: The bundle's.
+        candidates: Those that ``--dtype auto`` chose from; empty where the variants were named.
+        measurements: By dtype; a variant may lack them.
+        calibration: What variants were measured on: its origin, how many inputs, whether with the right answers.
+        noise: How much the machine's speed varied while candidates were measured; None where none were.
+    """
+
+    manifest: Manifest
+    candidates: tuple[Candidate, ...]
+    measurements: Mapping[str, Measurements]
+    calibration: Mapping[str, Any] | None = None
+    noise: Mapping[str, Any] | None = None
+
+    def ratio(self, dtype: str) -> float | None:
+        """A variant's size, as a part of fp32's; None where the bundle has no fp32."""
+        whole = self.manifest.variants.get(_FP32)
+        return None if whole is None or not whole.bytes else self.manifest.variants[dtype].bytes / whole.bytes
+
+    def raised(self, dtype: str) -> Mapping[str, str]:
+        """The layers that a repair gave another precision than the variant's, by name."""
+        found = self.manifest.variants[dtype].recipe.get("precisions", {})
+        return found if isinstance(found, Mapping) else {}
+
+    def to_json(self) -> str:
+        """The same as JSON: what the page shows, and all of it."""
+        manifest = self.manifest
+        facts = ("task", "source", "versions", "machine", "max_length", "max_length_source", "labels", "default_dtype")
+        bundle = {name: value for name, value in asdict(manifest).items() if name in facts}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "bundle": bundle,
+            "calibration": self.calibration,
+            "variants": [self._variant(dtype, variant) for dtype, variant in manifest.variants.items()],
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "noise": self.noise,
+        }
+        return strict_json.dumps(record) + "\n"
+
+    def _variant(self, dtype: str, variant: Variant) -> dict[str, Any]:
+        return {
+            "dtype": dtype,
+            "bytes": variant.bytes,
+            "ratio": self.ratio(dtype),
+            "recipe": dict(variant.recipe),
+            "parity": None if variant.parity is None else asdict(variant.parity),
+            **asdict(self.measurements.get(dtype, Measurements())),
+        }
+
+
+def read_contents(bundle: Bundle) -> Contents:
+    """Read what a bundle tells of itself.
+
+    Raises:
+        BundleError: the bundle has no manifest, or one of the two files is damaged.
+    """
+    if bundle.manifest is None:
+        raise BundleError(
+            f"{bundle.path} has no {MANIFEST_NAME}: another tool made it, and nothing was measured that a report could "
+            "show; export its checkpoint with: edgepipe export MODEL OUT"
+        )
+    candidates = json.loads((bundle.path / MANIFEST_NAME).read_text(encoding="utf-8")).get("candidates", [])
+    return contents_of(bundle.manifest, candidates, _measured(bundle.path / REPORT_NAME), str(bundle.path))
+
+
+def contents_of(
+    manifest: Manifest, candidates: Sequence[Mapping[str, Any]], measured: Mapping[str, Any], origin: str
+) -> Contents:
+    """Put together what a report tells.
+
+    Args:
+        manifest: The bundle's.
+        candidates: The manifest's table of candidates, as JSON has it.
+        measured: The file of measurements, as JSON has it; empty where there is none.
+        origin: What error messages call the bundle.
+
+    Raises:
+        BundleError: something has not the form that an export gives it.
+    """
+    try:
+        return Contents(
+            manifest,
+            tuple(Candidate(**entry) for entry in candidates),
+            {dtype: _measurements(entry) for dtype, entry in measured.get("variants", {}).items()},
+            measured.get("calibration"),
+            measured.get("noise"),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BundleError(
+            f"{origin}: {MANIFEST_NAME} or {REPORT_NAME} is damaged ({error}); export the bundle again"
+        ) from error
+
+
+def _measured(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON ({error}); export the bundle again, or remove the file") from error
+    if not isinstance(record, dict) or record.get("schema_version") != REPORT_VERSION:
+        raise BundleError(
+            f"{path} is not a file of measurements of schema version {REPORT_VERSION}; upgrade edgepipe, or remove it"
+        )
+    return record
+
+
+def _measurements(entry: Mapping[str, Any]) -> Measurements:
+    return Measurements(
+        tuple(Check(**check) for check in entry["checks"]),
+        tuple(Disagreement(**disagreement) for disagreement in entry["worst"]),
+        tuple(Sensitivity(**sensitivity) for sensitivity in entry.get("sensitivities", [])),
+    )
