@@ -88,7 +88,7 @@ def _table(candidates: Sequence[Candidate], measured: Mapping[int, Mapping[str, 
                 datum(number(entry.latency_spread), entry.latency_spread),
                 *(datum(written(own, value), value) for own, value in zip(quality, qualities, strict=True)),
                 verdict(entry.passed),
-                joined(entry.reason, element("small", " " + ", ".join(marks)) if marks else None),
+                joined(entry.reason, element("small", f" ({', '.join(marks)})") if marks else None),
             ]
         )
     return table("All candidates", [*headers, "Bound", "Why"], rows, texts=["Why"])

@@ -168,7 +168,7 @@ def _names(placed: Sequence[tuple[Point, float, float]]) -> list[Markup]:
     for point, x, y in placed:
         width = _LETTER * len(point.name)
         corners = [
-            (x + side * 11 - (width if side < 0 else width / 2 if side == 0 else 0), y + 4 + rise)
+            (x + side * 13 - (width if side < 0 else width / 2 if side == 0 else 0), y + 4 + rise)
             for rise in (0, -15, 15, -30, 30, -45, 45)
             for side in ((1, -1) if rise == 0 else (0, 1, -1))
         ]

@@ -80,7 +80,11 @@ def variants(contents: Contents) -> Markup:
                 verdict(parity.passed),
             ]
         )
-    return _section("variants", "Variants", table("Size and parity of each variant", headers, rows, texts=["Bound"]))
+    return _section(
+        "variants",
+        "Variants",
+        table("Size and parity of each variant", headers, rows, texts=["Compared with", "Bound"]),
+    )
 
 
 def verdict(passed: bool | None) -> Markup:

@@ -1,0 +1,284 @@
+"""The report page: every figure is the bundle's, hostile texts stay text, and a browser shows it without complaint."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from edgepipe import Bundle
+from edgepipe.cli import cli
+from edgepipe.errors import BundleError, InputError
+from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Parity
+from edgepipe_export import report
+from edgepipe_export.report.contents import contents_of
+from edgepipe_export.report.page import page
+from tests.architecture.test_boundaries import HEAVY
+from tests.runtime.processes import run_python
+from tests.runtime.small_bundle import write_bundle
+
+HOSTILE = "<script>alert('x')</script> & \"quotes\" ]]> \x00\x1b[31m \ud800 \u202e reversed </style>"
+FP32 = Parity("pytorch-fp32", 210, {"logits": 5.7e-6}, 2.7e-6, 1.0, "0.0001 of the reference", True)
+INT8 = Parity(
+    "fp32", 210, {"logits": 1.3011, "hidden_states.0": math.inf}, 0.40113, 0.98095, f"agreement {HOSTILE}", False,
+    {"accuracy": 0.9151, "reference_accuracy": 0.92432, "kl": 0.011753, "mean_score_diff": 0.0146},
+)  # fmt: skip
+MEASURED: dict[str, Any] = {
+    "schema_version": 1,
+    "calibration": {"origin": "dev.tsv", "inputs": 210, "gold": True},
+    "variants": {
+        "int8": {
+            "checks": [
+                {
+                    "check": "pipeline", "dtype": "int8", "reference": "fp32", "compared": 210,
+                    "differences": {"score": 0.40113}, "agreement": 0.98095, "bound": "b", "passed": False,
+                    "detail": HOSTILE, "figures": {},
+                }
+            ],
+            "worst": [
+                {
+                    "input": HOSTILE,
+                    "reference": [{"label": HOSTILE, "score": 0.61}],
+                    "candidate": [{"label": "bad", "score": 0.7945}],
+                    "difference": 1.1851,
+                },
+                {"input": {"question": "Who?", "context": "x" * 5000}, "reference": None, "candidate": [1.5, {}],
+                 "difference": 0.25},
+            ],
+            "sensitivities": [
+                {"layer": "/a/MatMul", "label": HOSTILE, "size": 147456, "cost": 0.2137},
+                {"layer": "/b/MatMul", "label": "b", "size": 10, "cost": 0.0},
+            ],
+        }
+    },
+    "noise": {"spread": 0.0412, "noisy": True},
+}  # fmt: skip
+CANDIDATES = [
+    {
+        "dtype": dtype, "bytes": size, "latency_ms": latency, "latency_spread": 0.1, "passed": passed,
+        "reason": HOSTILE, "figures": {"accuracy": accuracy}, "chosen": dtype == "w8", "pareto": passed,
+    }
+    for dtype, size, latency, passed, accuracy in (
+        ("fp32", 90_900_000, 11.21, True, 0.92432), ("int8", 23_600_000, 4.13, False, 0.9151),
+        ("w8", 25_800_000, 5.27, True, 0.92321),
+    )
+]  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle with figures of two variants, and with texts that would rather be markup."""
+    path = write_bundle(tmp_path / "bundle", dtypes=("fp32", "int8"))
+    manifest = Manifest.from_json((path / MANIFEST_NAME).read_text(encoding="utf-8"))
+    raised = {"name": "int8", "precisions": {"/a/MatMul": "w8"}, "note": HOSTILE}
+    variants = {
+        "fp32": replace(manifest.variants["fp32"], parity=FP32),
+        "int8": replace(manifest.variants["int8"], parity=INT8, recipe=raised),
+    }
+    written = replace(manifest, variants=variants, source=replace(manifest.source, model=HOSTILE)).to_json()
+    (path / MANIFEST_NAME).write_text(json.dumps(json.loads(written)), encoding="utf-8")
+    (path / REPORT_NAME).write_text(json.dumps(MEASURED), encoding="utf-8")
+    return path
+
+
+def cells(root: ElementTree.Element, caption: str) -> dict[str, dict[str, ElementTree.Element]]:
+    """A table of the page: its rows by their first cell's text, each by its headers."""
+    table = next(found for found in root.iter("table") if found.findtext("caption") == caption)
+    rows = {}
+    for row in table.findall("tbody/tr"):
+        name = row.find("th")
+        assert name is not None
+        rows["".join(name.itertext())] = {cell.attrib["data-label"]: cell for cell in row.findall("td")}
+    return rows
+
+
+def exact(cell: ElementTree.Element) -> float | None:
+    data = cell.find(".//data")
+    return None if data is None else float(data.attrib["value"])
+
+
+def assert_is_the_manifests(root: ElementTree.Element) -> None:
+    """Compare the figures of a page with those that the bundle was given."""
+    rows = cells(root, "Size and parity of each variant")
+    assert exact(rows["fp32 default"]["Agreement"]) == FP32.label_agreement
+    assert exact(rows["fp32 default"]["Of fp32"]) == 1
+    assert exact(rows["int8"]["Agreement"]) == INT8.label_agreement
+    assert exact(rows["int8"]["Of a score"]) == INT8.max_score_diff
+    assert "missed" in "".join(rows["int8"]["Result"].itertext())
+    assert "held" in "".join(rows["fp32 default"]["Result"].itertext())
+    quality = cells(root, "Figures of each variant")
+    found = {exact(row["int8"]) for row in quality.values()}
+    assert found == {*INT8.figures.values(), INT8.label_agreement, INT8.max_score_diff}
+    tensors = cells(root, "Largest absolute difference of each tensor")
+    assert exact(tensors["logits"]["int8"]) == INT8.max_abs_diff["logits"]
+    assert exact(tensors["logits"]["fp32"]) == FP32.max_abs_diff["logits"]
+    assert "".join(tensors["hidden_states.0"]["int8"].itertext()) == "cannot be compared"
+    costs = [exact(row["Cost"]) for row in cells(root, "Cost of each layer in int8").values()]
+    assert costs == [entry["cost"] for entry in MEASURED["variants"]["int8"]["sensitivities"]]
+    worst = cells(root, "Where int8 is farthest from its reference")
+    assert [exact(row["Difference"]) for row in worst.values()] == [1.1851, 0.25]
+
+
+def test_every_figure_is_the_manifests(bundle: Path, tmp_path: Path) -> None:
+    written = report(bundle, tmp_path / "report.html")
+    text = written.read_text(encoding="utf-8")
+    assert_is_the_manifests(ElementTree.fromstring(text))
+    assert "raised to w8" in text
+
+    record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    int8 = next(entry for entry in record["variants"] if entry["dtype"] == "int8")
+    assert int8["parity"]["figures"] == INT8.figures
+    assert int8["parity"]["max_abs_diff"] == {"logits": 1.3011, "hidden_states.0": None}
+    assert int8["worst"][1]["input"]["context"] == "x" * 5000
+    assert record["calibration"] == MEASURED["calibration"]
+
+
+def test_texts_stay_texts_and_nothing_is_loaded(bundle: Path, tmp_path: Path) -> None:
+    text = report(bundle, tmp_path / "report.html").read_text(encoding="utf-8")
+
+    tags: set[str] = set()
+
+    class Tags(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:
+            tags.add(tag)
+            assert not {"src", "href", "onload", "onclick"} & {name for name, _ in attrs}
+
+    Tags().feed(text)
+    assert not tags & {"script", "link", "img", "iframe", "object"}
+    assert "table" in tags
+    assert text.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;") >= 5
+    assert not re.search("[\x00-\x08\x0b-\x1f\ud800-\udfff]", text)
+    assert not re.search(r"url\(|@import|https?:", text)
+
+
+def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
+    loaded = Bundle.load(bundle)
+    assert loaded.manifest is not None
+    root = ElementTree.fromstring(page(contents_of(loaded.manifest, CANDIDATES, MEASURED, "here")))
+    rows = cells(root, "All candidates")
+    for entry in CANDIDATES:
+        row = rows[str(entry["dtype"])]
+        assert exact(row["Size"]) == entry["bytes"]
+        assert exact(row["Latency, ms"]) == entry["latency_ms"]
+        assert exact(row["accuracy"]) == dict[str, float](entry["figures"])["accuracy"]  # type: ignore[call-overload]
+    plots = root.findall(".//figure/svg")
+    assert len(plots) == 2
+    for plot in plots:
+        assert [mark.findtext("title", "").partition(":")[0] for mark in plot.findall("g")] == ["fp32", "int8", "w8"]
+        assert len(plot.findall(".//path[@class='cross']")) == 1
+        assert len(plot.findall(".//circle[@class='ring']")) == 1
+        assert len(plot.findall("path[@class='front']")) == 1
+    assert "The machine was noisy: rounds varied by 4.12 %" in "".join(root.itertext())
+
+
+def test_a_bundle_that_nothing_was_measured_of(tmp_path: Path) -> None:
+    path = write_bundle(tmp_path / "bundle")
+    root = ElementTree.fromstring(report(path, tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "not measured" in "".join(
+        cells(root, "Size and parity of each variant")["fp32 default"]["Result"].itertext()
+    )
+    assert not root.findall(".//figure")
+
+
+def test_what_has_no_report(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.html, got"):
+        report(bundle, tmp_path / "report.json")
+    with pytest.raises(InputError, match="directory of the report"):
+        report(bundle, tmp_path / "nowhere" / "report.html")
+    with pytest.raises(InputError, match=r"would replace .*config\.json"):
+        report(bundle, bundle / "config.html")
+    (bundle / REPORT_NAME).write_text('{"schema_version": 1, "variants": {"int8": {}}}', encoding="utf-8")
+    with pytest.raises(BundleError, match="is damaged"):
+        report(bundle, tmp_path / "report.html")
+    (bundle / REPORT_NAME).write_text("{", encoding="utf-8")
+    with pytest.raises(BundleError, match="is not valid JSON"):
+        report(bundle, tmp_path / "report.html")
+    (bundle / MANIFEST_NAME).unlink()
+    with pytest.raises(BundleError, match="another tool made it"):
+        report(bundle, tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_the_command_runs_without_the_exporters_packages(bundle: Path, tmp_path: Path) -> None:
+    program = """
+        import sys
+        from edgepipe.cli import main
+        sys.argv[0] = "edgepipe"
+        main()
+    """
+    output = tmp_path / "report.html"
+    assert run_python(program, "report", str(bundle), "-o", str(output), blocked=HEAVY).strip() == str(output)
+    assert output.with_suffix(".json").is_file()
+
+
+def test_an_export_refuses_a_report_before_its_work(tmp_path: Path) -> None:
+    arguments = ["export", "no-such-model", str(tmp_path / "out"), "--report", str(tmp_path / "report.txt")]
+    result = CliRunner().invoke(cli, arguments)
+    assert isinstance(result.exception, InputError)
+    assert "ends in .html" in str(result.exception)
+
+
+def test_an_export_writes_its_report_into_the_bundle(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = CliRunner().invoke(
+        cli,
+        ["export", str(checkpoint), str(output), "--report", str(output / "report.html"), "--no-verify"],
+        catch_exceptions=False,
+    )
+    assert "report: " in result.output
+    assert (output / "report.html").is_file()
+    Bundle.load(output).check()
+
+
+MEASURE = """<script>
+const told = {wide: document.documentElement.scrollWidth, shown: document.documentElement.clientWidth};
+document.documentElement.setAttribute("data-told", JSON.stringify(told));
+</script>"""
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_a_browser_shows_it(bundle: Path, tmp_path: Path, width: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium here: install the distribution's")
+    loaded = Bundle.load(bundle)
+    assert loaded.manifest is not None
+    text = page(contents_of(loaded.manifest, CANDIDATES, MEASURED, "here"))
+    shown, complaints = dumped(browser, text, tmp_path / "report.html", width)
+    assert not complaints
+    assert "data-told" not in shown
+    assert_is_the_manifests(ElementTree.fromstring(as_xml(shown)))
+
+    # The page forbids scripts; a copy that allows them tells how wide it came out.
+    allowed = re.sub(r"<meta http-equiv[^>]*>", "", text).replace("</body>", MEASURE + "</body>")
+    told, _ = dumped(browser, allowed, tmp_path / "measured.html", width)
+    found: Mapping[str, int] = json.loads(re.findall(r'data-told="([^"]*)"', told)[0].replace("&quot;", '"'))
+    assert found["wide"] <= found["shown"] <= max(width, 500)  # some builds have no narrower window
+
+
+def dumped(browser: str, text: str, path: Path, width: int) -> tuple[str, list[str]]:
+    """The page's elements after a browser has shown it, and what its console said."""
+    path.write_text(text, encoding="utf-8")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--window-size={width},900"]
+    profile = f"--user-data-dir={path.with_suffix('.profile')}"
+    done = subprocess.run(
+        [browser, *options, profile, "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, encoding="utf-8", timeout=120, check=True,
+    )  # fmt: skip
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def as_xml(dumped: str) -> str:
+    """A browser's own writing of elements, with the ones that have no end closed."""
+    return re.sub(r"<meta ([^>]*[^/])>", r"<meta \1/>", dumped).replace("&nbsp;", "\u00a0")
