@@ -38,7 +38,8 @@ class Options:
     Attributes:
         block_size: Numbers of a row that share a scale: 16, 32, 64, 128 or 256.
         symmetric: One zero point for all blocks instead of one each.
-        embedding_bits: 8 or 4, for tables of embeddings and heads tied to them.
+        embedding_bits: 8 or 4, for tables of embeddings and heads tied to them; with 8 their blocks are of 128 and
+            symmetric, which is exact enough and smaller.
         accuracy_level: 4 for products in 8-bit blocks of activations, 1 for products in fp32.
         smoothing: How much of the range of activations goes into the weights, 0 (none) to 1; needs batches, and does
             nothing without.
@@ -56,12 +57,10 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     model = onnx_ir.load(order.source)
     options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
     kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
+    fine, coarse = Blocks(4, options.block_size, options.symmetric), Blocks(8, 128, symmetric=True)
+    of_tables = coarse if options.embedding_bits == 8 else fine
     blocks = {
-        layer.name: Blocks(
-            8 if layer.name in raised else options.embedding_bits if layer.tables else 4,
-            options.block_size,
-            options.symmetric,
-        )
+        layer.name: coarse if layer.name in raised else of_tables if layer.tables else fine
         for layer in find_layers(model)
         if layer.name not in kept
     }
