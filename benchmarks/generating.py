@@ -1,16 +1,17 @@
 """What every contender of generation.py does: answer each line of standard input with a line of JSON."""
 
 import json
+import statistics
 import sys
 import time
 
 
-def answer(write, overhead=None):
+def answer(write, in_graph=None):
     """Answer ``{"prompt": [ids], "new": 64, "beams": 1}`` with the seconds it took and the tokens.
 
     Args:
         write: Takes a prompt, how many tokens to write, and how many beams; returns the new tokens.
-        overhead: Gives the seconds of the last call that were not the graph's.
+        in_graph: Gives the seconds of each run of a graph in the last call.
     """
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
@@ -18,6 +19,8 @@ def answer(write, overhead=None):
         start = time.perf_counter()
         tokens = write(asked["prompt"], asked["new"], asked["beams"])
         told = {"seconds": time.perf_counter() - start, "tokens": [int(token) for token in tokens]}
-        if overhead is not None:
-            told["overhead_seconds"] = overhead(told["seconds"])
+        if in_graph is not None:
+            runs = in_graph()
+            told["overhead_seconds"] = told["seconds"] - sum(runs)
+            told["step_seconds"] = statistics.median(runs[1:] or runs)
         print(json.dumps(told), flush=True)

@@ -143,18 +143,17 @@ def measured(
 
 
 def context_cost(folder: Path, threads: int, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds a token after a context of each length, less what the prompt takes; by dtype, medians."""
+    """Milliseconds that the graph takes for a token after a context of each length, by dtype: medians of medians."""
     found: dict[str, dict[str, float]] = {}
+    prompts = {length: [(7 * index) % 50000 for index in range(length)] for length in CONTEXTS}
     for name, command in contenders("gpt2", folder, threads, None)[: len(OURS)]:
         with Process(name, command) as process:
             costs: dict[int, list[float]] = {length: [] for length in CONTEXTS}
             for number in range(-1, rounds):
-                for length in CONTEXTS:
-                    prompt = [(7 * index) % 50000 for index in range(length)]
-                    few = process.write(prompt, 2, 1)["seconds"]
-                    many = process.write(prompt, 2 + AFTER_CONTEXT, 1)["seconds"]
+                for length, prompt in prompts.items():
+                    told = process.write(prompt, AFTER_CONTEXT, 1)
                     if number >= 0:
-                        costs[length].append((many - few) / AFTER_CONTEXT * 1e3)
+                        costs[length].append(told["step_seconds"] * 1e3)
         medians = {str(length): statistics.median(times) for length, times in costs.items()}
         found[name] = medians | {"ratio": medians[str(CONTEXTS[1])] / medians[str(CONTEXTS[0])]}
     return found
