@@ -22,7 +22,7 @@ from edgepipe.cli import cli
 from edgepipe.errors import BundleError, InputError
 from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Parity
 from edgepipe_export import report
-from edgepipe_export.report.contents import contents_of
+from edgepipe_export.report.contents import read_contents
 from edgepipe_export.report.page import page
 from tests.architecture.test_boundaries import HEAVY
 from tests.runtime.processes import run_python
@@ -64,14 +64,15 @@ MEASURED: dict[str, Any] = {
     },
     "noise": {"spread": 0.0412, "noisy": True},
 }  # fmt: skip
-CANDIDATES = [
+CANDIDATES: list[dict[str, Any]] = [
     {
-        "dtype": dtype, "bytes": size, "latency_ms": latency, "latency_spread": 0.1, "passed": passed,
-        "reason": HOSTILE, "figures": {"accuracy": accuracy}, "chosen": dtype == "w8", "pareto": passed,
+        "dtype": dtype, "bytes": size, "latency_ms": latency, "latency_spread": 0.04, "passed": passed,
+        "distance": distance, "figures": figures, "chosen": dtype == "w8", "pareto": passed,
     }
-    for dtype, size, latency, passed, accuracy in (
-        ("fp32", 90_900_000, 11.21, True, 0.92432), ("int8", 23_600_000, 4.13, False, 0.9151),
-        ("w8", 25_800_000, 5.27, True, 0.92321),
+    for dtype, size, latency, passed, distance, figures in (
+        ("fp32", 90_900_000, 11.21, True, 0.0, {}),
+        ("int8", 23_600_000, 4.13, False, 0.1123, {"accuracy": 0.9151, "reference_accuracy": 0.92432}),
+        ("w8", 25_800_000, 5.27, True, 0.0317, {"accuracy": 0.92321, "reference_accuracy": 0.92432}),
     )
 ]  # fmt: skip
 
@@ -162,16 +163,24 @@ def test_texts_stay_texts_and_nothing_is_loaded(bundle: Path, tmp_path: Path) ->
     assert not re.search(r"url\(|@import|https?:", text)
 
 
-def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
+def with_candidates(bundle: Path, candidates: Sequence[Mapping[str, Any]]) -> str:
+    """The page of a bundle that an export chose from `candidates`."""
     loaded = Bundle.load(bundle)
     assert loaded.manifest is not None
-    root = ElementTree.fromstring(page(contents_of(loaded.manifest, CANDIDATES, MEASURED, "here")))
+    written = replace(loaded.manifest, candidates=tuple(candidates)).to_json()
+    (bundle / MANIFEST_NAME).write_text(json.dumps(json.loads(written)), encoding="utf-8")
+    return page(read_contents(Bundle.load(bundle)))
+
+
+def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
+    root = ElementTree.fromstring(with_candidates(bundle, CANDIDATES))
     rows = cells(root, "All candidates")
     for entry in CANDIDATES:
         row = rows[str(entry["dtype"])]
         assert exact(row["Size"]) == entry["bytes"]
         assert exact(row["Latency, ms"]) == entry["latency_ms"]
-        assert exact(row["accuracy"]) == dict[str, float](entry["figures"])["accuracy"]  # type: ignore[call-overload]
+        assert exact(row["Distance to fp32"]) == entry["distance"]
+        assert exact(row["accuracy"]) == (0.92432 if entry["dtype"] == "fp32" else entry["figures"]["accuracy"])
     plots = root.findall(".//figure/svg")
     assert len(plots) == 2
     for plot in plots:
@@ -179,7 +188,18 @@ def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
         assert len(plot.findall(".//path[@class='cross']")) == 1
         assert len(plot.findall(".//circle[@class='ring']")) == 1
         assert len(plot.findall("path[@class='front']")) == 1
-    assert "The machine was noisy: rounds varied by 4.12 %" in "".join(root.itertext())
+    assert "The machine was noisy: the middle half of the rounds lay within 4.12 %" in "".join(root.itertext())
+
+
+def test_candidates_without_a_figure_are_drawn_by_their_distance(bundle: Path) -> None:
+    root = ElementTree.fromstring(with_candidates(bundle, [entry | {"figures": {}} for entry in CANDIDATES]))
+    for plot in root.findall(".//figure/svg"):
+        heights = {
+            mark.findtext("title", "").partition(":")[0]: float(sign.attrib["cy"])
+            for mark in plot.findall("g")
+            for sign in mark.findall("circle")
+        }
+        assert heights["fp32"] < heights["w8"]  # the better is higher
 
 
 def test_a_bundle_that_nothing_was_measured_of(tmp_path: Path) -> None:
@@ -252,9 +272,7 @@ def test_a_browser_shows_it(bundle: Path, tmp_path: Path, width: int) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no Chromium here: install the distribution's")
-    loaded = Bundle.load(bundle)
-    assert loaded.manifest is not None
-    text = page(contents_of(loaded.manifest, CANDIDATES, MEASURED, "here"))
+    text = with_candidates(bundle, CANDIDATES)
     shown, complaints = dumped(browser, text, tmp_path / "report.html", width)
     assert not complaints
     assert "data-told" not in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import BundleError
 from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Variant
 from edgepipe_export.checks import Check, Disagreement
+from edgepipe_export.choice import Candidate
 from edgepipe_export.measurements import REPORT_VERSION, Sensitivity
 
 SCHEMA_VERSION = 1
@@ -21,28 +22,14 @@ _FP32 = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One of those that ``--dtype auto`` chose from.
+class Listed(Candidate):
+    """A candidate as the manifest lists it.
 
     Attributes:
-        dtype: Its name.
-        bytes: Size on disk.
-        latency_ms: Median milliseconds a call.
-        latency_spread: How far calls were from it.
-        passed: Whether it kept its bound.
-        reason: Why it was chosen, or why not, in words.
-        figures: What was measured of its quality, by name.
         chosen: Whether it is the one that was written.
-        pareto: Whether no other is better in one of size, latency and quality, and as good in the others.
+        pareto: Whether no other is as good in size, latency and distance, and better in one of them.
     """
 
-    dtype: str
-    bytes: int
-    latency_ms: float
-    latency_spread: float
-    passed: bool
-    reason: str
-    figures: Mapping[str, float]
     chosen: bool
     pareto: bool
 
@@ -75,7 +62,7 @@ class Contents:
     """
 
     manifest: Manifest
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Listed, ...]
     measurements: Mapping[str, Measurements]
     calibration: Mapping[str, Any] | None = None
     noise: Mapping[str, Any] | None = None
@@ -127,35 +114,18 @@ def read_contents(bundle: Bundle) -> Contents:
             f"{bundle.path} has no {MANIFEST_NAME}: another tool made it, and nothing was measured that a report could "
             "show; export its checkpoint with: edgepipe export MODEL OUT"
         )
-    candidates = json.loads((bundle.path / MANIFEST_NAME).read_text(encoding="utf-8")).get("candidates", [])
-    return contents_of(bundle.manifest, candidates, _measured(bundle.path / REPORT_NAME), str(bundle.path))
-
-
-def contents_of(
-    manifest: Manifest, candidates: Sequence[Mapping[str, Any]], measured: Mapping[str, Any], origin: str
-) -> Contents:
-    """Put together what a report tells.
-
-    Args:
-        manifest: The bundle's.
-        candidates: The manifest's table of candidates, as JSON has it.
-        measured: The file of measurements, as JSON has it; empty where there is none.
-        origin: What error messages call the bundle.
-
-    Raises:
-        BundleError: something has not the form that an export gives it.
-    """
+    manifest, measured = bundle.manifest, _measured(bundle.path / REPORT_NAME)
     try:
         return Contents(
             manifest,
-            tuple(Candidate(**entry) for entry in candidates),
+            tuple(Listed(**entry) for entry in manifest.candidates),
             {dtype: _measurements(entry) for dtype, entry in measured.get("variants", {}).items()},
             measured.get("calibration"),
             measured.get("noise"),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BundleError(
-            f"{origin}: {MANIFEST_NAME} or {REPORT_NAME} is damaged ({error}); export the bundle again"
+            f"{bundle.path}: {MANIFEST_NAME} or {REPORT_NAME} is damaged ({error}); export the bundle again"
         ) from error
 
 

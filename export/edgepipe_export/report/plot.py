@@ -48,11 +48,13 @@ class Axis:
         label: What is measured, with its unit.
         written: How its values are written.
         from_zero: Whether it begins at zero.
+        falls: Whether it falls, upwards: the better is always higher.
     """
 
     label: str
     written: Callable[[float], str]
     from_zero: bool = False
+    falls: bool = False
 
 
 def scatter(name: str, title: str, across: Axis, upwards: Axis, points: Sequence[Point]) -> Markup:
@@ -72,7 +74,8 @@ def scatter(name: str, title: str, across: Axis, upwards: Axis, points: Sequence
         return round(_LEFT + (_RIGHT - _LEFT) * (value - columns[0]) / (columns[-1] - columns[0]), 2)
 
     def down(value: float) -> float:
-        return round(_BOTTOM - (_BOTTOM - _TOP) * (value - rows[0]) / (rows[-1] - rows[0]), 2)
+        part = (value - rows[0]) / (rows[-1] - rows[0])
+        return round(_BOTTOM - (_BOTTOM - _TOP) * (1 - part if upwards.falls else part), 2)
 
     placed = [(point, right(point.x), down(point.y)) for point in points]
     return element(

@@ -97,7 +97,7 @@ def verdict(passed: bool | None) -> Markup:
 def figures(contents: Contents) -> Markup | None:
     """Every figure of every variant, a row each."""
     found = _parities(contents)
-    rows: dict[str, dict[str, float | None]] = {}
+    rows: dict[str, dict[str, float]] = {}
     for dtype, parity in found.items():
         for name, value in _all_figures(parity).items():
             rows.setdefault(name, {})[dtype] = value
@@ -111,14 +111,8 @@ def figures(contents: Contents) -> Markup | None:
 
 
 def _all_figures(parity: Parity) -> dict[str, float]:
-    decided: dict[str, float | None] = {
-        "label_agreement": parity.label_agreement,
-        "max_score_diff": parity.max_score_diff,
-    }
-    # Recorded under both names where tokens are what is decided.
-    if "token_agreement" in parity.figures:
-        del decided["label_agreement"]
-    return {name: value for name, value in decided.items() if value is not None} | dict(parity.figures)
+    decided = {"label_agreement": parity.label_agreement, "max_score_diff": parity.max_score_diff}
+    return {name: value for name, value in (*decided.items(), *parity.figures.items()) if value is not None}
 
 
 def tensors(contents: Contents) -> Markup | None:
@@ -258,7 +252,7 @@ def _parities(contents: Contents) -> dict[str, Parity]:
     }
 
 
-def _folded(shown: Markup, rows: Sequence[object], what: str) -> Markup:
+def _folded(shown: Markup, rows: Sequence[Sequence[str]], what: str) -> Markup:
     if len(rows) <= _SHORT:
         return shown
     return element("details", element("summary", f"{len(rows)} {what}"), shown)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from edgepipe_export.report.markup import Markup, element
 
+DISTANCE = "distance"
 ABSENT = "\u2013"
 
 
@@ -18,10 +19,12 @@ class Figure:
     Attributes:
         label: Its name in words.
         is_share: Whether it is a share of something, 0 to 1, and is written in parts of a hundred.
+        less_is_better: Whether a lower value is the better one.
     """
 
     label: str
     is_share: bool = False
+    less_is_better: bool = False
 
 
 FIGURES: dict[str, Figure] = {
@@ -34,9 +37,10 @@ FIGURES: dict[str, Figure] = {
     "cosine_mean": Figure("mean cosine to the reference"),
     "cosine_min": Figure("lowest cosine to the reference"),
     "rank_agreement": Figure("same nearest neighbours", True),
-    "perplexity": Figure("perplexity"),
+    "perplexity": Figure("perplexity", less_is_better=True),
     "mean_score_diff": Figure("mean difference of scores"),
     "max_score_diff": Figure("largest difference of scores"),
+    DISTANCE: Figure("distance to fp32", less_is_better=True),
     "kl": Figure("KL divergence, nats"),
 }
 
