@@ -188,7 +188,10 @@ def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
         assert len(plot.findall(".//path[@class='cross']")) == 1
         assert len(plot.findall(".//circle[@class='ring']")) == 1
         assert len(plot.findall("path[@class='front']")) == 1
-    assert "The machine was noisy: the middle half of the rounds lay within 4.12 %" in "".join(root.itertext())
+    assert (
+        "The machine was noisy: the middle half of a candidate's rounds spans up to 4.12 % of their median"
+        in "".join(root.itertext())
+    )
 
 
 def test_candidates_without_a_figure_are_drawn_by_their_distance(bundle: Path) -> None:

@@ -107,7 +107,11 @@ def _noise(contents: Contents) -> Markup | None:
     if contents.noise is None:
         return None
     spread = contents.noise.get("spread")
-    told = f": the middle half of the rounds lay within {share(spread)} of the median" if _is_number(spread) else ""
+    told = (
+        f": the middle half of a candidate's rounds spans up to {share(spread)} of their median"
+        if _is_number(spread)
+        else ""
+    )
     if contents.noise.get("noisy"):
         return element(
             "p", element("strong", "The machine was noisy"), told, "; latencies that are close may be equal."

@@ -68,9 +68,10 @@ class Contents:
     noise: Mapping[str, Any] | None = None
 
     def ratio(self, dtype: str) -> float | None:
-        """A variant's size, as a part of fp32's; None where the bundle has no fp32."""
-        whole = self.manifest.variants.get(_FP32)
-        return None if whole is None or not whole.bytes else self.manifest.variants[dtype].bytes / whole.bytes
+        """A variant's size, as a part of fp32's; None where neither the variants nor the candidates have fp32."""
+        sizes = {entry.dtype: entry.bytes for entry in self.candidates}
+        sizes |= {name: variant.bytes for name, variant in self.manifest.variants.items()}
+        return self.manifest.variants[dtype].bytes / sizes[_FP32] if sizes.get(_FP32) else None
 
     def raised(self, dtype: str) -> Mapping[str, str]:
         """The layers that a repair gave another precision than the variant's, by name."""

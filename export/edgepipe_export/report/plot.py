@@ -85,7 +85,11 @@ def scatter(name: str, title: str, across: Axis, upwards: Axis, points: Sequence
         *(_column(right(value), across.written(value)) for value in columns),
         element("text", across.label, x=_RIGHT, y=_BOTTOM + 38, text_anchor="end", class_="axis"),
         _front(placed),
-        *(_spread(x, y, right(point.x + point.spread) - x) for point, x, y in placed if point.spread),
+        *(
+            _spread(right(point.x - point.spread), right(point.x + point.spread), y)
+            for point, _, y in placed
+            if point.spread
+        ),
         *(_mark(point, x, y) for point, x, y in placed),
         *_names(placed),
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
@@ -147,8 +151,8 @@ def _front(placed: Sequence[tuple[Point, float, float]]) -> Markup | None:
     return element("path", d=path, class_="front")
 
 
-def _spread(x: float, y: float, reach: float) -> Markup:
-    return element("line", x1=round(x - reach, 2), x2=round(x + reach, 2), y1=y, y2=y, class_="spread")
+def _spread(left: float, right: float, y: float) -> Markup:
+    return element("line", x1=max(left, _LEFT), x2=min(right, _RIGHT), y1=y, y2=y, class_="spread")
 
 
 def _mark(point: Point, x: float, y: float) -> Markup:
