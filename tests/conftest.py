@@ -22,6 +22,14 @@ REPOSITORY = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("EDGEPIPE_SHARED", REPOSITORY.parent / "shared"))
 
 
+def shared(*parts: str) -> Path:
+    """A file of :data:`SHARED`. The product does not need it: without it, whoever asks is skipped."""
+    path = SHARED.joinpath(*parts)
+    if not path.is_file():
+        pytest.skip(f"{'/'.join(parts)} is not there: set EDGEPIPE_SHARED to the directory with checkpoints and data")
+    return path
+
+
 @dataclass(frozen=True)
 class Exported:
     """A tiny model and what the exporter made of it.
@@ -59,10 +67,7 @@ def tiny_export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Expor
 @pytest.fixture(scope="session")
 def minilm_sst2() -> Path:
     """A real fine-tuned checkpoint; it lies outside of the repository, and is not needed."""
-    checkpoint = SHARED / "checkpoints" / "minilm-sst2"
-    if not (checkpoint / "model.safetensors").is_file():
-        pytest.skip(f"the real checkpoint {checkpoint.name} is not beside this repository (shared/checkpoints)")
-    return checkpoint
+    return shared("checkpoints", "minilm-sst2", "model.safetensors").parent
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import transformers
 from edgepipe import Bundle, Model, pipeline
 from edgepipe.errors import InputError
 from edgepipe_export import export
-from tests.conftest import SHARED, Exported
+from tests.conftest import Exported, shared
 from tests.golden.cases import MODELS
 from tests.golden.compare import assert_same
 from tests.tiny import ARCHITECTURES, LIMIT
@@ -122,7 +122,7 @@ def test_the_verification_measures_what_these_tests_measure(
 
 
 def test_a_real_checkpoint(minilm_sst2: Path, minilm_sst2_bundle: Bundle) -> None:
-    lines = (SHARED / "data" / "sst2" / "dev.tsv").read_text(encoding="utf-8").splitlines()[:200]
+    lines = shared("data", "sst2", "dev.tsv").read_text(encoding="utf-8").splitlines()[:200]
     sentences = [line.split("\t")[0] for line in lines]
     reference = transformers.pipeline("text-classification", model=str(minilm_sst2), device="cpu")
     expected = reference(sentences)

@@ -25,7 +25,7 @@ from edgepipe_export.figures.labels import candidate_accuracy, label_accuracy
 from edgepipe_export.figures.similarities import likeness, spearman
 from edgepipe_export.questions import QUESTIONS
 from edgepipe_export.tolerance import Tolerance, tolerance
-from tests.conftest import SHARED
+from tests.conftest import shared
 
 
 def test_accuracy() -> None:
@@ -166,11 +166,9 @@ def test_embeddings_are_measured_by_their_cosines(tiny_export: Callable[..., Any
 @pytest.mark.parametrize("name", ["minilm-sst2", "minilm-ner"])
 def test_real_weights_keep_their_quality(name: str, tmp_path: Path) -> None:
     """int8 and w8 of real checkpoints pass with the default bound on labelled data."""
-    checkpoint = SHARED / "checkpoints" / name
-    if not (checkpoint / "model.safetensors").is_file():
-        pytest.skip(f"{name} is not there: set EDGEPIPE_SHARED to the directory with checkpoints and data")
+    checkpoint = shared("checkpoints", name, "model.safetensors").parent
     data = tmp_path / ("dev.tsv" if name == "minilm-sst2" else "dev.conll")
-    source = (SHARED / "data" / "sst2" / "dev.tsv") if name == "minilm-sst2" else (SHARED / "data/wikiann/dev.conll")
+    source = shared("data", "sst2", "dev.tsv") if name == "minilm-sst2" else shared("data", "wikiann", "dev.conll")
     text = source.read_text(encoding="utf-8")
     data.write_text(text if name == "minilm-sst2" else "\n\n".join(text.split("\n\n")[:500]), encoding="utf-8")
     bundle = export(checkpoint, tmp_path / "out", dtypes=("int8", "w8"), calibration=data)

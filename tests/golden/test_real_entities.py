@@ -16,11 +16,9 @@ import transformers
 
 from edgepipe import Bundle, pipeline
 from edgepipe_export import export
-from tests.conftest import SHARED
+from tests.conftest import shared
 from tests.golden.compare import assert_same
 
-CHECKPOINT = SHARED / "checkpoints" / "minilm-ner"
-DATA = SHARED / "data" / "wikiann" / "dev.conll"
 A_FEW = 300
 
 Spans = set[tuple[str, int, int]]
@@ -76,19 +74,26 @@ def test_f1_is_as_seqeval_defines_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    for path in (CHECKPOINT / "model.safetensors", DATA):
-        if not path.is_file():
-            pytest.skip(f"{path.name} is not there: set EDGEPIPE_SHARED to the directory with checkpoints and data")
-    return export(CHECKPOINT, tmp_path_factory.mktemp("ner") / "bundle", verify=False)
+def checkpoint() -> Path:
+    return shared("checkpoints", "minilm-ner", "model.safetensors").parent
+
+
+@pytest.fixture(scope="module")
+def data() -> Path:
+    return shared("data", "wikiann", "dev.conll")
+
+
+@pytest.fixture(scope="module")
+def bundle(checkpoint: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return export(checkpoint, tmp_path_factory.mktemp("ner") / "bundle", verify=False)
 
 
 @pytest.mark.parametrize("count", [A_FEW, pytest.param(None, marks=pytest.mark.coverage)])
-def test_f1_equals_pytorch_s(bundle: Bundle, count: int | None) -> None:
-    data = sorted(sentences(DATA), key=lambda pair: len(pair[0])) if count is None else list(sentences(DATA))[:count]
-    words = [words for words, _ in data]
-    expected = [spans(labels) for _, labels in data]
-    reference = transformers.pipeline("token-classification", model=str(CHECKPOINT), device="cpu")
+def test_f1_equals_pytorch_s(checkpoint: Path, data: Path, bundle: Bundle, count: int | None) -> None:
+    pairs = sorted(sentences(data), key=lambda pair: len(pair[0])) if count is None else list(sentences(data))[:count]
+    words = [words for words, _ in pairs]
+    expected = [spans(labels) for _, labels in pairs]
+    reference = transformers.pipeline("token-classification", model=str(checkpoint), device="cpu")
     theirs = reference(words, is_split_into_words=True, batch_size=32 if count is None else 8)
     ours = pipeline("token-classification", bundle)(words, is_split_into_words=True, batch_size=8)
     assert_same(ours, theirs)

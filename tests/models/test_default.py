@@ -8,7 +8,7 @@ import pytest
 import edgepipe_models
 from edgepipe import pipeline
 from edgepipe_models import default_bundle
-from tests.conftest import SHARED
+from tests.conftest import shared
 from training.data import Example, read_examples
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "models" / "default"
@@ -93,7 +93,4 @@ def test_the_bundle_gets_everyday_sentences_right() -> None:
 
 
 def test_the_bundle_is_accurate_on_sst2() -> None:
-    dev = SHARED / "data" / "sst2" / "dev.tsv"
-    if not dev.is_file():
-        pytest.skip("SST-2's dev.tsv is not beside this checkout")
-    assert accuracy(read_examples(dev)) >= 0.82
+    assert accuracy(read_examples(shared("data", "sst2", "dev.tsv"))) >= 0.82
