@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import transformers
 
 from edgepipe import Bundle, pipeline
+from edgepipe.bench.memory import memory
 from edgepipe.errors import InputError
 from edgepipe.manifest import MANIFEST_NAME
 from tests.tiny import LIMIT
@@ -66,20 +68,16 @@ def test_what_is_past_the_limit(decoder: tuple[Any, Any, Bundle], encoder_decode
     assert write("a " * 3 * LIMIT, **GREEDY) == write("a " * 3 * LIMIT, truncation=True, **GREEDY)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_flat_over_many_texts_of_all_lengths(decoder: tuple[Any, Any, Bundle]) -> None:
     write = pipeline(model=decoder[2])
-    sizes = []
+    sizes: list[int | None] = []
     for number in range(600):
         write("a" * (1 + 7 * number % 30), max_new_tokens=1 + 5 * number % 11, do_sample=False)
         if number in (100, 599):
             gc.collect()
-            sizes.append(resident())
-    assert sizes[1] - sizes[0] < 2**20
-
-
-def resident() -> int:
-    """This process's memory in bytes."""
-    status = Path("/proc/self/status")
-    if not status.exists():
-        pytest.skip("only Linux tells")
-    return next(int(line.split()[1]) * 1024 for line in status.read_text().splitlines() if line.startswith("VmRSS:"))
+            sizes.append(memory()["resident_bytes"])
+    before, after = sizes
+    assert before is not None
+    assert after is not None
+    assert after - before < 2**20
