@@ -7,10 +7,11 @@ import numpy as np
 from generating import answer
 
 from edgepipe import Bundle
+from edgepipe.binding import Binding
 from edgepipe.generation.config import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
-from edgepipe.session import Binding, Session, SessionConfig
+from edgepipe.session import Session, SessionConfig
 
 folder, threads, dtype = sys.argv[1:]
 decoder = load_decoder(Bundle.load(folder), dtype, SessionConfig(num_threads=int(threads)))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.bundle import Bundle
+from edgepipe.devices import Provider
 from edgepipe.errors import BundleError, InputError
-from edgepipe.session import Provider, Session, SessionConfig
+from edgepipe.session import Session, SessionConfig
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

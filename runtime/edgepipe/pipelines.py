@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
+from edgepipe.devices import Provider
 from edgepipe.errors import DependencyError, TaskError
 from edgepipe.foreign import task_of_graph
 from edgepipe.model import Model
-from edgepipe.session import Provider, SessionConfig
+from edgepipe.session import SessionConfig
 from edgepipe.tasks import ALIASES, task_class, task_names
 from edgepipe.tokenizer import Tokenizer
 

@@ -1,24 +1,21 @@
-"""The only file that imports onnxruntime: providers, threads, memory, and the graph's declared inputs."""
+"""One graph, loaded: threads, memory, and the graph's declared inputs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.errors import BundleError, DependencyError, DeviceError, InputError
+from edgepipe.binding import Binding
+from edgepipe.devices import Provider, execution_providers
+from edgepipe.errors import BundleError, DeviceError, InputError
+from edgepipe.library import first_line, library_errors, onnxruntime_library
 from edgepipe.threads import available_threads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-Provider = str | tuple[str, Mapping[str, Any]]
-
-_INSTALL = "pip install 'edgepipe[cpu]' (or 'edgepipe[gpu]' for NVIDIA GPUs)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +68,12 @@ class Session:
 
     def __init__(self, graph: Path, config: SessionConfig | None = None) -> None:
         config = config or SessionConfig()
-        ort = _onnxruntime()
-        providers = _providers(ort, config)
+        ort = onnxruntime_library()
+        providers = execution_providers(ort, config.device, config.providers)
         options = _options(ort, config)  # outside of the try: its InputError is a ValueError too
         try:
             self._session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
-        except _ort_errors() as error:
+        except library_errors() as error:
             raise _load_error(graph, error, ort.__version__) from error
         self.providers: list[str] = self._session.get_providers()
         wanted = [provider if isinstance(provider, str) else provider[0] for provider in providers]
@@ -101,9 +98,9 @@ class Session:
         """
         try:
             arrays = self._session.run(None, feeds)
-        except _ort_errors() as error:
+        except library_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
-            raise BundleError(f"the graph failed on {shapes}: {_first_line(error)}") from error
+            raise BundleError(f"the graph failed on {shapes}: {first_line(error)}") from error
         if self._as_float32:  # graphs that others made in half precision; a softmax in it would lose digits
             arrays = [array.astype("float32") for array in arrays]
         return dict(zip(self.outputs, arrays, strict=True))
@@ -111,96 +108,6 @@ class Session:
     def bind(self) -> Binding:
         """Begin a series of runs whose inputs and outputs stay where they are."""
         return Binding(self._session)
-
-
-class Binding:
-    """Inputs and outputs of a graph that are named once and used by every run after it.
-
-    Values are onnxruntime's ``OrtValue``. One that lies over a numpy array shares its memory.
-    """
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-        self._binding = session.io_binding()
-        self._outputs: list[str] = []
-        # onnxruntime before 1.24 does not keep what it binds.
-        self._kept: dict[str, Any] = {}
-
-    def feed(self, name: str, value: NDArray[Any] | Any) -> None:
-        """Take an input from an array (contiguous, of the declared dtype) or from a value."""
-        self._kept[name] = value
-        if hasattr(value, "_ortvalue"):
-            self._binding.bind_ortvalue_input(name, value)
-        else:
-            self._binding.bind_cpu_input(name, value)
-
-    def give(self, name: str, value: Any = None) -> None:
-        """Write an output into a value; None has onnxruntime allocate one at every run."""
-        if name not in self._outputs:
-            self._outputs.append(name)
-        self._kept[name] = value
-        if value is None:
-            self._binding.bind_output(name)
-        else:
-            self._binding.bind_ortvalue_output(name, value)
-
-    def run(self) -> dict[str, Any]:
-        """Run the graph; returns the values of the outputs that onnxruntime made room for.
-
-        Raises:
-            BundleError: the graph failed; the message has onnxruntime's first line.
-        """
-        try:
-            self._session.run_with_iobinding(self._binding)
-        except _ort_errors() as error:
-            raise BundleError(f"the graph failed: {_first_line(error)}") from error
-        if all(self._kept[name] is not None for name in self._outputs):
-            return {}
-        values = zip(self._outputs, self._binding.get_outputs(), strict=True)
-        return {name: value for name, value in values if self._kept[name] is None}
-
-
-def value_over(array: NDArray[Any]) -> Any:
-    """An ``OrtValue`` over the memory of a contiguous array."""
-    return _onnxruntime().OrtValue.ortvalue_from_numpy(array)
-
-
-def require_single_onnxruntime() -> None:
-    """Make sure that exactly one of onnxruntime's packages is installed.
-
-    Raises:
-        DependencyError: none is, or both are: they write the same files, and which of them runs is chance.
-    """
-    _onnxruntime()
-
-
-@cache
-def _onnxruntime() -> Any:
-    # onnxruntime's own wheels report use to their maker unless told not to before they are loaded (its Privacy.md):
-    # what runs on a user's device must not speak to anyone unasked. A value the user has set is kept.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise DependencyError(f"onnxruntime cannot be imported ({error}); {_INSTALL}") from error
-    folder = Path(onnxruntime.__file__).parent.parent
-    packages = sorted({path.name.split("-")[0] for path in folder.glob("onnxruntime*.dist-info")})
-    clashing = [package for package in packages if package in ("onnxruntime", "onnxruntime_gpu")]
-    if len(clashing) > 1:
-        raise DependencyError(
-            "both onnxruntime and onnxruntime-gpu are installed, and each overwrites the other's files; "
-            f"pip uninstall -y onnxruntime onnxruntime-gpu, then {_INSTALL}"
-        )
-    onnxruntime.set_default_logger_severity(3)
-    return onnxruntime
-
-
-@cache
-def _ort_errors() -> tuple[type[Exception], ...]:
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    found = [item for item in vars(state).values() if isinstance(item, type) and issubclass(item, Exception)]
-    return (*found, ValueError, RuntimeError)
 
 
 def _options(ort: Any, config: SessionConfig) -> Any:
@@ -219,52 +126,8 @@ def _options(ort: Any, config: SessionConfig) -> Any:
     return options
 
 
-def _providers(ort: Any, config: SessionConfig) -> list[Provider]:
-    available: list[str] = ort.get_available_providers()
-    if config.providers is not None:
-        chosen = list(config.providers)
-        if not chosen:
-            raise InputError(f"providers is empty; this onnxruntime has {', '.join(available)}")
-        for provider in chosen:
-            name = provider if isinstance(provider, str) else provider[0]
-            if name not in available:
-                raise DeviceError(f"this onnxruntime ({ort.__version__}) has no {name!r}, only {', '.join(available)}")
-        return chosen
-    index = cuda_index(config.device)
-    if index is None:
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in available:
-        raise DeviceError(
-            f"device {config.device!r} was asked for, but the installed onnxruntime {ort.__version__} has no CUDA; "
-            "pip uninstall -y onnxruntime, then pip install 'edgepipe[gpu]', or use device=\"cpu\""
-        )
-    ort.preload_dlls()
-    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
-
-
-def cuda_index(device: str | int | None) -> int | None:
-    """The GPU a device names; None for the CPU.
-
-    Raises:
-        InputError: not ``"cpu"``, ``"cuda"``, ``"cuda:N"``, N or -1.
-    """
-    if device in (None, "cpu", -1) and not isinstance(device, bool):
-        return None
-    if device == "cuda":
-        return 0
-    if isinstance(device, int) and not isinstance(device, bool) and device >= 0:
-        return device
-    if isinstance(device, str) and device.startswith("cuda:") and device[5:].isdecimal():
-        return int(device[5:])
-    raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {device!r}')
-
-
 def _load_error(graph: Path, error: Exception, version: str) -> BundleError:
-    return BundleError(f"onnxruntime {version} cannot load {graph}: {_first_line(error)}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return BundleError(f"onnxruntime {version} cannot load {graph}: {first_line(error)}")
 
 
 def _numpy_name(onnx_type: str) -> str:

@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 
 from edgepipe import Model
+from edgepipe.devices import cuda_index
 from edgepipe.errors import DeviceError, InputError
-from edgepipe.session import Session, SessionConfig, cuda_index
+from edgepipe.session import Session, SessionConfig
 from edgepipe.threads import available_threads
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import expected_logits, write_bundle, write_graph

@@ -24,7 +24,7 @@ from edgepipe.tasks.generative import GenerativeTask
 from edgepipe.threads import available_threads
 
 if TYPE_CHECKING:
-    from edgepipe.session import Provider
+    from edgepipe.devices import Provider
 
 __all__ = ["BenchReport", "ColdStart", "Generation", "Latency", "Shape", "bench"]
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from edgepipe.binding import value_over
 from edgepipe.errors import BundleError
-from edgepipe.session import value_over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.session import Binding, Session
+    from edgepipe.binding import Binding
+    from edgepipe.session import Session
 
     Shapes = Mapping[str, tuple[int, int, str]]
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.session import value_over
+from edgepipe.binding import value_over
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.session import Binding, Session
+    from edgepipe.binding import Binding
+    from edgepipe.session import Session
 
 _NAME = "logits"
 _KEEP = "num_logits_to_keep"

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.binding import value_over
 from edgepipe.bundle import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
-from edgepipe.session import Session, SessionConfig, value_over
+from edgepipe.session import Session, SessionConfig
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,63 @@
+"""Runs of one graph whose inputs and outputs stay where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.errors import BundleError
+from edgepipe.library import first_line, library_errors, onnxruntime_library
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Binding:
+    """Inputs and outputs of a graph that are named once and used by every run after it.
+
+    Values are onnxruntime's ``OrtValue``. One that lies over a numpy array shares its memory.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._outputs: list[str] = []
+        # onnxruntime before 1.24 does not keep what it binds.
+        self._kept: dict[str, Any] = {}
+
+    def feed(self, name: str, value: NDArray[Any] | Any) -> None:
+        """Take an input from an array (contiguous, of the declared dtype) or from a value."""
+        self._kept[name] = value
+        if hasattr(value, "_ortvalue"):
+            self._binding.bind_ortvalue_input(name, value)
+        else:
+            self._binding.bind_cpu_input(name, value)
+
+    def give(self, name: str, value: Any = None) -> None:
+        """Write an output into a value; None has onnxruntime allocate one at every run."""
+        if name not in self._outputs:
+            self._outputs.append(name)
+        self._kept[name] = value
+        if value is None:
+            self._binding.bind_output(name)
+        else:
+            self._binding.bind_ortvalue_output(name, value)
+
+    def run(self) -> dict[str, Any]:
+        """Run the graph; returns the values of the outputs that onnxruntime made room for.
+
+        Raises:
+            BundleError: the graph failed; the message has onnxruntime's first line.
+        """
+        try:
+            self._session.run_with_iobinding(self._binding)
+        except library_errors() as error:
+            raise BundleError(f"the graph failed: {first_line(error)}") from error
+        if all(self._kept[name] is not None for name in self._outputs):
+            return {}
+        values = zip(self._outputs, self._binding.get_outputs(), strict=True)
+        return {name: value for name, value in values if self._kept[name] is None}
+
+
+def value_over(array: NDArray[Any]) -> Any:
+    """An ``OrtValue`` over the memory of a contiguous array."""
+    return onnxruntime_library().OrtValue.ortvalue_from_numpy(array)
