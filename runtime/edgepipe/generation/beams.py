@@ -9,8 +9,8 @@ import numpy as np
 
 from edgepipe.generation.processing import beam_warpers, processors
 from edgepipe.generation.sampling import Generators, draw_without_replacement
-from edgepipe.generation.selection import log_softmax, top_indices
 from edgepipe.generation.sequences import Sequences, without
+from edgepipe.scores import log_softmax, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

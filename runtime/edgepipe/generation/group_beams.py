@@ -13,8 +13,8 @@ import numpy as np
 from edgepipe.generation.beams import NEVER, Beam
 from edgepipe.generation.processing import processors
 from edgepipe.generation.processors import Diversity
-from edgepipe.generation.selection import log_softmax, top_indices
 from edgepipe.generation.sequences import Sequences
+from edgepipe.scores import log_softmax, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edgepipe.errors import InputError
-from edgepipe.generation.selection import log_softmax
+from edgepipe.scores import log_softmax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgepipe.errors import InputError
 from edgepipe.generation.processing import sampling_warpers
-from edgepipe.generation.selection import kth_largest, top_indices
+from edgepipe.scores import kth_largest, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe.generation.selection import kth_largest, log_softmax, softmax, top_indices
+from edgepipe.scores import kth_largest, log_softmax, softmax, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.errors import InputError
+from edgepipe.scores import softmax, top_indices
 from edgepipe.tasks.base import Request, Task
-from edgepipe.tasks.scores import best_indices, softmax
 from edgepipe.tasks.text_options import checked_options, tokenizer_options
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class FillMask(Task):
         for position, scores in zip(masks, softmax(outputs[0]["logits"]), strict=True):
             candidates = scores if settings.targets is None else scores[settings.targets]
             proposals = []
-            for index in best_indices(candidates, settings.top_k):
+            for index in top_indices(candidates, settings.top_k).tolist():
                 token = index if settings.targets is None else int(settings.targets[index])
                 filled = np.where(np.arange(len(ids)) == position, token, ids)
                 filled = filled[filled != self.tokenizer.pad_token_id]

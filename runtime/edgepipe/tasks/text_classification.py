@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.errors import InputError
+from edgepipe.scores import identity, sigmoid, softmax
 from edgepipe.tasks.base import Request, Task, labels_of
-from edgepipe.tasks.scores import identity, sigmoid, softmax
 from edgepipe.tasks.text_options import tokenizer_options
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.errors import InputError
+from edgepipe.scores import softmax
 from edgepipe.tasks.base import Request, Task, labels_of
 from edgepipe.tasks.entities import Token, grouped, merged_overlaps, worded
-from edgepipe.tasks.scores import softmax
 from edgepipe.tasks.text_options import checked_flag, checked_options
 
 if TYPE_CHECKING:

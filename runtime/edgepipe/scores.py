@@ -1,4 +1,4 @@
-"""The best of many scores, without sorting them all."""
+"""A graph's logits as scores, and the best of many without sorting them all."""
 
 from __future__ import annotations
 
@@ -23,10 +23,22 @@ def log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probabilities of scores float32[rows, vocabulary]."""
+    """Probabilities over the last axis of float32[..., n], shifted by the maximum so that exp cannot overflow."""
     result: NDArray[np.float32] = np.exp(scores - scores.max(axis=-1, keepdims=True))
     result /= result.sum(axis=-1, keepdims=True)
     return result
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logistic function of each of float32[..., labels]."""
+    with np.errstate(over="ignore"):  # exp of a large positive number is inf, and 1 / inf the right 0
+        probabilities: NDArray[np.float32] = np.float32(1.0) / (np.float32(1.0) + np.exp(-logits))
+    return probabilities
+
+
+def identity(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits themselves."""
+    return logits
 
 
 def kth_largest(scores: NDArray[np.float32], k: int) -> float:
