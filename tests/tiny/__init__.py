@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
 from edgepipe_export.classes import auto_class
+from tests.tiny.sizes import LIMIT, SIZES
 from tests.tiny.table import ARCHITECTURES, MORE
 
 # A tiny model has nothing to share out, and threads that wait for each other are slow where cores are busy.
@@ -28,10 +29,6 @@ torch.set_num_threads(1)
 
 TOKENIZERS = Path(__file__).parents[1] / "data" / "tokenizers"
 
-# Longest input in tokens of every tiny model.
-LIMIT = 64
-
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 # Ids that a config names, and where the tokenizer has them.
 _TOKEN_IDS = {
     "pad_token_id": "pad_token_id",

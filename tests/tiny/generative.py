@@ -12,6 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from tests.tiny import LIMIT, SIZES, TOKENIZERS, draw_weights
+from tests.tiny.sizes import BART, GPT, GROUPED, OPT, T5, XLNET
 from tests.tiny.table import Architecture
 
 # How much longer than the others the end's row of the last matrix is: a text ends after some dozen tokens.
@@ -21,10 +22,9 @@ TIED = 0.3
 # Smaller than the test's texts, so that windows matter.
 WINDOW = 6
 
-_NARROW = {"num_key_value_heads": 2, "head_dim": 8}
-_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": LIMIT}
+_GPT = GPT | {"n_positions": LIMIT}
 _LAYERED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
-_GEMMA = _NARROW | _LAYERED | {"query_pre_attn_scalar": 8}
+_GEMMA = GROUPED | _LAYERED | {"query_pre_attn_scalar": 8}
 
 DECODERS: dict[str, Architecture] = {
     "gpt2": Architecture("gpt2", "gpt2", _GPT),
@@ -37,12 +37,10 @@ DECODERS: dict[str, Architecture] = {
     "gpt_neox": Architecture("gpt2", "gpt_neox"),
     "gptj": Architecture("gpt2", "gptj", _GPT | {"rotary_dim": 4}),
     "codegen": Architecture("gpt2", "codegen", _GPT | {"rotary_dim": 4}),
-    "opt": Architecture("gpt2", "opt", {"ffn_dim": 64, "word_embed_proj_dim": 32}),
+    "opt": Architecture("gpt2", "opt", OPT),
     "bloom": Architecture("gpt2", "bloom", {"n_layer": 2, "n_head": 4}),
     "ctrl": Architecture("gpt2", "ctrl", {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4, "n_positions": LIMIT}),
-    "xlnet": Architecture(
-        "gpt2", "xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}, 0, ("max_position_embeddings",)
-    ),
+    "xlnet": Architecture("gpt2", "xlnet", XLNET, 0, ("max_position_embeddings",)),
     "reformer": Architecture(
         "gpt2",
         "reformer",
@@ -55,14 +53,14 @@ DECODERS: dict[str, Architecture] = {
             "local_attn_chunk_length": 8,
         },
     ),
-    "llama": Architecture("llama", "llama", _NARROW),
-    "mistral": Architecture("llama", "mistral", _NARROW | {"sliding_window": WINDOW}),
-    "qwen2": Architecture("gpt2", "qwen2", _NARROW),
-    "qwen3": Architecture("gpt2", "qwen3", _NARROW),
+    "llama": Architecture("llama", "llama", GROUPED),
+    "mistral": Architecture("llama", "mistral", GROUPED | {"sliding_window": WINDOW}),
+    "qwen2": Architecture("gpt2", "qwen2", GROUPED),
+    "qwen3": Architecture("gpt2", "qwen3", GROUPED),
     "gemma2": Architecture("llama", "gemma2", _GEMMA),
     "gemma3_text": Architecture("llama", "gemma3_text", _GEMMA),
     "phi": Architecture("gpt2", "phi", {"num_key_value_heads": 2}),
-    "smollm3": Architecture("gpt2", "smollm3", _NARROW | {"no_rope_layers": [1, 0]}),
+    "smollm3": Architecture("gpt2", "smollm3", GROUPED | {"no_rope_layers": [1, 0]}),
     "falcon": Architecture("gpt2", "falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
     "phi3": Architecture("llama", "phi3", {"num_key_value_heads": 2, "sliding_window": WINDOW}),
     "olmo2": Architecture("gpt2", "olmo2", {"num_key_value_heads": 2}),
@@ -71,36 +69,26 @@ DECODERS: dict[str, Architecture] = {
     "stablelm": Architecture("gpt2", "stablelm", {"num_key_value_heads": 2}),
 }
 
-_LAYERS = {
-    "d_model": 32,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 64,
-    "decoder_ffn_dim": 64,
-}
-_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
 _SCALED = {"scale_embedding": True}
 
 ENCODER_DECODERS: dict[str, Architecture] = {
-    "t5": Architecture("albert", "t5", _T5),
-    "t5-gated": Architecture("albert", "t5", _T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
-    "mt5": Architecture("albert", "mt5", _T5),
-    "umt5": Architecture("albert", "umt5", _T5),
-    "bart": Architecture("roberta", "bart", _LAYERS),
-    "mbart": Architecture("xlm-roberta", "mbart", _LAYERS | _SCALED),
-    "marian": Architecture("xlm-roberta", "marian", _LAYERS | _SCALED),
-    "m2m_100": Architecture("xlm-roberta", "m2m_100", _LAYERS | _SCALED),
-    "pegasus": Architecture("albert", "pegasus", _LAYERS | _SCALED),
+    "t5": Architecture("albert", "t5", T5),
+    "t5-gated": Architecture("albert", "t5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "mt5": Architecture("albert", "mt5", T5),
+    "umt5": Architecture("albert", "umt5", T5),
+    "bart": Architecture("roberta", "bart", BART),
+    "mbart": Architecture("xlm-roberta", "mbart", BART | _SCALED),
+    "marian": Architecture("xlm-roberta", "marian", BART | _SCALED),
+    "m2m_100": Architecture("xlm-roberta", "m2m_100", BART | _SCALED),
+    "pegasus": Architecture("albert", "pegasus", BART | _SCALED),
     "led": Architecture(
         "roberta",
         "led",
-        _LAYERS
+        BART
         | {"attention_window": 8, "max_encoder_position_embeddings": LIMIT, "max_decoder_position_embeddings": LIMIT},
     ),
-    "blenderbot": Architecture("roberta", "blenderbot", _LAYERS | _SCALED),
-    "blenderbot-small": Architecture("roberta", "blenderbot-small", _LAYERS),
+    "blenderbot": Architecture("roberta", "blenderbot", BART | _SCALED),
+    "blenderbot-small": Architecture("roberta", "blenderbot-small", BART),
     "prophetnet": Architecture(
         "bert",
         "prophetnet",
@@ -118,12 +106,12 @@ ENCODER_DECODERS: dict[str, Architecture] = {
         },
         without=("num_hidden_layers", "num_attention_heads"),
     ),
-    "pegasus_x": Architecture("albert", "pegasus_x", _LAYERS | {"block_size": 8, "num_global_tokens": 4}),
+    "pegasus_x": Architecture("albert", "pegasus_x", BART | {"block_size": 8, "num_global_tokens": 4}),
     "bigbird_pegasus": Architecture(
-        "albert", "bigbird_pegasus", _LAYERS | {"attention_type": "original_full", "block_size": 4}
+        "albert", "bigbird_pegasus", BART | {"attention_type": "original_full", "block_size": 4}
     ),
-    "plbart": Architecture("xlm-roberta", "plbart", _LAYERS | _SCALED),
-    "mvp": Architecture("roberta", "mvp", _LAYERS),
+    "plbart": Architecture("xlm-roberta", "plbart", BART | _SCALED),
+    "mvp": Architecture("roberta", "mvp", BART),
 }
 
 FAMILIES = DECODERS | ENCODER_DECODERS

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.tiny.sizes import BART, GPT, GROUPED, LIMIT, OPT, T5, XLNET
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -79,22 +81,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 _DEBERTA = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "max_relative_positions": -1}
 _XLM = {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "pad_index": 0, "dropout": 0.0, "attention_dropout": 0.0}
-_GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64}
-_BART = {
-    "d_model": 32,
-    "encoder_layers": 2,
-    "decoder_layers": 2,
-    "encoder_attention_heads": 4,
-    "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 64,
-    "decoder_ffn_dim": 64,
-    "decoder_start_token_id": 2,
-    "forced_eos_token_id": 2,
-}
-_T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4} | {
-    "decoder_start_token_id": 1
-}
-_LLAMA = {"num_key_value_heads": 2, "head_dim": 8}
+_GPT = GPT | {"n_inner": 64}
+_BART = BART | {"decoder_start_token_id": 2, "forced_eos_token_id": 2}
+_T5 = T5 | {"decoder_start_token_id": 1}
 
 MORE: dict[str, Architecture] = {
     "camembert": Architecture("xlm-roberta", "camembert", {"type_vocab_size": 1}, extra_positions=2),
@@ -103,9 +92,7 @@ MORE: dict[str, Architecture] = {
     "deberta": Architecture("roberta", "deberta", _DEBERTA | {"type_vocab_size": 0, "position_biased_input": False}),
     "longformer": Architecture("roberta", "longformer", {"attention_window": [8, 8]}, extra_positions=2),
     "big_bird": Architecture("bert", "big_bird", {"block_size": 4, "num_random_blocks": 1}),
-    "xlnet": Architecture(
-        "bert", "xlnet", {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}, 0, ("max_position_embeddings",)
-    ),
+    "xlnet": Architecture("bert", "xlnet", XLNET, 0, ("max_position_embeddings",)),
     "convbert": Architecture("bert", "convbert", {"embedding_size": 32, "conv_kernel_size": 3}),
     "squeezebert": Architecture("bert", "squeezebert", {"embedding_size": 32}),
     "nystromformer": Architecture(
@@ -135,7 +122,7 @@ MORE: dict[str, Architecture] = {
     "roberta-prelayernorm": Architecture("roberta", "roberta-prelayernorm", {"type_vocab_size": 1}, extra_positions=2),
     "roc_bert": Architecture("bert", "roc_bert", {"enable_pronunciation": False, "enable_shape": False}),
     "esm": Architecture("bert", "esm", {"position_embedding_type": "rotary", "token_dropout": False}),
-    "eurobert": Architecture("bert", "eurobert", _LLAMA),
+    "eurobert": Architecture("bert", "eurobert", GROUPED),
     "gte": Architecture("bert", "gte", {"type_vocab_size": 2}),
     "nomic_bert": Architecture("bert", "nomic_bert"),
     "jina_embeddings_v3": Architecture("xlm-roberta", "jina_embeddings_v3", {"type_vocab_size": 1}),
@@ -147,18 +134,22 @@ MORE: dict[str, Architecture] = {
         "roberta",
         "led",
         _BART
-        | {"attention_window": [8, 8], "max_encoder_position_embeddings": 64, "max_decoder_position_embeddings": 64},
+        | {
+            "attention_window": [8, 8],
+            "max_encoder_position_embeddings": LIMIT,
+            "max_decoder_position_embeddings": LIMIT,
+        },
         without=("max_position_embeddings",),
     ),
     "t5": Architecture("albert", "t5", _T5),
     "mt5": Architecture("albert", "mt5", _T5),
     "umt5": Architecture("albert", "umt5", _T5),
     "gpt2": Architecture("roberta", "gpt2", _GPT),
-    "opt": Architecture("roberta", "opt", {"ffn_dim": 64, "word_embed_proj_dim": 32}),
-    "llama": Architecture("roberta", "llama", _LLAMA),
-    "mistral": Architecture("roberta", "mistral", _LLAMA | {"sliding_window": 16}),
-    "qwen2": Architecture("roberta", "qwen2", _LLAMA),
-    "qwen3": Architecture("roberta", "qwen3", _LLAMA),
-    "gemma2": Architecture("roberta", "gemma2", _LLAMA | {"sliding_window": 16}),
+    "opt": Architecture("roberta", "opt", OPT),
+    "llama": Architecture("roberta", "llama", GROUPED),
+    "mistral": Architecture("roberta", "mistral", GROUPED | {"sliding_window": 16}),
+    "qwen2": Architecture("roberta", "qwen2", GROUPED),
+    "qwen3": Architecture("roberta", "qwen3", GROUPED),
+    "gemma2": Architecture("roberta", "gemma2", GROUPED | {"sliding_window": 16}),
     "modernbert-decoder": Architecture("modernbert", "modernbert-decoder", {"local_attention": 16}),
 }

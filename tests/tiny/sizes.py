@@ -1,0 +1,23 @@
+"""How large tiny models are, under the names that the families of transformers give it."""
+
+from __future__ import annotations
+
+# Longest input in tokens of every tiny model.
+LIMIT = 64
+
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+GPT = {"n_embd": 32, "n_layer": 2, "n_head": 4}
+BART = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
+XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}
+OPT = {"ffn_dim": 64, "word_embed_proj_dim": 32}
+# Fewer heads for keys and values than for queries.
+GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
