@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import random
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import LISTS
+from staying import ENVIRONMENT, Staying
 
 HERE = Path(__file__).parent
 TEXT = "This film is a quiet triumph, and I loved it."  # 14 tokens
@@ -123,58 +123,14 @@ def overhead(bundle: Path, threads: int, seconds: float) -> dict[str, float]:
     return middle
 
 
-class Lists:
-    """A contender that stays and runs lists of texts; a context manager that ends its process.
-
-    Raises:
-        SystemExit: it failed.
-    """
-
-    def __init__(self, contender: Contender, threads: int) -> None:
-        self._name = contender.name
-        self._problems = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            _command(contender, threads, LISTS),
-            stdin=pipe,
-            stdout=pipe,
-            stderr=self._problems,
-            encoding="utf-8",
-            env=_environment(),
-        )
-
-    def __enter__(self) -> Lists:
-        self._line()  # its first label: from now on it only computes
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._problems.close()
-
-    def run(self, texts: list[str], batch_size: int) -> dict[str, Any]:
-        """What it tells of a list, see :func:`measure.run_lists`."""
-        assert self._process.stdin is not None
-        print(json.dumps({"texts": texts, "batch_size": batch_size}), file=self._process.stdin, flush=True)
-        told: dict[str, Any] = json.loads(self._line())
-        return told
-
-    def _line(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self._problems.seek(0)
-            raise SystemExit(f"{self._name} failed:\n{self._problems.read()}")
-        return line
+def staying(contender: Contender, threads: int) -> Staying:
+    """A contender that stays and runs lists of texts, see :func:`measure.run_lists`."""
+    return Staying(contender.name, _command(contender, threads, LISTS))
 
 
 def _command(contender: Contender, threads: int, seconds: float | str) -> list[str]:
     command = [contender.python, str(HERE / contender.program), str(contender.folder), TEXT, str(threads)]
     return [*command, str(seconds), *contender.extra]
-
-
-def _environment() -> dict[str, str]:
-    return os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
 
 
 def _run(contender: Contender, number: int, threads: int, seconds: float) -> Run:
@@ -185,7 +141,7 @@ def _run(contender: Contender, number: int, threads: int, seconds: float) -> Run
             stdout=subprocess.PIPE,
             stderr=problems,
             encoding="utf-8",
-            env=_environment(),
+            env=ENVIRONMENT,
         ) as process:
             assert process.stdout is not None
             first = process.stdout.readline()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 
 from report import versions
 from request import HERE, optimum_python, say
+from staying import Staying
 
 from edgepipe.machine import machine_name
 from edgepipe.threads import available_threads
@@ -60,44 +60,16 @@ TARGETS = {
 SHARES = {1: 0.05, 4: 0.12}
 
 
-class Process:
-    """A contender that stays; a context manager that ends it."""
+def written(process: Staying, prompt: list[int], new: int, beams: int) -> dict[str, Any]:
+    """What a contender tells of a text that it wrote; see generating.py.
 
-    def __init__(self, name: str, command: list[str]) -> None:
-        self.name = name
-        self._problems = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
-        environment = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._problems, encoding="utf-8", env=environment
-        )
-
-    def __enter__(self) -> Process:
-        while self._line() != "ready":
-            pass
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._problems.close()
-
-    def write(self, prompt: list[int], new: int, beams: int) -> dict[str, Any]:
-        """What it tells; see generating.py."""
-        assert self._process.stdin is not None
-        print(json.dumps({"prompt": prompt, "new": new, "beams": beams}), file=self._process.stdin, flush=True)
-        told: dict[str, Any] = self._line()
-        if len(told["tokens"]) != new:
-            raise SystemExit(f"{self.name} wrote {len(told['tokens'])} tokens instead of {new}")
-        return told
-
-    def _line(self) -> Any:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline():
-            if line.startswith(("{", '"')):
-                return json.loads(line)
-        self._problems.seek(0)
-        raise SystemExit(f"{self.name} failed:\n{self._problems.read()}")
+    Raises:
+        SystemExit: it failed, or wrote more or fewer tokens.
+    """
+    told = process.ask({"prompt": prompt, "new": new, "beams": beams})
+    if len(told["tokens"]) != new:
+        raise SystemExit(f"{process.name} wrote {len(told['tokens'])} tokens instead of {new}")
+    return told
 
 
 def contenders(model: str, folder: Path, threads: int, python: str | None) -> list[tuple[str, list[str]]]:
@@ -127,7 +99,7 @@ def measured(
     shuffled = random.Random(0)
     with ExitStack() as stack:
         running = [
-            stack.enter_context(Process(name, command)) for name, command in contenders(model, folder, threads, python)
+            stack.enter_context(Staying(name, command)) for name, command in contenders(model, folder, threads, python)
         ]
         for number in range(-1, rounds):
             say(f"{model}: round {number + 1} of {rounds}")
@@ -136,7 +108,7 @@ def measured(
                 for process in shuffled.sample(running, len(running)):
                     if process.name == BARE and work.beams > 1:
                         continue
-                    answer = process.write(prompt, work.new, work.beams)
+                    answer = written(process, prompt, work.new, work.beams)
                     if number >= 0:
                         told[work].setdefault(process.name, []).append(answer)
     return told
@@ -147,11 +119,11 @@ def context_cost(folder: Path, threads: int, rounds: int) -> dict[str, dict[str,
     found: dict[str, dict[str, float]] = {}
     prompts = {length: [(7 * index) % 50000 for index in range(length)] for length in CONTEXTS}
     for name, command in contenders("gpt2", folder, threads, None)[: len(OURS)]:
-        with Process(name, command) as process:
+        with Staying(name, command) as process:
             costs: dict[int, list[float]] = {length: [] for length in CONTEXTS}
             for number in range(-1, rounds):
                 for length, prompt in prompts.items():
-                    told = process.write(prompt, AFTER_CONTEXT, 1)
+                    told = written(process, prompt, AFTER_CONTEXT, 1)
                     if number >= 0:
                         costs[length].append(told["step_seconds"] * 1e3)
         medians = {str(length): statistics.median(times) for length, times in costs.items()}

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from contenders import Contender, Lists
+from contenders import Contender, staying
 from request import HERE, model_folder, optimum_python, say
 from text_sets import TextSet, text_sets
 from throughput_report import OPTIMUM, OURS, Timing, markdown, record
@@ -65,12 +65,13 @@ def measured(
     """
     timings = []
     with ExitStack() as stack:
-        running = [stack.enter_context(Lists(contender, threads)) for contender in everyone]
+        running = [stack.enter_context(staying(contender, threads)) for contender in everyone]
         for number in range(-1, rounds):
             say(f"round {number + 1} of {rounds}" if number >= 0 else "warming up")
             for texts in sets:
                 for batch_size in batch_sizes if number >= 0 else batch_sizes[:1]:
-                    answers = [one.run(texts.texts, batch_size) for one in running]
+                    question = {"texts": texts.texts, "batch_size": batch_size}
+                    answers = [one.ask(question) for one in running]
                     for contender, answer in zip(everyone, answers, strict=True):
                         if contender.exact and not _alike(answer["results"], answers[0]["results"]):
                             raise SystemExit(f"{contender.name} and {everyone[0].name} differ on {texts.name}")
