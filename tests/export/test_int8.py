@@ -4,11 +4,14 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
+from edgepipe.session import Session
 from edgepipe_export.quantize import checked_dtypes, graph_path, quantize
 from edgepipe_export.quantize import target as target_module
 from edgepipe_export.quantize.target import Target, find_target
@@ -84,6 +87,42 @@ def test_weights_keep_to_7_bits_where_products_saturate(
     ]
     assert max(peaks) == largest
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model_int8.onnx", "model_int8.onnx_data"]
+
+
+def test_a_table_of_rows_that_fill_no_block(tmp_path: Path) -> None:
+    """T5's relative positions: a row has a number for each head, and a block has 16 at least."""
+    generator = np.random.default_rng(0)
+    table = numpy_helper.from_array(generator.normal(size=(32, 4)).astype(np.float32), "table")
+    matrix = numpy_helper.from_array(generator.normal(size=(4, 4)).astype(np.float32), "matrix")
+    shapes = {"ids": (TensorProto.INT64, ["rows", "length"]), "states": (TensorProto.FLOAT, ["rows", "length", 4])}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["found"], axis=0),
+            helper.make_node("MatMul", ["states", "matrix"], ["product"]),
+            helper.make_node("Add", ["product", "found"], ["sum"]),
+        ],
+        "positions",
+        [helper.make_tensor_value_info(name, *shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info("sum", *shapes["states"])],
+        [table, matrix],
+        value_info=[helper.make_tensor_value_info("found", *shapes["states"])],
+    )
+    source = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), source)
+    quantize("int8", source, tmp_path / "model_int8.onnx", Target("vnni"))
+    feeds = {"ids": np.array([[0, 31, 7]]), "states": generator.normal(size=(1, 3, 4)).astype(np.float32)}
+    found, expected = (Session(tmp_path / f"model{suffix}.onnx").run(feeds)["sum"] for suffix in ("_int8", ""))
+    np.testing.assert_allclose(found, expected, atol=0.2)
+    assert np.abs(found - expected).max() > 0
+    # onnxruntime believes the shapes that a file records: a larger graph with a wrong one does not load.
+    (rows,) = (
+        value
+        for node in onnx_ir.load(tmp_path / "model_int8.onnx").graph
+        for value in node.outputs
+        if value.name == "found"
+    )
+    assert rows.shape is not None
+    assert rows.shape[-1] == 4
 
 
 @pytest.mark.parametrize(

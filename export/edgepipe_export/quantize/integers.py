@@ -55,4 +55,5 @@ def _forget_shapes(model: onnx_ir.Model) -> None:
             if not value.is_graph_output():
                 value.shape = None
     for value in model.graph.initializers.values():
-        value.shape = None
+        # Both or neither: of constants that are declared without a shape onnx infers wrong ones behind a Slice.
+        value.shape = value.type = None
