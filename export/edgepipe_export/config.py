@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgepipe_export.quantize import graph_path
 
@@ -13,26 +13,37 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def write_config(model: PreTrainedModel, folder: Path, dtypes: Iterable[str]) -> None:
-    """Write config.json.
+# What transformers.js 4 calls the variants whose files it finds; of the others it knows no suffix.
+_KNOWN_THERE = ("fp32", "fp16", "int8", "q4", "q4f16")
 
-    transformers.js 4 reads ``use_external_data_format``: for the file name of each graph, the number of files that
-    its weights are in.
-    """
+
+def write_config(model: PreTrainedModel, folder: Path) -> None:
+    """Write config.json."""
     model.config.save_pretrained(folder)
     path = folder / "config.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     content["dtype"] = "float32"
     path.write_text(json.dumps(content), encoding="utf-8")
-    name_weights(folder, dtypes)
 
 
-def name_weights(folder: Path, dtypes: Iterable[str]) -> None:
-    """Say in config.json where the weights of these variants are, and of no others."""
+def name_variants(folder: Path, names: Iterable[str], dtypes: Sequence[str]) -> None:
+    """Tell transformers.js, in config.json, of these variants and of no others.
+
+    It reads ``use_external_data_format``, for the file name of each graph the number of files that its weights are in,
+    and takes ``dtype`` where it is asked for none; left to itself it would look for ``model_quantized.onnx`` in a browser.
+
+    Args:
+        folder: The bundle.
+        names: Its graphs.
+        dtypes: The variants, the default one first.
+    """
     path = folder / "config.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    files = {graph_path(folder, dtype).name: 1 for dtype in dtypes}
-    content["transformers.js_config"] = {"use_external_data_format": files}
+    told: dict[str, Any] = {
+        "use_external_data_format": {graph_path(folder, dtype, name).name: 1 for dtype in dtypes for name in names}
+    }
+    known = [dtype for dtype in dtypes if dtype in _KNOWN_THERE]
+    content["transformers.js_config"] = told | ({"dtype": known[0]} if known else {})
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -225,11 +225,11 @@ def _gated(
         with stages.stage(f"repair {dtype}"):
             gate.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
     if options.prefer is not None:
-        from edgepipe_export.config import name_weights
+        from edgepipe_export.config import name_variants
 
         with stages.stage("choose"):
             dtypes = (gate.choose(options.prefer),)
-            name_weights(workshop.folder, dtypes)
+            name_variants(workshop.folder, workshop.names, dtypes)
     gate.record(force=options.force)
     return dtypes
 
@@ -254,22 +254,25 @@ def _batches(loaded: Loaded, calibration: Calibration | None) -> Callable[[Path]
 
 def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
-    from edgepipe_export.config import write_config, write_generation_config
+    from edgepipe_export.config import name_variants, write_config, write_generation_config
     from edgepipe_export.graphs.files import save_graph
     from edgepipe_export.sentence import write_sentence_files
-    from edgepipe_export.tokenizers import write_tokenizer
+    from edgepipe_export.tokenizers import tell_added_tokens, write_tokenizer
     from edgepipe_export.tracing import trace_graphs
 
     write_tokenizer(loaded.tokenizer, folder)
-    write_config(loaded.model, folder, options.dtypes)
+    write_config(loaded.model, folder)
     if loaded.checkpoint.task.generates:
         write_generation_config(loaded.model, folder)
+        if not loaded.model.config.is_encoder_decoder:
+            tell_added_tokens(loaded.tokenizer, folder)
     write_sentence_files(loaded.checkpoint, folder)
     traced = trace_graphs(loaded, options.traced)
     for name, graph in traced.graphs.items():
         path = graph_path(folder, FP32, name)
         path.parent.mkdir(exist_ok=True)
         save_graph(graph, path)
+    name_variants(folder, traced.graphs, options.dtypes)
     return tuple(traced.graphs), traced.recipe
 
 

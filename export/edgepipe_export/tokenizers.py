@@ -80,6 +80,17 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         )
 
 
+def tell_added_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Say in tokenizer_config.json whether a prompt gets a token before or after it.
+
+    transformers 5 leaves that to tokenizer.json and drops it here; transformers.js reads it here, and without it gives
+    a prompt to the model as it is.
+    """
+    bare, whole = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True))
+    told = {"add_bos_token": whole[: len(bare)] != bare, "add_eos_token": whole[-len(bare) :] != bare}
+    _edit(folder / "tokenizer_config.json", {name: True for name, is_so in told.items() if is_so}, ())
+
+
 def differences(reference: PreTrainedTokenizerBase, candidate: Tokenizer, texts: Sequence[str]) -> Iterator[Difference]:
     """Compare two tokenizers on each text, each text with the next as a pair, and truncated.
 

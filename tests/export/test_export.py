@@ -82,7 +82,10 @@ def test_the_manifest(exported: Bundle) -> None:
 
 def test_the_config_tells_transformers_js_where_the_weights_are(exported: Bundle) -> None:
     config = json.loads((exported.path / "config.json").read_text())
-    assert config["transformers.js_config"] == {"use_external_data_format": {"model.onnx": 1, "model_int8.onnx": 1}}
+    assert config["transformers.js_config"] == {
+        "use_external_data_format": {"model.onnx": 1, "model_int8.onnx": 1},
+        "dtype": "fp32",
+    }
     assert config["dtype"] == "float32"
     assert config["architectures"] == ["BertForSequenceClassification"]
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from edgepipe import Tokenizer
 from edgepipe.errors import ExportError
 from edgepipe_export.samples import sentences, tokenizer_corpus
-from edgepipe_export.tokenizers import differences, write_tokenizer
+from edgepipe_export.tokenizers import differences, tell_added_tokens, write_tokenizer
 from tests.tiny import ARCHITECTURES, TOKENIZERS
 
 FAMILIES = sorted({architecture.tokenizer for architecture in ARCHITECTURES.values()})
@@ -40,6 +40,21 @@ def test_what_the_runtime_needs_is_spelled_out(family: str, tmp_path: Path) -> N
     assert config["truncation_side"] == "right"
     assert config["pad_token"] == tokenizer.pad_token
     assert not {"max_length", "stride", "is_local", "local_files_only", "name_or_path"} & config.keys()
+
+
+@pytest.mark.parametrize(
+    ("family", "told"),
+    [("gpt2", {}), ("llama", {"add_bos_token": True}), ("bert", {"add_bos_token": True, "add_eos_token": True})],
+)
+def test_tokens_around_a_prompt_are_told(family: str, told: dict[str, bool], tmp_path: Path) -> None:
+    tokenizer = load(family)
+    write_tokenizer(tokenizer, tmp_path)
+    tell_added_tokens(tokenizer, tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert {name: config[name] for name in ("add_bos_token", "add_eos_token") if name in config} == told
+    again = AutoTokenizer.from_pretrained(tmp_path)
+    for text in tokenizer_corpus():
+        assert again(text) == tokenizer(text)
 
 
 def test_state_of_an_earlier_call_is_not_saved(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_the_pipeline_writes_what_transformers_writes(decoder: tuple[Any, Any, B
 
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
+def test_transformers_js_is_told_of_every_file_of_weights(kind: str, request: pytest.FixtureRequest) -> None:
+    _, _, bundle = request.getfixturevalue(kind)
+    told = bundle.config["transformers.js_config"]["use_external_data_format"]
+    assert {f"{graph}_data" for graph in told} == {path.name for path in (bundle.path / "onnx").glob("*_data")}
+    assert all(files == 1 for files in told.values())
+
+
+@pytest.mark.parametrize("kind", ["decoder", "encoder_decoder"])
 def test_a_layout_of_other_tools(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     _, _, bundle = request.getfixturevalue(kind)
     foreign = pipeline(model=flat(bundle, tmp_path / "flat"))
