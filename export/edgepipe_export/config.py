@@ -30,7 +30,7 @@ def name_variants(folder: Path, names: Iterable[str], dtypes: Sequence[str]) -> 
     """Tell transformers.js, in config.json, of these variants and of no others.
 
     It reads ``use_external_data_format``, for the file name of each graph the number of files that its weights are in,
-    and takes ``dtype`` where it is asked for none; left to itself it would look for ``model_quantized.onnx`` in a browser.
+    and takes ``dtype`` where it is asked for none; left to itself it looks for ``model_quantized.onnx`` in a browser.
 
     Args:
         folder: The bundle.
