@@ -1,8 +1,8 @@
 """Decoder-only models: one graph for the prompt and for every step after it.
 
 Inputs are ``input_ids``, ``attention_mask`` (past and new), ``position_ids`` where the model takes it,
-``past_key_values.{i}.key|value`` (of length 0 at the prompt) and ``num_logits_to_keep``; outputs ``logits`` and
-``present.{i}.key|value``.
+``past_key_values.{i}.key|value`` (of length 0 at the prompt) and, optional, ``num_logits_to_keep``; outputs ``logits``
+and ``present.{i}.key|value``.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import inspect
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import onnx_ir
 import torch
 from torch import nn
 
@@ -21,7 +23,6 @@ from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.tidy import tidy
 
 if TYPE_CHECKING:
-    import onnx_ir
     from transformers import PreTrainedModel
 
     Layers = list[dict[str, torch.Tensor]]
@@ -203,4 +204,15 @@ def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool = Tr
         exported = OnnxExporter().export(CausalDecoder(model, shared=shared), dict(sample), config)
     program: onnx_ir.Model = exported.program
     tidy(program, axes)
+    _give_default(program.graph, KEEP, 0)
     return program
+
+
+def _give_default(graph: onnx_ir.Graph, name: str, number: int) -> None:
+    """Have an input be optional: an initializer of its name, too, is what it has where nothing is fed.
+
+    onnxruntime lists such inputs apart from the others. optimum, which feeds no input of this name, runs the graph so.
+    """
+    (value,) = (value for value in graph.inputs if value.name == name)
+    value.const_value = onnx_ir.tensor(np.array(number, np.int64), name=name)
+    graph.register_initializer(value)

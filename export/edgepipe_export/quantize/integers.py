@@ -55,5 +55,6 @@ def _forget_shapes(model: onnx_ir.Model) -> None:
             if not value.is_graph_output():
                 value.shape = None
     for value in model.graph.initializers.values():
-        # Both or neither: of constants that are declared without a shape onnx infers wrong ones behind a Slice.
-        value.shape = value.type = None
+        if not value.is_graph_input():  # one with a default
+            # Both or neither: of constants that are declared without a shape onnx infers wrong ones behind a Slice.
+            value.shape = value.type = None

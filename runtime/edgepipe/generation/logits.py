@@ -25,12 +25,14 @@ class Logits:
     def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
         self._binding = binding
         self._every = every
-        self._keeps = _KEEP in session.inputs
+        inputs = session.inputs | session.optional_inputs
+        self._keeps = _KEEP in inputs
         vocabulary = session.output_shapes[_NAME][-1]
         self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
         self._buffer: NDArray[np.float32] | None = None
-        if _KEEP in session.inputs:
-            binding.feed(_KEEP, np.array(0 if every else 1, dtype=session.inputs[_KEEP]))
+        if self._keeps:
+            # A value of onnxruntime's: an optional input cannot be bound to an array.
+            binding.feed(_KEEP, value_over(np.array(0 if every else 1, dtype=inputs[_KEEP])))
 
     def bind(self, rows: int, new: int) -> None:
         """Name the output for a run of so many rows and new tokens."""
