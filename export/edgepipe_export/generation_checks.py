@@ -1,4 +1,4 @@
-"""Parity of graphs that generate: scores step by step, the tokens of a greedy search, and perplexity."""
+"""Parity of graphs that generate: scores step by step, and the tokens of a greedy search; texts foretold."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
-from edgepipe_export.checks import Check, Disagreement
+from edgepipe_export.checks import Check
 from edgepipe_export.compare import ABSOLUTE, RELATIVE, compare_tensors, distance
 from edgepipe_export.comparing import PYTORCH, spread_out
-from edgepipe_export.figures.divergence import Divergence, log_softmax
+from edgepipe_export.foretelling import Foretold, check_foretelling
 from edgepipe_export.quantize import FP32
 from edgepipe_export.samples import sentences
 
@@ -38,9 +38,6 @@ _WRITTEN = 20
 
 # How many tokens of a text perplexity is measured on.
 _LONGEST = 64
-
-# How many texts are kept for the report.
-_WORST = 10
 
 # How many texts show what a single layer costs.
 _FEW = 12
@@ -220,6 +217,7 @@ class GenerationComparison:
             raise InputError("none of the texts has two tokens, so nothing can be foretold; give a longer one")
         self._encoded, self._foretold = [ids for ids, _ in kept], [text for _, text in kept]
         self._references: dict[str, Writer] = {PYTORCH: PyTorchWriter(loaded)}
+        self._answers: dict[str, Foretold] = {}
         self._start = _decoder_start(loaded)
 
     def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
@@ -227,14 +225,16 @@ class GenerationComparison:
         expected, got = self._reference(reference), VariantWriter(bundle or self._bundle, dtype, self._tokenizer)
         if dtype == FP32:
             return [self._steps(expected, got), self._searches(expected, got)]
-        return [self._foretelling(expected, got, allowed)]
+        return [check_foretelling(self._foretold_by(reference), got, self._foretold, allowed)]
 
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
-        reference = self._reference(FP32)
+        reference = self._foretold_by(FP32)
         candidate = VariantWriter(bundle, dtype, self._tokenizer)
-        few = [(ids, self._target(reference, ids)) for ids in self._encoded[:_FEW]]
-        return distance(({"logits": reference.scores(*both)}, {"logits": candidate.scores(*both)}) for both in few)
+        return distance(
+            ({"logits": reference.scores(index)}, {"logits": candidate.scores(ids, reference.target(index))})
+            for index, ids in enumerate(self._encoded[:_FEW])
+        )
 
     def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
@@ -253,6 +253,12 @@ class GenerationComparison:
         if name not in self._references:
             self._references[name] = VariantWriter(self._bundle, name, self._tokenizer)
         return self._references[name]
+
+    def _foretold_by(self, name: str) -> Foretold:
+        if name not in self._answers:
+            written = min(_WRITTEN, self._longest - 1) if self._is_encoder_decoder else None
+            self._answers[name] = Foretold(self._reference(name), self._encoded, written)
+        return self._answers[name]
 
     def _steps(self, reference: Writer, candidate: Writer) -> Check:
         prompts = list(self._random_prompts())
@@ -312,66 +318,6 @@ class GenerationComparison:
             first is None,
             detail,
         )
-
-    def _foretelling(self, reference: Writer, candidate: Writer, allowed: Tolerance) -> Check:
-        surprise = np.zeros(2)
-        agreed = tokens = 0
-        finite = True
-        largest = 0.0
-        divergence = Divergence()
-        shifts: list[float] = []
-        for ids in self._encoded:
-            target = self._target(reference, ids)
-            followed = ids if target is None else target
-            own, other = (writer.scores(ids, target)[:-1] for writer in (reference, candidate))
-            finite = finite and bool(np.isfinite(other).all())
-            largest = max(largest, float(np.abs(own - other).max(initial=0.0)))
-            both = np.array([_surprise(scores, followed[1:]) for scores in (own, other)])
-            shifts.append(float(both[1] - both[0]) / max(len(followed) - 1, 1))
-            surprise += both
-            divergence.add({"logits": own}, {"logits": other}, None)
-            agreed += int((own.argmax(-1) == other.argmax(-1)).sum())
-            tokens += len(followed) - 1
-        before, after = np.exp(surprise / tokens)
-        figures = {
-            "perplexity": float(after),
-            "reference_perplexity": float(before),
-            "token_agreement": agreed / tokens,
-        }
-        if divergence.mean is not None:
-            figures["kl"] = divergence.mean
-        return Check(
-            "perplexity",
-            candidate.name,
-            reference.name,
-            len(self._encoded),
-            {"logits": largest},
-            agreed / tokens,
-            f"perplexity at most {allowed.perplexity:g} % above the reference's",
-            finite and bool(after <= before * (1 + allowed.perplexity / 100)),
-            None,
-            figures,
-            self._worst(shifts),
-        )
-
-    def _worst(self, shifts: Sequence[float]) -> tuple[Disagreement, ...]:
-        """The texts that the variant foretells worse than the reference, by nats a token."""
-        ranked = sorted(range(len(shifts)), key=lambda index: (-shifts[index], index))[:_WORST]
-        return tuple(
-            Disagreement(self._foretold[index], None, None, shifts[index]) for index in ranked if shifts[index] > 0
-        )
-
-    def _target(self, reference: Writer, ids: Ids) -> Ids | None:
-        """What is foretold: the text itself, or what the reference of an encoder-decoder makes of it."""
-        if not self._is_encoder_decoder:
-            return None
-        return np.array(reference.written(ids, min(_WRITTEN, self._longest - 1)), np.int64)
-
-
-def _surprise(scores: NDArray[np.float32], tokens: Ids) -> float:
-    """The sum of the tokens' negative log-likelihoods, in nats."""
-    likelihood = log_softmax(scores.astype(np.float64))[np.arange(len(tokens)), tokens]
-    return -float(likelihood.sum())
 
 
 def _decoder_start(loaded: Loaded) -> int:

@@ -55,10 +55,15 @@ class Divergence:
                 self._add(one, other)
 
     def _add(self, expected: NDArray[np.float64], got: NDArray[np.float64]) -> None:
-        one, other = log_softmax(expected), log_softmax(got)
-        each = (np.exp(one) * (one - other)).sum(axis=-1)
+        each = divergences(log_softmax(expected), log_softmax(got))
         self.total += float(each.sum())
         self.count += each.size
+
+
+def divergences(expected: NDArray[np.float64], got: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The divergence of each distribution, in nats, from the logarithms of probabilities along the last axis."""
+    each: NDArray[np.float64] = (np.exp(expected) * (expected - got)).sum(axis=-1)
+    return each
 
 
 def log_softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
