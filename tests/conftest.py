@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # No test may reach a hub; those that test the download set an endpoint of their own on the loopback interface.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+# Nor may one export know what another measured; those that test that set a folder of their own.
+os.environ["EDGEPIPE_CACHE"] = ""
 
 REPOSITORY = Path(__file__).parents[1]
 # Real checkpoints and data; they lie beside the repository unless the environment says where.

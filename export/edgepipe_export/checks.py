@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -230,6 +231,13 @@ def _score_check(
         found.first is None,
         found.first,
     )
+
+
+def read_check(record: Mapping[str, Any]) -> Check:
+    """A check as it was, from the plain dictionary that became JSON: there null stands for what is not finite."""
+    differences = {name: math.inf if value is None else value for name, value in record["differences"].items()}
+    worst = tuple(Disagreement(**entry) for entry in record.get("worst", ()))
+    return Check(**{**record, "differences": differences, "worst": worst})
 
 
 def named(options: Mapping[str, Any]) -> str:

@@ -23,8 +23,10 @@ from edgepipe.errors import InputError
 from edgepipe.machine import machine_name
 from edgepipe.manifest import Manifest, Source, Variant
 from edgepipe.tasks.base import labels_of
+from edgepipe_export.basis import basis
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.choice import AUTO, candidates_for, checked_preference
+from edgepipe_export.kept import Kept, cache_folder
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
 from edgepipe_export.quantize import FP32, checked_dtypes, graph_path
@@ -60,6 +62,7 @@ class Options:
         allowed: What a quantized variant may lose.
         budget: Seconds that the repair of variants may take, all together.
         force: Whether to write a bundle that misses a bound.
+        remeasure: Whether to make and measure again what was kept.
     """
 
     dtypes: tuple[str, ...]
@@ -71,6 +74,7 @@ class Options:
     allowed: Tolerance
     budget: float
     force: bool
+    remeasure: bool
 
 
 def export(
@@ -92,6 +96,7 @@ def export(
     prefer: str = "speed",
     verify: bool = True,
     force: bool = False,
+    remeasure: bool = False,
     overwrite: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -129,6 +134,7 @@ def export(
             pass, measured on this machine. All that was measured goes into the manifest.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
+        remeasure: Make and measure again what an earlier export kept (see docs/quantization.md).
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
@@ -167,6 +173,7 @@ def export(
         tolerance(max_drop),
         _checked_budget(budget),
         force,
+        remeasure,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -198,13 +205,20 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         names, recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
     manifest = _manifest(loaded, limits, names, recipe, folder)
-    workshop = Workshop(folder, manifest, names, options.target, _batches(loaded, calibration))
-    for dtype in options.dtypes:
-        if dtype != FP32:
-            with stages.stage(f"quantize {dtype}"):
-                workshop.make(dtype)
-    if options.verify:
-        options = replace(options, dtypes=_gated(workshop, loaded, calibration, options, stages))
+    decided_by = basis(folder, manifest, options.target, calibration)
+    kept = Kept(cache_folder(), decided_by, afresh=options.remeasure)
+    workshop = Workshop(folder, manifest, names, options.target, _batches(loaded, calibration), kept)
+    try:
+        for dtype in options.dtypes:
+            if dtype != FP32:
+                with stages.stage(f"quantize {dtype}"):
+                    workshop.make(dtype)
+        if options.verify:
+            options = replace(options, dtypes=_gated(workshop, loaded, calibration, options, stages))
+    finally:
+        kept.prune()
+        if kept.reused:
+            stages.say("reused", f"{kept.reused} of {kept.reused + kept.made} measurements and graphs")
     with stages.stage("write"):
         _finish(workshop, options, source_card(checkpoint.directory))
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import ParityError
-from edgepipe_export.checks import parity_of
+from edgepipe_export.basis import reference_digest
+from edgepipe_export.checks import parity_of, read_check
 from edgepipe_export.choice import Candidate, choose, table_of
 from edgepipe_export.comparing import PYTORCH, make_comparison
-from edgepipe_export.latency import is_noisy, measure
+from edgepipe_export.latency import Latency, is_noisy, measure
 from edgepipe_export.measurements import Measured, Sensitivity, write_report
 from edgepipe_export.quantize import FP32, facts
 from edgepipe_export.repair import Repair, repair
 
 if TYPE_CHECKING:
+    from edgepipe import Bundle
     from edgepipe_export.calibration import Calibration
     from edgepipe_export.load import Loaded
     from edgepipe_export.tolerance import Tolerance
@@ -31,6 +34,7 @@ class Gate:
 
     def __init__(self, workshop: Workshop, loaded: Loaded, calibration: Calibration | None, allowed: Tolerance) -> None:
         self._workshop = workshop
+        self._loaded = loaded
         self._calibration = calibration
         self._allowed = allowed
         self._comparison = make_comparison(workshop.bundle, loaded, loaded.checkpoint.task, calibration=calibration)
@@ -97,8 +101,7 @@ class Gate:
         """
         if not self.measured[FP32].passed:
             self.record(force=False)
-        bundle = self._workshop.bundle
-        latencies = measure({dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured})
+        latencies = self._latencies()
         candidates = [
             Candidate(
                 dtype,
@@ -109,7 +112,7 @@ class Gate:
                 self.measured[dtype].passed,
                 {name: value for check in self.measured[dtype].checks for name, value in check.figures.items()},
             )
-            for dtype, latency in latencies.items()
+            for dtype, latency in ((dtype, latencies[dtype]) for dtype in self.measured)
         ]
         chosen = choose(candidates, prefer)
         self._more["noise"] = {
@@ -122,11 +125,48 @@ class Gate:
         self._workshop.record(replace(self._workshop.manifest, candidates=table_of(candidates, chosen)))
         return chosen.dtype
 
-    def check(self, dtype: str) -> Measured:
-        """Compare one variant as it is now."""
-        reference = PYTORCH if dtype == FP32 else FP32
-        bundle = None if dtype == FP32 else self._workshop.bundle
-        return Measured(tuple(self._comparison.check(dtype, reference, self._allowed, bundle)))
+    def check(self, dtype: str, precisions: Mapping[str, str] | None = None) -> Measured:
+        """Compare one variant with its reference: as it is now, or with these precisions."""
+        if dtype == FP32:
+            reference = reference_digest(self._loaded)
+            if reference is None:
+                return self._proof()
+            known = {"what": "proof", "reference": reference}
+            return self._workshop.kept.value(known, self._proof, plain=_plain, read=_read)
+
+        def check() -> Measured:
+            found = self._comparison.check(dtype, FP32, self._allowed, self._with(dtype, precisions))
+            return Measured(tuple(found))
+
+        key = {"what": "checks", "allowed": asdict(self._allowed), **self._workshop.key(dtype, precisions)}
+        return self._workshop.kept.value(key, check, plain=_plain, read=_read)
+
+    def _proof(self) -> Measured:
+        return Measured(tuple(self._comparison.check(FP32, PYTORCH, self._allowed)))
+
+    def distance(self, dtype: str, precisions: Mapping[str, str] | None = None) -> float:
+        """How far a variant is from fp32: as it is now, or with these precisions."""
+        key = {"what": "distance", **self._workshop.key(dtype, precisions)}
+        return self._workshop.kept.value(
+            key, lambda: self._comparison.distance(dtype, self._with(dtype, precisions)), plain=float, read=float
+        )
+
+    def _with(self, dtype: str, precisions: Mapping[str, str] | None) -> Bundle:
+        if precisions is not None:
+            self._workshop.require(dtype, precisions)
+        return self._workshop.bundle
+
+    def _latencies(self) -> Mapping[str, Latency]:
+        """What was measured with all of them in turn; alone, or on another machine, it would say something else."""
+        bundle = self._workshop.bundle
+        quantized = sorted(dtype for dtype in self.measured if dtype != FP32)
+        return self._workshop.kept.value(
+            {"what": "latencies", "host": platform.node(), "variants": list(map(self._workshop.key, quantized))},
+            lambda: measure({dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured}),
+            plain=lambda found: {dtype: asdict(latency) for dtype, latency in found.items()},
+            read=lambda record: {dtype: Latency(**record[dtype]) for dtype in self.measured},
+            lasting=lambda found: not is_noisy(found),
+        )
 
     def record(self, *, force: bool) -> None:
         """Put what was measured into the manifest and the report.
@@ -154,10 +194,6 @@ class Gate:
     def _inputs(self, dtype: str) -> int:
         return len(self._comparison.texts) if dtype == FP32 else self._comparison.measured
 
-    def distance(self, dtype: str) -> float:
-        """How far a variant as it is now is from fp32."""
-        return self._comparison.distance(dtype, self._workshop.bundle)
-
 
 class _Bench:
     """Mixed variants in the workshop, measured by the gate: see :class:`~edgepipe_export.repair.Bench`."""
@@ -170,12 +206,18 @@ class _Bench:
         self.ladder: Sequence[str] = facts(dtype).mixes
 
     def cost(self, layer: str) -> float:
-        self._workshop.make(self._dtype, {other: FP32 for other in self.layers if other != layer})
-        return self._gate.distance(self._dtype)
+        return self._gate.distance(self._dtype, {other: FP32 for other in self.layers if other != layer})
 
     def passes(self, precisions: Mapping[str, str]) -> bool:
-        self._workshop.make(self._dtype, precisions)
-        return self._gate.check(self._dtype).passed
+        return self._gate.check(self._dtype, precisions).passed
+
+
+def _plain(found: Measured) -> list[dict[str, Any]]:
+    return [asdict(check) for check in found.checks]
+
+
+def _read(record: Any) -> Measured:
+    return Measured(tuple(read_check(entry) for entry in record))
 
 
 def _in_words(found: Repair, layers: int, budget: float) -> str:

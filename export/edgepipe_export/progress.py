@@ -58,6 +58,10 @@ class Progress:
         left = elapsed / done * (total - done) if done else 0.0
         self._write(f"\r  {self.current:<24} {done} of {total}, {left:.0f} s left …")
 
+    def say(self, name: str, text: str) -> None:
+        """Show something that took no time."""
+        self._write(f"  {name:<24} {text}\n")
+
     def _write(self, text: str) -> None:
         if self._stream is not None:
             self._stream.write(text)

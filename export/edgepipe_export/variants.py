@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
-from edgepipe_export.quantize import FP32, facts, find_layers, graph_path, quantize
+from edgepipe_export.kept import Kept
+from edgepipe_export.quantize import FP32, default_options, facts, find_layers, graph_path, quantize
 from edgepipe_export.write import file_entry
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Workshop:
         folder: The folder.
         manifest: Its manifest, as written.
         names: The names of each variant's graphs.
+        kept: What was made and measured before.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Workshop:
         names: Sequence[str],
         target: Target,
         batches: Callable[[Path], Batches],
+        kept: Kept | None = None,
     ) -> None:
         """Take over a folder.
 
@@ -47,12 +50,15 @@ class Workshop:
             names: The names of the graphs.
             target: The processor that variants are for.
             batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
+            kept: What was made and measured before; by default nothing.
         """
         self.folder = folder
         self.manifest = manifest
         self.names = tuple(names)
+        self.kept = kept or Kept()
         self._target = target
         self._batches = batches
+        self._made: dict[str, Mapping[str, str]] = {}
         self._write()
 
     @property
@@ -65,6 +71,16 @@ class Workshop:
         """What recipes are calibrated with: inputs of the fp32 graph."""
         return self._batches(self.folder)
 
+    def key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What decides a variant beside the basis of what is kept: as it is now, or with these precisions."""
+        mixed = self._made.get(dtype, {}) if precisions is None else precisions
+        return {"dtype": dtype, "options": asdict(default_options(dtype)), "precisions": dict(mixed)}
+
+    def require(self, dtype: str, precisions: Mapping[str, str]) -> None:
+        """See to it that a variant has these precisions; it is a trial, and not kept."""
+        if self._made.get(dtype) != precisions:
+            self._record(dtype, precisions, self._quantized(dtype, precisions))
+
     def make(
         self, dtype: str, precisions: Mapping[str, str] | None = None, note: Mapping[str, Any] | None = None
     ) -> None:
@@ -75,6 +91,18 @@ class Workshop:
             precisions: Layers that get another precision than the recipe's, as :meth:`layer_key` names them.
             note: What else its recipe in the manifest says.
         """
+        mixed = precisions or {}
+        paths = [graph_path(self.folder, dtype, name) for name in self.names]
+        recipe = self.kept.files(
+            {"what": "graphs", **self.key(dtype, mixed)},
+            paths[0].parent,
+            [path.name for path in paths],
+            lambda: self._quantized(dtype, mixed),
+        )
+        self._record(dtype, mixed, {**recipe, **(note or {})})
+
+    def _quantized(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
+        """Write the graphs; their recipe."""
         declared = facts(dtype)
         traced = self.manifest.variants[FP32].recipe
         # What generates has a cache, and its graphs do not read a text at once.
@@ -86,7 +114,7 @@ class Workshop:
                 graph_path(self.folder, FP32, name),
                 graph_path(self.folder, dtype, name),
                 self._target,
-                precisions=self._own_precisions(name, precisions or {}),
+                precisions=self._own_precisions(name, precisions),
                 batches=batches,
             )
             for name in self.names
@@ -94,7 +122,10 @@ class Workshop:
         first, *others = made.values()
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
         cache = {key: value for key, value in traced.items() if key == "cache"}
-        recipe = {**cache, **recipe, **(note or {})}
+        return {**cache, **recipe}
+
+    def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
+        self._made[dtype] = dict(precisions)
         variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
         self.record(replace(self.manifest, variants=variants))
 

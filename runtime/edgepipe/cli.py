@@ -182,6 +182,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows what was measured.")
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
+@click.option("--remeasure", is_flag=True, help="Measure again what an earlier export kept.")
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights where there are no safetensors.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the checkpoint.")
@@ -203,6 +204,7 @@ def export(
     page: Path | None,
     no_verify: bool,
     force: bool,
+    remeasure: bool,
     overwrite: bool,
     allow_pickle: bool,
     trust_remote_code: bool,
@@ -244,6 +246,7 @@ def export(
         budget=budget,
         verify=not no_verify,
         force=force,
+        remeasure=remeasure,
         overwrite=overwrite,
         allow_pickle=allow_pickle,
         trust_remote_code=trust_remote_code,
