@@ -12,6 +12,7 @@ from edgepipe_export.quantize import FP32
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.session import SessionConfig
     from edgepipe.tasks.base import Task
     from edgepipe_export.calibration import Calibration
     from edgepipe_export.checks import Check
@@ -69,6 +70,7 @@ def make_comparison(
     task: type[Task],
     texts: Sequence[str] | None = None,
     calibration: Calibration | None = None,
+    session: SessionConfig | None = None,
 ) -> Comparison:
     """Prepare a comparison.
 
@@ -78,6 +80,7 @@ def make_comparison(
         task: The task to compare; a bundle may do for several.
         texts: Texts to compare on; by default the built-in ones of the task.
         calibration: What quantized variants are measured on; by default the texts.
+        session: Where the variants run; PyTorch runs where it is.
 
     Raises:
         InputError: the task cannot be asked about any of the texts.
@@ -86,8 +89,9 @@ def make_comparison(
     if task.generates:
         from edgepipe_export.generation_checks import GenerationComparison
 
-        return GenerationComparison(bundle, loaded, tokenizer, texts if calibration is None else calibration.inputs)
-    return _Understanding(bundle, loaded, tokenizer, task, texts, calibration)
+        inputs = texts if calibration is None else calibration.inputs
+        return GenerationComparison(bundle, loaded, tokenizer, inputs, session)
+    return _Understanding(bundle, loaded, tokenizer, task, texts, calibration, session)
 
 
 def calibration_batches(
@@ -123,6 +127,7 @@ class _Understanding:
         task: type[Task],
         texts: Sequence[str] | None,
         calibration: Calibration | None,
+        session: SessionConfig | None,
     ) -> None:
         from edgepipe_export.calibration import BUILT_IN, Calibration
         from edgepipe_export.checks import make_material
@@ -130,6 +135,7 @@ class _Understanding:
 
         self._bundle = bundle
         self._task = task
+        self._session = session
         self._material = make_material(task.name, tokenizer, bundle.config, bundle.max_length, texts)
         self.texts = self._material.texts
         if calibration is None:
@@ -137,7 +143,7 @@ class _Understanding:
         self._calibration = calibration.fitted(tokenizer, bundle.max_length)
         self.measured = len(self._calibration.inputs)
         first = FP32 if FP32 in bundle.dtypes else bundle.dtypes[0]
-        side = VariantSide(bundle, first, task)
+        side = VariantSide(bundle, first, task, session)
         self._encodings = side.encodings(self._calibration)
         self._sides: dict[str, Side] = {
             first: Recorded(side),
@@ -152,7 +158,7 @@ class _Understanding:
 
         # Not kept: another variant's graph need not stay in memory.
         known = None if bundle is not None else self._sides.get(dtype)
-        candidate = known or VariantSide(bundle or self._bundle, dtype, self._task)
+        candidate = known or VariantSide(bundle or self._bundle, dtype, self._task, self._session)
         side = self._sides[reference]
         if candidate.name == FP32:
             return check_exact(candidate, side, self._material, self._task.name)
@@ -163,7 +169,7 @@ class _Understanding:
         from edgepipe_export.compare import distance
         from edgepipe_export.sides import VariantSide
 
-        candidate, reference = VariantSide(bundle, dtype, self._task), self._sides[FP32]
+        candidate, reference = VariantSide(bundle, dtype, self._task, self._session), self._sides[FP32]
         few = self._encodings[:_FEW_BATCHES]
         return distance((reference.tensors(batch), candidate.tensors(batch)) for batch in few)
 
@@ -171,7 +177,7 @@ class _Understanding:
         """See :class:`Comparison`."""
         from edgepipe_export.sides import VariantSide
 
-        side = VariantSide(bundle, dtype, self._task)
+        side = VariantSide(bundle, dtype, self._task, self._session)
         rows = [
             {name: array[row : row + 1, : int(batch["attention_mask"][row].sum())] for name, array in batch.items()}
             for batch in self._encodings

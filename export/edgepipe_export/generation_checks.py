@@ -22,6 +22,7 @@ from edgepipe_export.samples import sentences
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.session import SessionConfig
     from edgepipe_export.load import Loaded
     from edgepipe_export.tolerance import Tolerance
 
@@ -167,9 +168,9 @@ class PyTorchWriter:
 class VariantWriter:
     """One variant of a bundle, in the edgepipe runtime."""
 
-    def __init__(self, bundle: Bundle, dtype: str, tokenizer: Tokenizer) -> None:
+    def __init__(self, bundle: Bundle, dtype: str, tokenizer: Tokenizer, session: SessionConfig | None = None) -> None:
         self.name = dtype
-        self._decoder: Any = load_decoder(bundle, dtype)
+        self._decoder: Any = load_decoder(bundle, dtype, session)
         self._tokenizer = tokenizer
 
     def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
@@ -202,11 +203,17 @@ class GenerationComparison:
     """
 
     def __init__(
-        self, bundle: Bundle, loaded: Loaded, tokenizer: Tokenizer, texts: Sequence[str] | None = None
+        self,
+        bundle: Bundle,
+        loaded: Loaded,
+        tokenizer: Tokenizer,
+        texts: Sequence[str] | None = None,
+        session: SessionConfig | None = None,
     ) -> None:
         self.texts = tuple(sentences() if texts is None else texts)
         self.measured = len(self.texts)
         self._bundle = bundle
+        self._session = session
         self._tokenizer = tokenizer
         self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
         limits = [limit for limit in (bundle.max_length, bundle.max_target_length, _LONGEST) if limit is not None]
@@ -222,7 +229,10 @@ class GenerationComparison:
 
     def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
-        expected, got = self._reference(reference), VariantWriter(bundle or self._bundle, dtype, self._tokenizer)
+        expected, got = (
+            self._reference(reference),
+            VariantWriter(bundle or self._bundle, dtype, self._tokenizer, self._session),
+        )
         if dtype == FP32:
             return [self._steps(expected, got), self._searches(expected, got)]
         return [check_foretelling(self._foretold_by(reference), got, self._foretold, allowed)]
@@ -230,7 +240,7 @@ class GenerationComparison:
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
         reference = self._foretold_by(FP32)
-        candidate = VariantWriter(bundle, dtype, self._tokenizer)
+        candidate = VariantWriter(bundle, dtype, self._tokenizer, self._session)
         return distance(
             ({"logits": reference.scores(index)}, {"logits": candidate.scores(ids, reference.target(index))})
             for index, ids in enumerate(self._encoded[:_FEW])
@@ -238,7 +248,7 @@ class GenerationComparison:
 
     def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
-        writer = VariantWriter(bundle, dtype, self._tokenizer)
+        writer = VariantWriter(bundle, dtype, self._tokenizer, self._session)
         chosen = [ids[: self._longest - _WRITTEN] for ids in spread_out(self._encoded, len)]
         prompts = [ids for ids in chosen if len(ids)]
 
@@ -251,7 +261,7 @@ class GenerationComparison:
 
     def _reference(self, name: str) -> Writer:
         if name not in self._references:
-            self._references[name] = VariantWriter(self._bundle, name, self._tokenizer)
+            self._references[name] = VariantWriter(self._bundle, name, self._tokenizer, self._session)
         return self._references[name]
 
     def _foretold_by(self, name: str) -> Foretold:

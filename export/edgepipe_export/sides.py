@@ -14,6 +14,7 @@ from edgepipe_export.questions import compared_as, questions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.session import SessionConfig
     from edgepipe.tasks.base import Task
     from edgepipe_export.calibration import Calibration
     from edgepipe_export.load import Loaded
@@ -124,9 +125,11 @@ class Recorded:
 class VariantSide:
     """One variant of a bundle, in the edgepipe runtime."""
 
-    def __init__(self, bundle: Bundle, dtype: str, task: type[Task] | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, dtype: str, task: type[Task] | None = None, session: SessionConfig | None = None
+    ) -> None:
         self.name = dtype
-        self._model = Model(bundle, dtype)
+        self._model = Model(bundle, dtype, session)
         kind = task_class(compared_as(bundle.task or "" if task is None else task.name))
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
 

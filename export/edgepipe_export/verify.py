@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from edgepipe import strict_json
 from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
+from edgepipe.session import SessionConfig
+from edgepipe.variants import chosen_variant, preferred
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
 from edgepipe_export.requirements import require_packages
@@ -68,6 +70,7 @@ def verify(
     *,
     texts: Sequence[str] | None = None,
     dtype: str | None = None,
+    device: str | int | None = None,
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
     revision: str | None = None,
     max_drop: float | None = None,
@@ -83,7 +86,8 @@ def verify(
         bundle: Directory or Hub id of the bundle, or a :class:`~edgepipe.Bundle`.
         model: What it was made from: Hub id, directory, or a loaded model.
         texts: Texts to compare on; by default a built-in set of English sentences.
-        dtype: The variant to compare; by default all that are there.
+        dtype: The variant to compare; by default all that are there, on CUDA those that it has kernels for.
+        device: Where the bundle runs, as in :func:`~edgepipe.pipeline`; PyTorch runs on the processor.
         tokenizer: Needed with a loaded model.
         revision: Branch, tag or commit of a Hub id.
         max_drop: What a quantized variant may lose, as for :func:`~edgepipe_export.export`.
@@ -95,20 +99,24 @@ def verify(
         BundleError: the bundle is damaged or has no such variant.
         CheckpointError: the model cannot be loaded.
         DependencyError: a package of the exporter is missing.
+        DeviceError: the device cannot be used, or has no kernels for the variant.
         InputError: `texts` is empty or holds something else than texts.
         TaskError: the model has no head for the bundle's task.
     """
     require_packages()
     if texts is not None and (isinstance(texts, str) or not texts or not all(isinstance(t, str) for t in texts)):
         raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle, dtype=dtype)
-    if dtype is not None:
-        opened.files(dtype)  # a variant that is not there is reported before the model is loaded
+    session = SessionConfig(device)
+    first = preferred(session)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle, dtype=dtype, preferred=first)
+    chosen = chosen_variant(opened, dtype, session)
+    opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
     options = Options(
         None if texts is None else tuple(texts),
-        opened.dtypes if dtype is None else (dtype,),
+        tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,),
         tolerance(max_drop),
+        session,
     )
     with Progress(progress) as stages, logged(lambda: stages.current):
         return _verify(opened, request, options, stages)
@@ -122,11 +130,13 @@ class Options:
         texts: Texts to compare on; None for the built-in ones.
         dtypes: The variants to compare.
         allowed: What a quantized variant may lose.
+        session: Where the variants run.
     """
 
     texts: tuple[str, ...] | None
     dtypes: tuple[str, ...]
     allowed: Tolerance
+    session: SessionConfig
 
 
 def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress) -> Verification:
@@ -139,7 +149,7 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         from edgepipe_export.load import load
 
         loaded = load(checkpoint)
-        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts)
+        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, session=options.session)
     rows = []
     with stages.stage("compare tokens"):
         tokenizer = Tokenizer.from_pretrained(bundle.path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.errors import BundleError
-from edgepipe.library import first_line, library_errors, onnxruntime_library
+from edgepipe.failures import run_failure
+from edgepipe.library import library_errors, onnxruntime_library
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,11 +47,12 @@ class Binding:
 
         Raises:
             BundleError: the graph failed; the message has onnxruntime's first line.
+            OutOfMemoryError: there was too little memory.
         """
         try:
             self._session.run_with_iobinding(self._binding)
         except library_errors() as error:
-            raise BundleError(f"the graph failed: {first_line(error)}") from error
+            raise run_failure("the graph failed", error) from error
         if all(self._kept[name] is not None for name in self._outputs):
             return {}
         values = zip(self._outputs, self._binding.get_outputs(), strict=True)

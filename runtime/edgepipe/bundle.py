@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -58,6 +58,7 @@ class Bundle:
         path_or_repo_id: str | os.PathLike[str],
         *,
         dtype: str | None = None,
+        preferred: Sequence[str] = (),
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> Bundle:
@@ -70,6 +71,7 @@ class Bundle:
             path_or_repo_id: A directory, or the Hub id of a bundle, of which only the files of one variant are
                 downloaded.
             dtype: That variant; by default the manifest's.
+            preferred: Variants to take before that one where `dtype` names none, the first most.
             revision: Branch, tag or commit, for a Hub id.
             local_files_only: Do not use the network: the Hub's cache must have the files.
 
@@ -85,7 +87,11 @@ class Bundle:
             from edgepipe.hub import fetch_bundle
 
             path = fetch_bundle(
-                os.fspath(path_or_repo_id), dtype=dtype, revision=revision, local_files_only=local_files_only
+                os.fspath(path_or_repo_id),
+                dtype=dtype,
+                preferred=preferred,
+                revision=revision,
+                local_files_only=local_files_only,
             )
         if not path.is_dir():
             raise BundleError(f"{path} is not a directory; a bundle is one, with config.json and graphs in onnx/")

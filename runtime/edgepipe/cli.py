@@ -49,7 +49,7 @@ def cli() -> None:
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that loads a bundle to run it."""
     for decorator in (
-        click.option("--dtype", help="Variant, e.g. fp32 or int8.  [default: the bundle's]"),
+        click.option("--dtype", help="Variant, e.g. fp32 or int8.  [default: the bundle's; on CUDA fp16, else fp32]"),
         click.option("--device", help="cpu, cuda or cuda:1.  [default: cpu]"),
         click.option("--threads", type=click.IntRange(min=1), help="[default: what the process may use]"),
         click.option("--low-memory", is_flag=True, help="Keep the weights mapped: slower, far less memory."),
@@ -282,15 +282,22 @@ def recipes() -> None:
 @click.option("--text", "-t", "texts", multiple=True, help="A text to compare on.  [default: a built-in set]")
 @click.option("--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line.")
 @click.option("--dtype", help="Variant.  [default: all that are there]")
+@click.option("--device", help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
 @click.option("--json", "as_json", is_flag=True)
 def verify(
-    bundle: str, model: str, texts: tuple[str, ...], files: tuple[Path, ...], dtype: str | None, as_json: bool
+    bundle: str,
+    model: str,
+    texts: tuple[str, ...],
+    files: tuple[Path, ...],
+    dtype: str | None,
+    device: str | None,
+    as_json: bool,
 ) -> None:
     """Compare a BUNDLE with the MODEL it was made from, tensor by tensor and result by result."""
     from edgepipe.commands.run import read_lines
 
     given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
-    verification = _exporter().verify(bundle, model, texts=given or None, dtype=dtype)
+    verification = _exporter().verify(bundle, model, texts=given or None, dtype=dtype, device=device)
     click.echo(verification.to_json() if as_json else verification.table())
     if not verification.passed:
         raise click.exceptions.Exit(1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from edgepipe.cuda import PROVIDER as CUDA
 from edgepipe.errors import DeviceError, InputError
+from edgepipe.provider_options import cuda_options
 
 Provider = str | tuple[str, Mapping[str, Any]]
 
@@ -19,29 +24,72 @@ def execution_providers(ort: Any, device: str | int | None, providers: Sequence[
         providers: onnxruntime's own list, in place of `device`.
 
     Raises:
-        InputError: the list is empty, or the device is none.
+        InputError: the list is empty, the device is none, or the CUDA provider has no such option.
         DeviceError: this onnxruntime does not have what was asked for.
     """
     available: list[str] = ort.get_available_providers()
     if providers is not None:
-        chosen = list(providers)
+        chosen = [_with_defaults(provider) for provider in providers]
         if not chosen:
             raise InputError(f"providers is empty; this onnxruntime has {', '.join(available)}")
         for provider in chosen:
-            name = provider if isinstance(provider, str) else provider[0]
-            if name not in available:
-                raise DeviceError(f"this onnxruntime ({ort.__version__}) has no {name!r}, only {', '.join(available)}")
-        return chosen
-    index = cuda_index(device)
-    if index is None:
-        return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in available:
-        raise DeviceError(
-            f"device {device!r} was asked for, but the installed onnxruntime {ort.__version__} has no CUDA; "
-            "pip uninstall -y onnxruntime, then pip install 'edgepipe[gpu]', or use device=\"cpu\""
-        )
-    ort.preload_dlls()
-    return [("CUDAExecutionProvider", {"device_id": index}), "CPUExecutionProvider"]
+            if name_of(provider) not in available:
+                raise DeviceError(
+                    f"this onnxruntime ({ort.__version__}) has no {name_of(provider)!r}, only {', '.join(available)}"
+                )
+    else:
+        index = cuda_index(device)
+        if index is None:
+            return ["CPUExecutionProvider"]
+        if CUDA not in available:
+            raise DeviceError(
+                f"device {device!r} was asked for, but the installed onnxruntime {ort.__version__} has no CUDA; "
+                "pip uninstall -y onnxruntime, then pip install 'edgepipe[gpu]', or use device=\"cpu\""
+            )
+        chosen = [_with_defaults((CUDA, {"device_id": index})), "CPUExecutionProvider"]
+    if any(name_of(provider) == CUDA for provider in chosen):
+        _load_cuda_libraries(ort)
+    return chosen
+
+
+def _with_defaults(provider: Provider) -> Provider:
+    if name_of(provider) != CUDA:
+        return provider
+    return CUDA, cuda_options({} if isinstance(provider, str) else provider[1])
+
+
+@cache
+def _load_cuda_libraries(ort: Any) -> None:
+    """Load CUDA's libraries from the packages that onnxruntime-gpu's extras and torch install, or from the system."""
+    # It prints what it does not find, some of which is not needed; what stops a session is found out after it did.
+    with contextlib.redirect_stdout(io.StringIO()):
+        ort.preload_dlls()
+
+
+def name_of(provider: Provider) -> str:
+    """The name of an entry of the list."""
+    return provider if isinstance(provider, str) else provider[0]
+
+
+def asked_gpu(providers: Sequence[Provider]) -> int | None:
+    """The GPU that a list asks for; None where it has no CUDA provider."""
+    for provider in providers:
+        if name_of(provider) == CUDA:
+            index = {} if isinstance(provider, str) else provider[1]
+            return int(index.get("device_id", 0))
+    return None
+
+
+def on_cuda(device: str | int | None, providers: Sequence[Provider] | None) -> bool:
+    """Whether the first provider that is asked for is CUDA.
+
+    Args:
+        device: See :class:`~edgepipe.session.SessionConfig`.
+        providers: onnxruntime's own list, in place of `device`.
+    """
+    if providers is None:
+        return cuda_index(device) is not None
+    return bool(providers) and name_of(providers[0]) == CUDA
 
 
 def cuda_index(device: str | int | None) -> int | None:

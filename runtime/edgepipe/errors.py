@@ -9,6 +9,7 @@
     │   └── VariantError      a dtype the bundle does not have
     ├── DownloadError         the Hub: no such repository or file, no network and nothing cached
     ├── DeviceError           a device or execution provider that cannot be used here
+    │   └── OutOfMemoryError  the device has too little memory for the graph, or for a batch
     ├── DependencyError       a package that is missing, or installed twice
     └── ExportError           the exporter (edgepipe_export)
         ├── CheckpointError   the source model: no safetensors, remote code, unknown architecture
@@ -44,6 +45,10 @@ class DownloadError(EdgepipeError):
 
 class DeviceError(EdgepipeError):
     """The device or execution provider that was asked for cannot be used here."""
+
+
+class OutOfMemoryError(DeviceError, MemoryError):
+    """The device's memory does not suffice for the graph, or for what was to go through it at once."""
 
 
 class DependencyError(EdgepipeError, ImportError):

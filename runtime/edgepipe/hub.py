@@ -7,12 +7,13 @@ and with everything cached no network is needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
+from edgepipe.variants import first_of
 
 # What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
 _BESIDE_A_GRAPH = re.compile(
@@ -24,13 +25,19 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
 def fetch_bundle(
-    repo_id: str, *, dtype: str | None = None, revision: str | None = None, local_files_only: bool = False
+    repo_id: str,
+    *,
+    dtype: str | None = None,
+    preferred: Sequence[str] = (),
+    revision: str | None = None,
+    local_files_only: bool = False,
 ) -> Path:
     """Download what one variant of a bundle needs, or of a repository with graphs that another tool made.
 
     Args:
         repo_id: ``owner/name``.
         dtype: The variant; by default the manifest's or, without one, the first that is there.
+        preferred: Variants to take before that one where `dtype` names none, the first most.
         revision: Branch, tag or commit; by default the main branch.
         local_files_only: Use the cache alone.
 
@@ -50,17 +57,17 @@ def fetch_bundle(
         try:
             path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
         except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
-            cached = _cached_foreign(repo_id, dtype, revision)
+            cached = _cached_foreign(repo_id, dtype, preferred, revision)
             if cached is None:
                 raise
             return cached
         except errors.EntryNotFoundError:
-            fetched = _fetch_foreign(repo_id, dtype, revision)
+            fetched = _fetch_foreign(repo_id, dtype, preferred, revision)
             if fetched is None:
                 raise
             return fetched
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
-    entries = _wanted(manifest, repo_id, dtype)
+    entries = _wanted(manifest, repo_id, dtype, preferred)
     commit = path.parent.name
     missing = [entry for entry in entries if not _cached(path.parent / entry.path, entry, local_files_only)]
     if missing:
@@ -75,20 +82,20 @@ def fetch_bundle(
     return path.parent
 
 
-def _fetch_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Path | None:
+def _fetch_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
     """Download one variant of a repository without a manifest; None if it has no graph."""
     from huggingface_hub import model_info, snapshot_download
 
     info = model_info(repo_id, revision=revision or "main")
     names = [file.rfilename for file in info.siblings or ()]
-    graphs = _graphs_of(names, repo_id, dtype)
+    graphs = _graphs_of(names, repo_id, dtype, preferred)
     if not graphs:
         return None
     wanted = [name for name in names if name.startswith(graphs) or _BESIDE_A_GRAPH.fullmatch(name)]
     return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted))
 
 
-def _cached_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Path | None:
+def _cached_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
     """The snapshot of a repository without a manifest, if the cache has the variant."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -98,12 +105,12 @@ def _cached_foreign(repo_id: str, dtype: str | None, revision: str | None) -> Pa
     folder = Path(config).parent
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")]
     try:
-        return folder if _graphs_of(names, repo_id, dtype) else None
+        return folder if _graphs_of(names, repo_id, dtype, preferred) else None
     except VariantError:  # not downloaded, though the repository may have it
         return None
 
 
-def _graphs_of(names: list[str], repo_id: str, dtype: str | None) -> tuple[str, ...]:
+def _graphs_of(names: list[str], repo_id: str, dtype: str | None, preferred: Sequence[str]) -> tuple[str, ...]:
     """The names of the variant's graphs among the files of a repository; none if there is no graph at all."""
     from edgepipe.bundle import GRAPH_FOLDERS, GRAPH_NAMES, SUFFIXES
 
@@ -115,11 +122,12 @@ def _graphs_of(names: list[str], repo_id: str, dtype: str | None) -> tuple[str, 
                 found.setdefault(variant, tuple(path for path in paths if path in names))
     if dtype is not None and found and dtype not in found:
         raise VariantError(f"{repo_id} has no variant {dtype!r}; it has {', '.join(found)}")
-    return next(iter(found.values()), ()) if dtype is None else found.get(dtype, ())
+    chosen = dtype or first_of((*preferred, *found), tuple(found))
+    return () if chosen is None else found.get(chosen, ())
 
 
-def _wanted(manifest: Manifest, repo_id: str, dtype: str | None) -> list[FileEntry]:
-    chosen = manifest.default_dtype if dtype is None else dtype
+def _wanted(manifest: Manifest, repo_id: str, dtype: str | None, preferred: Sequence[str]) -> list[FileEntry]:
+    chosen = dtype or first_of(preferred, tuple(manifest.variants)) or manifest.default_dtype
     if chosen not in manifest.variants:
         raise VariantError(f"{repo_id} has no variant {chosen!r}; it has {', '.join(manifest.variants)}")
     return [*manifest.files, *manifest.variants[chosen].files]

@@ -12,6 +12,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.devices import Provider
 from edgepipe.errors import BundleError, InputError
 from edgepipe.session import Session, SessionConfig
+from edgepipe.variants import chosen_variant, preferred
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -29,7 +30,7 @@ class Model:
     """
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
-        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.dtype = chosen_variant(bundle, dtype, session)
         self.directory = bundle.path
         self.config: Mapping[str, Any] = bundle.config
         self.max_length = bundle.max_length
@@ -53,7 +54,7 @@ class Model:
 
         Args:
             path: Directory or Hub id of the bundle.
-            dtype: The variant; by default the manifest's.
+            dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
             device: See :class:`~edgepipe.session.SessionConfig`, as for the four arguments that follow.
             num_threads: Threads inside one operator.
             low_memory: Keep the weights mapped.
@@ -67,7 +68,13 @@ class Model:
             DeviceError: the device or a provider cannot be used here.
         """
         config = SessionConfig(device, num_threads, low_memory, providers, session_options)
-        bundle = Bundle.load(path, dtype=dtype, revision=revision, local_files_only=local_files_only)
+        bundle = Bundle.load(
+            path,
+            dtype=dtype,
+            preferred=preferred(config),
+            revision=revision,
+            local_files_only=local_files_only,
+        )
         return cls(bundle, dtype, config)
 
     @property

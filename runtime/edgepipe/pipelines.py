@@ -14,6 +14,7 @@ from edgepipe.model import Model
 from edgepipe.session import SessionConfig
 from edgepipe.tasks import ALIASES, task_class, task_names
 from edgepipe.tokenizer import Tokenizer
+from edgepipe.variants import preferred
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def pipeline(
         task: Name of the task, e.g. ``"text-classification"``; by default the bundle's own.
         model: Directory or Hub id of the bundle, or a :class:`Bundle`; by default the embedded English sentiment
             model.
-        dtype: The variant, e.g. ``"int8"``; by default the manifest's.
+        dtype: The variant, e.g. ``"int8"``; by default the manifest's, on CUDA fp16 or else fp32.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or an index. A device that is not there is an error.
         batch_size: How many inputs of a list or iterator go through the graph at once.
         num_threads: Threads inside one operator; by default what the process may use.
@@ -62,7 +63,7 @@ def pipeline(
     if task is not None:
         task_class(task)  # an unknown task is reported before anything is downloaded
     config = SessionConfig(device, num_threads, low_memory, providers, session_options)
-    bundle = model if isinstance(model, Bundle) else _load(model, dtype, revision, local_files_only)
+    bundle = model if isinstance(model, Bundle) else _load(model, dtype, config, revision, local_files_only)
     if bundle.manifest is not None or (bundle.task is not None and task_class(bundle.task).generates):
         chosen = _task_of(task, bundle, bundle.task)
         loaded = task_class(chosen).load(bundle, dtype, config)
@@ -75,10 +76,16 @@ def pipeline(
 
 
 def _load(
-    model: str | os.PathLike[str] | None, dtype: str | None, revision: str | None, local_files_only: bool
+    model: str | os.PathLike[str] | None,
+    dtype: str | None,
+    config: SessionConfig,
+    revision: str | None,
+    local_files_only: bool,
 ) -> Bundle:
     path = embedded_bundle() if model is None else model
-    return Bundle.load(path, dtype=dtype, revision=revision, local_files_only=local_files_only)
+    return Bundle.load(
+        path, dtype=dtype, preferred=preferred(config), revision=revision, local_files_only=local_files_only
+    )
 
 
 def embedded_bundle() -> Path:

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.binding import Binding
 from edgepipe.devices import Provider, execution_providers
-from edgepipe.errors import BundleError, DeviceError, InputError
-from edgepipe.library import first_line, library_errors, onnxruntime_library
+from edgepipe.errors import InputError
+from edgepipe.failures import require_started, run_failure, starting
+from edgepipe.library import library_errors, onnxruntime_library
 from edgepipe.threads import available_threads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-# onnxruntime's number for logging nothing less.
-_ERRORS = 3
-
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -75,18 +72,10 @@ class Session:
         ort = onnxruntime_library()
         providers = execution_providers(ort, config.device, config.providers)
         options = _options(ort, config)  # outside of the try: its InputError is a ValueError too
-        try:
+        with starting(ort, graph, providers):
             self._session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
-        except library_errors() as error:
-            raise _load_error(graph, error, ort.__version__) from error
         self.providers: list[str] = self._session.get_providers()
-        wanted = [provider if isinstance(provider, str) else provider[0] for provider in providers]
-        if wanted[0] not in self.providers:
-            raise DeviceError(
-                f"onnxruntime could not start {wanted[0]}, only {', '.join(self.providers)}: a library it needs is "
-                "missing or does not fit; run with ONNXRUNTIME logging (session_options.log_severity_level=0) to see "
-                "which"
-            )
+        require_started(ort, providers, self.providers)
         taken, declared = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: dict[str, str] = {node.name: _numpy_name(node.type) for node in taken}
         self.optional_inputs: dict[str, str] = {
@@ -102,12 +91,13 @@ class Session:
 
         Raises:
             BundleError: the graph failed; the message has onnxruntime's first line and the shapes.
+            OutOfMemoryError: there was too little memory for so large a batch.
         """
         try:
             arrays = self._session.run(None, feeds)
         except library_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
-            raise BundleError(f"the graph failed on {shapes}: {first_line(error)}") from error
+            raise run_failure(f"the graph failed on {shapes}", error) from error
         if self._as_float32:  # graphs that others made in half precision; a softmax in it would lose digits
             arrays = [array.astype("float32") for array in arrays]
         return dict(zip(self.outputs, arrays, strict=True))
@@ -121,9 +111,10 @@ def _options(ort: Any, config: SessionConfig) -> Any:
     given = config.session_options
     if given is not None and not isinstance(given, ort.SessionOptions):
         raise InputError(f"session_options must be an onnxruntime.SessionOptions, got {type(given).__name__}")
-    options = ort.SessionOptions() if given is None else given
+    options: Any = given
     if given is None:
-        options.log_severity_level = _ERRORS  # it warns of inputs with a default, for instance, which are wanted
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what fails is raised, and the log would only say it again
     if config.num_threads is not None:
         options.intra_op_num_threads = config.num_threads
     elif options.intra_op_num_threads == 0:  # onnxruntime's "all physical cores of the host"
@@ -133,10 +124,6 @@ def _options(ort: Any, config: SessionConfig) -> Any:
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
     return options
-
-
-def _load_error(graph: Path, error: Exception, version: str) -> BundleError:
-    return BundleError(f"onnxruntime {version} cannot load {graph}: {first_line(error)}")
 
 
 def _numpy_name(onnx_type: str) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.errors import BundleError, CheckpointError, InputError, VariantError
+from edgepipe.errors import BundleError, CheckpointError, DeviceError, InputError, VariantError
 from edgepipe_export import verify
 from edgepipe_export.compare import compare_results, compare_tensors, structure_difference
 from edgepipe_export.questions import label_scores
@@ -53,6 +54,14 @@ def test_given_texts_and_a_loaded_model(exported: Bundle) -> None:
 
 def test_a_text_over_the_limit_is_cut_on_both_sides(exported: Bundle, checkpoint: Path) -> None:
     assert verify(exported, checkpoint, texts=["short", "long " * 500], dtype="fp32").passed
+
+
+def test_a_device_that_cannot_be_used_is_said(exported: Bundle, checkpoint: Path) -> None:
+    with pytest.raises(DeviceError, match="no CUDA kernels for int8"):
+        verify(exported, checkpoint, dtype="int8", device="cuda")
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(DeviceError, match="has no CUDA; "):
+            verify(exported, checkpoint, device="cuda")
 
 
 def test_altered_weights_are_caught(copied: Path, checkpoint: Path) -> None:

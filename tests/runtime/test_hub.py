@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import pytest
 
 from tests.runtime.loopback_hub import Hub
@@ -90,6 +91,17 @@ def test_only_the_files_of_the_wanted_variant_come(hub: Hub, home: Path, source:
     (other,) = steps(hub.url, home, {"model": REPO, "dtype": "int8"})
     assert other == {"result": here(source, "int8"), "dtype": "int8"}
     assert hub.downloaded() == INT8
+
+
+def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home: Path) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("the installed onnxruntime has CUDA: what is asked here ends in its absence")
+    hub = Hub()
+    hub.add(REPO, write_bundle(tmp_path / "source", ("int8", "fp16")))
+    with hub.serving():
+        (said,) = steps(hub.url, home, {"model": REPO, "device": "cuda"})
+    assert said["error"] == "DeviceError"
+    assert hub.downloaded() == sorted([*SHARED, "onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data"])
 
 
 def test_without_the_network(source: Path, home: Path) -> None:

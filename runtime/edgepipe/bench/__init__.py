@@ -20,8 +20,10 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe.machine import machine_name, runtime_versions
 from edgepipe.pipelines import pipeline
+from edgepipe.session import SessionConfig
 from edgepipe.tasks.generative import GenerativeTask
 from edgepipe.threads import available_threads
+from edgepipe.variants import chosen_variant, preferred
 
 if TYPE_CHECKING:
     from edgepipe.devices import Provider
@@ -49,7 +51,7 @@ def bench(
 
     Args:
         bundle_path: Directory or Hub id of the bundle.
-        dtype: The variant; by default the manifest's.
+        dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
         batch_sizes: Texts that go through the graph at once.
         lengths: Tokens of each text, special tokens included; where text is generated, of each prompt.
         rounds: How many times all shapes are gone through, and how many processes are started.
@@ -70,13 +72,14 @@ def bench(
     _whole_numbers("rounds", [rounds])
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be a number above 0, got {seconds!r}")
-    bundle = Bundle.load(bundle_path, dtype=dtype)
+    config = SessionConfig(device, num_threads, low_memory, providers)
+    bundle = Bundle.load(bundle_path, dtype=dtype, preferred=preferred(config))
     limit = bundle.max_length
     if limit is not None and max(tokens) > limit:
         raise InputError(f"lengths has {max(tokens)} tokens, the model takes at most {limit}; give shorter ones")
 
     options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
-    options |= {"dtype": bundle.default_dtype if dtype is None else dtype, "providers": providers}
+    options |= {"dtype": chosen_variant(bundle, dtype, config), "providers": providers}
     say(f"loading {bundle.path} ({options['dtype']})")
     task = pipeline(None, bundle, **options)
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]

@@ -13,6 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
+from edgepipe.variants import chosen_variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class CausalGraph:
     max_source_length: int | None = None
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
-        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.dtype = chosen_variant(bundle, dtype, session)
         self.directory: Path = bundle.path
         self.config: Mapping[str, Any] = bundle.config
         self.generation_config: Mapping[str, Any] = bundle.generation_config

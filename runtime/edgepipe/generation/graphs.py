@@ -15,7 +15,7 @@ def load_decoder(
 
     Args:
         bundle: The bundle.
-        dtype: The variant; by default the manifest's.
+        dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
         session: Where and how its graphs run.
 
     Raises:

@@ -15,6 +15,7 @@ from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, mak
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
+from edgepipe.variants import chosen_variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,7 @@ class EncoderDecoderGraphs:
     is_encoder_decoder: bool = True
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
-        self.dtype = bundle.default_dtype if dtype is None else dtype
+        self.dtype = chosen_variant(bundle, dtype, session)
         self.directory: Path = bundle.path
         self.config: Mapping[str, Any] = bundle.config
         self.generation_config: Mapping[str, Any] = bundle.generation_config

@@ -1,0 +1,64 @@
+"""Which variant of a bundle runs where."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from edgepipe.devices import on_cuda
+from edgepipe.errors import DeviceError
+
+if TYPE_CHECKING:
+    from edgepipe.bundle import Bundle
+    from edgepipe.session import SessionConfig
+
+# What a GPU runs as a whole, the first best.
+ON_CUDA = ("fp16", "fp32", "q4f16", "w8", "q4", "bnb4")
+
+# Products in 8-bit integers. onnxruntime has no CUDA kernel for DynamicQuantizeLinear, and computes quantized-and-
+# dequantized graphs in fp32 there: the one would go back and forth between the devices, the other be slower than fp32.
+_CPU_ONLY = ("int8", "int8-static", "q8", "uint8")
+
+
+def preferred(session: SessionConfig | None) -> tuple[str, ...]:
+    """The variants that a device wants, the first most; none where the bundle's default does."""
+    return ON_CUDA if session is not None and on_cuda(session.device, session.providers) else ()
+
+
+def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
+    """The variant to load.
+
+    Args:
+        bundle: The bundle.
+        dtype: The one that was asked for; None for the device's own choice: on CUDA fp16, else fp32, elsewhere the
+            bundle's default.
+        session: Where it runs.
+
+    Raises:
+        DeviceError: it has no kernels on that device, and would run slowly from one to the other.
+    """
+    wanted = preferred(session)
+    if not wanted:
+        return bundle.default_dtype if dtype is None else dtype
+    chosen = first_of(wanted, bundle.dtypes) if dtype is None else dtype
+    if chosen is None or chosen in _CPU_ONLY:
+        fitting = [name for name in wanted if name in bundle.dtypes]
+        raise DeviceError(
+            f"{bundle.path}: there are no CUDA kernels for {', '.join(bundle.dtypes) if chosen is None else chosen}, "
+            "which would run slower there than on a processor; "
+            + (f"take dtype={fitting[0]!r}" if fitting else "export the checkpoint with --dtype fp16 too")
+            + ', or device="cpu"'
+        )
+    if chosen in bundle.dtypes and bundle.shares_cache(chosen):
+        warnings.warn(
+            f"{bundle.path}: the attention of {chosen} has no CUDA kernel in fp32 and runs on the processor, which is "
+            "slow; export the checkpoint with --target cuda, or take fp16",
+            stacklevel=2,
+        )
+    return chosen
+
+
+def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
+    """The first of the wanted variants that is there."""
+    return next((name for name in wanted if name in there), None)

@@ -1,0 +1,91 @@
+"""Which variant a device loads: by the names alone, no GPU is asked."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe import Bundle
+from edgepipe.bundle import SUFFIXES
+from edgepipe.errors import DeviceError
+from edgepipe.session import SessionConfig
+from edgepipe.variants import chosen_variant
+from tests.runtime.small_bundle import write_bundle
+
+CUDA = [
+    SessionConfig(device="cuda"),
+    SessionConfig(device=1),
+    SessionConfig(providers=["CUDAExecutionProvider", "CPUExecutionProvider"]),
+    SessionConfig(providers=[("CUDAExecutionProvider", {"use_tf32": 1})]),
+]
+ELSEWHERE = [None, SessionConfig(), SessionConfig(device="cpu"), SessionConfig(providers=["CPUExecutionProvider"])]
+
+
+def bundle_of(folder: Path, *dtypes: str, cache: str | None = None) -> Bundle:
+    write_bundle(folder, dtypes)
+    if cache is not None:
+        manifest = json.loads((folder / "edgepipe.json").read_text())
+        for variant in manifest["variants"].values():
+            variant["recipe"]["cache"] = cache
+        (folder / "edgepipe.json").write_text(json.dumps(manifest))
+    return Bundle.load(folder)
+
+
+@pytest.mark.parametrize("session", CUDA)
+@pytest.mark.parametrize(
+    ("dtypes", "chosen"),
+    [
+        (("int8", "fp32", "fp16"), "fp16"),
+        (("int8", "fp32"), "fp32"),
+        (("int8", "q4", "w8"), "w8"),
+        (("q4f16", "w8"), "q4f16"),
+    ],
+)
+def test_a_gpu_has_a_choice_of_its_own(session: SessionConfig, dtypes: Any, chosen: str, tmp_path: Path) -> None:
+    assert chosen_variant(bundle_of(tmp_path / "bundle", *dtypes), None, session) == chosen
+
+
+@pytest.mark.parametrize("session", ELSEWHERE)
+def test_elsewhere_the_bundle_s_default_is_taken(session: SessionConfig | None, tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path / "bundle", "int8", "fp32", "fp16")
+    assert chosen_variant(bundle, None, session) == "int8"
+    assert chosen_variant(bundle, "fp16", session) == "fp16"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int8-static", "q8", "uint8"])
+def test_what_has_no_kernels_is_refused(dtype: str, tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path / "bundle", dtype, "fp32")
+    with pytest.raises(DeviceError, match=rf"no CUDA kernels for {dtype}, .*take dtype='fp32', or device=\"cpu\""):
+        chosen_variant(bundle, dtype, CUDA[0])
+
+
+def test_a_bundle_without_anything_for_a_gpu(tmp_path: Path) -> None:
+    bundle = bundle_of(tmp_path / "bundle", "int8", "uint8")
+    with pytest.raises(
+        DeviceError, match=r"no CUDA kernels for int8, uint8, .*export the checkpoint with --dtype fp16"
+    ):
+        chosen_variant(bundle, None, CUDA[0])
+
+
+def test_every_dtype_is_for_a_gpu_or_refused_there(tmp_path: Path) -> None:
+    for dtype in SUFFIXES:
+        bundle = bundle_of(tmp_path / dtype, dtype)
+        try:
+            assert chosen_variant(bundle, dtype, CUDA[0]) == dtype
+            assert chosen_variant(bundle, None, CUDA[0]) == dtype
+        except DeviceError:
+            assert dtype in ("int8", "int8-static", "q8", "uint8")
+
+
+def test_attention_that_a_gpu_cannot_do_is_said(tmp_path: Path) -> None:
+    shared = bundle_of(tmp_path / "shared", "fp32", cache="shared")
+    with pytest.warns(UserWarning, match="attention of fp32 has no CUDA kernel .*--target cuda"):
+        assert chosen_variant(shared, None, CUDA[0]) == "fp32"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert chosen_variant(shared, None, ELSEWHERE[2]) == "fp32"
+        assert chosen_variant(bundle_of(tmp_path / "other", "fp32", cache="concatenated"), None, CUDA[0]) == "fp32"
