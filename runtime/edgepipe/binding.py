@@ -17,8 +17,15 @@ class Binding:
     Values are onnxruntime's ``OrtValue``. One that lies over a numpy array shares its memory.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, run_options: Any = None) -> None:
+        """Begin with nothing named.
+
+        Args:
+            session: The ``onnxruntime.InferenceSession``.
+            run_options: Its ``RunOptions`` for every run.
+        """
         self._session = session
+        self._run_options = run_options
         self._binding = session.io_binding()
         self._outputs: list[str] = []
         # onnxruntime before 1.24 does not keep what it binds.
@@ -49,7 +56,7 @@ class Binding:
             BundleError: the graph failed; the message has onnxruntime's first line.
         """
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, self._run_options)
         except library_errors() as error:
             raise BundleError(f"the graph failed: {first_line(error)}") from error
         if all(self._kept[name] is not None for name in self._outputs):
