@@ -63,3 +63,27 @@ def fetched(value: Any) -> NDArray[Any]:
     array: NDArray[Any] = value.numpy()
     # Of a device's value numpy() is a copy already, of the processor's a view.
     return array.copy() if value.device_name().lower() == "cpu" else array
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A part of a value's memory, as a tensor of its own.
+
+    Attributes:
+        memory: The ``OrtValue``, of one dimension and this dtype.
+        place: Where it lies.
+        shape: The tensor's.
+        dtype: Name of the numpy dtype.
+        start: At which element of the memory it begins.
+    """
+
+    memory: Any
+    place: Place
+    shape: tuple[int, ...]
+    dtype: str
+    start: int = 0
+
+    @property
+    def address(self) -> int:
+        """Of its first byte."""
+        return int(self.memory.data_ptr()) + self.start * np.dtype(self.dtype).itemsize
