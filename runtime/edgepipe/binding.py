@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from edgepipe.failures import run_failure
 from edgepipe.library import library_errors, onnxruntime_library
+from edgepipe.place import HOST, Place, View
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,11 +17,19 @@ if TYPE_CHECKING:
 class Binding:
     """Inputs and outputs of a graph that are named once and used by every run after it.
 
-    Values are onnxruntime's ``OrtValue``. One that lies over a numpy array shares its memory.
+    Values are onnxruntime's ``OrtValue``, or a :class:`~edgepipe.place.View` of one. One that lies over a numpy array
+    shares its memory.
     """
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, run_options: Any = None) -> None:
+        """Begin with nothing named.
+
+        Args:
+            session: The ``onnxruntime.InferenceSession``.
+            run_options: Its ``RunOptions`` for every run.
+        """
         self._session = session
+        self._run_options = run_options
         self._binding = session.io_binding()
         self._outputs: list[str] = []
         # onnxruntime before 1.24 does not keep what it binds.
@@ -27,18 +38,22 @@ class Binding:
     def feed(self, name: str, value: NDArray[Any] | Any) -> None:
         """Take an input from an array (contiguous, of the declared dtype) or from a value."""
         self._kept[name] = value
-        if hasattr(value, "_ortvalue"):
+        if isinstance(value, View):
+            self._binding.bind_input(name, *_where(value))
+        elif hasattr(value, "_ortvalue"):
             self._binding.bind_ortvalue_input(name, value)
         else:
             self._binding.bind_cpu_input(name, value)
 
-    def give(self, name: str, value: Any = None) -> None:
-        """Write an output into a value; None has onnxruntime allocate one at every run."""
+    def give(self, name: str, value: Any = None, place: Place = HOST) -> None:
+        """Write an output into a value; None has onnxruntime allocate one at every run, in that place."""
         if name not in self._outputs:
             self._outputs.append(name)
         self._kept[name] = value
         if value is None:
-            self._binding.bind_output(name)
+            self._binding.bind_output(name, place.kind, place.index)
+        elif isinstance(value, View):
+            self._binding.bind_output(name, *_where(value))
         else:
             self._binding.bind_ortvalue_output(name, value)
 
@@ -50,13 +65,18 @@ class Binding:
             OutOfMemoryError: there was too little memory.
         """
         try:
-            self._session.run_with_iobinding(self._binding)
+            self._session.run_with_iobinding(self._binding, self._run_options)
         except library_errors() as error:
             raise run_failure("the graph failed", error) from error
         if all(self._kept[name] is not None for name in self._outputs):
             return {}
         values = zip(self._outputs, self._binding.get_outputs(), strict=True)
         return {name: value for name, value in values if self._kept[name] is None}
+
+
+def _where(view: View) -> tuple[str, int, Any, list[int], int]:
+    """A view in the words of onnxruntime."""
+    return view.place.kind, view.place.index, np.dtype(view.dtype).type, list(view.shape), view.address
 
 
 def value_over(array: NDArray[Any]) -> Any:

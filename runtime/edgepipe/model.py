@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.bound_runs import BucketedRuns
+from edgepipe.buckets import ON_DEVICES, Shape, checked_buckets
 from edgepipe.bundle import Bundle
-from edgepipe.devices import Provider
+from edgepipe.devices import Provider, cuda_index
 from edgepipe.errors import BundleError, InputError
 from edgepipe.session import Session, SessionConfig
 from edgepipe.variants import chosen_variant, preferred
@@ -34,7 +36,11 @@ class Model:
         self.directory = bundle.path
         self.config: Mapping[str, Any] = bundle.config
         self.max_length = bundle.max_length
-        self.session = Session(bundle.graph(self.dtype), session)
+        config = session or SessionConfig()
+        buckets = _buckets(config, self.max_length)
+        self.session = Session(bundle.graph(self.dtype), config, capture=bool(buckets))
+        fill = {"input_ids": _pad_token_id(self.config)}
+        self._bucketed = BucketedRuns(self.session, buckets, fill=fill, tolerance=self._tolerance) if buckets else None
 
     @classmethod
     def from_pretrained(
@@ -47,6 +53,7 @@ class Model:
         low_memory: bool = False,
         providers: Sequence[Provider] | None = None,
         session_options: Any = None,
+        buckets: Sequence[Shape] | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> Model:
@@ -55,11 +62,12 @@ class Model:
         Args:
             path: Directory or Hub id of the bundle.
             dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
-            device: See :class:`~edgepipe.session.SessionConfig`, as for the four arguments that follow.
+            device: See :class:`~edgepipe.session.SessionConfig`, as for the five arguments that follow.
             num_threads: Threads inside one operator.
             low_memory: Keep the weights mapped.
             providers: onnxruntime's own list, in place of `device`.
             session_options: An ``onnxruntime.SessionOptions`` to start from.
+            buckets: Shapes (batch, length) that inputs are padded to; None: some on a GPU, none elsewhere.
             revision: Branch, tag or commit, for a Hub id.
             local_files_only: Do not use the network.
 
@@ -67,7 +75,7 @@ class Model:
             BundleError: the bundle is damaged or has no such variant.
             DeviceError: the device or a provider cannot be used here.
         """
-        config = SessionConfig(device, num_threads, low_memory, providers, session_options)
+        config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
         bundle = Bundle.load(
             path,
             dtype=dtype,
@@ -107,6 +115,10 @@ class Model:
             InputError: an input is missing, has the wrong shape or is longer than `max_length`.
             BundleError: the graph failed.
         """
+        feeds = self._feeds(encoding)
+        return self.session.run(feeds) if self._bucketed is None else self._bucketed(feeds)
+
+    def _feeds(self, encoding: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         ids = _token_array("input_ids", encoding.get("input_ids"), "int64")
         batch, length = ids.shape
         if batch == 0 or length == 0:
@@ -132,7 +144,53 @@ class Model:
                     f"{', '.join(self.session.inputs)}"
                 )
             feeds[name] = array
-        return self.session.run(feeds)
+        return feeds
+
+    @property
+    def buckets(self) -> tuple[Shape, ...]:
+        """The shapes (batch, length) that inputs are padded to, the smallest first."""
+        return () if self._bucketed is None else self._bucketed.buckets
+
+    def warm_up(self) -> None:
+        """Make what the first calls would have to wait for.
+
+        That is a run of one token, and of every bucket its memory, its recording on a GPU, and the proof that padding
+        changes nothing.
+        """
+        self.session.run(self._made(1, 1))
+        if self._bucketed is not None:
+            self._bucketed.warm_up(self._made)
+
+    def _made(self, rows: int, tokens: int) -> dict[str, NDArray[Any]]:
+        """Inputs of so many rows and tokens, none of them padding."""
+        size = self.config.get("vocab_size")
+        words = np.arange(rows * tokens) % (size if isinstance(size, int) and size > 1 else 2)
+        padding = _pad_token_id(self.config)
+        words[words == padding] = 0 if padding else 1
+        return self._feeds({"input_ids": words.reshape(rows, tokens)})
+
+    @property
+    def _tolerance(self) -> float:
+        """How far outputs for a padded batch may be from those for the batch itself, as a share of the largest."""
+        if "16" in self.dtype:
+            return 2e-2
+        # Matrix products of other shapes add up in another order; a GPU's may round their factors too (TF32).
+        return 1e-4 if self.session.place.is_host else 1e-3
+
+
+def _buckets(config: SessionConfig, max_length: int | None) -> tuple[Shape, ...]:
+    """The shapes that fit the model, the smallest first."""
+    if config.buckets is not None:
+        asked = checked_buckets(config.buckets)
+    else:
+        has_gpu = config.providers is None and cuda_index(config.device) is not None
+        asked = checked_buckets(ON_DEVICES if has_gpu else ())
+    return tuple(bucket for bucket in asked if max_length is None or bucket[1] <= max_length)
+
+
+def _pad_token_id(config: Mapping[str, Any]) -> int:
+    found = config.get("pad_token_id")
+    return found if isinstance(found, int) and found >= 0 else 0
 
 
 def _token_array(name: str, value: ArrayLike | None, dtype: str) -> NDArray[Any]:

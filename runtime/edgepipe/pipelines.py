@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.buckets import Shape
 from edgepipe.bundle import Bundle
 from edgepipe.devices import Provider
 from edgepipe.errors import DependencyError, TaskError
@@ -35,6 +36,7 @@ def pipeline(
     low_memory: bool = False,
     providers: Sequence[Provider] | None = None,
     session_options: Any = None,
+    buckets: Sequence[Shape] | None = None,
     **task_options: Any,
 ) -> Task:
     """Load a bundle for a task; the result is called as transformers' pipeline of that task is.
@@ -52,6 +54,8 @@ def pipeline(
         low_memory: Keep the weights mapped from their file: slower, far less private memory.
         providers: onnxruntime's own list of execution providers, in place of `device`.
         session_options: An ``onnxruntime.SessionOptions`` to start from; it is changed, so give each its own.
+        buckets: Shapes (batch, length) that an encoder's inputs are padded to; by default some on a GPU, none
+            elsewhere.
         **task_options: Options of the task that hold for every call.
 
     Raises:
@@ -62,7 +66,7 @@ def pipeline(
     """
     if task is not None:
         task_class(task)  # an unknown task is reported before anything is downloaded
-    config = SessionConfig(device, num_threads, low_memory, providers, session_options)
+    config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
     bundle = model if isinstance(model, Bundle) else _load(model, dtype, config, revision, local_files_only)
     if bundle.manifest is not None or (bundle.task is not None and task_class(bundle.task).generates):
         chosen = _task_of(task, bundle, bundle.task)

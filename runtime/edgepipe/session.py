@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.binding import Binding
+from edgepipe.buckets import Shape, checked_buckets
+from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capture
 from edgepipe.devices import Provider, execution_providers
 from edgepipe.errors import InputError
 from edgepipe.failures import require_started, run_failure, starting
 from edgepipe.library import library_errors, onnxruntime_library
+from edgepipe.place import place_of
 from edgepipe.threads import available_threads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -30,6 +36,8 @@ class SessionConfig:
         providers: onnxruntime's own list of execution providers, in place of `device`.
         session_options: An ``onnxruntime.SessionOptions`` to start from. onnxruntime cannot copy one: threads and
             memory settings are written into it, so give each session its own.
+        buckets: Shapes (batch, length) that an encoder's inputs are padded to; see
+            :class:`~edgepipe.bound_runs.BucketedRuns`. None: some on a GPU, none elsewhere.
     """
 
     device: str | int | None = None
@@ -37,6 +45,7 @@ class SessionConfig:
     low_memory: bool = False
     providers: Sequence[Provider] | None = None
     session_options: Any = None
+    buckets: Sequence[Shape] | None = None
 
     def __post_init__(self) -> None:
         threads = self.num_threads
@@ -47,6 +56,8 @@ class SessionConfig:
         given = self.providers
         if given is not None and not (isinstance(given, (list, tuple)) and all(map(_is_provider, given))):
             raise InputError(f"providers must be a list of names or (name, options) pairs, got {given!r}")
+        if self.buckets is not None:
+            checked_buckets(self.buckets)
 
 
 def _is_provider(entry: object) -> bool:
@@ -64,16 +75,31 @@ class Session:
         optional_inputs: Inputs with a default, which need not be fed, likewise name -> numpy dtype name.
         outputs: Names of the outputs in order.
         output_shapes: Their declared shapes, with names or None for the dimensions that vary.
+        output_dtypes: Their numpy dtype names.
         providers: The execution providers in use, first choice first.
+        place: Where it computes.
+        captures: Whether runs can be recorded and played again; see :mod:`edgepipe.capture`.
+        lock: Held by whoever uses memory that is bound for good, and by every run of a session that captures.
     """
 
-    def __init__(self, graph: Path, config: SessionConfig | None = None) -> None:
+    def __init__(self, graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> None:
+        """Load a graph.
+
+        Args:
+            graph: Its file.
+            config: Where and how it runs.
+            capture: Whether to record runs, where the device and the graph allow it.
+
+        Raises:
+            BundleError: the graph cannot be loaded.
+            DeviceError: the device or a provider cannot be used here.
+        """
         config = config or SessionConfig()
         ort = onnxruntime_library()
         providers = execution_providers(ort, config.device, config.providers)
         options = _options(ort, config)  # outside of the try: its InputError is a ValueError too
         with starting(ort, graph, providers):
-            self._session = ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
+            self._session = _started(ort, graph, options, providers, capture=capture)
         self.providers: list[str] = self._session.get_providers()
         require_started(ort, providers, self.providers)
         taken, declared = self._session.get_inputs(), self._session.get_outputs()
@@ -84,7 +110,14 @@ class Session:
         self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in taken}
         self.outputs: tuple[str, ...] = tuple(node.name for node in declared)
         self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in declared}
-        self._as_float32 = any(node.type in ("tensor(float16)", "tensor(double)") for node in declared)
+        self.output_dtypes: dict[str, str] = {node.name: _numpy_name(node.type) for node in declared}
+        self._as_float32 = any(dtype in ("float16", "float64") for dtype in self.output_dtypes.values())
+        provider_options = self._session.get_provider_options()
+        self.place = place_of(self.providers, provider_options)
+        self.captures = captures(provider_options)
+        self.lock = RLock()
+        self._alone = self.lock if self.captures else nullcontext()
+        self._eager = run_options(EAGER) if self.captures else None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph on arrays for exactly its declared inputs.
@@ -94,7 +127,8 @@ class Session:
             OutOfMemoryError: there was too little memory for so large a batch.
         """
         try:
-            arrays = self._session.run(None, feeds)
+            with self._alone:
+                arrays = self._session.run(None, feeds, self._eager)
         except library_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
             raise run_failure(f"the graph failed on {shapes}", error) from error
@@ -102,9 +136,25 @@ class Session:
             arrays = [array.astype("float32") for array in arrays]
         return dict(zip(self.outputs, arrays, strict=True))
 
-    def bind(self) -> Binding:
-        """Begin a series of runs whose inputs and outputs stay where they are."""
-        return Binding(self._session)
+    def bind(self, graph_id: int = EAGER) -> Binding:
+        """Begin a series of runs whose inputs and outputs stay where they are.
+
+        Args:
+            graph_id: By which number its runs are recorded and played again, in a session that captures.
+        """
+        return Binding(self._session, run_options(graph_id) if self.captures else None)
+
+
+def _started(ort: Any, graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
+    """The session, one that captures where that is wanted and can be had."""
+    capturing = with_capture(providers) if capture else None
+    if capturing is not None:
+        try:
+            return ort.InferenceSession(str(graph), options, providers=capturing, enable_fallback=0)
+        except library_errors() as error:
+            if not is_refusal(error):
+                raise
+    return ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
 
 
 def _options(ort: Any, config: SessionConfig) -> Any:

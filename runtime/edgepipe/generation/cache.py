@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepipe.binding import value_over
 from edgepipe.errors import BundleError
+from edgepipe.place import HOST, Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, int, str]]
 
 # How much more than it needs a buffer gets when it must grow, so that growing costs little a token.
-_GROWTH = 1.5
+GROWTH = 1.5
 
 
 class Cache(Protocol):
@@ -122,7 +123,7 @@ class SharedCache:
     def bind(self, binding: Binding, total: int) -> None:
         """See :class:`Cache`."""
         if total > self._capacity:
-            self._capacity = max(total, int(_GROWTH * self._capacity))
+            self._capacity = max(total, int(GROWTH * self._capacity))
             self._copy(np.arange(self._rows))
         if self._bound_to is not binding:
             for name, buffer in self._buffers.named(self._buffers.arrays, self._rows):
@@ -191,7 +192,7 @@ class SwappedCache:
         if not self._memories[0] or any(
             memory.size < size for memory, (size, _) in zip(self._memories[0], sizes, strict=True)
         ):
-            self._capacity = total if total <= self._capacity else int(_GROWTH * total)
+            self._capacity = total if total <= self._capacity else int(GROWTH * total)
             roomy = self._buffers.sizes(self._rows, max(self._capacity, total))
             self._memories[0] = [np.empty(size, dtype) for size, dtype in roomy]
         return self._memories[0]
@@ -275,7 +276,7 @@ def layer_shapes(session: Session, origin: Path) -> dict[str, tuple[int, int, st
     return found
 
 
-def make_cache(shapes: Shapes, rows: int, capacity: int, *, shares: bool) -> Cache:
+def make_cache(shapes: Shapes, rows: int, capacity: int, *, shares: bool, place: Place = HOST) -> Cache:
     """The cache for a graph.
 
     Args:
@@ -283,7 +284,12 @@ def make_cache(shapes: Shapes, rows: int, capacity: int, *, shares: bool) -> Cac
         rows: How many rows.
         capacity: How many tokens are expected.
         shares: Whether the graph may write its present into the buffer of its past.
+        place: Where the graph computes.
     """
     if not shapes:
         return NoCache()
+    if not place.is_host:
+        from edgepipe.generation.device_cache import SharedDeviceCache, SwappedDeviceCache
+
+        return (SharedDeviceCache if shares else SwappedDeviceCache)(shapes, rows, capacity, place)
     return (SharedCache if shares else SwappedCache)(shapes, rows, capacity)

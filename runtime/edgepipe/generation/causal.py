@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class CausalGraph:
         rows, length = input_ids.shape
         require_room(length, self.max_length)
         capacity = bounded(max(length, length + ROOM if max_length is None else max_length), self.max_length)
-        return CausalDecoding(self, attention_mask, make_cache(self._layers, rows, capacity, shares=self._shares))
+        return CausalDecoding(self, attention_mask, self._cache(rows, capacity))
 
     def scores(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The scores of what follows every token, to measure how well a text is foretold.
@@ -62,8 +62,10 @@ class CausalGraph:
         """
         rows, length = input_ids.shape
         require_room(length, self.max_length)
-        cache = make_cache(self._layers, rows, length, shares=self._shares)
-        return CausalDecoding(self, attention_mask, cache, every=True).step(input_ids)
+        return CausalDecoding(self, attention_mask, self._cache(rows, length), every=True).step(input_ids)
+
+    def _cache(self, rows: int, capacity: int) -> Cache:
+        return make_cache(self._layers, rows, capacity, shares=self._shares, place=self.session.place)
 
 
 def bounded(length: int, most: int | None) -> int:
@@ -103,7 +105,17 @@ class CausalDecoding:
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        rows, new = tokens.shape
+        return self._logits.read(self._run(tokens, self._logits.bind))
+
+    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        if self._graph.session.place.is_host:
+            found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
+            return found
+        return self._logits.likeliest(self._run(tokens, self._logits.bind_on_device))
+
+    def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
+        new = tokens.shape[1]
         before = self._mask.shape[1]
         require_room(before + new, self._graph.max_length)
         mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
@@ -118,9 +130,8 @@ class CausalDecoding:
         if "use_cache_branch" in self._inputs:
             self._binding.feed("use_cache_branch", np.array([before > 0]))
         self._cache.bind(self._binding, before + new)
-        self._logits.bind(rows, fed.shape[1])
-        outputs = self._binding.run()
-        return self._logits.read(outputs)
+        bind_scores(len(tokens), fed.shape[1])
+        return self._binding.run()
 
     def _feed(self, name: str, array: NDArray[np.int64]) -> None:
         if name in self._inputs:

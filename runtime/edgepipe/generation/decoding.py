@@ -34,6 +34,10 @@ class Decoding(Protocol):
         """
         ...
 
+    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As :meth:`step`, for who wants the token with the best score alone, int64[rows], and no scores."""
+        ...
+
     def select(self, rows: NDArray[np.int64]) -> None:
         """Make the rows those of these indices, int64[kept]: fewer, more, repeated or in another order."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgepipe.bundle import Bundle
+from edgepipe.errors import InputError
 from edgepipe.generation.causal import CausalGraph
 from edgepipe.generation.seq2seq import EncoderDecoderGraphs
 from edgepipe.session import SessionConfig
@@ -21,8 +22,14 @@ def load_decoder(
     Raises:
         BundleError: a graph is missing, damaged, or declares inputs that are not known here.
         DeviceError: the device cannot be used.
+        InputError: buckets were asked for.
         VariantError: the bundle has no such variant.
     """
+    if session is not None and session.buckets:
+        raise InputError(
+            f"buckets={list(session.buckets)!r} are for models that read; {bundle.path} writes, and its rows grow from "
+            "step to step: leave them out"
+        )
     if bundle.config.get("is_encoder_decoder"):
         return EncoderDecoderGraphs(bundle, dtype, session)
     return CausalGraph(bundle, dtype, session)

@@ -1,4 +1,7 @@
-"""Where a step's scores are written: one buffer for all steps, where the graph gives those of the last token alone."""
+"""Where a step's scores are written: one buffer for all steps, where the graph gives those of the last token alone.
+
+On a device they stay where they are while only the likeliest token is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.binding import value_over
+from edgepipe.small_graphs import likeliest_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,24 +28,45 @@ class Logits:
 
     def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
         self._binding = binding
+        self._place = session.place
         self._every = every
         inputs = session.inputs | session.optional_inputs
         self._keeps = _KEEP in inputs
         vocabulary = session.output_shapes[_NAME][-1]
         self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
         self._buffer: NDArray[np.float32] | None = None
+        self._dtype = session.output_dtypes[_NAME]
+        self._value: Any = None
         if self._keeps:
             # A value of onnxruntime's: an optional input cannot be bound to an array.
             binding.feed(_KEEP, value_over(np.array(0 if every else 1, dtype=inputs[_KEEP])))
 
     def bind(self, rows: int, new: int) -> None:
         """Name the output for a run of so many rows and new tokens."""
+        self._value = None
         if self._vocabulary is None or not (self._keeps or new == 1):
             self._buffer = None
             self._binding.give(_NAME)
         elif self._buffer is None or len(self._buffer) != rows:
             self._buffer = np.empty((rows, 1, self._vocabulary), np.float32)
             self._binding.give(_NAME, value_over(self._buffer))
+
+    def bind_on_device(self, rows: int, new: int) -> None:
+        """As :meth:`bind`, for :meth:`likeliest`."""
+        self._buffer = None
+        if self._vocabulary is None or not (self._keeps or new == 1):
+            self._value = None
+            self._binding.give(_NAME, None, self._place)
+        elif self._value is None or self._value.shape()[0] != rows:
+            self._value = self._place.empty((rows, 1, self._vocabulary), self._dtype)
+            self._binding.give(_NAME, self._value)
+
+    def likeliest(self, outputs: Mapping[str, Any]) -> NDArray[np.int64]:
+        """The token with the best score of each row, int64[rows]: all that leaves the device."""
+        scores = outputs[_NAME] if self._value is None else self._value
+        tokens = likeliest_tokens(self._dtype, self._place).run({"scores": scores}, {"tokens": None})["tokens"]
+        found: NDArray[np.int64] = tokens.numpy()[:, -1]
+        return found
 
     def read(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
         """float32[rows, vocabulary], or [rows, tokens, vocabulary] for every token, from what the run gave."""

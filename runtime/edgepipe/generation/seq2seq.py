@@ -48,7 +48,7 @@ class EncoderDecoderGraphs:
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
     ) -> EncoderDecoderDecoding:
         """See :class:`~edgepipe.generation.decoding.Decoder`."""
-        cache = make_cache(self._own, len(input_ids), bounded(max_length or ROOM, self.max_length), shares=self._shares)
+        cache = self._cache(len(input_ids), bounded(max_length or ROOM, self.max_length))
         return EncoderDecoderDecoding(self, self._encoded(input_ids, attention_mask), attention_mask, cache)
 
     def scores(
@@ -68,13 +68,16 @@ class EncoderDecoderGraphs:
             float32[rows, target, vocabulary].
         """
         rows, length = decoder_input_ids.shape
-        cache = make_cache(self._own, rows, length, shares=self._shares)
+        cache = self._cache(rows, length)
         states = self._encoded(input_ids, attention_mask)
         decoding = EncoderDecoderDecoding(self, states, attention_mask, cache, every=True)
         if self.session.input_shapes["input_ids"][1] == 1:  # ProphetNet's decoder takes one token at a time
             each = [decoding.step(decoder_input_ids[:, place : place + 1]) for place in range(length)]
             return np.concatenate(each, axis=1)
         return decoding.step(decoder_input_ids)
+
+    def _cache(self, rows: int, capacity: int) -> Cache:
+        return make_cache(self._own, rows, capacity, shares=self._shares, place=self.session.place)
 
     def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         length = input_ids.shape[1]
@@ -144,6 +147,11 @@ class EncoderDecoderDecoding:
             self._fixed["use_cache_branch"] = np.array([True])
             self._open()
         return scores
+
+    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
+        return found
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""

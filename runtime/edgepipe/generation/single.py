@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from edgepipe.generation.processing import processors
 from edgepipe.generation.sampling import Generators, Sampler, likeliest
 from edgepipe.generation.sequences import Sequences, without
+
+Kind = TypeVar("Kind", bound=np.generic)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,21 +41,31 @@ def single_search(
     width = config.num_return_sequences
     inputs = np.repeat(np.arange(len(prompt.ids)), width)
     rows = np.arange(len(inputs))
+    takes_likeliest = not bend and not config.do_sample
     choose = likeliest
     if config.do_sample:
         generators = Generators(config.seed, first_row, width)
         choose = Sampler(config, [generators[row] for row in rows.tolist()])
 
     decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
-    scores = decoding.step(prompt.ids)
-    if width > 1:
+
+    def spread(found: NDArray[Kind]) -> NDArray[Kind]:
+        """What came of the first step, where each input is there once, for all its sequences."""
+        if len(found) == len(rows):
+            return found
         decoding.select(inputs)
-        scores = scores[inputs]
+        return found[inputs]
+
     sequences = Sequences(prompt.ids[inputs])
+    last = prompt.ids
     while True:
-        for process in bend:
-            process(sequences.ids, scores, inputs[rows])
-        tokens = choose(scores, rows)
+        if takes_likeliest:  # on a device tokens leave it, and scores do not
+            tokens = spread(decoding.likeliest(last))
+        else:
+            scores = spread(decoding.step(last))
+            for process in bend:
+                process(sequences.ids, scores, inputs[rows])
+            tokens = choose(scores, rows)
         yield rows, tokens
         finished = stopping(sequences.ids, tokens)
         sequences.append(tokens)
@@ -64,4 +76,4 @@ def single_search(
             rows, tokens = rows[kept], tokens[kept]
             decoding.select(kept)
             sequences.select(kept)
-        scores = decoding.step(tokens[:, None])
+        last = tokens[:, None]

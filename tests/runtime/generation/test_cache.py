@@ -9,7 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe.generation.cache import Cache, History, SharedCache, SwappedCache, make_cache
+from edgepipe.generation.device_cache import SharedDeviceCache, SwappedDeviceCache
+from edgepipe.place import HOST, Place, View
 
+# The processor's memory, dealt with as a device's.
+DEVICE = Place(is_host=False)
 SHAPES = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float32")}
 
 
@@ -41,17 +45,27 @@ class Graph:
 
 
 def memory(value: Any) -> Any:
-    """The numpy array that an ``OrtValue`` lies over."""
+    """The numpy array that an ``OrtValue`` lies over, or that a view is."""
+    if isinstance(value, View):
+        return value.memory.numpy()[value.start :][: np.prod(value.shape, dtype=int)].reshape(value.shape)
     return value if isinstance(value, np.ndarray) else value._numpy_obj
 
 
-@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "shares", "place"),
+    [
+        (SharedCache, True, HOST),
+        (SwappedCache, False, HOST),
+        (SharedDeviceCache, True, DEVICE),
+        (SwappedDeviceCache, False, DEVICE),
+    ],
+)
 @pytest.mark.parametrize("seed", range(5))
-def test_rows_go_on_with_what_they_had(seed: int, shares: bool) -> None:
+def test_rows_go_on_with_what_they_had(seed: int, kind: type, shares: bool, place: Place) -> None:
     generator = np.random.default_rng(seed)
     rows = 3
-    cache = make_cache(SHAPES, rows, 4, shares=shares)  # to be outgrown
-    assert isinstance(cache, SharedCache if shares else SwappedCache)
+    cache = make_cache(SHAPES, rows, 4, shares=shares, place=place)  # to be outgrown
+    assert isinstance(cache, kind)
     graph, history = Graph(), History(rows)
     wanted = np.zeros((rows, 0), np.int64)
     for step in range(25):

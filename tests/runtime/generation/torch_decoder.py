@@ -70,6 +70,10 @@ class _TorchDecoding:
         scores: NDArray[np.float32] = output.logits[:, -1].to(torch.float32).numpy().copy()
         return scores
 
+    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
+        return found
+
     def select(self, rows: NDArray[np.int64]) -> None:
         self._decoder.calls.append(("select", len(rows)))
         self._decoder.selections.append(rows.tolist())

@@ -1,0 +1,68 @@
+"""Generation as on a device, on the processor's memory: no numpy looks at the cache, and tokens alone come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepipe import Bundle
+from edgepipe.generation.causal import CausalGraph
+from edgepipe.generation.config import generation_config
+from edgepipe.generation.generate import generate
+from edgepipe.generation.graphs import load_decoder
+from edgepipe.generation.logits import Logits
+from edgepipe.place import Place
+from tests.tiny.generation import TEXTS
+
+DEVICE = Place(is_host=False)
+SEARCHES: list[dict[str, Any]] = [
+    {"max_new_tokens": 20},
+    {"max_new_tokens": 20, "repetition_penalty": 1.3},
+    {"max_new_tokens": 16, "num_beams": 3},
+    {"max_new_tokens": 12, "do_sample": True, "num_return_sequences": 2, "seed": 5},
+]
+
+
+@pytest.fixture
+def unclean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device's memory holds anything at first: numbers that are none must not leak into results."""
+    empty = Place.empty
+
+    def filled(place: Place, shape: Any, dtype: str) -> Any:
+        value = empty(place, shape, dtype)
+        if np.dtype(dtype).kind == "f" and value.numpy().size:
+            value.numpy()[...] = np.nan
+        return value
+
+    monkeypatch.setattr(Place, "empty", filled)
+
+
+@pytest.mark.usefixtures("unclean")
+@pytest.mark.parametrize("family", ["gpt2", "gemma3_text", "bart", "t5"])
+def test_every_search_writes_the_same_tokens(
+    family: str, writer: Callable[[str], tuple[Any, Any, Bundle]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tokenizer, bundle = writer(family)
+    host, device = load_decoder(bundle), load_decoder(bundle)
+    device.session.place = DEVICE
+    encoded = tokenizer(list(TEXTS), return_tensors="np", padding=True)
+    ids, mask = (encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask"))
+    scores_read = 0
+    read = Logits.read
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal scores_read
+        scores_read += 1
+        return read(*arguments)
+
+    monkeypatch.setattr(Logits, "read", counted)
+    for options in SEARCHES:
+        config = generation_config(host, {}, options)
+        expected = generate(host, ids, mask, config)
+        scores_read = 0
+        assert generate(device, ids, mask, config) == expected
+        is_greedy = options == SEARCHES[0]
+        assert (scores_read == 0) is (is_greedy and isinstance(device, CausalGraph))
