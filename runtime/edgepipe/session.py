@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# onnxruntime's number for logging nothing less.
+_ERRORS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -61,6 +64,7 @@ class Session:
     Attributes:
         inputs: Declared inputs in order: name -> numpy dtype name (``"int64"``, ``"float32"`` ...).
         input_shapes: Their declared shapes, with names or None for the dimensions that vary.
+        optional_inputs: Inputs with a default, which need not be fed, likewise name -> numpy dtype name.
         outputs: Names of the outputs in order.
         output_shapes: Their declared shapes, with names or None for the dimensions that vary.
         providers: The execution providers in use, first choice first.
@@ -85,6 +89,9 @@ class Session:
             )
         taken, declared = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: dict[str, str] = {node.name: _numpy_name(node.type) for node in taken}
+        self.optional_inputs: dict[str, str] = {
+            node.name: _numpy_name(node.type) for node in self._session.get_overridable_initializers()
+        }
         self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in taken}
         self.outputs: tuple[str, ...] = tuple(node.name for node in declared)
         self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in declared}
@@ -115,6 +122,8 @@ def _options(ort: Any, config: SessionConfig) -> Any:
     if given is not None and not isinstance(given, ort.SessionOptions):
         raise InputError(f"session_options must be an onnxruntime.SessionOptions, got {type(given).__name__}")
     options = ort.SessionOptions() if given is None else given
+    if given is None:
+        options.log_severity_level = _ERRORS  # it warns of inputs with a default, for instance, which are wanted
     if config.num_threads is not None:
         options.intra_op_num_threads = config.num_threads
     elif options.intra_op_num_threads == 0:  # onnxruntime's "all physical cores of the host"

@@ -51,6 +51,14 @@ class CachedLayer(WaitingLayer):
         """Tokens that a mask has to cover, and the first of them."""
         return self.tokens.total, 0
 
+    def handed(self, key_states: torch.Tensor, value_states: torch.Tensor) -> Pair:
+        """Tensors of which only the shape means anything: that of all keys and values, past and new."""
+        batch, groups, _, _ = key_states.shape
+        return tuple(  # type: ignore[return-value]
+            states.new_empty((batch, groups, self.tokens.total, states.shape[-1]))
+            for states in (key_states, value_states)
+        )
+
     def attend(
         self,
         query: torch.Tensor,
