@@ -78,8 +78,8 @@ def _decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], 
 
 
 def _encoder_decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], dict[str, Any]]:
+    from edgepipe_export.graphs.attention import can_have_cached_attention
     from edgepipe_export.graphs.encoder_decoder import trace_decoder, trace_encoder
 
     graphs = {ENCODER: trace_encoder(loaded.model, wanted.opset), DECODER: trace_decoder(loaded.model, wanted.opset)}
-    # A buffer would need the past's true length, which no input of the names that other runtimes know has.
-    return graphs, {"cache": "concatenated"}
+    return graphs, {"cache": "shared" if can_have_cached_attention(loaded.model) else "concatenated"}

@@ -17,45 +17,31 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 from transformers.masking_utils import eager_mask
 
-from edgepipe_export.graphs import source as source_attention
+from edgepipe_export.graphs.layers import Pair, WaitingLayer, forget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    Pair = tuple[torch.Tensor, torch.Tensor]
 
 _NAME = "edgepipe_cached"
 
 _OPERATOR = "com.microsoft::GroupQueryAttention"
 
-# Layers whose keys the model has handed over and whose attention is still to come, in order. One trace runs at a time.
-_waiting: list[CachedLayer] = []
 
-
-class CachedLayer(DynamicLayer):  # type: ignore[misc]
+class CachedLayer(WaitingLayer):
     """One layer's keys and values: the past as inputs of the graph, the present as outputs of its node.
 
     Attributes:
-        past: Keys and values of the tokens before, float32[batch, heads, past or more, width] each.
         tokens: The same for all layers; see :class:`Tokens`.
         present: Keys and values of all tokens, once attention was computed.
     """
 
     def __init__(self, past: Pair, tokens: Tokens) -> None:
-        super().__init__()
-        self.past = past
+        super().__init__(past)
         self.tokens = tokens
-        self.new: Pair | None = None
         self.present: Pair | None = None
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Pair:
-        """Leave the new keys and values as they are: the node appends them."""
-        self.new = (key_states, value_states)
-        _waiting.append(self)
-        return self.new
 
     def get_seq_length(self) -> int:
         """Tokens before."""
@@ -64,6 +50,49 @@ class CachedLayer(DynamicLayer):  # type: ignore[misc]
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Tokens that a mask has to cover, and the first of them."""
         return self.tokens.total, 0
+
+    def handed(self, key_states: torch.Tensor, value_states: torch.Tensor) -> Pair:
+        """Tensors of which only the shape means anything: that of all keys and values, past and new."""
+        batch, groups, _, _ = key_states.shape
+        return tuple(  # type: ignore[return-value]
+            states.new_empty((batch, groups, self.tokens.total, states.shape[-1]))
+            for states in (key_states, value_states)
+        )
+
+    def attend(
+        self,
+        query: torch.Tensor,
+        mask: torch.Tensor | None,
+        position_bias: torch.Tensor | None,
+        scale: float,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        """See :class:`WaitingLayer`. A causal model's mask is applied twice, for the operator is causal by itself."""
+        assert self.new is not None
+        key, value = self.new
+        batch, heads, new, width = query.shape
+        groups = key.shape[1]
+        attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": groups, "scale": scale}
+        if softcap is not None:
+            attributes["softcap"] = float(softcap)
+        present = (batch, groups, self.tokens.total, width)
+        output, *states = torch.onnx.ops.symbolic_multi_out(
+            _OPERATOR,
+            [
+                *(each.transpose(1, 2).flatten(2) for each in (query, key, value)),
+                *self.past,
+                self.tokens.of_rows,
+                self.tokens.of_batch,
+                *(None, None, None),  # rotary tables and positions: the model has turned keys and queries already
+                _sum(position_bias, mask),
+            ],
+            attributes,
+            dtypes=(query.dtype,) * 3,
+            shapes=((batch, new, heads * width), present, present),
+            version=1,
+        )
+        self.present = (states[0], states[1])
+        return output.reshape(batch, new, heads, width)
 
 
 class Tokens:
@@ -105,8 +134,7 @@ def cached_attention(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(_NAME)
         yield
     finally:
-        _waiting.clear()
-        source_attention.forget()
+        forget()
         model.set_attn_implementation(own)
 
 
@@ -131,10 +159,9 @@ def _attention(
     Args:
         module: The layer's module.
         query: float32[batch, heads, new, width].
-        key: float32[batch, groups, new, width]; of a layer without our cache (cross-attention) all of them.
+        key: float32[batch, groups, new, width], what a layer of ours handed over; without one all of them.
         value: As `key`.
-        attention_mask: Added to the scores, float32[batch or 1, 1, new, total]. That of a causal model is applied
-            twice, for the operator is causal by itself.
+        attention_mask: Added to the scores, float32[batch or 1, 1, new, total].
         scaling: Factor of the scores; 1 / sqrt(width) by default.
         softcap: Bound of the scores, before the mask is added.
         position_bias: Added to the scores, float32[1, heads, new, total].
@@ -144,38 +171,15 @@ def _attention(
         float32[batch, new, heads, width], and no attention weights.
     """
     scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-    source = source_attention.taken(key)
-    if source is not None:  # T5's has a bias too, which is zero
-        return source.attend(query, attention_mask, scale), None
-    biases = [bias for bias in (position_bias, attention_mask) if bias is not None]
-    bias = sum(biases[1:], biases[0]) if biases else None
-    layer = next((layer for layer in _waiting if layer.new is not None and layer.new[0] is key), None)
+    layer = WaitingLayer.of(key)
     if layer is None:
-        return _without_cache(query, key, value, bias, scale), None
-    _waiting.remove(layer)
-    batch, heads, new, width = query.shape
-    groups = key.shape[1]
-    attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": groups, "scale": scale}
-    if softcap is not None:
-        attributes["softcap"] = float(softcap)
-    present = (batch, groups, layer.tokens.total, width)
-    output, *states = torch.onnx.ops.symbolic_multi_out(
-        _OPERATOR,
-        [
-            *(each.transpose(1, 2).flatten(2) for each in (query, key, value)),
-            *layer.past,
-            layer.tokens.of_rows,
-            layer.tokens.of_batch,
-            *(None, None, None),  # rotary tables and positions: the model has turned keys and queries already
-            bias,
-        ],
-        attributes,
-        dtypes=(query.dtype,) * 3,
-        shapes=((batch, new, heads * width), present, present),
-        version=1,
-    )
-    layer.present = (states[0], states[1])
-    return output.reshape(batch, new, heads, width), None
+        return _without_cache(query, key, value, _sum(position_bias, attention_mask), scale), None
+    return layer.attend(query, attention_mask, position_bias, scale, softcap), None
+
+
+def _sum(*biases: torch.Tensor | None) -> torch.Tensor | None:
+    given = [bias for bias in biases if bias is not None]
+    return sum(given[1:], given[0]) if given else None
 
 
 def _without_cache(

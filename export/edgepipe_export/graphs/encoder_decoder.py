@@ -8,6 +8,9 @@ The decoder's inputs are ``input_ids``, ``encoder_attention_mask``, ``encoder_hi
 ``past_key_values.{i}.decoder|encoder.key|value``; its outputs ``logits`` and ``present.{i}`` likewise. The source's are
 to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as it
 is in optimum's merged decoders.
+
+One more input is optional (:mod:`edgepipe_export.graphs.optional`): ``past_sequence_length``, int64[1], says how many
+tokens of the target the past has where its tensors have room for more, so that past and present may be one buffer.
 """
 
 from __future__ import annotations
@@ -19,9 +22,11 @@ import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
+from edgepipe.generation.seq2seq import PAST_LENGTH
 from edgepipe_export.graphs import encoder
-from edgepipe_export.graphs.attention import cached_attention, can_have_cached_attention
+from edgepipe_export.graphs.attention import CachedLayers, cached_attention, can_have_cached_attention
 from edgepipe_export.graphs.axes import Axes, dynamic_shapes, shaped_like
+from edgepipe_export.graphs.optional import give_length
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.source import SourceLayers
@@ -36,10 +41,13 @@ if TYPE_CHECKING:
 ENCODER_INPUTS = ("input_ids", "attention_mask")
 ENCODER_OUTPUTS = ("last_hidden_state",)
 
-# Two rows; new tokens, past ones, source ones before and now, in numbers that are not alike: torch.export takes a
-# dimension of 0 or 1 for a constant, and equal dimensions for one. That the source has a past *and* states happens
-# while tracing alone.
-_BATCH, _NEW, _PAST, _SOURCE_PAST, _SOURCE = 2, 5, 7, 3, 11
+# Two rows; new tokens, past ones and room for them, source ones before and now, in numbers that are not alike:
+# torch.export takes a dimension of 0 or 1 for a constant, and equal dimensions for one. That the source has a past
+# *and* states happens while tracing alone.
+_BATCH, _NEW, _PAST, _ROOM, _SOURCE_PAST, _SOURCE = 2, 5, 7, 17, 3, 11
+
+# Stands for `PAST_LENGTH` while a graph is traced.
+_PAST_TOKENS = "past_tokens"
 
 # Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
 ONE_BY_ONE = ("prophetnet",)
@@ -51,8 +59,8 @@ class Seq2SeqDecoder(nn.Module):
     Attributes:
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
-        divided: Whether attention is computed as in :mod:`edgepipe_export.graphs.source`; else past and new keys of the
-            source are concatenated.
+        divided: Whether attention is computed as in :mod:`edgepipe_export.graphs.source` and
+            :mod:`edgepipe_export.graphs.attention`; else past and new keys are concatenated.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -68,6 +76,7 @@ class Seq2SeqDecoder(nn.Module):
         encoder_hidden_states: torch.Tensor,
         past_key_values: Layers,
         use_cache_branch: torch.Tensor,
+        past_tokens: torch.Tensor | None = None,
     ) -> dict[str, Any]:
         """Run the decoder.
 
@@ -78,6 +87,7 @@ class Seq2SeqDecoder(nn.Module):
             past_key_values: For each layer ``decoder`` and ``encoder``, of each ``key`` and ``value``:
                 float32[batch, heads, past or source, width]. The source's have length 0 at the first step.
             use_cache_branch: bool[1], whether the cache has the source.
+            past_tokens: As long as the target's past; only where attention is divided.
 
         Returns:
             ``logits``, float32[batch, new, vocabulary], and ``present``, like `past_key_values` with the new tokens; of
@@ -100,8 +110,12 @@ class Seq2SeqDecoder(nn.Module):
             _require(*(tensor.shape[2] == past for tensor in layer["decoder"].values()))
             _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
         _require(encoder_attention_mask.shape[1] == cached + count)
-        # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
-        own = DynamicCache([(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values])
+        targets = [(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values]
+        if past_tokens is not None:
+            own = CachedLayers(targets, batch, past_tokens.shape[0] + new, new)
+        else:
+            # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
+            own = DynamicCache(targets)
         sources = [(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values]
         cross = SourceLayers(sources) if self.divided else DynamicCache(sources)
         cache = EncoderDecoderCache(own, cross)
@@ -119,12 +133,13 @@ class Seq2SeqDecoder(nn.Module):
             use_cache=True,
             return_dict=True,
         )
+        written = [layer.present if self.divided else (layer.keys, layer.values) for layer in own.layers]
         projected = [layer.new if self.divided else (layer.keys, layer.values) for layer in cross.layers]
-        if None in projected:
+        if None in projected or None in written:
             raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
         layers = [
-            {"decoder": {"key": layer.keys, "value": layer.values}, "encoder": {"key": key, "value": value}}
-            for layer, (key, value) in zip(own.layers, projected, strict=True)
+            {kind: {"key": key, "value": value} for kind, (key, value) in (("decoder", target), ("encoder", source))}
+            for target, source in zip(written, projected, strict=True)
         ]
         return {"logits": result.logits, "present": layers}
 
@@ -144,7 +159,11 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     with torch.no_grad():
         result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
     cache = result.past_key_values
-    kinds = {"decoder": (cache.self_attention_cache, _PAST), "encoder": (cache.cross_attention_cache, _SOURCE_PAST)}
+    divided = can_have_cached_attention(model)
+    kinds = {
+        "decoder": (cache.self_attention_cache, _ROOM if divided else _PAST),
+        "encoder": (cache.cross_attention_cache, _SOURCE_PAST),
+    }
 
     def past(tensor: torch.Tensor, length: int) -> torch.Tensor:
         return torch.zeros((_BATCH, tensor.shape[1], length, tensor.shape[3]))
@@ -165,6 +184,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         "encoder_hidden_states": torch.zeros((_BATCH, _SOURCE, result.encoder_last_hidden_state.shape[-1])),
         "past_key_values": layers,
         "use_cache_branch": torch.tensor([False]),
+        **({_PAST_TOKENS: torch.zeros(_PAST)} if divided else {}),
     }
 
 
@@ -173,6 +193,7 @@ def decoder_axes(sample: dict[str, Any]) -> Axes:
     source = {0: "batch_size", 1: "encoder_sequence_length"}
     past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
     return {
+        _PAST_TOKENS: {0: _PAST_TOKENS},
         "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: "batch_size"},
         "encoder_attention_mask": source,
         "encoder_hidden_states": source,
@@ -205,13 +226,14 @@ def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
 def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
     """Trace the decoder of an encoder-decoder, with its head and its cache.
 
+    Past and present may be one buffer where :func:`can_have_cached_attention` says so.
+
     Args:
         model: In evaluation mode, fp32, with eager attention.
         opset: ONNX opset; by default the exporter's own choice.
 
     Returns:
-        A graph with the inputs and outputs of :class:`Seq2SeqDecoder`, named ``past_key_values.0.decoder.key``,
-        ``present.0.decoder.key`` and so on.
+        A graph with the inputs and outputs of the module's docstring.
 
     Raises:
         ExportError: the decoder cannot be traced for every size.
@@ -227,4 +249,6 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     program: onnx_ir.Model = exported.program
     state_known_dimensions(program.graph)
     tidy(program, axes)
+    if decoder.divided:
+        give_length(program.graph, _PAST_TOKENS, PAST_LENGTH, "past_key_values.0.decoder.key", axis=2)
     return program

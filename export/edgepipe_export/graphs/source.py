@@ -8,52 +8,33 @@ and the values are summed up by each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 
-Pair = tuple[torch.Tensor, torch.Tensor]
-
-# Layers whose keys the model has projected and whose attention is still to come, in order. One trace runs at a time.
-_waiting: list[SourceLayer] = []
+from edgepipe_export.graphs.layers import Pair, WaitingLayer
 
 
-class SourceLayer(DynamicLayer):  # type: ignore[misc]
+class SourceLayer(WaitingLayer):
     """The source's keys and values for one layer of the decoder.
 
-    Attributes:
-        past: Those projected at the first step, float32[batch, heads, source, width]; empty at that step.
-        new: Those projected now, likewise; empty at later steps.
+    Those before were projected at the first step, and are empty at that step; new ones are empty at later steps.
     """
-
-    def __init__(self, past: Pair) -> None:
-        super().__init__()
-        self.past = past
-        self.new: Pair | None = None
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any) -> Pair:
-        """Leave the new keys and values as they are."""
-        self.new = (key_states, value_states)
-        _waiting.append(self)
-        return self.new
 
     def get_seq_length(self) -> int:
         """Tokens of the source that were projected before."""
         length: int = self.past[0].shape[2]  # not made an int: while tracing it is a symbol
         return length
 
-    def attend(self, query: torch.Tensor, mask: torch.Tensor | None, scale: float) -> torch.Tensor:
-        """Attention of the target's new tokens.
-
-        Args:
-            query: float32[batch, heads, new, width].
-            mask: Added to the scores, float32[batch, 1, new, source].
-            scale: Factor of the scores.
-
-        Returns:
-            float32[batch, new, heads, width].
-        """
+    def attend(
+        self,
+        query: torch.Tensor,
+        mask: torch.Tensor | None,
+        position_bias: torch.Tensor | None,
+        scale: float,
+        softcap: float | None,
+    ) -> torch.Tensor:
+        """See :class:`WaitingLayer`; of the source no model has a bias, but for T5's, which is zero."""
         assert self.new is not None
         query = query * scale
         parts = (self.past, self.new)
@@ -71,17 +52,3 @@ class SourceLayers(Cache):  # type: ignore[misc]
 
     def __init__(self, past: Sequence[Pair]) -> None:
         super().__init__(layers=[SourceLayer(pair) for pair in past])
-
-
-def taken(key: torch.Tensor) -> SourceLayer | None:
-    """The layer that just handed over this key, if any did."""
-    for layer in _waiting:
-        if layer.new is not None and layer.new[0] is key:
-            _waiting.remove(layer)
-            return layer
-    return None
-
-
-def forget() -> None:
-    """Drop the layers of a trace that ended."""
-    _waiting.clear()

@@ -11,7 +11,7 @@ import numpy as np
 from edgepipe.binding import value_over
 from edgepipe.bundle import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
-from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
+from edgepipe.generation.cache import Cache, History, NoCache, SharedCache, layer_shapes, make_cache, present_name
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
@@ -19,6 +19,9 @@ from edgepipe.variants import chosen_variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# An optional input of decoders that may have past and present in one buffer, int64[1]: how many tokens of it count.
+PAST_LENGTH = "past_sequence_length"
 
 
 class EncoderDecoderGraphs:
@@ -42,7 +45,7 @@ class EncoderDecoderGraphs:
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
-        self._shares = bundle.shares_cache(self.dtype)
+        self._shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -110,6 +113,7 @@ class EncoderDecoderDecoding:
         self._cached = not isinstance(cache, NoCache)
         self._history = History(len(states))
         self._sources = np.arange(len(states))
+        self._past = np.zeros(1, np.int64)
         # What does not change from step to step. Of the source's keys there are none before the first.
         self._fixed: dict[str, NDArray[Any]] = {
             "encoder_hidden_states": states,
@@ -126,6 +130,9 @@ class EncoderDecoderDecoding:
         self._logits = Logits(self._graphs.session, self._binding, every=self._every)
         for name in self._fixed.keys() & self._inputs.keys():
             self._binding.feed(name, value_over(np.ascontiguousarray(self._fixed[name])))
+        if isinstance(self._cache, SharedCache):
+            self._binding.feed(PAST_LENGTH, value_over(self._past))
+        self._ids: NDArray[Any] = np.empty((0, 0), self._inputs["input_ids"])
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
@@ -134,7 +141,11 @@ class EncoderDecoderDecoding:
         require_room(before + new, self._graphs.max_length)
         self._history.append(tokens)
         fed = tokens if self._cached else self._history.tokens
-        self._binding.feed("input_ids", np.ascontiguousarray(fed, dtype=self._inputs["input_ids"]))
+        if self._ids.shape != fed.shape:
+            self._ids = np.empty_like(self._ids, shape=fed.shape)
+            self._binding.feed("input_ids", value_over(self._ids))
+        self._ids[:] = fed
+        self._past[0] = before
         self._cache.bind(self._binding, before + new)
         self._logits.bind(rows, fed.shape[1])
         if before == 0:
