@@ -235,9 +235,19 @@ def _score_check(
 
 def read_check(record: Mapping[str, Any]) -> Check:
     """A check as it was, from the plain dictionary that became JSON: there null stands for what is not finite."""
-    differences = {name: math.inf if value is None else value for name, value in record["differences"].items()}
-    worst = tuple(Disagreement(**entry) for entry in record.get("worst", ()))
+    differences = {name: number_or_infinity(value) for name, value in record["differences"].items()}
+    worst = tuple(map(read_disagreement, record.get("worst", ())))
     return Check(**{**record, "differences": differences, "worst": worst})
+
+
+def read_disagreement(record: Mapping[str, Any]) -> Disagreement:
+    """A disagreement as it was, likewise."""
+    return Disagreement(**{**record, "difference": number_or_infinity(record["difference"])})
+
+
+def number_or_infinity(value: float | None) -> float:
+    """A number that was read from JSON, where null stands for what is not finite."""
+    return math.inf if value is None else value
 
 
 def named(options: Mapping[str, Any]) -> str:

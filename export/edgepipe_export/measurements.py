@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepipe import strict_json
 from edgepipe.manifest import REPORT_NAME
 from edgepipe_export.checks import Check
 
@@ -78,7 +78,7 @@ def write_report(
         "variants": {dtype: _variant(measured) for dtype, measured in variants.items()},
         **more,
     }
-    (folder / REPORT_NAME).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / REPORT_NAME).write_text(strict_json.dumps(record) + "\n", encoding="utf-8")
 
 
 def _variant(measured: Measured) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
-from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
+from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, FileEntry, Manifest
 from edgepipe.variants import first_of
 
 # What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
@@ -80,6 +80,22 @@ def fetch_bundle(
             )
         _check_arrived(path.parent, missing, repo_id)
     return path.parent
+
+
+def fetch_measurements(repo_id: str, folder: Path) -> None:
+    """Download what was measured of a bundle, if its repository has that: it is not needed to run.
+
+    Args:
+        repo_id: ``owner/name``.
+        folder: The snapshot's directory, as :func:`fetch_bundle` gave it.
+
+    Raises:
+        DownloadError: the repository cannot be read any more.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    with _hub_errors(repo_id, local_files_only=False), suppress(errors.EntryNotFoundError):  # not there, or no network
+        hf_hub_download(repo_id, REPORT_NAME, revision=folder.name)
 
 
 def _fetch_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:

@@ -1,16 +1,23 @@
-"""JSON that every reader takes: Python writes ``Infinity`` and ``NaN``, which JSON does not have."""
+"""JSON that every reader takes: Python writes ``Infinity`` and ``NaN``, which JSON does not have.
+
+A lone surrogate, which no encoding of Unicode can hold, is written as the escape that JSON has for it.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def dumps(value: Any) -> str:
     """Indented JSON; a number that is infinite or none becomes null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _finite(value: Any) -> Any:

@@ -205,6 +205,15 @@ def test_candidates_without_a_figure_are_drawn_by_their_distance(bundle: Path) -
         assert heights["fp32"] < heights["w8"]  # the better is higher
 
 
+def test_a_candidate_that_gives_no_numbers_is_listed_and_not_drawn(bundle: Path) -> None:
+    ruined = [entry | {"figures": {}} for entry in CANDIDATES]
+    ruined[1]["distance"] = None
+    root = ElementTree.fromstring(with_candidates(bundle, ruined))
+    told = {title.text for title in root.iterfind(".//figure/svg/g/title")}
+    assert {(text or "").partition(":")[0] for text in told} == {"fp32", "w8"}
+    assert "no number" in "".join(cells(root, "All candidates")["int8"]["Distance to fp32"].itertext())
+
+
 def test_a_bundle_that_nothing_was_measured_of(tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "bundle")
     root = ElementTree.fromstring(report(path, tmp_path / "report.html").read_text(encoding="utf-8"))

@@ -68,6 +68,13 @@ def steps(hub_url: str, home: Path, *calls: dict[str, Any]) -> list[dict[str, An
     return [json.loads(line) for line in run_python(STEPS, json.dumps(calls), env=env).splitlines()]
 
 
+def reported(hub_url: str, home: Path, output: Path) -> dict[str, Any]:
+    """The JSON beside the page that ``edgepipe report`` writes of the bundle."""
+    env = {"HF_ENDPOINT": hub_url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "HF_TOKEN": ""}
+    run_python("import sys; from edgepipe_export import report; report(*sys.argv[1:])", REPO, str(output), env=env)
+    return dict(json.loads(output.with_suffix(".json").read_text(encoding="utf-8")))
+
+
 def here(source: Path, dtype: str) -> Any:
     from edgepipe import pipeline
 
@@ -289,3 +296,14 @@ def test_of_a_foreign_repository_only_the_wanted_variant_comes(
     )
     assert offline == first
     assert not_cached["error"] == "DownloadError"
+
+
+def test_a_report_brings_what_was_measured(hub: Hub, home: Path, source: Path, tmp_path: Path) -> None:
+    assert reported(hub.url, home, tmp_path / "short.html")["calibration"] is None
+    measured = {"schema_version": 1, "calibration": {"origin": "dev.tsv"}, "variants": {}}
+    (source / "edgepipe_report.json").write_text(json.dumps(measured))
+    hub.add(REPO, source)
+    assert reported(hub.url, home, tmp_path / "report.html")["calibration"] == {"origin": "dev.tsv"}
+    hub.requests.clear()
+    steps(hub.url, tmp_path / "another home", {"model": REPO})
+    assert "edgepipe_report.json" not in hub.downloaded()

@@ -35,7 +35,7 @@ def report(bundle: str | os.PathLike[str] | Bundle, output: str | os.PathLike[st
         InputError: `output` is no name for a page, or a file of the bundle has the name.
     """
     path = checked_output(output)
-    loaded = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
+    loaded = bundle if isinstance(bundle, Bundle) else _loaded(bundle)
     contents = read_contents(loaded)
     own = {MANIFEST_NAME, REPORT_NAME, *(entry.path for entry in contents.manifest.files)}
     written = {path: page(contents), path.with_suffix(".json"): contents.to_json()}
@@ -48,6 +48,15 @@ def report(bundle: str | os.PathLike[str] | Bundle, output: str | os.PathLike[st
         except OSError as error:
             raise ExportError(f"{file} cannot be written ({error}); give the report another place") from error
     return path
+
+
+def _loaded(bundle: str | os.PathLike[str]) -> Bundle:
+    loaded = Bundle.load(bundle)
+    if not Path(bundle).exists():  # it came from the Hub, and only what runs it
+        from edgepipe.hub import fetch_measurements
+
+        fetch_measurements(os.fspath(bundle), loaded.path)
+    return loaded
 
 
 def checked_output(output: str | os.PathLike[str], *, made: str | os.PathLike[str] | None = None) -> Path:

@@ -29,7 +29,8 @@ def _of_candidates(contents: Contents) -> Markup:
     measured = {entry.dtype: entry.figures for entry in candidates}
     name = _common(measured)
     # Where no figure is told of all of them: what the front was found by.
-    qualities = {entry.dtype: entry.distance for entry in candidates} if name is None else _of_all(name, measured)
+    distances = {entry.dtype: entry.distance for entry in candidates if math.isfinite(entry.distance)}
+    qualities = distances if name is None else _of_all(name, measured)
     name = name or DISTANCE
     drawn = [entry for entry in candidates if entry.dtype in qualities]
     plots = [

@@ -12,7 +12,7 @@ from edgepipe import strict_json
 from edgepipe.bundle import Bundle
 from edgepipe.errors import BundleError
 from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Variant
-from edgepipe_export.checks import Check, Disagreement
+from edgepipe_export.checks import Check, Disagreement, number_or_infinity, read_check, read_disagreement
 from edgepipe_export.choice import Candidate
 from edgepipe_export.measurements import REPORT_VERSION, Sensitivity
 
@@ -119,7 +119,9 @@ def read_contents(bundle: Bundle) -> Contents:
     try:
         return Contents(
             manifest,
-            tuple(Listed(**entry) for entry in manifest.candidates),
+            tuple(
+                Listed(**{**entry, "distance": number_or_infinity(entry["distance"])}) for entry in manifest.candidates
+            ),
             {dtype: _measurements(entry) for dtype, entry in measured.get("variants", {}).items()},
             measured.get("calibration"),
             measured.get("noise"),
@@ -146,7 +148,10 @@ def _measured(path: Path) -> Mapping[str, Any]:
 
 def _measurements(entry: Mapping[str, Any]) -> Measurements:
     return Measurements(
-        tuple(Check(**check) for check in entry["checks"]),
-        tuple(Disagreement(**disagreement) for disagreement in entry["worst"]),
-        tuple(Sensitivity(**sensitivity) for sensitivity in entry.get("sensitivities", [])),
+        tuple(map(read_check, entry["checks"])),
+        tuple(map(read_disagreement, entry["worst"])),
+        tuple(
+            Sensitivity(**{**sensitivity, "cost": number_or_infinity(sensitivity["cost"])})
+            for sensitivity in entry.get("sensitivities", [])
+        ),
     )

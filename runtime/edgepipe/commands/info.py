@@ -51,7 +51,8 @@ def render(description: dict[str, Any]) -> str:
         for variant in description["variants"]
     ]
     headers = ["dtype", "size", "compared with", "max difference", "same label", "parity"]
-    return "\n".join([*lines, "", table(headers, rows)])
+    # Names come from whoever made the bundle, and JSON can hold half a character, which no terminal takes.
+    return "\n".join([*lines, "", table(headers, rows)]).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
