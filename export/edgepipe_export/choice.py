@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgepipe.errors import InputError
+from edgepipe_export.latency import NOISY
 from edgepipe_export.quantize import FP32, RECIPES, facts
 from edgepipe_export.quantize.recipe import CPU
 from edgepipe_export.quantize.target import Target
@@ -69,18 +70,43 @@ def choose(candidates: Sequence[Candidate], prefer: str) -> Candidate:
 
     Args:
         candidates: At least one of them passed.
-        prefer: ``"speed"``: the fastest, and of those that are alike (within 3 %, or within their spread) the smallest.
-            ``"size"``: the smallest, of equals the fastest. ``"quality"``: the nearest to fp32 that is quantized.
+        prefer: ``"speed"``: the fastest, and of those that are alike (within 3 %, or within its spread, but not more
+            than 15 %) the smallest. ``"size"``: the smallest, of equals the fastest. ``"quality"``: the nearest to fp32
+            that is quantized.
     """
-    passed = sorted((entry for entry in candidates if entry.passed), key=lambda entry: entry.dtype)
+    passed = _passed(candidates)
     if prefer == "size":
         return min(passed, key=lambda entry: (entry.bytes, entry.latency_ms))
     if prefer == "quality":
         return min(passed, key=lambda entry: (entry.dtype == FP32, entry.distance, entry.latency_ms))
+    return min(_near(passed), key=lambda entry: (entry.bytes, entry.latency_ms))
+
+
+def undecided(candidates: Sequence[Candidate], prefer: str) -> tuple[str, ...]:
+    """Those that might be the fastest for all that was measured, where the rounds of one differed by more than 15 %.
+
+    Returns:
+        Two dtypes or more, where it mattered; else none.
+    """
+    passed = _passed(candidates)
     fastest = min(passed, key=lambda entry: entry.latency_ms)
-    alike = max(_ALIKE, fastest.latency_spread)
-    near = [entry for entry in passed if entry.latency_ms <= fastest.latency_ms * (1 + alike)]
-    return min(near, key=lambda entry: (entry.bytes, entry.latency_ms))
+    slowest_of_it = fastest.latency_ms * (1 + fastest.latency_spread / 2)
+    open_yet = [entry for entry in passed if entry.latency_ms * (1 - entry.latency_spread / 2) <= slowest_of_it]
+    noisy = any(entry.latency_spread > NOISY for entry in open_yet)
+    if prefer != "speed" or not noisy or len(open_yet) < 2 or len(open_yet) == len(_near(open_yet)):
+        return ()
+    return tuple(entry.dtype for entry in open_yet)
+
+
+def _passed(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted((entry for entry in candidates if entry.passed), key=lambda entry: entry.dtype)
+
+
+def _near(passed: Sequence[Candidate]) -> list[Candidate]:
+    """The fastest, and those as fast as far as can be told."""
+    fastest = min(passed, key=lambda entry: entry.latency_ms)
+    alike = min(max(_ALIKE, fastest.latency_spread), NOISY)
+    return [entry for entry in passed if entry.latency_ms <= fastest.latency_ms * (1 + alike)]
 
 
 def table_of(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[dict[str, Any], ...]:

@@ -242,8 +242,11 @@ def _gated(
         from edgepipe_export.config import name_variants
 
         with stages.stage("choose"):
-            dtypes = (gate.choose(options.prefer),)
+            dtypes = (gate.choose(options.prefer, stages.step),)
             name_variants(workshop.folder, workshop.names, dtypes)
+        if gate.undecided:
+            told = f"too noisy a machine to tell which is fastest of {', '.join(gate.undecided)}; try again when quiet"
+            stages.say("choose", told)
     gate.record(force=options.force)
     return dtypes
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.errors import ParityError
 from edgepipe_export.basis import reference_digest
 from edgepipe_export.checks import parity_of, read_check
-from edgepipe_export.choice import Candidate, choose, table_of
+from edgepipe_export.choice import Candidate, choose, table_of, undecided
 from edgepipe_export.comparing import PYTORCH, make_comparison
 from edgepipe_export.latency import Latency, is_noisy, measure
 from edgepipe_export.measurements import Measured, Sensitivity, write_report
@@ -85,13 +85,14 @@ class Gate:
         self._repairs[dtype] = _in_words(found, len(layers), budget)
         return self.measured[dtype].passed
 
-    def choose(self, prefer: str) -> str:
+    def choose(self, prefer: str, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
         """Measure size, latency and distance of all variants, and keep the best of those that passed.
 
         The table of all goes into the manifest. Those that did not pass are forgotten: nobody asked for them by name.
 
         Args:
             prefer: See :func:`~edgepipe_export.choice.choose`.
+            progress: Told how many rounds of how many were measured.
 
         Returns:
             The dtype of the best.
@@ -101,7 +102,7 @@ class Gate:
         """
         if not self.measured[FP32].passed:
             self.record(force=False)
-        latencies = self._latencies()
+        latencies = self._latencies(progress)
         candidates = [
             Candidate(
                 dtype,
@@ -118,6 +119,7 @@ class Gate:
         self._more["noise"] = {
             "spread": max(entry.latency_spread for entry in candidates),
             "noisy": is_noisy(latencies),
+            "undecided": list(undecided(candidates, prefer)),
         }
         failed = [dtype for dtype, found in self.measured.items() if not found.passed]
         self._workshop.discard(failed)
@@ -156,13 +158,20 @@ class Gate:
             self._workshop.require(dtype, precisions)
         return self._workshop.bundle
 
-    def _latencies(self) -> Mapping[str, Latency]:
+    @property
+    def undecided(self) -> Sequence[str]:
+        """The candidates between which the machine was too noisy to choose."""
+        return tuple(self._more["noise"]["undecided"]) if "noise" in self._more else ()
+
+    def _latencies(self, progress: Callable[[int, int], None]) -> Mapping[str, Latency]:
         """What was measured with all of them in turn; alone, or on another machine, it would say something else."""
         bundle = self._workshop.bundle
         quantized = sorted(dtype for dtype in self.measured if dtype != FP32)
         return self._workshop.kept.value(
             {"what": "latencies", "host": platform.node(), "variants": list(map(self._workshop.key, quantized))},
-            lambda: measure({dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured}),
+            lambda: measure(
+                {dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured}, progress=progress
+            ),
             plain=lambda found: {dtype: asdict(latency) for dtype, latency in found.items()},
             read=lambda record: {dtype: Latency(**record[dtype]) for dtype in self.measured},
             lasting=lambda found: not is_noisy(found),

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 _ROUNDS = 9
 
+# How often the rounds are done while the machine is noisy.
+_TRIES = 4
+
 # A machine whose rounds differ by more than this share of their median is busy with other things.
 NOISY = 0.15
 
@@ -27,31 +30,39 @@ class Latency:
 
 
 def measure(
-    runs: Mapping[str, Callable[[], int]], *, rounds: int = _ROUNDS, clock: Callable[[], float] = time.perf_counter
+    runs: Mapping[str, Callable[[], int]],
+    *,
+    rounds: int = _ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Latency]:
-    """Run each in turn, round after round; twice as many rounds where the machine is noisy.
+    """Run each in turn, round after round; up to four times as many rounds while the machine is noisy.
 
     Args:
         runs: What to run by name; each returns how many inputs it went through.
         rounds: How many rounds are measured, after one that is not.
         clock: Seconds that go on.
+        progress: Told how many rounds of how many are done.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
 
-    def more(count: int) -> None:
-        for _ in range(count):
-            for name, run in runs.items():
-                start = clock()
-                inputs = run()
-                times[name].append(1000 * (clock() - start) / inputs)
+    def one_more() -> None:
+        for name, run in runs.items():
+            start = clock()
+            inputs = run()
+            times[name].append(1000 * (clock() - start) / inputs)
 
-    more(1)
+    one_more()
     for own in times.values():
         own.clear()
-    more(rounds)
-    if is_noisy(found := {name: _latency(own) for name, own in times.items()}):
-        more(rounds)
+    found: dict[str, Latency] = {}
+    for tried in range(_TRIES):
+        for done in range(tried * rounds, (tried + 1) * rounds):
+            one_more()
+            progress(done + 1, (tried + 1) * rounds)
         found = {name: _latency(own) for name, own in times.items()}
+        if not is_noisy(found):
+            break
     return found
 
 

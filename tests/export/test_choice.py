@@ -12,7 +12,7 @@ import pytest
 from edgepipe import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export import export
-from edgepipe_export.choice import Candidate, candidates_for, choose, table_of
+from edgepipe_export.choice import Candidate, candidates_for, choose, table_of, undecided
 from edgepipe_export.comparing import spread_out
 from edgepipe_export.latency import is_noisy, measure
 from edgepipe_export.quantize.target import Target
@@ -42,8 +42,44 @@ def test_the_best_that_passed(prefer: str, expected: str) -> None:
 def test_of_those_as_fast_the_smallest() -> None:
     near = (candidate("int8", 27, 4.0, 0.2), candidate("q4", 17, 4.1, 0.5), candidate("w8", 15, 4.5, 0.1))
     assert choose(near, "speed").dtype == "q4"
-    noisy = (candidate("int8", 27, 4.0, 0.2, spread=0.2), *near[1:])
+    noisy = (candidate("int8", 27, 4.0, 0.2, spread=0.14), *near[1:])
     assert choose(noisy, "speed").dtype == "w8"
+
+
+def test_noise_does_not_make_everything_alike() -> None:
+    noisy = (
+        candidate("fp32", 9, 10.0, 0.0, spread=0.4),
+        candidate("int8", 27, 4.0, 0.2, spread=3.0),
+        candidate("q4", 17, 4.5, 0.5, spread=1.0),
+        candidate("w8", 15, 4.7, 0.1, spread=1.0),
+        candidate("int8-static", 1, 4.0, 0.1, spread=1.0, passed=False),
+    )
+    for order in itertools.permutations(noisy):
+        assert choose(order, "speed").dtype == "q4"
+        assert undecided(order, "speed") == ("fp32", "int8", "q4", "w8")
+    assert undecided(noisy, "size") == undecided(noisy, "quality") == ()
+
+
+@pytest.mark.parametrize(
+    ("spreads", "open_yet"),
+    [
+        ((0.01, 0.01), ()),  # quiet
+        ((0.01, 0.9), ("int8", "w8")),
+        ((0.9, 0.01), ("int8", "w8")),
+        ((0.2, 0.2), ()),  # noisy, but far apart
+    ],
+)
+def test_what_noise_leaves_open(spreads: tuple[float, float], open_yet: tuple[str, ...]) -> None:
+    measured = (
+        candidate("int8", 27, 4.0, 0.2, spread=spreads[0]),
+        candidate("w8", 15, 5.5, 0.1, spread=spreads[1]),
+        candidate("fp32", 100, 40.0, 0.0, spread=0.5),
+    )
+    assert undecided(measured, "speed") == open_yet
+
+
+def test_alike_is_no_open_question() -> None:
+    assert undecided((candidate("int8", 27, 4.0, 0.2, spread=0.2), candidate("w8", 15, 4.1, 0.1)), "speed") == ()
 
 
 @pytest.mark.parametrize("prefer", ["speed", "size", "quality"])
@@ -84,8 +120,17 @@ def test_rounds_go_in_turn_and_noise_is_noticed() -> None:
     assert not is_noisy(steady)
     order.clear()
     times = itertools.cycle([0.001, 0.009])
-    assert is_noisy(measure({"a": run("a", lambda: next(times))}, rounds=5, clock=lambda: now))
-    assert len(order) == 11
+    told: list[tuple[int, int]] = []
+    noisy = {"a": run("a", lambda: next(times))}
+    assert is_noisy(
+        measure(noisy, rounds=5, clock=lambda: now, progress=lambda done, total: told.append((done, total)))
+    )
+    assert len(order) == 21
+    assert told == [(done, -(-done // 5) * 5) for done in range(1, 21)]
+    order.clear()
+    times = itertools.chain([0.001, 0.009, 0.001, 0.009, 0.001, 0.009], itertools.repeat(0.001))
+    assert not is_noisy(measure(noisy, rounds=5, clock=lambda: now))
+    assert len(order) == 16, "as many as it takes"
 
 
 def test_lengths_are_spread_as_all_are() -> None:

@@ -205,6 +205,14 @@ def test_candidates_without_a_figure_are_drawn_by_their_distance(bundle: Path) -
         assert heights["fp32"] < heights["w8"]  # the better is higher
 
 
+def test_what_the_noise_left_open_is_said(bundle: Path) -> None:
+    noise = {"spread": 0.4, "noisy": True, "undecided": ["int8", "w8"]}
+    (bundle / REPORT_NAME).write_text(json.dumps(MEASURED | {"noise": noise}), encoding="utf-8")
+    text = "".join(ElementTree.fromstring(with_candidates(bundle, CANDIDATES)).itertext())
+    assert "The machine was noisy" in text
+    assert "too noisy to tell which is the fastest of int8, w8" in text
+
+
 def test_a_candidate_that_gives_no_numbers_is_listed_and_not_drawn(bundle: Path) -> None:
     ruined = [entry | {"figures": {}} for entry in CANDIDATES]
     ruined[1]["distance"] = None

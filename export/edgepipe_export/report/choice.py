@@ -114,9 +114,11 @@ def _noise(contents: Contents) -> Markup | None:
         else ""
     )
     if contents.noise.get("noisy"):
-        return element(
-            "p", element("strong", "The machine was noisy"), told, "; latencies that are close may be equal."
-        )
+        open_yet = contents.noise.get("undecided")
+        ending = "; latencies that are close may be equal."
+        if isinstance(open_yet, list) and open_yet:
+            ending = f"; too noisy to tell which is the fastest of {', '.join(map(str, open_yet))}."
+        return element("p", element("strong", "The machine was noisy"), told, ending)
     return element("p", "The machine was quiet while latencies were measured", told, ".")
 
 
