@@ -8,13 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
 from edgepipe.tasks import task_class
+from edgepipe.tasks.base import labels_of
 from edgepipe_export.calibration_files import Table, read_table
 from edgepipe_export.questions import asked, compared_as, shortened
+
+if TYPE_CHECKING:
+    from edgepipe_export.load import Loaded
 
 BUILT_IN = "built-in"
 
@@ -71,6 +76,12 @@ def read_calibration(path: str | os.PathLike[str], task: str, labels: Sequence[s
     table = read_table(path)
     reader = _generation if task_class(task).generates else READERS[compared_as(task)]
     return reader(table, tuple(labels), tokenizer)
+
+
+def calibration_of(path: Path, loaded: Loaded) -> Calibration:
+    """Read a file for the task of a checkpoint; see :func:`read_calibration`."""
+    labels = labels_of(loaded.model.config.to_dict())
+    return read_calibration(path, loaded.checkpoint.task.name, labels, loaded.tokenizer)
 
 
 def _text_classification(table: Table, labels: Sequence[str], tokenizer: Any) -> Calibration:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgepipe_export.calibration import Calibration
     from edgepipe_export.checks import Check
     from edgepipe_export.load import Loaded
+    from edgepipe_export.sides import Side
     from edgepipe_export.tolerance import Tolerance
 
 PYTORCH = "pytorch-fp32"
@@ -53,6 +54,10 @@ class Comparison(Protocol):
             allowed: What a quantized variant may lose.
             bundle: Where the variant is; by default the bundle that the comparison was made for.
         """
+        ...
+
+    def measure(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """Measure a variant on the data as the gate does, fp32 too; see :meth:`check`."""
         ...
 
     def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
@@ -131,7 +136,7 @@ class _Understanding:
     ) -> None:
         from edgepipe_export.calibration import BUILT_IN, Calibration
         from edgepipe_export.checks import make_material
-        from edgepipe_export.sides import PyTorchSide, Recorded, Side, VariantSide
+        from edgepipe_export.sides import PyTorchSide, Recorded, VariantSide
 
         self._bundle = bundle
         self._task = task
@@ -153,16 +158,24 @@ class _Understanding:
     def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """See :class:`Comparison`."""
         from edgepipe_export.checks import check_exact
+
+        if dtype == FP32:
+            return check_exact(self._side(dtype, bundle), self._sides[reference], self._material, self._task.name)
+        return self.measure(dtype, reference, allowed, bundle)
+
+    def measure(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """See :class:`Comparison`."""
         from edgepipe_export.gate import check_quantized
+
+        candidate, side = self._side(dtype, bundle), self._sides[reference]
+        return check_quantized(candidate, side, self._task.name, self._calibration, self._encodings, allowed)
+
+    def _side(self, dtype: str, bundle: Bundle | None) -> Side:
         from edgepipe_export.sides import VariantSide
 
         # Not kept: another variant's graph need not stay in memory.
         known = None if bundle is not None else self._sides.get(dtype)
-        candidate = known or VariantSide(bundle or self._bundle, dtype, self._task, self._session)
-        side = self._sides[reference]
-        if candidate.name == FP32:
-            return check_exact(candidate, side, self._material, self._task.name)
-        return check_quantized(candidate, side, self._task.name, self._calibration, self._encodings, allowed)
+        return known or VariantSide(bundle or self._bundle, dtype, self._task, self._session)
 
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """See :class:`Comparison`."""

@@ -254,10 +254,9 @@ def _gated(
 def _calibration(loaded: Loaded, options: Options) -> Calibration | None:
     if options.calibration is None:
         return None
-    from edgepipe_export.calibration import read_calibration
+    from edgepipe_export.calibration import calibration_of
 
-    labels = labels_of(loaded.model.config.to_dict())
-    return read_calibration(options.calibration, loaded.checkpoint.task.name, labels, loaded.tokenizer)
+    return calibration_of(options.calibration, loaded)
 
 
 def _batches(loaded: Loaded, calibration: Calibration | None) -> Callable[[Path], Batches]:

@@ -229,12 +229,14 @@ class GenerationComparison:
 
     def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
-        expected, got = (
-            self._reference(reference),
-            VariantWriter(bundle or self._bundle, dtype, self._tokenizer, self._session),
-        )
-        if dtype == FP32:
-            return [self._steps(expected, got), self._searches(expected, got)]
+        if dtype != FP32:
+            return self.measure(dtype, reference, allowed, bundle)
+        expected, got = self._reference(reference), self._writer(dtype, bundle)
+        return [self._steps(expected, got), self._searches(expected, got)]
+
+    def measure(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """See :class:`~edgepipe_export.comparing.Comparison`."""
+        got = self._writer(dtype, bundle)
         return [check_foretelling(self._foretold_by(reference), got, self._foretold, allowed)]
 
     def distance(self, dtype: str, bundle: Bundle) -> float:
@@ -258,6 +260,9 @@ class GenerationComparison:
             return len(prompts)
 
         return run
+
+    def _writer(self, dtype: str, bundle: Bundle | None) -> VariantWriter:
+        return VariantWriter(bundle or self._bundle, dtype, self._tokenizer, self._session)
 
     def _reference(self, name: str) -> Writer:
         if name not in self._references:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepipe import strict_json
@@ -14,6 +15,7 @@ from edgepipe.session import SessionConfig
 from edgepipe.variants import chosen_variant, preferred
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
+from edgepipe_export.quantize import FP32
 from edgepipe_export.requirements import require_packages
 from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.tolerance import Tolerance, tolerance
@@ -40,7 +42,7 @@ class Verification:
         return all(row.passed for row in self.rows)
 
     def table(self) -> str:
-        """The checks as an aligned text table, the first difference of those that failed under it."""
+        """The checks as an aligned text table, under it their figures and the first difference of those that failed."""
         from edgepipe.table import table
 
         headers = ["dtype", "check", "reference", "compared", "max difference", "label agreement", "result"]
@@ -56,12 +58,17 @@ class Verification:
             ]
             for row in self.rows
         ]
+        figures = [f"{row.dtype}, {row.check}: {_listed(row.figures)}" for row in self.rows if row.figures]
         failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
-        return "\n".join([table(headers, lines), *failed])
+        return "\n".join([table(headers, lines), *figures, *failed])
 
     def to_json(self) -> str:
         """The checks as JSON."""
         return strict_json.dumps({"passed": self.passed, "checks": [asdict(row) for row in self.rows]})
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
 
 
 def verify(
@@ -69,6 +76,7 @@ def verify(
     model: str | os.PathLike[str] | PreTrainedModel,
     *,
     texts: Sequence[str] | None = None,
+    calibration: str | os.PathLike[str] | None = None,
     dtype: str | None = None,
     device: str | int | None = None,
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
@@ -86,6 +94,9 @@ def verify(
         bundle: Directory or Hub id of the bundle, or a :class:`~edgepipe.Bundle`.
         model: What it was made from: Hub id, directory, or a loaded model.
         texts: Texts to compare on; by default a built-in set of English sentences.
+        calibration: A file to measure every variant on as the gate of an export does, in place of `texts`: quantized
+            ones against fp32 where the bundle has it, fp32 itself against PyTorch. With the right answers in it, what
+            the task's own figure loses decides.
         dtype: The variant to compare; by default all that are there, on CUDA those that it has kernels for.
         device: Where the bundle runs, as in :func:`~edgepipe.pipeline`; PyTorch runs on the processor.
         tokenizer: Needed with a loaded model.
@@ -100,12 +111,15 @@ def verify(
         CheckpointError: the model cannot be loaded.
         DependencyError: a package of the exporter is missing.
         DeviceError: the device cannot be used, or has no kernels for the variant.
-        InputError: `texts` is empty or holds something else than texts.
+        InputError: `texts` is empty or holds something else than texts, or comes with `calibration`; or that file does
+            not fit the task.
         TaskError: the model has no head for the bundle's task.
     """
     require_packages()
     if texts is not None and (isinstance(texts, str) or not texts or not all(isinstance(t, str) for t in texts)):
         raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
+    if texts is not None and calibration is not None:
+        raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
     session = SessionConfig(device)
     first = preferred(session)
     opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle, dtype=dtype, preferred=first)
@@ -114,6 +128,7 @@ def verify(
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
     options = Options(
         None if texts is None else tuple(texts),
+        None if calibration is None else Path(calibration),
         tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,),
         tolerance(max_drop),
         session,
@@ -128,12 +143,14 @@ class Options:
 
     Attributes:
         texts: Texts to compare on; None for the built-in ones.
+        calibration: The file to measure on; None for none.
         dtypes: The variants to compare.
         allowed: What a quantized variant may lose.
         session: Where the variants run.
     """
 
     texts: tuple[str, ...] | None
+    calibration: Path | None
     dtypes: tuple[str, ...]
     allowed: Tolerance
     session: SessionConfig
@@ -144,17 +161,22 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         checkpoint = resolve(request)
     with stages.stage("load"):
         from edgepipe import Tokenizer
+        from edgepipe_export.calibration import calibration_of
         from edgepipe_export.checks import check_tokens
         from edgepipe_export.comparing import PYTORCH, make_comparison
         from edgepipe_export.load import load
 
         loaded = load(checkpoint)
-        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, session=options.session)
+        data = None if options.calibration is None else calibration_of(options.calibration, loaded)
+        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, data, options.session)
     rows = []
     with stages.stage("compare tokens"):
         tokenizer = Tokenizer.from_pretrained(bundle.path)
         rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
     for dtype in options.dtypes:
         with stages.stage(f"compare {dtype}"):
-            rows.extend(comparison.check(dtype, PYTORCH, options.allowed))
+            by_fp32 = data is not None and dtype != FP32 and FP32 in bundle.dtypes
+            rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.allowed))
+            if data is not None and dtype == FP32:
+                rows.extend(comparison.measure(dtype, PYTORCH, options.allowed))
     return Verification(tuple(rows))

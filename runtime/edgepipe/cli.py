@@ -281,6 +281,12 @@ def recipes() -> None:
 @click.argument("model")
 @click.option("--text", "-t", "texts", multiple=True, help="A text to compare on.  [default: a built-in set]")
 @click.option("--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
+)
+@click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
 @click.option("--dtype", help="Variant.  [default: all that are there]")
 @click.option("--device", help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
 @click.option("--json", "as_json", is_flag=True)
@@ -289,6 +295,8 @@ def verify(
     model: str,
     texts: tuple[str, ...],
     files: tuple[Path, ...],
+    calibration: Path | None,
+    max_drop: float | None,
     dtype: str | None,
     device: str | None,
     as_json: bool,
@@ -297,7 +305,9 @@ def verify(
     from edgepipe.commands.run import read_lines
 
     given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
-    verification = _exporter().verify(bundle, model, texts=given or None, dtype=dtype, device=device)
+    verification = _exporter().verify(
+        bundle, model, texts=given or None, calibration=calibration, max_drop=max_drop, dtype=dtype, device=device
+    )
     click.echo(verification.to_json() if as_json else verification.table())
     if not verification.passed:
         raise click.exceptions.Exit(1)

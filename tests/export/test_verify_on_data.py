@@ -1,0 +1,102 @@
+"""``edgepipe verify --calibration``: the gate's figures once more, of a bundle that is finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from edgepipe import Bundle, pipeline
+from edgepipe.cli import cli
+from edgepipe.errors import InputError
+from edgepipe_export import export, verify
+from edgepipe_export.checks import Check
+from edgepipe_export.samples import sentences
+from edgepipe_export.verify import Verification
+
+
+@pytest.fixture(scope="module")
+def labelled(exported: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Texts with the labels that fp32 gives them: its accuracy is 1, and what is lost shows."""
+    path = tmp_path_factory.mktemp("calibration") / "own.jsonl"
+    classify = pipeline("text-classification", exported, dtype="fp32")
+    rows = ({"text": text, "label": classify(text)[0]["label"]} for text in sentences()[:40])
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def gated(checkpoint: Path, labelled: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose variants were measured on those texts at export; not to be changed."""
+    output = tmp_path_factory.mktemp("gated") / "out"
+    return export(checkpoint, output, dtypes=("fp32", "int8"), calibration=labelled, max_drop=30)
+
+
+def last(verification: Verification, dtype: str) -> Check:
+    """The comparison of the results on the data."""
+    return [row for row in verification.rows if row.dtype == dtype][-1]
+
+
+def test_the_figures_are_those_of_the_export(gated: Bundle, checkpoint: Path, labelled: Path) -> None:
+    verification = verify(gated, checkpoint, calibration=labelled, max_drop=30)
+    assert verification.passed
+    assert gated.manifest is not None
+    recorded = gated.manifest.variants["int8"].parity
+    assert recorded is not None
+    int8, fp32 = last(verification, "int8"), last(verification, "fp32")
+    assert (int8.reference, int8.compared) == ("fp32", 40)
+    measured = {name: value for row in verification.rows if row.dtype == "int8" for name, value in row.figures.items()}
+    assert measured == dict(recorded.figures)
+    assert (fp32.reference, fp32.compared) == ("pytorch-fp32", 40)
+    assert fp32.figures["accuracy"] == fp32.figures["reference_accuracy"] == 1
+    assert any(row.check == "tensors, random ids" for row in verification.rows)
+    accuracy = recorded.figures["accuracy"]
+    assert f"int8, pipeline, top_k=None: mean_score_diff {recorded.figures['mean_score_diff']:.5g}, " \
+        f"accuracy {accuracy:.5g}, reference_accuracy 1" in verification.table()  # fmt: skip
+
+
+def test_a_variant_alone_is_compared_with_pytorch(copied: Path, checkpoint: Path, labelled: Path) -> None:
+    for path in (copied / "onnx").glob("model.onnx*"):
+        path.unlink()
+    int8 = last(verify(copied, checkpoint, calibration=labelled, max_drop=100), "int8")
+    assert int8.reference == "pytorch-fp32"
+    assert int8.figures["reference_accuracy"] == 1
+
+
+def test_the_command_line_ends_with_1_where_one_misses(gated: Bundle, checkpoint: Path, labelled: Path) -> None:
+    arguments = ["verify", str(gated.path), str(checkpoint), "--dtype", "int8", "--calibration", str(labelled)]
+    missed = CliRunner().invoke(cli, [*arguments, "--max-drop", "0"])
+    assert missed.exit_code == 1
+    assert "FAILED: int8 against fp32, pipeline" in missed.output
+    assert "accuracy at most 0 points below the reference's" in missed.output
+    kept = CliRunner().invoke(cli, [*arguments, "--max-drop", "30", "--json"])
+    assert kept.exit_code == 0
+    assert json.loads(kept.output)["passed"] is True
+
+
+def test_data_that_does_not_fit(gated: Bundle, checkpoint: Path, labelled: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="texts and calibration"):
+        verify(gated, checkpoint, texts=["one"], calibration=labelled)
+    with pytest.raises(InputError, match=r"none\.csv"):
+        verify(gated, checkpoint, calibration=tmp_path / "none.csv")
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text("text,label\nGood.,superb\n", encoding="utf-8")
+    with pytest.raises(InputError, match="label superb; the model has bad, fair, good"):
+        verify(gated, checkpoint, calibration=wrong)
+
+
+def test_what_writes_is_measured_by_its_perplexity(
+    writer: Callable[[str], tuple[Any, Any, Bundle]], tmp_path: Path
+) -> None:
+    model, tokenizer, bundle = writer("gpt2")
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(sentences()[:5]), encoding="utf-8")
+    verification = verify(bundle, model, tokenizer=tokenizer, calibration=texts, dtype="fp32")
+    foretold = last(verification, "fp32")
+    assert verification.passed
+    assert (foretold.reference, foretold.compared) == ("pytorch-fp32", 5)
+    assert foretold.figures["perplexity"] == pytest.approx(foretold.figures["reference_perplexity"], rel=1e-3)
