@@ -10,6 +10,9 @@ from edgepipe.threads import available_threads
 
 _CPUINFO = Path("/proc/cpuinfo")
 
+# Instructions that add 8-bit products in 32 bits.
+VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
 
 def machine_name(threads: int | None = None) -> str:
     """Processor, threads and system, e.g. ``AMD EPYC 7763, 2 threads, Linux x86_64``.
@@ -36,6 +39,15 @@ def runtime_versions() -> dict[str, str]:
 def cpu_flags() -> frozenset[str]:
     """The instruction set extensions that Linux reports for the first processor; empty on other systems."""
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
+
+
+def saturates() -> bool:
+    """Whether sums of 8-bit products overflow here: on x86 without VNNI, which adds pairs of them in 16 bits.
+
+    False too where the processor's instructions cannot be told (onnxruntime#5849, #14642).
+    """
+    flags = cpu_flags()
+    return platform.machine().lower() in ("x86_64", "amd64") and bool(flags) and not flags & VNNI_FLAGS
 
 
 def _cpuinfo(key: str) -> str | None:

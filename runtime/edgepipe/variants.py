@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgepipe.devices import on_cuda
+from edgepipe.devices import name_of, on_cuda
 from edgepipe.errors import DeviceError
+from edgepipe.machine import saturates
 
 if TYPE_CHECKING:
     from edgepipe.bundle import Bundle
     from edgepipe.session import SessionConfig
+
+_CPU = "CPUExecutionProvider"
 
 # What a GPU runs as a whole, the first best.
 ON_CUDA = ("fp16", "fp32", "q4f16", "w8", "q4", "bnb4")
@@ -40,7 +43,9 @@ def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | N
     """
     wanted = preferred(session)
     if not wanted:
-        return bundle.default_dtype if dtype is None else dtype
+        own = bundle.default_dtype if dtype is None else dtype
+        _warn_of_overflow(bundle, own, session)
+        return own
     chosen = first_of(wanted, bundle.dtypes) if dtype is None else dtype
     if chosen is None or chosen in _CPU_ONLY:
         fitting = [name for name in wanted if name in bundle.dtypes]
@@ -62,3 +67,29 @@ def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | N
 def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
     """The first of the wanted variants that is there."""
     return next((name for name in wanted if name in there), None)
+
+
+def _warn_of_overflow(bundle: Bundle, dtype: str, session: SessionConfig | None) -> None:
+    """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
+    elsewhere = session is not None and session.providers and name_of(session.providers[0]) != _CPU
+    if elsewhere or not _uses_8_bits(bundle, dtype) or not saturates():
+        return
+    exact = [name for name in bundle.dtypes if not _uses_8_bits(bundle, name)]
+    warnings.warn(
+        f"{bundle.path}: {dtype} was made for another processor: its weights use all of 8 bits, and sums of such "
+        "products overflow on this one, which has no VNNI, so that results may be wrong; "
+        + (f"{', '.join(exact)} can be trusted here, or " if exact else "")
+        + "export the checkpoint with --target avx2",
+        stacklevel=3,
+    )
+
+
+def _uses_8_bits(bundle: Bundle, dtype: str) -> bool:
+    """Whether a variant multiplies integers without room for their sum; of others' variants that is not known."""
+    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
+    if variant is None:
+        return False
+    recipe = variant.recipe
+    graphs = recipe.get("graphs")
+    recipes = graphs.values() if isinstance(graphs, Mapping) else [recipe]
+    return any(isinstance(made, Mapping) and made.get("reduce_range") is False for made in recipes)

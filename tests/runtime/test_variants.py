@@ -89,3 +89,61 @@ def test_attention_that_a_gpu_cannot_do_is_said(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         assert chosen_variant(shared, None, ELSEWHERE[2]) == "fp32"
         assert chosen_variant(bundle_of(tmp_path / "other", "fp32", cache="concatenated"), None, CUDA[0]) == "fp32"
+
+
+def made_by(folder: Path, recipe: dict[str, Any]) -> Bundle:
+    """A bundle whose int8 variant has a recipe."""
+    write_bundle(folder, ("fp32", "int8", "w8"))
+    manifest = json.loads((folder / "edgepipe.json").read_text())
+    manifest["variants"]["int8"]["recipe"] = recipe
+    (folder / "edgepipe.json").write_text(json.dumps(manifest))
+    return Bundle.load(folder)
+
+
+FULL, REDUCED = {"name": "int8", "reduce_range": False}, {"name": "int8", "reduce_range": True}
+OLD_X86 = ("x86_64", frozenset({"avx2", "avx512f"}))
+
+
+def on_processor(patch: pytest.MonkeyPatch, machine: str, flags: frozenset[str]) -> None:
+    patch.setattr("platform.machine", lambda: machine)
+    patch.setattr("edgepipe.machine.cpu_flags", lambda: flags)
+
+
+@pytest.mark.parametrize("recipe", [FULL, {"name": "int8", "graphs": {"encoder_model": REDUCED, "decoder": FULL}}])
+@pytest.mark.parametrize(
+    "session", [None, SessionConfig(device="cpu"), SessionConfig(providers=["CPUExecutionProvider"])]
+)
+def test_a_processor_where_8_bits_overflow_is_told(
+    recipe: dict[str, Any], session: SessionConfig | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_processor(monkeypatch, *OLD_X86)
+    bundle = made_by(tmp_path / "bundle", recipe)
+    with pytest.warns(UserWarning, match="int8 was made for another processor.*fp32, w8 can be trusted here.*--target"):
+        assert chosen_variant(bundle, "int8", session) == "int8"
+
+
+@pytest.mark.parametrize(
+    ("processor", "recipe", "dtype", "session"),
+    [
+        (OLD_X86, REDUCED, "int8", None),
+        (OLD_X86, {"name": "int8", "graphs": {"encoder_model": REDUCED}}, "int8", None),
+        (OLD_X86, FULL, "w8", None),
+        (OLD_X86, FULL, "int8", SessionConfig(providers=["OpenVINOExecutionProvider"])),
+        (("x86_64", frozenset({"avx2", "avx_vnni"})), FULL, "int8", None),
+        (("aarch64", frozenset({"asimd"})), FULL, "int8", None),
+        (("AMD64", frozenset()), FULL, "int8", None),  # Windows does not say
+    ],
+)
+def test_where_nothing_overflows_nothing_is_said(
+    processor: tuple[str, frozenset[str]],
+    recipe: dict[str, Any],
+    dtype: str,
+    session: SessionConfig | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    on_processor(monkeypatch, *processor)
+    bundle = made_by(tmp_path / "bundle", recipe)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert chosen_variant(bundle, dtype, session) == dtype

@@ -6,15 +6,13 @@ import platform
 from dataclasses import dataclass
 
 from edgepipe.errors import InputError
-from edgepipe.machine import cpu_flags
+from edgepipe.machine import VNNI_FLAGS, cpu_flags
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
 TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False}
 
 THIS = "this"
-
-_VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,6 @@ def _detect() -> str:
     if platform.machine().lower() in ("arm64", "aarch64"):
         return "arm64"
     flags = cpu_flags()
-    if flags & _VNNI_FLAGS:
+    if flags & VNNI_FLAGS:
         return "vnni"
     return "avx512" if "avx512f" in flags else "avx2"
