@@ -9,6 +9,7 @@
     │   └── VariantError      a dtype the bundle does not have
     ├── DownloadError         the Hub: no such repository or file, no network and nothing cached
     ├── DeviceError           a device or execution provider that cannot be used here
+    │   ├── KernelError       a graph has an operator that the device cannot run
     │   └── OutOfMemoryError  the device has too little memory for the graph, or for a batch
     ├── DependencyError       a package that is missing, or installed twice
     └── ExportError           the exporter (edgepipe_export)
@@ -49,6 +50,10 @@ class DeviceError(EdgepipeError):
 
 class OutOfMemoryError(DeviceError, MemoryError):
     """The device's memory does not suffice for the graph, or for what was to go through it at once."""
+
+
+class KernelError(DeviceError):
+    """The graph has an operator that onnxruntime has no kernel for, on the device that was asked for."""
 
 
 class DependencyError(EdgepipeError, ImportError):

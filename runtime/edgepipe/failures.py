@@ -10,7 +10,7 @@ from typing import Any
 
 from edgepipe import cuda
 from edgepipe.devices import Provider, asked_gpu, name_of
-from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, OutOfMemoryError
+from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, KernelError, OutOfMemoryError
 from edgepipe.library import first_line, library_errors
 
 # onnxruntime's arena, CUDA's allocator, cuBLAS's, and the processor's.
@@ -23,6 +23,9 @@ _OUT_OF_MEMORY = re.compile(
 _BAD_OPTION = re.compile(r"Failed to parse provider option \"(?P<name>\w+)\"|Unknown provider option: \"(?P<new>\w+)\"")
 
 _CUDA_FAILURE = re.compile(r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;")
+
+
+_NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)\(")
 
 
 @contextmanager
@@ -38,6 +41,7 @@ def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[N
         BundleError: the graph cannot be loaded.
         DeviceError: the GPU that was asked for cannot be used.
         InputError: an option of a provider has a value that onnxruntime cannot read.
+        KernelError: the providers have no kernel for an operator of the graph.
         OutOfMemoryError: the device has too little memory.
     """
     index = asked_gpu(providers)
@@ -46,7 +50,7 @@ def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[N
     try:
         yield
     except library_errors() as error:
-        raise _start_failure(ort, graph, index, error) from error
+        raise _start_failure(ort, graph, providers, error) from error
     finally:
         if index is not None:
             ort.set_default_logger_severity(3)
@@ -91,7 +95,8 @@ def run_failure(what: str, error: Exception) -> EdgepipeError:
     )
 
 
-def _start_failure(ort: Any, graph: Path, index: int | None, error: Exception) -> EdgepipeError:
+def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
+    index = asked_gpu(providers)
     asked = _memory_asked(error)
     if asked is not None:
         return OutOfMemoryError(
@@ -107,6 +112,12 @@ def _start_failure(ort: Any, graph: Path, index: int | None, error: Exception) -
     if option is not None:
         name = option["name"] or option["new"]
         return InputError(f"onnxruntime {ort.__version__} cannot use the provider option {name!r}: {first_line(error)}")
+    missing = _NO_KERNEL.search(text)
+    if missing is not None:
+        names = ", ".join(map(name_of, providers))
+        return KernelError(
+            f"{graph} needs {missing['operator']}, for which onnxruntime {ort.__version__} has no kernel on {names}"
+        )
     return BundleError(f"onnxruntime {ort.__version__} cannot load {graph}: {first_line(error)}")
 
 

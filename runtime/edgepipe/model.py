@@ -14,7 +14,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.devices import Provider, cuda_index
 from edgepipe.errors import BundleError, InputError
 from edgepipe.session import Session, SessionConfig
-from edgepipe.variants import chosen_variant, preferred
+from edgepipe.variants import chosen_variant, loading, preferred
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,7 +38,8 @@ class Model:
         self.max_length = bundle.max_length
         config = session or SessionConfig()
         buckets = _buckets(config, self.max_length)
-        self.session = Session(bundle.graph(self.dtype), config, capture=bool(buckets))
+        with loading(bundle, self.dtype, session):
+            self.session = Session(bundle.graph(self.dtype), config, capture=bool(buckets))
         fill = {"input_ids": _pad_token_id(self.config)}
         self._bucketed = BucketedRuns(self.session, buckets, fill=fill, tolerance=self._tolerance) if buckets else None
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from edgepipe.devices import name_of, on_cuda
-from edgepipe.errors import DeviceError
+from edgepipe.errors import DeviceError, EdgepipeError, KernelError
 from edgepipe.machine import saturates
 
 if TYPE_CHECKING:
@@ -64,6 +65,40 @@ def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | N
     return chosen
 
 
+@contextmanager
+def loading(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterator[None]:
+    """Around the load of a variant: where it cannot run, say which of the others can, found by trying.
+
+    Args:
+        bundle: The bundle.
+        dtype: The variant.
+        session: Where it runs.
+
+    Raises:
+        KernelError: the device has no kernel for one of its operators.
+    """
+    try:
+        yield
+    except KernelError as error:
+        fitting = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
+        advice = (
+            f"{', '.join(fitting)} can run there (dtype=, --dtype)" if fitting else "no other variant can run there"
+        )
+        raise KernelError(f"{error}; of {bundle.path} {advice}") from error
+
+
+def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
+    from edgepipe.session import Session
+
+    try:
+        for file in bundle.files(dtype):
+            if file.suffix == ".onnx":
+                Session(file, session)
+    except EdgepipeError:
+        return False
+    return True
+
+
 def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
     """The first of the wanted variants that is there."""
     return next((name for name in wanted if name in there), None)
@@ -86,10 +121,9 @@ def _warn_of_overflow(bundle: Bundle, dtype: str, session: SessionConfig | None)
 
 def _uses_8_bits(bundle: Bundle, dtype: str) -> bool:
     """Whether a variant multiplies integers without room for their sum; of others' variants that is not known."""
-    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
-    if variant is None:
+    if bundle.manifest is None or dtype not in bundle.dtypes:
         return False
-    recipe = variant.recipe
+    recipe = bundle.manifest.variants[dtype].recipe
     graphs = recipe.get("graphs")
     recipes = graphs.values() if isinstance(graphs, Mapping) else [recipe]
     return any(isinstance(made, Mapping) and made.get("reduce_range") is False for made in recipes)

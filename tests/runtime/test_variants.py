@@ -7,11 +7,13 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
-from edgepipe import Bundle
+from edgepipe import Bundle, Model
 from edgepipe.bundle import SUFFIXES
-from edgepipe.errors import DeviceError
+from edgepipe.errors import DeviceError, KernelError
 from edgepipe.session import SessionConfig
 from edgepipe.variants import chosen_variant
 from tests.runtime.small_bundle import write_bundle
@@ -147,3 +149,32 @@ def test_where_nothing_overflows_nothing_is_said(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert chosen_variant(bundle, dtype, session) == dtype
+
+
+def without_kernel(path: Path) -> None:
+    """A graph whose operator onnxruntime knows and has for GPUs alone."""
+    shapes = {"tokens": [4, 4], "weights": [4, 12], "bias": [12], "offsets": [1, 4], "lengths": [2]}
+    kinds = {name: TensorProto.INT32 if name in ("offsets", "lengths") else TensorProto.FLOAT for name in shapes}
+    node = helper.make_node("PackedAttention", list(shapes), ["logits"], domain="com.microsoft", num_heads=1)
+    inputs = [helper.make_tensor_value_info(name, kinds[name], shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(
+        [node], "packed", inputs, [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [4, 4])]
+    )
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save_model(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
+
+
+def test_a_variant_without_kernels_names_those_that_run(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "q4", "w8", "q4f16"))
+    (folder / "edgepipe.json").unlink()  # as another tool made it
+    for name in ("model_q4.onnx", "model_q4f16.onnx"):
+        without_kernel(folder / "onnx" / name)
+    with pytest.raises(
+        KernelError, match=r"model_q4\.onnx needs PackedAttention, .*no kernel on CPUExecutionProvider"
+    ) as caught:
+        Model.from_pretrained(folder, dtype="q4")
+    assert str(caught.value).endswith(f"of {folder} fp32, w8 can run there (dtype=, --dtype)")
+    for name in ("model.onnx", "model_w8.onnx"):
+        (folder / "onnx" / name).unlink()
+    with pytest.raises(KernelError, match="no other variant can run there"):
+        Model.from_pretrained(folder, dtype="q4")

@@ -13,7 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
-from edgepipe.variants import chosen_variant
+from edgepipe.variants import chosen_variant, loading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class CausalGraph:
         self.config: Mapping[str, Any] = bundle.config
         self.generation_config: Mapping[str, Any] = bundle.generation_config
         self.max_length = bundle.max_length
-        self.session = Session(bundle.graph(self.dtype), session)
+        with loading(bundle, self.dtype, session):
+            self.session = Session(bundle.graph(self.dtype), session)
         self._layers = layer_shapes(self.session, bundle.path)
         self._shares = bundle.shares_cache(self.dtype)
 

@@ -15,7 +15,7 @@ from edgepipe.generation.cache import Cache, History, NoCache, SharedCache, laye
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
-from edgepipe.variants import chosen_variant
+from edgepipe.variants import chosen_variant, loading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,9 +39,10 @@ class EncoderDecoderGraphs:
         self.generation_config: Mapping[str, Any] = bundle.generation_config
         self.max_source_length = bundle.max_length
         self.max_length = bundle.max_target_length
-        self.encoder = Session(bundle.graph(self.dtype, ENCODER), session)
         decoder = DECODER if bundle.has_graph(self.dtype, DECODER) else PLAIN_DECODER
-        self.session = Session(bundle.graph(self.dtype, decoder), session)
+        with loading(bundle, self.dtype, session):
+            self.encoder = Session(bundle.graph(self.dtype, ENCODER), session)
+            self.session = Session(bundle.graph(self.dtype, decoder), session)
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
