@@ -1,4 +1,4 @@
-"""The processor that a quantized graph is for: it decides whether 8-bit weights may use all 8 bits."""
+"""The processor that a graph is for: it decides whether 8-bit weights use all 8 bits, and how attention is written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgepipe.machine import cpu_flags
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
-TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False}
+TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False, "cuda": False}
 
 THIS = "this"
 
@@ -19,7 +19,7 @@ _VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A processor family.
+    """A processor family, or NVIDIA's GPUs.
 
     Attributes:
         name: A key of :data:`TARGETS`.
@@ -31,6 +31,15 @@ class Target:
     def reduce_range(self) -> bool:
         """Whether weights must keep to 7 bits."""
         return TARGETS[self.name]
+
+    @property
+    def standard_attention(self) -> bool:
+        """Whether attention with a cache must be in standard operators.
+
+        onnxruntime's CUDA kernel for ``GroupQueryAttention`` is for half precision alone: in fp32 the node would run on
+        the processor.
+        """
+        return self.name == "cuda"
 
 
 def find_target(name: str = THIS) -> Target:
