@@ -128,8 +128,8 @@ def export(
             ``hidden_states.0`` and so on.
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
         output_pooler: Add ``pooler_output``, where the task's model returns one.
-        target: The processor that quantized variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, or
-            ``"this"`` machine's.
+        target: What the variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, ``"this"`` machine's
+            processor, or ``"cuda"``, where decoders' attention is in operators that have CUDA kernels in fp32 too.
         prefer: What ``dtypes="auto"`` chooses: the best for ``"speed"``, ``"size"`` or ``"quality"`` of those that
             pass, measured on this machine. All that was measured goes into the manifest.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
@@ -158,15 +158,18 @@ def export(
     chosen = dtypes in (AUTO, [AUTO], (AUTO,))
     if chosen and not verify:
         raise InputError('dtypes="auto" chooses by what is measured; leave verify=False (--no-verify) out')
+    if chosen and target == "cuda":
+        raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
     checked_preference(prefer)
     options = Options(
-        () if chosen else checked_dtypes(dtypes),
+        () if chosen else checked_dtypes(dtypes, processor),
         prefer if chosen else None,
         processor,
         Wanted(
             _checked_opset(opset),
             _series(hidden_states=output_hidden_states, attentions=output_attentions),
             output_pooler,
+            processor.standard_attention,
         ),
         verify,
         None if calibration is None else Path(calibration),

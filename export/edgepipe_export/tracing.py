@@ -22,11 +22,13 @@ class Wanted:
         opset: ONNX opset; None for the exporter's own choice.
         series: Which tensors of every layer to add to an encoder's outputs.
         pooler: Whether to add an encoder's pooler output.
+        standard_attention: Whether attention with a cache is in standard operators, which have kernels everywhere.
     """
 
     opset: int | None = None
     series: tuple[str, ...] = ()
     pooler: bool = False
+    standard_attention: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
     Raises:
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
+    from edgepipe_export.quantize.attention import write_out_attention
+
     task = loaded.checkpoint.task
     more: dict[str, Any] = {}
     if not task.generates:
@@ -56,6 +60,8 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
         graphs, more = _encoder_decoder(loaded, wanted)
     else:
         graphs, more = _decoder(loaded, wanted)
+    if wanted.standard_attention and any([write_out_attention(graph) for graph in graphs.values()]):
+        more["cache"] = "concatenated"
     opset = next(iter(graphs.values())).opset_imports[""]
     return Traced(
         graphs, {"name": "fp32", "opset": opset, "attention": loaded.model.config._attn_implementation} | more

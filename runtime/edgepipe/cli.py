@@ -160,7 +160,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 @click.option("--output-hidden-states", is_flag=True, help="Add every layer's hidden states to the outputs.")
 @click.option("--output-attentions", is_flag=True, help="Add every layer's attention weights to the outputs.")
 @click.option("--output-pooler", is_flag=True, help="Add the pooler's output, where the model has one.")
-@click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64 or this machine.")
+@click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64, this machine, or cuda.")
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),

@@ -14,6 +14,7 @@ from edgepipe import Bundle
 from edgepipe.generation.config import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
+from edgepipe.session import SessionConfig
 from edgepipe_export import export
 from tests.tiny.generative import DECODERS, build_generative
 
@@ -56,9 +57,9 @@ def export_generative(family: str, folder: Path) -> tuple[Any, Any, Bundle]:
     return model, tokenizer, bundle
 
 
-def compare_tokens(model: Any, tokenizer: Any, bundle: Bundle) -> Tokens:
+def compare_tokens(model: Any, tokenizer: Any, bundle: Bundle, session: SessionConfig | None = None) -> Tokens:
     """Generate for every batch with every search, by the bundle and by transformers."""
-    decoder = load_decoder(bundle)
+    decoder = load_decoder(bundle, session=session)
     failures, compared, ended = [], 0, 0
     for search, options in SEARCHES.items():
         config = generation_config(decoder, {}, options)

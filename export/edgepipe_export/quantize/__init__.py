@@ -39,17 +39,25 @@ def dtype_names() -> list[str]:
     return [FP32, *RECIPES]
 
 
-def checked_dtypes(dtypes: Sequence[str] | str) -> tuple[str, ...]:
+def checked_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) -> tuple[str, ...]:
     """The wanted dtypes, each once, in the order given.
 
+    Args:
+        dtypes: Names, or one text with commas.
+        target: What they are for; None for anything.
+
     Raises:
-        InputError: there is none, or there is no recipe for one; the message names those there are.
+        InputError: there is none, there is no recipe for one, or it is not for the target; the message names those that
+            there are.
     """
     names = dtypes.split(",") if isinstance(dtypes, str) else list(dtypes)
     wanted = tuple(dict.fromkeys(name.strip() if isinstance(name, str) else name for name in names))
     for name in wanted:
         if name not in dtype_names():
             raise InputError(f"there is no recipe for dtype {name!r}; there is {', '.join(dtype_names())}")
+        if target is not None and name != FP32 and target.name not in facts(name).targets:
+            fitting = [other for other in dtype_names() if other == FP32 or target.name in facts(other).targets]
+            raise InputError(f"{name} is not for the target {target.name}, which runs {', '.join(fitting)}")
     if not wanted:
         raise InputError(f"dtypes is empty; name at least one of {', '.join(dtype_names())}")
     return wanted

@@ -1,7 +1,8 @@
 """``GroupQueryAttention`` written out in standard operators.
 
-In half precision onnxruntime's CPU kernel for it crashes on a mask (1.31), and its CUDA kernel takes none. What is
-written here takes the same inputs and gives the same outputs, but copies its cache at every step.
+In half precision onnxruntime's CPU kernel for it crashes on a mask (1.31), and its CUDA kernel takes none before 1.31.
+In fp32 it has no CUDA kernel. What is written here takes the same inputs and gives the same outputs, but copies its
+cache at every step.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgepipe.errors import ExportError
 from edgepipe_export.quantize.coded import constant
@@ -26,6 +28,8 @@ def write_out_attention(model: onnx_ir.Model) -> bool:
     found = [node for node in model.graph if node.op_type == OPERATOR]
     for node in found:
         _Attention(model.graph, node).replace()
+    if found:
+        RemoveUnusedNodesPass()(model)  # what only the node has read: how many tokens there are
     return bool(found)
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 FACTS = Facts(
     operators=("*",),
     providers=(CUDA, CPU),
-    targets=("avx2", "avx512", "vnni", "arm64"),
+    targets=("avx2", "avx512", "vnni", "arm64", "cuda"),
     needs_batches=False,
     uses_batches=True,
     mixes=(FP32,),

@@ -1,4 +1,4 @@
-"""The processor that a quantized graph is for: it decides whether 8-bit weights may use all 8 bits."""
+"""The processor that a graph is for: it decides whether 8-bit weights use all 8 bits, and how attention is written."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from edgepipe.machine import VNNI_FLAGS, cpu_flags
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
-TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False}
+TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False, "cuda": False}
 
 THIS = "this"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A processor family.
+    """A processor family, or NVIDIA's GPUs.
 
     Attributes:
         name: A key of :data:`TARGETS`.
@@ -29,6 +29,15 @@ class Target:
     def reduce_range(self) -> bool:
         """Whether weights must keep to 7 bits."""
         return TARGETS[self.name]
+
+    @property
+    def standard_attention(self) -> bool:
+        """Whether attention with a cache must be in standard operators.
+
+        onnxruntime's CUDA kernel for ``GroupQueryAttention`` is for half precision alone: in fp32 the node would run on
+        the processor.
+        """
+        return self.name == "cuda"
 
 
 def find_target(name: str = THIS) -> Target:

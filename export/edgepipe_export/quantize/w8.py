@@ -22,7 +22,7 @@ from edgepipe_export.quantize.smoothing import smooth_for
 FACTS = Facts(
     operators=("MatMul", "Gemm", "Gather"),
     providers=(CPU, CUDA),
-    targets=("avx2", "avx512", "vnni", "arm64"),
+    targets=("avx2", "avx512", "vnni", "arm64", "cuda"),
     needs_batches=False,
     uses_batches=True,
     mixes=(FP32,),
