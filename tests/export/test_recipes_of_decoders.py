@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.generation.causal import CausalGraph
+from edgepipe.session import Session
 from edgepipe_export import export
+from edgepipe_export.graphs.decoder import KEEP
 from edgepipe_export.quantize import find_layers
 from tests.tiny.generative import build_generative
 
@@ -51,6 +53,24 @@ def test_scores_stay_close(bundle: Bundle, dtype: str) -> None:
     correlation = np.corrcoef(found.ravel(), expected.ravel())[0, 1]
     assert correlation >= RECIPES[dtype]
     assert np.abs(found - expected).max() > 0
+
+
+@pytest.mark.parametrize("dtype", ["fp32", *RECIPES])
+def test_runtimes_that_know_no_number_of_logits_get_all(bundle: Bundle, dtype: str) -> None:
+    session = Session(bundle.graph(dtype))
+    assert session.optional_inputs == {KEEP: "int64"}
+    ids = np.array([[5, 6, 7]])
+    feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(3)[None]}
+    for name, shape in session.input_shapes.items():
+        if name.startswith("past_key_values."):
+            _, heads, _, width = shape
+            assert isinstance(heads, int)
+            assert isinstance(width, int)
+            feeds[name] = np.zeros((1, heads, 0, width), session.inputs[name])
+    feeds = {name: feeds[name] for name in session.inputs}
+    every, last = session.run(feeds)["logits"], session.run(feeds | {KEEP: np.array(1)})["logits"]
+    assert every.shape[:2] == (1, 3)
+    np.testing.assert_allclose(every[:, -1:], last, atol=1e-2 * np.abs(last).max())
 
 
 @pytest.mark.parametrize("dtype", ["int8", "w8", "q4"])
