@@ -11,7 +11,7 @@ import numpy as np
 from edgepipe.binding import value_over
 from edgepipe.bundle import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
-from edgepipe.generation.cache import Cache, History, NoCache, SharedCache, layer_shapes, make_cache, present_name
+from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
 from edgepipe.session import Session, SessionConfig
@@ -27,7 +27,8 @@ PAST_LENGTH = "past_sequence_length"
 class EncoderDecoderGraphs:
     """The two graphs of an encoder-decoder, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
 
-    The attributes are the protocol's, and the two sessions.
+    The attributes are the protocol's, the two sessions, the source's part of the cache (`cross`), and whether the
+    target's past and present are one buffer (`shares`).
     """
 
     is_encoder_decoder: bool = True
@@ -45,7 +46,7 @@ class EncoderDecoderGraphs:
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
-        self._shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
+        self.shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -80,7 +81,7 @@ class EncoderDecoderGraphs:
         return decoding.step(decoder_input_ids)
 
     def _cache(self, rows: int, capacity: int) -> Cache:
-        return make_cache(self._own, rows, capacity, shares=self._shares, place=self.session.place)
+        return make_cache(self._own, rows, capacity, shares=self.shares, place=self.session.place)
 
     def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         length = input_ids.shape[1]
@@ -130,7 +131,7 @@ class EncoderDecoderDecoding:
         self._logits = Logits(self._graphs.session, self._binding, every=self._every)
         for name in self._fixed.keys() & self._inputs.keys():
             self._binding.feed(name, value_over(np.ascontiguousarray(self._fixed[name])))
-        if isinstance(self._cache, SharedCache):
+        if self._graphs.shares:
             self._binding.feed(PAST_LENGTH, value_over(self._past))
         self._ids: NDArray[Any] = np.empty((0, 0), self._inputs["input_ids"])
 
