@@ -28,8 +28,8 @@ PAST_LENGTH = "past_sequence_length"
 class EncoderDecoderGraphs:
     """The two graphs of an encoder-decoder, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
 
-    The attributes are the protocol's, the two sessions, shapes of the source's keys and values by input name (`cross`),
-    and whether the target's may be past and present in one buffer (`shares`).
+    The attributes are the protocol's, the two sessions, the source's part of the cache (`cross`), and whether the
+    target's past and present are one buffer (`shares`).
     """
 
     is_encoder_decoder: bool = True
