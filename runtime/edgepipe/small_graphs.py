@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _IR_VERSION = 8
 _OPSET = 13
 # TensorProto.DataType
-_ELEMENTS = {"float32": 1, "int64": 7, "float16": 10, "float64": 11}
+_ELEMENTS = {"float32": 1, "int32": 6, "int64": 7, "float16": 10, "float64": 11}
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,18 @@ import inspect
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import onnx_ir
 import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe_export.graphs.attention import CachedLayers, cached_attention, can_have_cached_attention
 from edgepipe_export.graphs.axes import Axes, dynamic_shapes
+from edgepipe_export.graphs.optional import give_default
 from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.tidy import tidy
 
 if TYPE_CHECKING:
+    import onnx_ir
     from transformers import PreTrainedModel
 
     Layers = list[dict[str, torch.Tensor]]
@@ -204,15 +204,5 @@ def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool = Tr
         exported = OnnxExporter().export(CausalDecoder(model, shared=shared), dict(sample), config)
     program: onnx_ir.Model = exported.program
     tidy(program, axes)
-    _give_default(program.graph, KEEP, 0)
+    give_default(program.graph, KEEP, 0)
     return program
-
-
-def _give_default(graph: onnx_ir.Graph, name: str, number: int) -> None:
-    """Have an input be optional: an initializer of its name, too, is what it has where nothing is fed.
-
-    onnxruntime lists such inputs apart from the others. optimum, which feeds no input of this name, runs the graph so.
-    """
-    (value,) = (value for value in graph.inputs if value.name == name)
-    value.const_value = onnx_ir.tensor(np.array(number, np.int64), name=name)
-    graph.register_initializer(value)

@@ -1,8 +1,8 @@
 """Inputs of a graph that need not be given.
 
 ONNX has them as inputs with an initializer of the same name. onnxruntime lists these apart from the others
-(``get_overridable_initializers``), so a runtime that feeds what ``get_inputs`` lists runs the graph as if they were not
-there.
+(``get_overridable_initializers``), so a runtime that feeds what ``get_inputs`` lists (optimum, transformers.js)
+runs the graph as if they were not there.
 
 A number that decides how long tensors are is hard to trace: ``torch.export`` knows nothing of it. Of the length of an
 input it knows what it has to. So the traced graph has a stand-in, an input of which only the length is read, and the
@@ -18,6 +18,13 @@ from edgepipe.errors import ExportError
 
 # The default of an optional length: nobody says.
 _UNSET = -1
+
+
+def give_default(graph: onnx_ir.Graph, name: str, numbers: int | list[int]) -> None:
+    """Have an input of integers be optional, in place."""
+    (value,) = (value for value in graph.inputs if value.name == name)
+    value.const_value = onnx_ir.tensor(np.array(numbers, np.int64), name=name)
+    graph.register_initializer(value)
 
 
 def give_length(graph: onnx_ir.Graph, stand_in: str, name: str, otherwise: str, axis: int) -> None:
@@ -39,12 +46,11 @@ def give_length(graph: onnx_ir.Graph, stand_in: str, name: str, otherwise: str, 
         if reader.op_type != "Shape":
             raise ExportError(f"{reader.op_type} reads {stand_in}, of which only the length is there")
     integers, one = onnx_ir.TensorType(onnx_ir.DataType.INT64), onnx_ir.Shape([1])
-    default = onnx_ir.Tensor(np.array([_UNSET], np.int64), name=name)
-    given = onnx_ir.Value(name=name, shape=one, type=integers, const_value=default)
+    given = onnx_ir.Value(name=name, shape=one, type=integers)
     zero = onnx_ir.Value(name=f"{name}_zero", const_value=onnx_ir.tensor(np.zeros(1, np.int64), name=f"{name}_zero"))
     graph.inputs.append(given)
-    for value in (given, zero):
-        graph.register_initializer(value)
+    give_default(graph, name, [_UNSET])
+    graph.register_initializer(zero)
     is_unset = onnx_ir.node("Less", [given, zero])
     length = onnx_ir.node("Shape", [inputs[otherwise]], {"start": axis, "end": axis + 1})
     found = onnx_ir.node("Where", [is_unset.outputs[0], length.outputs[0], given])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,10 @@ import numpy as np
 from edgepipe.binding import value_over
 from edgepipe.bundle import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
-from edgepipe.generation.cache import Cache, History, NoCache, SharedCache, layer_shapes, make_cache, present_name
+from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
+from edgepipe.generation.row_values import bindable, made, placed, taken
 from edgepipe.session import Session, SessionConfig
 from edgepipe.variants import chosen_variant, loading
 
@@ -27,7 +28,8 @@ PAST_LENGTH = "past_sequence_length"
 class EncoderDecoderGraphs:
     """The two graphs of an encoder-decoder, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
 
-    The attributes are the protocol's, and the two sessions.
+    The attributes are the protocol's, the two sessions, the source's part of the cache (`cross`), and whether the
+    target's past and present are one buffer (`shares`).
     """
 
     is_encoder_decoder: bool = True
@@ -46,7 +48,7 @@ class EncoderDecoderGraphs:
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
-        self._shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
+        self.shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -81,7 +83,7 @@ class EncoderDecoderGraphs:
         return decoding.step(decoder_input_ids)
 
     def _cache(self, rows: int, capacity: int) -> Cache:
-        return make_cache(self._own, rows, capacity, shares=self._shares, place=self.session.place)
+        return make_cache(self._own, rows, capacity, shares=self.shares, place=self.session.place)
 
     def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         length = input_ids.shape[1]
@@ -112,17 +114,19 @@ class EncoderDecoderDecoding:
         self._cache = cache
         self._every = every
         self._cached = not isinstance(cache, NoCache)
+        self._place = graphs.session.place
         self._history = History(len(states))
         self._sources = np.arange(len(states))
         self._past = np.zeros(1, np.int64)
         # What does not change from step to step. Of the source's keys there are none before the first.
-        self._fixed: dict[str, NDArray[Any]] = {
+        self._has_source = np.array([False])
+        source = {
             "encoder_hidden_states": states,
             "encoder_attention_mask": attention_mask.astype(self._inputs.get("encoder_attention_mask", "int64")),
-            "use_cache_branch": np.array([False]),
         }
         for name, (heads, width, dtype) in graphs.cross.items():
-            self._fixed[name] = np.empty((len(states), heads, 0, width), dtype)
+            source[name] = np.empty((len(states), heads, 0, width), dtype)
+        self._fixed = {name: placed(array, self._place) for name, array in source.items()}
         self._open()
 
     def _open(self) -> None:
@@ -130,13 +134,27 @@ class EncoderDecoderDecoding:
         self._binding = self._graphs.session.bind()
         self._logits = Logits(self._graphs.session, self._binding, every=self._every)
         for name in self._fixed.keys() & self._inputs.keys():
-            self._binding.feed(name, value_over(np.ascontiguousarray(self._fixed[name])))
-        if isinstance(self._cache, SharedCache):
-            self._binding.feed(PAST_LENGTH, value_over(self._past))
+            self._binding.feed(name, bindable(self._fixed[name]))
+        if "use_cache_branch" in self._inputs:
+            self._binding.feed("use_cache_branch", self._has_source)
         self._ids: NDArray[Any] = np.empty((0, 0), self._inputs["input_ids"])
+        if self._graphs.shares:
+            self._binding.feed(PAST_LENGTH, value_over(self._past))
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        logits = self._logits  # which the first run leaves behind with its binding
+        return logits.read(self._run(tokens, logits.bind))
+
+    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        if self._place.is_host:
+            found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
+            return found
+        logits = self._logits
+        return logits.likeliest(self._run(tokens, logits.bind_on_device))
+
+    def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
         rows, new = tokens.shape
         before = self._history.tokens.shape[1]
         require_room(before + new, self._graphs.max_length)
@@ -147,23 +165,22 @@ class EncoderDecoderDecoding:
             self._binding.feed("input_ids", value_over(self._ids))
         self._ids[:] = fed
         self._past[0] = before
+        if not self._place.is_host:  # which has copies of what they were when they were bound
+            self._binding.feed("input_ids", value_over(self._ids))
+            if self._graphs.shares:
+                self._binding.feed(PAST_LENGTH, value_over(self._past))
         self._cache.bind(self._binding, before + new)
-        self._logits.bind(rows, fed.shape[1])
+        bind_scores(rows, fed.shape[1])
         if before == 0:
             for name in self._graphs.cross:
-                self._binding.give(present_name(name))
+                self._binding.give(present_name(name), None, self._place)
         outputs = self._binding.run()
-        scores = self._logits.read(outputs)
         if before == 0 and self._graphs.cross:
-            self._fixed |= {name: outputs[present_name(name)].numpy() for name in self._graphs.cross}
-            self._fixed["use_cache_branch"] = np.array([True])
+            for name, (_, _, dtype) in self._graphs.cross.items():
+                self._fixed[name] = made(outputs[present_name(name)], self._place, dtype)
+            self._has_source = np.array([True])
             self._open()
-        return scores
-
-    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
-        return found
+        return outputs
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
@@ -173,7 +190,6 @@ class EncoderDecoderDecoding:
         self._history.select(rows)
         sources = self._sources[rows]
         if not np.array_equal(sources, self._sources):
-            flags = self._fixed.pop("use_cache_branch")
-            self._fixed = {name: array[rows] for name, array in self._fixed.items()} | {"use_cache_branch": flags}
+            self._fixed = {name: taken(value, rows) for name, value in self._fixed.items()}
             self._open()
         self._sources = sources
