@@ -198,6 +198,13 @@ def check_exact(candidate: Side, reference: Side, material: Material, task: str)
     ]
 
 
+def exact_answers(material: Material, task: str) -> int:
+    """How many answers :func:`check_exact` asks of each side."""
+    forms = len(questions(task).options) - 1
+    of_tensors = len(material.random) + len(material.encodings)
+    return of_tensors + forms * len(material.inputs[:_INPUTS_A_FORM]) + len(material.inputs)
+
+
 def _tensor_check(what: str, candidate: Side, reference: Side, batches: Sequence[Arrays]) -> Check:
     found = compare_tensors((reference.tensors(batch), candidate.tensors(batch)) for batch in batches)
     bound = f"{ABSOLUTE:g} + {RELATIVE:g} of the reference"

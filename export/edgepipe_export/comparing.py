@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe.errors import InputError
+from edgepipe_export.progress import Steps
 from edgepipe_export.quantize import FP32
 
 if TYPE_CHECKING:
@@ -60,6 +61,10 @@ class Comparison(Protocol):
         """Measure a variant on the data as the gate does, fp32 too; see :meth:`check`."""
         ...
 
+    def steps(self, dtype: str) -> int:
+        """How many steps a check of a variant counts."""
+        ...
+
     def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
         """What runs a variant on some inputs of typical lengths, one at a time; it returns how many."""
         ...
@@ -76,6 +81,7 @@ def make_comparison(
     texts: Sequence[str] | None = None,
     calibration: Calibration | None = None,
     session: SessionConfig | None = None,
+    steps: Steps | None = None,
 ) -> Comparison:
     """Prepare a comparison.
 
@@ -86,6 +92,7 @@ def make_comparison(
         texts: Texts to compare on; by default the built-in ones of the task.
         calibration: What quantized variants are measured on; by default the texts.
         session: Where the variants run; PyTorch runs where it is.
+        steps: Counts the answers of either side while checks go on, see :meth:`Comparison.steps`.
 
     Raises:
         InputError: the task cannot be asked about any of the texts.
@@ -96,7 +103,7 @@ def make_comparison(
 
         inputs = texts if calibration is None else calibration.inputs
         return GenerationComparison(bundle, loaded, tokenizer, inputs, session)
-    return _Understanding(bundle, loaded, tokenizer, task, texts, calibration, session)
+    return _Understanding(bundle, loaded, tokenizer, task, texts, calibration, session, steps or Steps())
 
 
 def calibration_batches(
@@ -133,6 +140,7 @@ class _Understanding:
         texts: Sequence[str] | None,
         calibration: Calibration | None,
         session: SessionConfig | None,
+        steps: Steps,
     ) -> None:
         from edgepipe_export.calibration import BUILT_IN, Calibration
         from edgepipe_export.checks import make_material
@@ -141,6 +149,7 @@ class _Understanding:
         self._bundle = bundle
         self._task = task
         self._session = session
+        self._steps = steps
         self._material = make_material(task.name, tokenizer, bundle.config, bundle.max_length, texts)
         self.texts = self._material.texts
         if calibration is None:
@@ -148,11 +157,11 @@ class _Understanding:
         self._calibration = calibration.fitted(tokenizer, bundle.max_length)
         self.measured = len(self._calibration.inputs)
         first = FP32 if FP32 in bundle.dtypes else bundle.dtypes[0]
-        side = VariantSide(bundle, first, task, session)
+        side = VariantSide(bundle, first, task, session, steps)
         self._encodings = side.encodings(self._calibration)
         self._sides: dict[str, Side] = {
-            first: Recorded(side),
-            PYTORCH: Recorded(PyTorchSide(loaded, side.outputs, side.series)),
+            first: Recorded(side, steps),
+            PYTORCH: Recorded(PyTorchSide(loaded, side.outputs, side.series, steps), steps),
         }
 
     def check(self, dtype: str, reference: str, allowed: Tolerance, bundle: Bundle | None = None) -> list[Check]:
@@ -175,7 +184,15 @@ class _Understanding:
 
         # Not kept: another variant's graph need not stay in memory.
         known = None if bundle is not None else self._sides.get(dtype)
-        return known or VariantSide(bundle or self._bundle, dtype, self._task, self._session)
+        return known or VariantSide(bundle or self._bundle, dtype, self._task, self._session, self._steps)
+
+    def steps(self, dtype: str) -> int:
+        """See :class:`Comparison`."""
+        from edgepipe_export.checks import exact_answers
+
+        if dtype == FP32:
+            return 2 * exact_answers(self._material, self._task.name)
+        return 2 * (len(self._encodings) + len(self._calibration.inputs))
 
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """See :class:`Comparison`."""

@@ -235,7 +235,7 @@ def _gated(
     dtypes = options.dtypes
     with stages.stage("verify"):
         gate = Gate(workshop, loaded, calibration, options.allowed)
-        gate.measure()
+        gate.measure(stages.step)
     repairable = () if options.force else gate.repairable
     end = time.monotonic() + options.budget
     for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):

@@ -14,6 +14,7 @@ from edgepipe_export.choice import Candidate, choose, table_of, undecided
 from edgepipe_export.comparing import PYTORCH, make_comparison
 from edgepipe_export.latency import Latency, is_noisy, measure
 from edgepipe_export.measurements import Measured, Sensitivity, write_report
+from edgepipe_export.progress import Steps
 from edgepipe_export.quantize import FP32, facts
 from edgepipe_export.repair import Repair, repair
 
@@ -37,15 +38,27 @@ class Gate:
         self._loaded = loaded
         self._calibration = calibration
         self._allowed = allowed
-        self._comparison = make_comparison(workshop.bundle, loaded, loaded.checkpoint.task, calibration=calibration)
+        self._steps = Steps()
+        self._comparison = make_comparison(
+            workshop.bundle, loaded, loaded.checkpoint.task, calibration=calibration, steps=self._steps
+        )
         self.measured: dict[str, Measured] = {}
         self._repairs: dict[str, str] = {}
         self._more: dict[str, Any] = {}
 
-    def measure(self) -> None:
-        """Compare every variant that is there: fp32 with PyTorch, the others with fp32."""
-        for dtype in self._workshop.manifest.variants:
-            self.measured[dtype] = self.check(dtype)
+    def measure(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Compare every variant that is there: fp32 with PyTorch, the others with fp32.
+
+        Args:
+            progress: Told how many steps of how many are done.
+        """
+        steps = {dtype: self._comparison.steps(dtype) for dtype in self._workshop.manifest.variants}
+        done = 0
+        with self._steps.told(progress, sum(steps.values())):
+            for dtype in steps:
+                self.measured[dtype] = self.check(dtype)
+                done += steps[dtype]
+                self._steps.reach(done)  # all at once where it was kept
 
     @property
     def repairable(self) -> tuple[str, ...]:

@@ -239,6 +239,10 @@ class GenerationComparison:
         got = self._writer(dtype, bundle)
         return [check_foretelling(self._foretold_by(reference), got, self._foretold, allowed)]
 
+    def steps(self, dtype: str) -> int:
+        """See :class:`~edgepipe_export.comparing.Comparison`: all of a check is one."""
+        return 1
+
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
         reference = self._foretold_by(FP32)

@@ -5,12 +5,42 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self, TextIO
 
 # What a longer line may have left behind.
 _CLEARED = " " * 24
+
+# Seconds between two lines about one stage.
+_SELDOM = 0.1
+
+
+class Steps:
+    """Counts the steps of some work, while somebody wants to know."""
+
+    def __init__(self) -> None:
+        self._done = self._total = 0
+        self._told: Callable[[int, int], None] | None = None
+
+    @contextmanager
+    def told(self, progress: Callable[[int, int], None], total: int) -> Iterator[None]:
+        """Tell of every step of the block: how many of `total` are done."""
+        self._done, self._total, self._told = 0, total, progress
+        try:
+            yield
+        finally:
+            self._told = None
+
+    def tick(self, steps: int = 1) -> None:
+        """Some steps are done."""
+        self.reach(self._done + steps)
+
+    def reach(self, done: int) -> None:
+        """So many steps are done; what was done before stays done."""
+        if self._told is not None and done > self._done:
+            self._done = min(done, self._total)
+            self._told(self._done, self._total)
 
 
 class Progress:
@@ -28,6 +58,7 @@ class Progress:
         """
         self.current = "start"
         self._start = time.perf_counter()
+        self._shown = 0.0
         self._stream = _own_stderr() if (_is_terminal() if shown is None else shown) else None
 
     def __enter__(self) -> Self:
@@ -54,7 +85,11 @@ class Progress:
 
     def step(self, done: int, total: int) -> None:
         """Show how far a stage is, and about how long it takes still."""
-        elapsed = time.perf_counter() - self._start
+        now = time.perf_counter()
+        if done < total and now - self._shown < _SELDOM:
+            return
+        self._shown = now
+        elapsed = now - self._start
         left = elapsed / done * (total - done) if done else 0.0
         self._write(f"\r  {self.current:<24} {done} of {total}, {left:.0f} s left …")
 

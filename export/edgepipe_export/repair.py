@@ -74,32 +74,59 @@ def repair(
         bench: Makes and measures.
         budget: Seconds it may take; what has begun is finished.
         clock: Seconds that go on.
-        progress: Told how many layers of how many were measured.
+        progress: Told how many steps of how many are done: layers measured, then mixed graphs tried. How many of those
+            it takes is not known before, so it may end early.
     """
     start = clock()
-    costs = _costs(bench, start + _MEASURING * budget, clock, progress)
+    total = len(bench.layers) + _most_attempts(bench)
+    costs = _costs(bench, start + _MEASURING * budget, clock, lambda done: progress(done, total))
     ranked = [*costs, *(layer for layer in bench.layers if layer not in costs)]
-    search = _Search(bench, ranked, start + budget, clock)
+    search = _Search(bench, ranked, start + budget, clock, lambda done: progress(len(costs) + done, total))
     found = search.run()
     return Repair(found, costs, search.attempts, not search.stopped and len(costs) == len(ranked))
 
 
 def _costs(
-    bench: Bench, deadline: float, clock: Callable[[], float], progress: Callable[[int, int], None]
+    bench: Bench, deadline: float, clock: Callable[[], float], progress: Callable[[int], None]
 ) -> dict[str, float]:
     costs: dict[str, float] = {}
     for number, layer in enumerate(bench.layers, 1):
         if clock() >= deadline:
             break
         costs[layer] = bench.cost(layer)
-        progress(number, len(bench.layers))
+        progress(number)
     return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
+
+def _counts(bench: Bench, rung: int) -> Iterator[int]:
+    """1, 2, 4 and so on; of fp32 at most half of the layers, as more would not be a quantized graph."""
+    most = len(bench.layers) // 2 if bench.ladder[rung] == FP32 else len(bench.layers)
+    count = 1
+    while count < most:
+        yield count
+        count *= 2
+    if most:
+        yield most
+
+
+def _most_attempts(bench: Bench) -> int:
+    """How many mixed graphs a search tries at most: every count of every rung, and a gap halved."""
+    counts = sum(len(list(_counts(bench, rung))) for rung in range(len(bench.ladder)))
+    return counts + max(0, len(bench.layers).bit_length() - 1)
 
 
 class _Search:
     """Tries mixed graphs until one passes, and then smaller changes."""
 
-    def __init__(self, bench: Bench, ranked: Sequence[str], deadline: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        ranked: Sequence[str],
+        deadline: float,
+        clock: Callable[[], float],
+        progress: Callable[[int], None],
+    ) -> None:
+        self._progress = progress
         self._bench = bench
         self._ranked = ranked
         self._deadline = deadline
@@ -111,23 +138,13 @@ class _Search:
         """The precisions of the fewest layers; None where nothing passed in time."""
         for rung in range(len(self._bench.ladder)):
             below = 0
-            for count in self._counts(rung):
+            for count in _counts(self._bench, rung):
                 if self._passes(rung, count):
                     return self._fewest(rung, below, count)
                 if self.stopped:
                     return None
                 below = count
         return None
-
-    def _counts(self, rung: int) -> Iterator[int]:
-        """1, 2, 4 and so on; of fp32 at most half of the layers, as more would not be a quantized graph."""
-        most = len(self._ranked) // 2 if self._bench.ladder[rung] == FP32 else len(self._ranked)
-        count = 1
-        while count < most:
-            yield count
-            count *= 2
-        if most:
-            yield most
 
     def _fewest(self, rung: int, below: int, count: int) -> dict[str, str]:
         while count - below > 1 and not self.stopped:
@@ -143,7 +160,9 @@ class _Search:
             self.stopped = True
             return False
         self.attempts += 1
-        return self._bench.passes(self._precisions(rung, count))
+        passes = self._bench.passes(self._precisions(rung, count))
+        self._progress(self.attempts)
+        return passes
 
     def _precisions(self, rung: int, count: int) -> dict[str, str]:
         """The most costly layers on a rung, and all others on the one below it."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepipe import Bundle, Model, Tokenizer
 from edgepipe.tasks import task_class
+from edgepipe_export.progress import Steps
 from edgepipe_export.questions import compared_as, questions
 
 if TYPE_CHECKING:
@@ -47,14 +48,18 @@ class PyTorchSide:
 
     name = "pytorch-fp32"
 
-    def __init__(self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
+    def __init__(
+        self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = (), steps: Steps | None = None
+    ) -> None:
         """Take over a checkpoint.
 
         Args:
             loaded: The checkpoint.
             outputs: Names of the tensors to give.
             series: Which tensors of every layer to give beside them.
+            steps: Counts every answer.
         """
+        self._steps = steps or Steps()
         self._model = loaded.model
         self._outputs = tuple(outputs)
         self._series = tuple(series)
@@ -70,11 +75,22 @@ class PyTorchSide:
         names = readable_inputs(self._model, encoding)
         with torch.no_grad():
             result = encoder(**{name: torch.from_numpy(encoding[name]) for name in names})
+        self._steps.tick()
         return {name: tensor.numpy() for name, tensor in result.items()}
 
     def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
-        return [self._pipeline(item, **options) for item in inputs]
+        return _one_by_one(self._pipeline, inputs, options, self._steps)
+
+
+def _one_by_one(
+    pipeline: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any], steps: Steps
+) -> list[Any]:
+    results = []
+    for item in inputs:
+        results.append(pipeline(item, **options))
+        steps.tick()
+    return results
 
 
 def _pipeline(task: str, loaded: Loaded) -> Callable[..., Any]:
@@ -98,9 +114,10 @@ class Recorded:
         name: The name of the side whose answers are kept.
     """
 
-    def __init__(self, side: Side) -> None:
+    def __init__(self, side: Side, steps: Steps | None = None) -> None:
         self.name = side.name
         self._side = side
+        self._steps = steps or Steps()
         self._tensors: list[tuple[Arrays, dict[str, NDArray[np.float32]]]] = []
         self._results: list[tuple[tuple[Any, ...], list[Any]]] = []
 
@@ -108,6 +125,7 @@ class Recorded:
         """See :class:`Side`."""
         for known, answer in self._tensors:
             if known is encoding:
+                self._steps.tick()
                 return answer
         self._tensors.append((encoding, self._side.tensors(encoding)))
         return self._tensors[-1][1]
@@ -117,6 +135,7 @@ class Recorded:
         question = (tuple(inputs), dict(options))
         for known, answer in self._results:
             if known == question:
+                self._steps.tick(len(inputs))
                 return answer
         self._results.append((question, self._side.results(inputs, options)))
         return self._results[-1][1]
@@ -126,8 +145,14 @@ class VariantSide:
     """One variant of a bundle, in the edgepipe runtime."""
 
     def __init__(
-        self, bundle: Bundle, dtype: str, task: type[Task] | None = None, session: SessionConfig | None = None
+        self,
+        bundle: Bundle,
+        dtype: str,
+        task: type[Task] | None = None,
+        session: SessionConfig | None = None,
+        steps: Steps | None = None,
     ) -> None:
+        self._steps = steps or Steps()
         self.name = dtype
         self._model = Model(bundle, dtype, session)
         kind = task_class(compared_as(bundle.task or "" if task is None else task.name))
@@ -158,8 +183,10 @@ class VariantSide:
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
         """See :class:`Side`."""
-        return self._model(**encoding)
+        found = self._model(**encoding)
+        self._steps.tick()
+        return found
 
     def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
         """See :class:`Side`."""
-        return [self._task(item, **options) for item in inputs]
+        return _one_by_one(self._task, inputs, options, self._steps)

@@ -14,7 +14,7 @@ from edgepipe.errors import InputError
 from edgepipe.session import SessionConfig
 from edgepipe.variants import chosen_variant, preferred
 from edgepipe_export.log import logged
-from edgepipe_export.progress import Progress
+from edgepipe_export.progress import Progress, Steps
 from edgepipe_export.quantize import FP32
 from edgepipe_export.requirements import require_packages
 from edgepipe_export.resolve import Request, resolve
@@ -168,13 +168,14 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
 
         loaded = load(checkpoint)
         data = None if options.calibration is None else calibration_of(options.calibration, loaded)
-        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, data, options.session)
+        steps = Steps()
+        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, data, options.session, steps)
     rows = []
     with stages.stage("compare tokens"):
         tokenizer = Tokenizer.from_pretrained(bundle.path)
         rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
     for dtype in options.dtypes:
-        with stages.stage(f"compare {dtype}"):
+        with stages.stage(f"compare {dtype}"), steps.told(stages.step, comparison.steps(dtype)):
             by_fp32 = data is not None and dtype != FP32 and FP32 in bundle.dtypes
             rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.allowed))
             if data is not None and dtype == FP32:

@@ -159,3 +159,8 @@ def test_what_cannot_be_chosen(checkpoint: Path, tmp_path: Path) -> None:
         export(checkpoint, tmp_path / "out", dtypes="auto", verify=False)
     with pytest.raises(InputError, match="prefer must be one of speed, size, quality"):
         export(checkpoint, tmp_path / "out", prefer="beauty")
+
+
+def test_what_the_target_does_not_run_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^int8 is not for the target cuda, which runs fp32, w8, q4, .*fp16$"):
+        export(tmp_path / "no checkpoint", tmp_path / "out", dtypes="w8,int8", target="cuda")

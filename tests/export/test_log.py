@@ -13,7 +13,7 @@ import pytest
 
 from edgepipe.errors import DependencyError, EdgepipeError, ExportError, ParityError
 from edgepipe_export.log import logged
-from edgepipe_export.progress import Progress
+from edgepipe_export.progress import Progress, Steps
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +116,18 @@ def test_progress_is_shown_through_the_log(capfd: pytest.CaptureFixture[str]) ->
     output, error = capfd.readouterr()
     assert output == ""
     assert re.fullmatch(r"  resolve +…\r  resolve +\d+\.\d s *\n  load +…\r  load +stopped *\n", error)
+
+
+def test_steps_are_told_with_what_is_left(capfd: pytest.CaptureFixture[str]) -> None:
+    steps = Steps()
+    steps.tick()  # nobody wants to know
+    with Progress(shown=True) as stages, stages.stage("verify"), steps.told(stages.step, 1000):
+        for _ in range(500):
+            steps.tick()
+        steps.reach(400)  # what was done stays done
+        steps.reach(1000)
+        steps.tick(5)
+    shown = re.findall(r"\r  verify +(\d+) of 1000, (\d+) s left …", capfd.readouterr().err)
+    assert shown[0][0] == "1"
+    assert len(shown) < 20, "a terminal is slow"
+    assert shown[-1] == ("1000", "0")

@@ -102,8 +102,9 @@ def test_a_budget_ends_it_with_what_passes_or_nothing(budget: float) -> None:
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
     bench = Made(TEN, 40, LADDER)
-    repair(bench, 1000, clock=bench.clock, progress=lambda done, total: told.append((done, total)))
-    assert told == [(number, 10) for number in range(1, 11)]
+    found = repair(bench, 1000, clock=bench.clock, progress=lambda done, total: told.append((done, total)))
+    assert [done for done, _ in told] == list(range(1, 10 + found.attempts + 1))
+    assert {total for _, total in told} == {10 + 5 + 4 + 3}  # layers; counts of w8, counts of fp32, halvings
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workshop, Gate]) -
     layers = len(workshop.layers())
     told: list[tuple[int, int]] = []
     assert gate.repair("int8", 300, lambda done, total: told.append((done, total)))
-    assert told[-1] == (layers, layers)
+    assert layers < told[-1][0] <= told[-1][1]
     gate.record(force=False)
 
     variant = workshop.manifest.variants["int8"]

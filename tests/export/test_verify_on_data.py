@@ -14,8 +14,14 @@ from edgepipe import Bundle, pipeline
 from edgepipe.cli import cli
 from edgepipe.errors import InputError
 from edgepipe_export import export, verify
+from edgepipe_export.calibration import calibration_of
 from edgepipe_export.checks import Check
+from edgepipe_export.comparing import make_comparison
+from edgepipe_export.load import load
+from edgepipe_export.progress import Steps
+from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.samples import sentences
+from edgepipe_export.tolerance import tolerance
 from edgepipe_export.verify import Verification
 
 
@@ -100,3 +106,15 @@ def test_what_writes_is_measured_by_its_perplexity(
     assert verification.passed
     assert (foretold.reference, foretold.compared) == ("pytorch-fp32", 5)
     assert foretold.figures["perplexity"] == pytest.approx(foretold.figures["reference_perplexity"], rel=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "int8"])
+def test_a_check_takes_as_many_steps_as_it_said(dtype: str, gated: Bundle, checkpoint: Path, labelled: Path) -> None:
+    loaded, steps = load(resolve(Request(checkpoint))), Steps()
+    data = calibration_of(labelled, loaded)
+    comparison = make_comparison(gated, loaded, loaded.checkpoint.task, calibration=data, steps=steps)
+    for _ in range(2):  # the second time the reference knows its answers
+        told: list[int] = []
+        with steps.told(lambda done, total, told=told: told.append(done), 10_000):  # type: ignore[misc]
+            comparison.check(dtype, "pytorch-fp32" if dtype == "fp32" else "fp32", tolerance(30))
+        assert told[-1] == comparison.steps(dtype)
