@@ -1,12 +1,13 @@
-# make demo · make test · make check · make bench · make bench-throughput · make bench-generation · make interop
+# make demo · make test · make test-gpu · make check · make bench · make bench-throughput · make bench-generation · make interop
 # Each target sets up its own virtual environment if there is none; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+GPU_VENV ?= .venv-gpu
 
-.PHONY: setup demo test check format bench bench-throughput bench-generation interop clean
+.PHONY: setup demo test test-gpu check format bench bench-throughput bench-generation interop clean
 
 setup: $(READY)
 
@@ -24,6 +25,17 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# Needs an NVIDIA GPU; skips with the reason where it cannot be used.
+test-gpu: $(GPU_VENV)/.gpu
+	$(GPU_VENV)/bin/python -m pytest -m gpu tests/gpu
+
+# An environment of its own: the exporter asks for onnxruntime, whose files onnxruntime-gpu has to replace.
+$(GPU_VENV)/.gpu: pyproject.toml constraints.txt
+	$(MAKE) setup VENV=$(GPU_VENV)
+	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
+	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gpu]'
+	touch $@
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -49,4 +61,4 @@ interop: $(READY)
 	$(BIN)/python -m tests.interop.check
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
