@@ -43,7 +43,7 @@ def told_task(bundle: Bundle) -> str | None:
 
 
 def graph_decides(bundle: Bundle) -> bool:
-    """Whether outputs tell a bundle's task: not with a manifest, nor of what writes: its logits look like any head's."""
+    """Whether outputs tell a bundle's task: not with a manifest; and what writes has logits like any head's."""
     from edgepipe.tasks import task_class
 
     return bundle.manifest is None and (bundle.task is None or not task_class(bundle.task).generates)

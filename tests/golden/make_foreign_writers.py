@@ -3,8 +3,8 @@
     python -m tests.golden.make_foreign_writers [name ...]
 
 Run it where the reference is: optimum-onnx 0.1.0, which brings transformers 4.57.6 (see ``make_foreign``). Each
-directory of ``tests/data/foreign_writers`` is what ``ORTModelFor….save_pretrained`` left, byte for byte; the file beside
-it has the answers of transformers' pipelines with the PyTorch model.
+directory of ``tests/data/foreign_writers`` is what ``ORTModelFor….save_pretrained`` left, byte for byte; the file
+beside it has the answers of transformers' pipelines with the PyTorch model.
 """
 
 from __future__ import annotations
