@@ -121,8 +121,9 @@ class Workshop:
         }
         first, *others = made.values()
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
-        cache = {key: value for key, value in traced.items() if key == "cache"}
-        return {**cache, **recipe}
+        # A decoder whose attention a recipe wrote out has another cache than the one that was traced.
+        cache = [each["cache"] for each in (traced, *made.values()) if "cache" in each][-1:]
+        return {**({"cache": cache[0]} if cache else {}), **recipe}
 
     def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
         self._made[dtype] = dict(precisions)

@@ -33,13 +33,20 @@ def told_task(bundle: Bundle) -> str | None:
     """The task of a bundle: its manifest's or, without one, what config and graph tell; opens the graph for that."""
     from edgepipe.session import Session
 
-    if bundle.manifest is not None:
+    if not graph_decides(bundle):
         return bundle.task
     try:
         graph = bundle.graph(bundle.default_dtype)
     except BundleError:  # several graphs, none of them alone
         return bundle.task
     return task_of_graph(bundle.task, bundle.config, Session(graph).output_shapes)
+
+
+def graph_decides(bundle: Bundle) -> bool:
+    """Whether outputs tell a bundle's task: not with a manifest; and what writes has logits like any head's."""
+    from edgepipe.tasks import task_class
+
+    return bundle.manifest is None and (bundle.task is None or not task_class(bundle.task).generates)
 
 
 def positions(config: Mapping[str, Any]) -> int | None:

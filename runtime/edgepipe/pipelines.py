@@ -10,7 +10,7 @@ from edgepipe.buckets import Shape
 from edgepipe.bundle import Bundle
 from edgepipe.devices import Provider
 from edgepipe.errors import DependencyError, TaskError
-from edgepipe.foreign import task_of_graph
+from edgepipe.foreign import graph_decides, task_of_graph
 from edgepipe.model import Model
 from edgepipe.session import SessionConfig
 from edgepipe.tasks import ALIASES, task_class, task_names
@@ -68,7 +68,7 @@ def pipeline(
         task_class(task)  # an unknown task is reported before anything is downloaded
     config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
     bundle = model if isinstance(model, Bundle) else _load(model, dtype, config, revision, local_files_only)
-    if bundle.manifest is not None or (bundle.task is not None and task_class(bundle.task).generates):
+    if not graph_decides(bundle):
         chosen = _task_of(task, bundle, bundle.task)
         loaded = task_class(chosen).load(bundle, dtype, config)
     else:  # what another tool made: the graph has the last word on what it is for

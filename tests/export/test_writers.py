@@ -9,13 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx_ir
 import pytest
 import transformers
 
 from edgepipe import Bundle, pipeline
 from edgepipe.bench.memory import memory
+from edgepipe.bundle import DECODER, ENCODER
 from edgepipe.errors import InputError
 from edgepipe.manifest import MANIFEST_NAME
+from edgepipe_export.quantize.target import find_target
+from edgepipe_export.variants import Workshop
 from tests.tiny import LIMIT
 
 PROMPTS = ("Hello there, my friend", "The 2nd of May", "a")
@@ -67,6 +71,23 @@ def test_a_layout_of_other_tools(kind: str, request: pytest.FixtureRequest, tmp_
     assert foreign.name == own.name
     for options in (GREEDY, GREEDY | {"num_beams": 3}):
         assert foreign(list(PROMPTS), batch_size=2, **options) == own(list(PROMPTS), batch_size=2, **options)
+
+
+@pytest.mark.parametrize("dtype", ["w8", "fp16"])
+def test_a_variant_says_what_cache_its_decoder_has(
+    encoder_decoder: tuple[Any, Any, Bundle], dtype: str, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(encoder_decoder[2].path, tmp_path / "copy"))
+    manifest = encoder_decoder[2].manifest
+    assert manifest is not None
+    workshop = Workshop(folder, manifest, (ENCODER, DECODER), find_target(), lambda _: ())
+    workshop.make(dtype)
+    assert workshop.bundle.shares_cache("fp32")
+    operators = {node.op_type for node in onnx_ir.load(workshop.bundle.graph(dtype, DECODER)).graph.all_nodes()}
+    assert workshop.bundle.shares_cache(dtype) == ("GroupQueryAttention" in operators)
+    foreign = pipeline(model=flat(workshop.bundle, tmp_path / "flat"), dtype=dtype)  # past and present are apart
+    own = pipeline(model=workshop.bundle, dtype=dtype)
+    assert own(list(PROMPTS), batch_size=2, **GREEDY) == foreign(list(PROMPTS), batch_size=2, **GREEDY)
 
 
 def test_what_is_past_the_limit(decoder: tuple[Any, Any, Bundle], encoder_decoder: tuple[Any, Any, Bundle]) -> None:

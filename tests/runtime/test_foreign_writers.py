@@ -1,0 +1,57 @@
+"""Models that write, as optimum-onnx left them: a graph with a cache, decoders merged by an If, and decoders apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe import Bundle, pipeline
+from edgepipe.commands.info import describe
+from tests.golden.compare import assert_same
+
+FOLDER = Path(__file__).parents[1] / "data" / "foreign_writers"
+# Of decoders apart the first serves every step.
+pytestmark = pytest.mark.filterwarnings("ignore:.* has no cache inputs")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
+def facts(name: str) -> Any:
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def check_answers(made: Any, expected: Any, **options: Any) -> None:
+    for call, answer in zip(expected["calls"], expected["answers"], strict=True):
+        assert_same(made(call["inputs"], **call["options"], **options), answer, str(call))
+
+
+def test_every_layout_of_graphs_is_here() -> None:
+    graphs = {name: {path.stem for path in (FOLDER / name).glob("*.onnx")} for name in NAMES}
+    assert graphs == {
+        "decoder": {"model"},
+        "merged": {"encoder_model", "decoder_model_merged"},
+        "separate": {"encoder_model", "decoder_model", "decoder_with_past_model"},
+    }
+    assert all(facts(name)["versions"]["optimum-onnx"] == "0.1.0" for name in NAMES)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_it_writes_what_pytorch_writes(name: str, batch_size: int) -> None:
+    expected = facts(name)
+    made = pipeline(None, FOLDER / name)
+    assert made.name == describe(Bundle.load(FOLDER / name))["task"]
+    check_answers(pipeline(expected["task"], FOLDER / name), expected, batch_size=batch_size)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_graphs_as_a_transformers_js_repository(name: str, tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / name, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "onnx").mkdir()
+    for graph in tmp_path.glob("*.onnx"):
+        graph.rename(tmp_path / "onnx" / graph.name)
+    expected = facts(name)
+    check_answers(pipeline(expected["task"], tmp_path), expected)
