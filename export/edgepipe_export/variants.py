@@ -121,8 +121,9 @@ class Workshop:
         }
         first, *others = made.values()
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
-        cache = {key: value for key, value in traced.items() if key == "cache"}
-        return {**cache, **recipe}
+        # That of the graph that has one, where its recipe made it another.
+        caches = [each["cache"] for each in (traced, *made.values()) if "cache" in each]
+        return {**({"cache": caches[-1]} if caches else {}), **recipe}
 
     def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
         self._made[dtype] = dict(precisions)
