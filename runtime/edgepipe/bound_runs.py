@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.buckets import Shape, axes_of, cut, fitting, padded, sized
-from edgepipe.errors import BundleError
+from edgepipe.errors import BundleError, OutOfMemoryError
 from edgepipe.place import fetched
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ class BucketedRuns:
         """Run the graph on int64[rows, tokens] for each input; see :meth:`Session.run`."""
         rows, tokens = feeds["input_ids"].shape
         bucket = fitting(self._buckets, (rows, tokens), pads_tokens=self._pads_tokens)
-        return self._session.run(feeds) if bucket is None else self._through(bucket, feeds)
+        if bucket is None:
+            return self._session.run(feeds)
+        return self._session.alone(lambda: self._through(bucket, feeds))
 
     def warm_up(self, made: Callable[[int, int], Arrays]) -> None:
         """Make the values of every bucket, and try it with all that can come: full, and half empty in either way.
@@ -81,20 +84,19 @@ class BucketedRuns:
         for batch, length in self._buckets:
             for rows in {batch, (batch + 1) // 2}:
                 for tokens in {length, (length + 1) // 2} if self._pads_tokens else {length}:
-                    self._through((batch, length), made(rows, tokens))
+                    self._session.alone(partial(self._through, (batch, length), made(rows, tokens)))
 
     def _through(self, bucket: Shape, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
         rows, tokens = feeds["input_ids"].shape
         kind = (bucket, rows < bucket[0], tokens < bucket[1])
-        with self._session.lock:
-            bound = self._values(bucket)
-            if bound is None or self._proven.get(kind) is False:
-                return self._session.run(feeds)
-            if kind in self._proven:
-                return self._run(bound, feeds, bucket)
-            expected = self._session.run(feeds)
-            self._proven[kind] = self._proves(bound, feeds, bucket, expected)
-            return expected
+        bound = self._values(bucket)
+        if bound is None or self._proven.get(kind) is False:
+            return self._session.run(feeds)
+        if kind in self._proven:
+            return self._run(bound, feeds, bucket)
+        expected = self._session.run(feeds)
+        self._proven[kind] = self._proves(bound, feeds, bucket, expected)
+        return expected
 
     def is_used(self, rows: int, tokens: int) -> bool:
         """Whether runs of this shape go through a bucket. None of them does before the first has been tried."""
@@ -114,7 +116,7 @@ class BucketedRuns:
                     self._run(bound, feeds, bucket)
                 self._session.run(feeds)  # a run in between must not disturb what was recorded
             found = self._run(bound, feeds, bucket)
-        except BundleError:
+        except (BundleError, OutOfMemoryError):
             return False
         return all(self._agree(found[name], expected[name]) for name in expected)
 
@@ -125,14 +127,20 @@ class BucketedRuns:
     def _values(self, bucket: Shape) -> _Bound | None:
         """A bucket's values; None where there is no room for them."""
         if bucket not in self._bound:
-            size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._outputs(bucket).values())
-            has_room = self._bytes + size <= _MOST_BYTES
-            if has_room:
-                self._bytes += size
-            self._bound[bucket] = (
-                _Bound(self._session, bucket, self._outputs(bucket), len(self._bound) + 1) if has_room else None
-            )
+            self._bound[bucket] = self._made(bucket, len(self._bound) + 1)
         return self._bound[bucket]
+
+    def _made(self, bucket: Shape, graph_id: int) -> _Bound | None:
+        outputs = self._outputs(bucket)
+        size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in outputs.values())
+        if self._bytes + size > _MOST_BYTES:
+            return None
+        try:
+            bound = _Bound(self._session, bucket, outputs, graph_id)
+        except OutOfMemoryError:
+            return None
+        self._bytes += size
+        return bound
 
     def _outputs(self, bucket: Shape) -> dict[str, tuple[tuple[int, ...], str]]:
         session = self._session

@@ -2,9 +2,9 @@
 
 onnxruntime records a run by its ``gpu_graph_id`` and plays it again when the same id comes with the same shapes at the
 same addresses (its documentation of the CUDA execution provider, "Using CUDA Graphs"). Three things follow from how it
-does so, and :class:`~edgepipe.session.Session` keeps them: a run that is not to be recorded has to say so; no other run
-may go on meanwhile, for a recorded graph computes in memory that another run would be given; and a thread that plays a
-graph for the first time records one of its own.
+does so, and :class:`~edgepipe.session.Session` keeps them. A run that is not to be recorded has to say so. No other run
+may go on meanwhile, for a recorded graph computes in memory that another run would be given. And all runs have to come
+from one thread: recordings belong to the thread that made them, and are kept when it has ended.
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ class Model:
         buckets = _buckets(config, self.max_length)
         with loading(bundle, self.dtype, session):
             self.session = Session(bundle.graph(self.dtype), config, capture=bool(buckets))
+        if config.buckets is None and not self.session.captures:
+            buckets = ()  # nothing is won by padding where nothing can be recorded
         fill = {"input_ids": _pad_token_id(self.config)}
         self._bucketed = BucketedRuns(self.session, buckets, fill=fill, tolerance=self._tolerance) if buckets else None
 

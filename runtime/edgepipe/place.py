@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.library import onnxruntime_library
+from edgepipe.failures import run_failure
+from edgepipe.library import library_errors, onnxruntime_library
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +31,17 @@ class Place:
     is_host: bool = True
 
     def empty(self, shape: Sequence[int], dtype: str) -> Any:
-        """An ``OrtValue`` of this shape, with any content."""
+        """An ``OrtValue`` of this shape, with any content.
+
+        Raises:
+            BundleError: it cannot be made.
+            OutOfMemoryError: there was too little memory.
+        """
         make = onnxruntime_library().OrtValue.ortvalue_from_shape_and_type
-        return make(list(shape), np.dtype(dtype), self.kind, self.index)
+        try:
+            return make(list(shape), np.dtype(dtype), self.kind, self.index)
+        except library_errors() as error:
+            raise run_failure(f"no value of {dtype} {list(shape)} could be made on {self.kind}", error) from error
 
     def holding(self, array: NDArray[Any]) -> Any:
         """An ``OrtValue`` with an array's content, in memory of its own."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.alone import Alone
 from edgepipe.binding import Binding
 from edgepipe.buckets import Shape, checked_buckets
 from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capture
@@ -79,7 +78,7 @@ class Session:
         providers: The execution providers in use, first choice first.
         place: Where it computes.
         captures: Whether runs can be recorded and played again; see :mod:`edgepipe.capture`.
-        lock: Held by whoever uses memory that is bound for good, and by every run of a session that captures.
+        alone: Makes what uses memory that is bound for good, and every run of a session that captures, one at a time.
     """
 
     def __init__(self, graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> None:
@@ -115,8 +114,7 @@ class Session:
         provider_options = self._session.get_provider_options()
         self.place = place_of(self.providers, provider_options)
         self.captures = captures(provider_options)
-        self.lock = RLock()
-        self._alone = self.lock if self.captures else nullcontext()
+        self.alone = Alone(own_thread=self.captures)
         self._eager = run_options(EAGER) if self.captures else None
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
@@ -127,8 +125,10 @@ class Session:
             OutOfMemoryError: there was too little memory for so large a batch.
         """
         try:
-            with self._alone:
-                arrays = self._session.run(None, feeds, self._eager)
+            if self.captures:
+                arrays = self.alone(lambda: self._session.run(None, feeds, self._eager))
+            else:
+                arrays = self._session.run(None, feeds)
         except library_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
             raise run_failure(f"the graph failed on {shapes}", error) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from edgepipe.generation.generate import generate
 from edgepipe.generation.graphs import load_decoder
 from edgepipe.generation.logits import Logits
 from edgepipe.place import Place
+from edgepipe_export import export
 from tests.tiny.generation import TEXTS
+from tests.tiny.generative import build_generative
 
 DEVICE = Place(is_host=False)
 SEARCHES: list[dict[str, Any]] = [
@@ -64,3 +67,18 @@ def test_every_search_writes_the_same_tokens(
         scores_read = 0
         assert generate(device, ids, mask, config) == expected
         assert (scores_read == 0) is (options == SEARCHES[0])
+
+
+@pytest.mark.usefixtures("unclean")
+def test_half_precision_of_an_encoder_decoder(tmp_path: Path) -> None:
+    model, tokenizer = build_generative("bart")
+    bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("fp32", "fp16"), verify=False)
+    assert bundle.shares_cache("fp32")
+    assert not bundle.shares_cache("fp16"), "its attention is written out, and concatenates"
+    host, device = load_decoder(bundle, "fp16"), load_decoder(bundle, "fp16")
+    device.session.place = DEVICE
+    encoded = tokenizer(list(TEXTS), return_tensors="np", padding=True)
+    ids, mask = (encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask"))
+    for options in SEARCHES:
+        config = generation_config(host, {}, options)
+        assert generate(device, ids, mask, config) == generate(host, ids, mask, config)

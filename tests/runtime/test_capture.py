@@ -1,0 +1,121 @@
+"""Recording of runs: what is asked of onnxruntime, as far as a processor can tell."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from threading import get_ident
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgepipe.alone import Alone
+from edgepipe.binding import Binding
+from edgepipe.bound_runs import BucketedRuns
+from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capture
+from edgepipe.session import Session
+from tests.runtime.small_bundle import expected_logits, write_graph
+
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("providers", "expected"),
+    [
+        ([CPU], None),
+        ([CUDA, CPU], [(CUDA, {"enable_cuda_graph": "1"}), CPU]),
+        ([(CUDA, {"device_id": 1})], [(CUDA, {"device_id": 1, "enable_cuda_graph": "1"})]),
+        ([(CUDA, {"enable_cuda_graph": 0}), CPU], None),
+        ([CPU, CUDA], None),
+    ],
+)
+def test_who_records(providers: list[Any], expected: list[Any] | None) -> None:
+    assert with_capture(providers) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({CPU: {}}, False),
+        ({CUDA: {"enable_cuda_graph": "1"}, CPU: {}}, True),
+        ({CUDA: {"enable_cuda_graph": "0"}}, False),
+        ({CUDA: {}}, False),
+    ],
+)
+def test_whether_a_session_records(options: dict[str, dict[str, str]], expected: bool) -> None:
+    assert captures(options) is expected
+
+
+def test_a_run_says_its_number() -> None:
+    assert run_options(EAGER).get_run_config_entry("gpu_graph_id") == "-1"
+    assert run_options(7).get_run_config_entry("gpu_graph_id") == "7"
+
+
+def test_a_graph_that_cannot_be_recorded_is_told_from_one_that_cannot_be_loaded() -> None:
+    # onnxruntime/core/session/inference_session.cc
+    text = "This session cannot use the graph capture feature as requested by the user as all compute graph nodes have not"
+    assert is_refusal(RuntimeError(text))
+    assert not is_refusal(RuntimeError("Load model from model.onnx failed"))
+
+
+def test_on_a_processor_nothing_is_recorded(tmp_path: Path) -> None:
+    write_graph(tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx", capture=True)
+    assert not session.captures
+    assert session.providers == [CPU]
+
+
+def test_runs_of_a_session_that_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor's provider reads no ``gpu_graph_id``; the rest is what runs on a GPU."""
+    write_graph(tmp_path / "model.onnx")
+    session = Session(tmp_path / "model.onnx")
+    session.captures, session.alone, session._eager = True, Alone(own_thread=True), run_options(EAGER)
+    runs = BucketedRuns(session, [(1, 8), (2, 8)], fill={}, tolerance=1e-5)
+    threads = set()
+    bound_run = Binding.run
+
+    def watched(binding: Binding) -> dict[str, Any]:
+        threads.add(get_ident())
+        return bound_run(binding)
+
+    monkeypatch.setattr(Binding, "run", watched)
+
+    def asked(shape: tuple[int, int]) -> None:
+        ids = np.full(shape, 30)
+        found = runs({"input_ids": ids, "attention_mask": np.ones_like(ids)})["logits"]
+        np.testing.assert_allclose(found, expected_logits("fp32", ids), rtol=1e-5, atol=1e-5)
+
+    shapes = 8 * [(1, 5), (1, 5), (2, 8), (2, 3), (1, 8), (3, 2), (2, 3)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(asked, shapes))
+    assert runs.is_used(1, 5)
+    assert runs.is_used(2, 3)
+    assert len(threads) == 1
+    assert get_ident() not in threads
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+def test_one_at_a_time(own_thread: bool) -> None:
+    alone = Alone(own_thread=own_thread)
+    inside = most = 0
+
+    def work(number: int) -> int:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        sleep(0.001)
+        again = alone(lambda: number)  # from within
+        inside -= 1
+        if number == 7:
+            raise ValueError("seven")
+        return again
+
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(alone, partial(work, number)) for number in range(20)]
+    assert [each.result() for number, each in enumerate(asked) if number != 7] == [n for n in range(20) if n != 7]
+    with pytest.raises(ValueError, match="seven"):
+        asked[7].result()
+    assert most == 1
