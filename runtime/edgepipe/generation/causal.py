@@ -12,6 +12,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache
 from edgepipe.generation.logits import Logits
+from edgepipe.generation.step_input import StepInput
 from edgepipe.session import Session, SessionConfig
 from edgepipe.variants import chosen_variant, loading
 
@@ -102,6 +103,11 @@ class CausalDecoding:
         self._prompt_mask = attention_mask
         self._history = History(rows)
         self._mask = np.empty((rows, 0), np.int64)
+        self._written = {
+            name: StepInput(self._binding, name, self._inputs[name], graph.session.place)
+            for name in ("input_ids", "position_ids")
+            if name in self._inputs
+        }
         self._logits = Logits(graph.session, self._binding, every=every)
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -123,20 +129,18 @@ class CausalDecoding:
         self._mask = np.concatenate([self._mask, mask], axis=1)
         self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
         fed = tokens if self._cached else np.where(self._mask == 0, 0, self._history.tokens)
-        self._feed("input_ids", fed)
-        self._feed("attention_mask", self._mask)
-        if "position_ids" in self._inputs:
+        self._written["input_ids"].write(fed)
+        if "attention_mask" in self._inputs:  # longer at every step
+            mask = np.ascontiguousarray(self._mask, dtype=self._inputs["attention_mask"])
+            self._binding.feed("attention_mask", mask)
+        if "position_ids" in self._written:
             # As transformers' GenerationMixin makes them: counted from the first token that is not padding.
-            self._feed("position_ids", np.maximum(self._mask.cumsum(axis=1) - 1, 0)[:, -fed.shape[1] :])
+            self._written["position_ids"].write(np.maximum(self._mask.cumsum(axis=1) - 1, 0)[:, -fed.shape[1] :])
         if "use_cache_branch" in self._inputs:
             self._binding.feed("use_cache_branch", np.array([before > 0]))
         self._cache.bind(self._binding, before + new)
         bind_scores(len(tokens), fed.shape[1])
         return self._binding.run()
-
-    def _feed(self, name: str, array: NDArray[np.int64]) -> None:
-        if name in self._inputs:
-            self._binding.feed(name, np.ascontiguousarray(array, dtype=self._inputs[name]))
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""

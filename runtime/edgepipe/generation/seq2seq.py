@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.binding import value_over
 from edgepipe.bundle import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
 from edgepipe.generation.row_values import bindable, made, placed, taken
+from edgepipe.generation.step_input import StepInput
 from edgepipe.session import Session, SessionConfig
 from edgepipe.variants import chosen_variant, loading
 
@@ -117,7 +117,6 @@ class EncoderDecoderDecoding:
         self._place = graphs.session.place
         self._history = History(len(states))
         self._sources = np.arange(len(states))
-        self._past = np.zeros(1, np.int64)
         # What does not change from step to step. Of the source's keys there are none before the first.
         self._has_source = np.array([False])
         source = {
@@ -137,9 +136,8 @@ class EncoderDecoderDecoding:
             self._binding.feed(name, bindable(self._fixed[name]))
         if "use_cache_branch" in self._inputs:
             self._binding.feed("use_cache_branch", self._has_source)
-        self._ids: NDArray[Any] = np.empty((0, 0), self._inputs["input_ids"])
-        if self._graphs.shares:
-            self._binding.feed(PAST_LENGTH, value_over(self._past))
+        self._ids = StepInput(self._binding, "input_ids", self._inputs["input_ids"], self._place)
+        self._past = StepInput(self._binding, PAST_LENGTH, "int64", self._place)
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
@@ -160,15 +158,9 @@ class EncoderDecoderDecoding:
         require_room(before + new, self._graphs.max_length)
         self._history.append(tokens)
         fed = tokens if self._cached else self._history.tokens
-        if self._ids.shape != fed.shape:
-            self._ids = np.empty_like(self._ids, shape=fed.shape)
-            self._binding.feed("input_ids", value_over(self._ids))
-        self._ids[:] = fed
-        self._past[0] = before
-        if not self._place.is_host:  # which has copies of what they were when they were bound
-            self._binding.feed("input_ids", value_over(self._ids))
-            if self._graphs.shares:
-                self._binding.feed(PAST_LENGTH, value_over(self._past))
+        self._ids.write(fed)
+        if self._graphs.shares:
+            self._past.write(np.array([before]))
         self._cache.bind(self._binding, before + new)
         bind_scores(rows, fed.shape[1])
         if before == 0:
