@@ -72,7 +72,7 @@ class Gate:
         found = repair(bench, budget, progress=progress)
         note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
         self._workshop.make(dtype, found.precisions, note={"repair": note})
-        layers = self._workshop.layers()
+        layers = self._workshop.layers(dtype)
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
@@ -166,7 +166,9 @@ class _Bench:
         self._gate = gate
         self._workshop = workshop
         self._dtype = dtype
-        self.layers: Sequence[str] = tuple(workshop.layers())
+        layers = workshop.layers(dtype)
+        self.layers: Sequence[str] = tuple(layers)
+        self.weightless = frozenset(name for name, layer in layers.items() if layer.operators)
         self.ladder: Sequence[str] = facts(dtype).mixes
 
     def cost(self, layer: str) -> float:

@@ -11,7 +11,7 @@ The search knows nothing of graphs: :class:`Bench` makes and measures.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,10 +30,12 @@ class Bench(Protocol):
     Attributes:
         layers: The layers that can have another precision.
         ladder: The precisions above the recipe's own, the least exact first.
+        weightless: The layers without weights, which have no precision between the recipe's own and fp32.
     """
 
     layers: Sequence[str]
     ladder: Sequence[str]
+    weightless: Collection[str]
 
     def cost(self, layer: str) -> float:
         """How far the outputs are from fp32's when this layer alone is quantized."""
@@ -120,8 +122,11 @@ class _Search:
         return None
 
     def _counts(self, rung: int) -> Iterator[int]:
-        """1, 2, 4 and so on; of fp32 at most half of the layers, as more would not be a quantized graph."""
-        most = len(self._ranked) // 2 if self._bench.ladder[rung] == FP32 else len(self._ranked)
+        """1, 2, 4 and so on; of fp32 at most half of the weights, as more would not be a quantized graph."""
+        most = len(self._ranked)
+        if self._bench.ladder[rung] == FP32:
+            weights = [place for place, name in enumerate(self._ranked) if name not in self._bench.weightless]
+            most = weights[len(weights) // 2] if weights else 0
         count = 1
         while count < most:
             yield count
@@ -151,4 +156,4 @@ class _Search:
         precisions = dict.fromkeys(self._ranked[:count], own)
         if lower is not None:
             precisions |= dict.fromkeys(self._ranked[count:], lower)
-        return precisions
+        return {name: FP32 if name in self._bench.weightless else wanted for name, wanted in precisions.items()}

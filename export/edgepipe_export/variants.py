@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import Bundle
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
-from edgepipe_export.quantize import FP32, facts, find_layers, graph_path, quantize
+from edgepipe_export.quantize import FP32, facts, graph_path, layers_of, quantize
 from edgepipe_export.write import file_entry
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Workshop:
         names: Sequence[str],
         target: Target,
         batches: Callable[[Path], Batches],
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Take over a folder.
 
@@ -47,12 +48,14 @@ class Workshop:
             names: The names of the graphs.
             target: The processor that variants are for.
             batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
+            options: Options of recipes that are to have others than their own, by dtype.
         """
         self.folder = folder
         self.manifest = manifest
         self.names = tuple(names)
         self._target = target
         self._batches = batches
+        self._options = dict(options or {})
         self._write()
 
     @property
@@ -86,6 +89,7 @@ class Workshop:
                 graph_path(self.folder, FP32, name),
                 graph_path(self.folder, dtype, name),
                 self._target,
+                options=self._options.get(dtype),
                 precisions=self._own_precisions(name, precisions or {}),
                 batches=batches,
             )
@@ -98,12 +102,12 @@ class Workshop:
         variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
         self.record(replace(self.manifest, variants=variants))
 
-    def layers(self) -> dict[str, Layer]:
-        """The layers of all graphs that can have a precision of their own, by what :meth:`make` calls them."""
+    def layers(self, dtype: str) -> dict[str, Layer]:
+        """The layers of all graphs that can have a precision of their own in a variant, as :meth:`make` calls them."""
         return {
             self.layer_key(name, layer.name): layer
             for name in self.names
-            for layer in find_layers(graph_path(self.folder, FP32, name))
+            for layer in layers_of(dtype, graph_path(self.folder, FP32, name), self._options.get(dtype))
         }
 
     def layer_key(self, graph: str, layer: str) -> str:

@@ -55,7 +55,8 @@ def probabilities(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 def plain(reference: Any, candidate: Any, pairs: list[tuple[Ids, Ids | None]]) -> dict[str, float]:
     """The figures by their definitions, over all tokens at once."""
     own, other = (
-        np.concatenate([probabilities(writer.scores(*pair)[:-1]) for pair in pairs]) for writer in (reference, candidate)
+        np.concatenate([probabilities(writer.scores(*pair)[:-1]) for pair in pairs])
+        for writer in (reference, candidate)
     )
     tokens = np.concatenate([(ids if target is None else target)[1:] for ids, target in pairs])
     before, after = (np.exp(-np.log(side[np.arange(len(tokens)), tokens]).mean()) for side in (own, other))
