@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ class Gate:
         found = repair(bench, budget, progress=progress)
         note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
         self._workshop.make(dtype, found.precisions, note={"repair": note})
-        layers = self._workshop.layers()
+        layers = self._workshop.layers(dtype)
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
@@ -224,7 +224,9 @@ class _Bench:
         self._gate = gate
         self._workshop = workshop
         self._dtype = dtype
-        self.layers: Sequence[str] = tuple(workshop.layers())
+        layers = workshop.layers(dtype)
+        self.layers: Sequence[str] = tuple(layers)
+        self.weightless: Collection[str] = frozenset(name for name, layer in layers.items() if layer.operators)
         self.ladder: Sequence[str] = facts(dtype).mixes
 
     def cost(self, layer: str) -> float:

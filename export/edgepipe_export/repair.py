@@ -11,7 +11,7 @@ The search knows nothing of graphs: :class:`Bench` makes and measures.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,10 +30,12 @@ class Bench(Protocol):
     Attributes:
         layers: The layers that can have another precision.
         ladder: The precisions above the recipe's own, the least exact first.
+        weightless: The layers without weights, which have no precision between the recipe's own and fp32.
     """
 
     layers: Sequence[str]
     ladder: Sequence[str]
+    weightless: Collection[str]
 
     def cost(self, layer: str) -> float:
         """How far the outputs are from fp32's when this layer alone is quantized."""
@@ -98,9 +100,12 @@ def _costs(
     return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
 
-def _counts(bench: Bench, rung: int) -> Iterator[int]:
-    """1, 2, 4 and so on; of fp32 at most half of the layers, as more would not be a quantized graph."""
-    most = len(bench.layers) // 2 if bench.ladder[rung] == FP32 else len(bench.layers)
+def _counts(bench: Bench, ranked: Sequence[str], rung: int) -> Iterator[int]:
+    """1, 2, 4 and so on; of fp32 at most half of the weights, as more would not be a quantized graph."""
+    most = len(ranked)
+    if bench.ladder[rung] == FP32:
+        weights = [place for place, name in enumerate(ranked) if name not in bench.weightless]
+        most = weights[len(weights) // 2] if weights else 0
     count = 1
     while count < most:
         yield count
@@ -111,8 +116,9 @@ def _counts(bench: Bench, rung: int) -> Iterator[int]:
 
 def _most_attempts(bench: Bench) -> int:
     """How many mixed graphs a search tries at most: every count of every rung, and a gap halved."""
-    counts = sum(len(list(_counts(bench, rung))) for rung in range(len(bench.ladder)))
-    return counts + max(0, len(bench.layers).bit_length() - 1)
+    worst = sorted(bench.layers, key=lambda name: name not in bench.weightless)
+    counts = sum(len(list(_counts(bench, worst, rung))) for rung in range(len(bench.ladder)))
+    return counts + max(0, len(worst).bit_length() - 1)
 
 
 class _Search:
@@ -138,7 +144,7 @@ class _Search:
         """The precisions of the fewest layers; None where nothing passed in time."""
         for rung in range(len(self._bench.ladder)):
             below = 0
-            for count in _counts(self._bench, rung):
+            for count in _counts(self._bench, self._ranked, rung):
                 if self._passes(rung, count):
                     return self._fewest(rung, below, count)
                 if self.stopped:
@@ -170,4 +176,4 @@ class _Search:
         precisions = dict.fromkeys(self._ranked[:count], own)
         if lower is not None:
             precisions |= dict.fromkeys(self._ranked[count:], lower)
-        return precisions
+        return {name: FP32 if name in self._bench.weightless else wanted for name, wanted in precisions.items()}

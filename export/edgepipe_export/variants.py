@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.bundle import Bundle
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
 from edgepipe_export.kept import Kept
-from edgepipe_export.quantize import FP32, default_options, facts, find_layers, graph_path, quantize
+from edgepipe_export.quantize import FP32, default_options, facts, graph_path, layers_of, quantize
 from edgepipe_export.write import file_entry
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Workshop:
         target: Target,
         batches: Callable[[Path], Batches],
         kept: Kept | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         """Take over a folder.
 
@@ -51,6 +52,7 @@ class Workshop:
             target: The processor that variants are for.
             batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
             kept: What was made and measured before; by default nothing.
+            options: Options of recipes that are to have others than their own, by dtype.
         """
         self.folder = folder
         self.manifest = manifest
@@ -59,6 +61,7 @@ class Workshop:
         self._target = target
         self._batches = batches
         self._made: dict[str, Mapping[str, str]] = {}
+        self._options = dict(options or {})
         self._write()
 
     @property
@@ -74,7 +77,11 @@ class Workshop:
     def key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
         """What decides a variant beside the basis of what is kept: as it is now, or with these precisions."""
         mixed = self._made.get(dtype, {}) if precisions is None else precisions
-        return {"dtype": dtype, "options": asdict(default_options(dtype)), "precisions": dict(mixed)}
+        return {
+            "dtype": dtype,
+            "options": asdict(self._options.get(dtype) or default_options(dtype)),
+            "precisions": dict(mixed),
+        }
 
     def require(self, dtype: str, precisions: Mapping[str, str]) -> None:
         """See to it that a variant has these precisions; it is a trial, and not kept."""
@@ -114,6 +121,7 @@ class Workshop:
                 graph_path(self.folder, FP32, name),
                 graph_path(self.folder, dtype, name),
                 self._target,
+                options=self._options.get(dtype),
                 precisions=self._own_precisions(name, precisions),
                 batches=batches,
             )
@@ -130,12 +138,12 @@ class Workshop:
         variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
         self.record(replace(self.manifest, variants=variants))
 
-    def layers(self) -> dict[str, Layer]:
-        """The layers of all graphs that can have a precision of their own, by what :meth:`make` calls them."""
+    def layers(self, dtype: str) -> dict[str, Layer]:
+        """The layers of all graphs that can have a precision of their own in a variant, as :meth:`make` calls them."""
         return {
             self.layer_key(name, layer.name): layer
             for name in self.names
-            for layer in find_layers(graph_path(self.folder, FP32, name))
+            for layer in layers_of(dtype, graph_path(self.folder, FP32, name), self._options.get(dtype))
         }
 
     def layer_key(self, graph: str, layer: str) -> str:

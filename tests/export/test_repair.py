@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
@@ -24,9 +24,16 @@ from tests.tiny import build
 class Made:
     """A bench whose layers cost what it is told: the gate holds up to a sum of costs. A second passes a measurement."""
 
-    def __init__(self, costs: Mapping[str, float], bound: float, ladder: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        costs: Mapping[str, float],
+        bound: float,
+        ladder: Mapping[str, float],
+        weightless: Collection[str] = (),
+    ) -> None:
         self.layers = list(costs)
         self.ladder = list(ladder)
+        self.weightless = frozenset(weightless)
         self._costs = costs
         self._bound = bound
         self._left = ladder
@@ -47,6 +54,7 @@ class Made:
 
 TEN = {f"layer {number}": float(number) for number in range(10)}  # together 45
 LADDER = {"w8": 0.1, "fp32": 0.0}
+LARGEST = ("layer 7", "layer 6", "layer 4")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +92,19 @@ def test_a_recipe_that_mixes_with_fp32_alone() -> None:
     bench = Made(TEN, 30, {"fp32": 0.0})
     found = repair(bench, 1000, clock=bench.clock)
     assert found.precisions == {"layer 9": "fp32", "layer 8": "fp32"}
+
+
+def test_what_has_no_weight_goes_up_at_once_and_is_not_among_the_half() -> None:
+    costly = ("layer 9", "layer 8", "layer 5")
+    once = Made(TEN, 28.5, LADDER, costly)  # 9 and 8 leave 28, where w8 would leave 29.7
+    found = repair(once, 1000, clock=once.clock)
+    assert found.precisions == {"layer 9": "fp32", "layer 8": "fp32"}
+    # 7, 6 and 4 of the seven weights may be fp32, beside the three without; 0.1 of 3, 2, 1 and 0 is left.
+    last = Made(TEN, 0.61, LADDER, costly)
+    found = repair(last, 1000, clock=last.clock)
+    assert found.precisions is not None
+    assert {name for name, wanted in found.precisions.items() if wanted == "fp32"} == {*costly, *LARGEST}
+    assert repair(Made(TEN, 0.5, LADDER, costly), 1000).precisions is None
 
 
 @pytest.mark.parametrize("budget", [0, 5, 14, 17, 30])
@@ -130,7 +151,7 @@ def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workshop, Gate]) -
     assert gate.repairable == ("int8",)
     with pytest.raises(ParityError, match=r"int8 against fp32.*agreement \d+\.\d %.*at least 92 %"):
         gate.record(force=False)
-    layers = len(workshop.layers())
+    layers = len(workshop.layers("int8"))
     told: list[tuple[int, int]] = []
     assert gate.repair("int8", 300, lambda done, total: told.append((done, total)))
     assert layers < told[-1][0] <= told[-1][1]
@@ -142,7 +163,7 @@ def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workshop, Gate]) -
     assert variant.recipe["repair"]["complete"]
     raised = variant.recipe["precisions"]
     assert raised
-    assert raised.keys() <= workshop.layers().keys()
+    assert raised.keys() <= workshop.layers("int8").keys()
     assert set(raised.values()) <= {"w8", "fp32"}
     report = json.loads((workshop.folder / REPORT_NAME).read_text(encoding="utf-8"))
     costs = [entry["cost"] for entry in report["variants"]["int8"]["sensitivities"]]

@@ -80,12 +80,30 @@ def default_options(dtype: str) -> Any:
 
 
 def find_layers(graph: Path) -> list[Layer]:
-    """The layers of an fp32 graph: what :func:`quantize` can give precisions to one by one."""
+    """The layers of an fp32 graph: what every recipe can give precisions to one by one."""
     import onnx_ir
 
     from edgepipe_export.quantize import layers
 
     return layers.find_layers(onnx_ir.load(graph))
+
+
+def layers_of(dtype: str, graph: Path, options: Any = None) -> list[Layer]:
+    """What a recipe can give precisions to one by one.
+
+    Args:
+        dtype: A key of :data:`RECIPES`.
+        graph: The fp32 graph.
+        options: The recipe's own, see :func:`default_options`.
+
+    Returns:
+        First operators without weights, where it quantizes some: they are few and can ruin most. Then the layers.
+    """
+    import onnx_ir
+
+    more = getattr(_module(dtype), "more_layers", None)
+    operators = [] if more is None else more(onnx_ir.load(graph), options or default_options(dtype))
+    return [*operators, *find_layers(graph)]
 
 
 def quantize(
@@ -107,7 +125,7 @@ def quantize(
         target: The processor it is for.
         options: The recipe's own, see :func:`default_options`.
         precisions: Layers that get another precision than the recipe's, by :attr:`Layer.name`: ``"w8"`` or ``"fp32"``,
-            of those that the recipe's facts say it mixes.
+            of those that the recipe's facts say it mixes; operators without weights ``"fp32"``.
         batches: Inputs to calibrate with, each a name -> array for every input of the graph; empty where the recipe
             needs none.
 
@@ -119,18 +137,19 @@ def quantize(
             batches and the recipe needs some.
     """
     order = Order(source, destination, target, dict(precisions or {}), batches)
+    options = options or default_options(dtype)
     if order.precisions:
-        _check_precisions(dtype, order)
+        _check_precisions(dtype, order, options)
     if facts(dtype).needs_batches and not batches:
         raise InputError(f"{dtype} must be calibrated, and there are no texts to do it with (--calibration FILE)")
-    recipe: Mapping[str, Any] = _module(dtype).quantize(order, options or default_options(dtype))
+    recipe: Mapping[str, Any] = _module(dtype).quantize(order, options)
     return {**recipe, "precisions": dict(order.precisions)} if order.precisions else recipe
 
 
-def _check_precisions(dtype: str, order: Order) -> None:
-    mixes = facts(dtype).mixes
-    known = {layer.name for layer in find_layers(order.source)}
+def _check_precisions(dtype: str, order: Order, options: Any) -> None:
+    known = {layer.name: layer for layer in layers_of(dtype, order.source, options)}
     for name, precision in order.precisions.items():
+        mixes = (FP32,) if name in known and known[name].operators else facts(dtype).mixes
         if precision not in mixes:
             raise InputError(f"{dtype} cannot have the layer {name} in {precision!r}; it mixes with {', '.join(mixes)}")
         if name not in known:

@@ -76,7 +76,7 @@ def convert(source: Path, order: Order, headroom: float) -> dict[str, Any]:
     """
     model = onnx_ir.load(source)
     wanted = order.names(FP32)
-    kept = {node for layer in find_layers(model) if layer.name in wanted for node in layer.products + layer.tables}
+    kept = {node for layer in find_layers(model) if layer.name in wanted for node in layer.nodes}
     kept |= _norms(model.graph)
     if order.batches:
         kept |= _near_the_limit(model.graph, value_peaks(source, order.batches), half.LARGEST / headroom)

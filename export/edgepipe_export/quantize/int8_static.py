@@ -3,7 +3,8 @@
 onnxruntime's static quantization, for runtimes and accelerators that cannot measure while they run. Only products with
 constant weights are quantized, and only what goes into them: softmax, layer norms, GELU, the additions around them and
 the products inside attention stay fp32, and so do the products' results, which are added to the residual. Everything in
-8 bits takes an encoder for entities from 0.77 F1 to below 0.2.
+8 bits takes an encoder for entities from 0.77 F1 to below 0.2: a mask adds the lowest number there is, and a range that
+holds it has no steps left for scores. A repair then finds the operators that ruin it, and takes them out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from edgepipe.errors import InputError
 from edgepipe_export.graphs.files import save_graph
 from edgepipe_export.quantize.integers import code_in_blocks, quantize_with
-from edgepipe_export.quantize.layers import PRODUCTS, find_layers
+from edgepipe_export.quantize.layers import PRODUCTS, Layer, find_layers
+from edgepipe_export.quantize.operators import TYPES, find_operators
 from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, FP32, Facts, Order
 from edgepipe_export.quantize.smoothing import smooth_for
 
@@ -56,7 +58,7 @@ class Options:
         embedding_block: Numbers of an embedding that share a scale.
         smoothing: How much of the range of activations goes into the weights, 0 (none) to 1.
         everything: Quantize every operator that onnxruntime can, with its inputs and outputs, and embeddings with one
-            scale: what other tools do, for comparison.
+            scale: what other tools do. Operators without weights can stay fp32, by their type.
     """
 
     method: str = "min-max"
@@ -76,12 +78,12 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     model = onnx_ir.load(order.source)
     layers = find_layers(model)
     options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
-    if not options.everything:
-        code_in_blocks(model, order, layers, options.embedding_block)
-
-    kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
-    products = [node for layer in layers if layer.name not in kept | raised for node in layer.products]
-    operators = None if options.everything else list(PRODUCTS)
+    quantized = _quantized(model, order, options)
+    if options.everything:
+        layers = [layer for layer in layers if layer.name in order.names(BLOCKWISE_8)]
+    code_in_blocks(model, order, layers, options.embedding_block)
+    # Ranges are measured for whole types of operators: only for those that need them.
+    types = {node.op_type for node in model.graph if node.name in quantized} if options.everything else PRODUCTS
 
     def quantizer(source: Path, destination: Path) -> None:
         quantize_static(
@@ -89,8 +91,8 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
             destination,
             _Reader(order.batches),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=operators,
-            nodes_to_quantize=None if options.everything else products,
+            op_types_to_quantize=sorted(types),
+            nodes_to_quantize=quantized,
             per_channel=options.per_channel,
             reduce_range=options.reduce_range,
             activation_type=QuantType.QInt8 if order.target.name == "arm64" else QuantType.QUInt8,
@@ -98,10 +100,13 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
             calibrate_method=METHODS[options.method],
             use_external_data_format=True,
             # One batch at a time: onnxruntime's histograms cannot take batches of several lengths at once.
-            extra_options={"CalibStridedMinMax": 1, "OpTypesToExcludeOutputQuantization": operators or []},
+            extra_options={
+                "CalibStridedMinMax": 1,
+                "OpTypesToExcludeOutputQuantization": [] if options.everything else list(PRODUCTS),
+            },
         )
 
-    if products or options.everything:
+    if quantized:
         quantize_with(quantizer, model, order.destination)
     else:  # an empty list would mean every node
         save_graph(model, order.destination)
@@ -113,6 +118,20 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
         "batches": len(order.batches),
         **asdict(options),
     }
+
+
+def more_layers(model: onnx_ir.Model, options: Options) -> list[Layer]:
+    """The operators without weights that it quantizes, which can stay fp32."""
+    return find_operators(model) if options.everything else []
+
+
+def _quantized(model: onnx_ir.Model, order: Order, options: Options) -> list[str]:
+    """The nodes that onnxruntime is to quantize, of the graph before layers are raised."""
+    layers = [*more_layers(model, options), *find_layers(model)]
+    if not options.everything:
+        return [node for layer in layers if layer.name not in order.precisions for node in layer.products]
+    left = {node for layer in layers if layer.name in order.precisions for node in layer.nodes}
+    return [node.name or "" for node in model.graph if node.op_type in TYPES and node.name not in left]
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -21,12 +21,16 @@ TABLES = ("Gather",)
 class Layer:
     """One weight and the nodes that use it: an embedding and a head that is tied to it are one layer.
 
+    Where a recipe quantizes operators without weights too, all of one type are a layer:
+    :mod:`~edgepipe_export.quantize.operators`.
+
     Attributes:
-        name: Name of the weight in the graph; what :attr:`Order.precisions` goes by.
+        name: Name of the weight in the graph, or the operators' type; what :attr:`Order.precisions` goes by.
         label: What to call it in a report: the module's name in the checkpoint where it can be told.
         products: Names of the nodes that multiply by it.
         tables: Names of the nodes that look rows up in it.
         size: How many numbers it has.
+        operators: Names of the nodes that have no weight.
     """
 
     name: str
@@ -34,6 +38,12 @@ class Layer:
     products: tuple[str, ...]
     tables: tuple[str, ...]
     size: int
+    operators: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Names of all its nodes."""
+        return self.products + self.tables + self.operators
 
 
 @dataclass(frozen=True, slots=True)
