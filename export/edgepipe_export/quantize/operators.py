@@ -1,4 +1,4 @@
-"""Operators without weights that onnxruntime's static quantization puts into 8 bits: each type is a layer of its own."""
+"""Operators without weights that onnxruntime's static quantization puts into 8 bits: each type a layer of its own."""
 
 from __future__ import annotations
 
