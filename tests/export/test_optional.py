@@ -1,0 +1,54 @@
+"""Inputs that need not be given: what a graph does with them and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir
+import pytest
+
+from edgepipe.binding import value_over
+from edgepipe.errors import ExportError
+from edgepipe.session import Session
+from edgepipe_export.graphs.files import save_graph
+from edgepipe_export.graphs.optional import give_length
+
+INT64 = onnx_ir.TensorType(onnx_ir.DataType.INT64)
+
+
+def graph_that_reads(operator: str) -> onnx_ir.Graph:
+    """A graph that gives what an operator makes of ``stand_in``, int64[n]; ``other``, int64[3, m], is not read."""
+    stand_in = onnx_ir.Value(name="stand_in", shape=onnx_ir.Shape(["n"]), type=INT64)
+    other = onnx_ir.Value(name="other", shape=onnx_ir.Shape([3, "m"]), type=INT64)
+    node = onnx_ir.node(operator, [stand_in], name="reader")
+    node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = "read", INT64, onnx_ir.Shape(["k"])
+    tail = onnx_ir.node("Neg", node.outputs, name="tail")
+    tail.outputs[0].name, tail.outputs[0].type, tail.outputs[0].shape = "negative", INT64, onnx_ir.Shape(["k"])
+    return onnx_ir.Graph([stand_in, other], tail.outputs, nodes=[node, tail], name="g", opset_imports={"": 18})
+
+
+def test_a_length_is_the_input_or_another_tensors_where_it_is_not_given(tmp_path: Path) -> None:
+    graph = graph_that_reads("Shape")
+    give_length(graph, "stand_in", "length", "other", axis=1)
+    save_graph(onnx_ir.Model(graph, ir_version=8), tmp_path / "graph.onnx")
+    session = Session(tmp_path / "graph.onnx")
+    assert session.inputs == {"other": "int64"}
+    assert session.optional_inputs == {"length": "int64"}
+    other = np.zeros((3, 5), np.int64)
+    assert session.run({"other": other})["negative"].tolist() == [-5]
+    length = np.array([2])
+    binding = session.bind()
+    binding.feed("other", other)
+    binding.feed("length", value_over(length))
+    binding.give("negative")
+    assert binding.run()["negative"].numpy().tolist() == [-2]
+    length[0] = 3
+    assert binding.run()["negative"].numpy().tolist() == [-3]
+    length[0] = -1
+    assert binding.run()["negative"].numpy().tolist() == [-5]
+
+
+def test_what_stands_in_for_a_length_can_be_nothing_else() -> None:
+    with pytest.raises(ExportError, match="Neg reads stand_in"):
+        give_length(graph_that_reads("Neg"), "stand_in", "length", "other", axis=1)
