@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.quantize import default_options, find_layers, quantize
+from edgepipe_export.quantize import default_options, find_layers, layers_of, quantize
 from edgepipe_export.quantize.target import Target
 
 DTYPE = "int8-static"
@@ -77,6 +77,32 @@ def test_layers_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
     precisions = {layer.name: "fp32" for layer in find_layers(source)}
     quantize(DTYPE, source, path, Target("vnni"), precisions=precisions, batches=BATCHES)
     np.testing.assert_allclose(run(path, BATCHES[0]), run(source, BATCHES[0]), atol=1e-6)
+
+
+def test_operators_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
+    source, inputs = exported.graph("fp32"), feeds(8, 12)
+    options = replace(default_options(DTYPE), everything=True, smoothing=0.0)
+    layers = layers_of(DTYPE, source, options)
+    operators = [layer for layer in layers if layer.operators]
+    assert layers == [*operators, *find_layers(source)]
+    assert layers_of(DTYPE, source) == find_layers(source)
+    target = Target("vnni")
+    errors = {}
+    for count in (0, len(operators), len(layers)):
+        path = tmp_path / f"{count}.onnx"
+        precisions = {layer.name: "fp32" for layer in layers[:count]}
+        quantize(DTYPE, source, path, target, options=options, precisions=precisions, batches=BATCHES)
+        errors[count] = float(np.abs(run(path, inputs) - run(source, inputs)).mean())
+    assert errors[0] > errors[len(operators)] > errors[len(layers)]
+    assert errors[len(layers)] < 1e-6
+    raised = {layer.name: "w8" for layer in layers if not layer.operators}
+    quantize(DTYPE, source, path, target, options=options, precisions=raised, batches=BATCHES)
+    graph = onnx_ir.load(path).graph
+    assert sum(node.op_type == "MatMulNBits" for node in graph) == 14
+    with pytest.raises(InputError, match=r"cannot have the layer Softmax in 'w8'; it mixes with fp32"):
+        quantize(DTYPE, source, path, target, options=options, precisions={"Softmax": "w8"}, batches=BATCHES)
+    with pytest.raises(InputError, match="has no layer 'Softmax'"):
+        quantize(DTYPE, source, path, target, precisions={"Softmax": "fp32"}, batches=BATCHES)
 
 
 def test_it_needs_batches(exported: Bundle, tmp_path: Path) -> None:

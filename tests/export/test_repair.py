@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import onnx_ir
 import pytest
+from numpy.typing import NDArray
 
 from edgepipe.errors import ParityError
 from edgepipe.manifest import REPORT_NAME
 from edgepipe_export import export
 from edgepipe_export.gating import Gate
 from edgepipe_export.load import load
+from edgepipe_export.quantize import default_options
 from edgepipe_export.quantize.target import find_target
 from edgepipe_export.repair import repair
 from edgepipe_export.resolve import Request, resolve
@@ -54,6 +60,7 @@ class Made:
 
 TEN = {f"layer {number}": float(number) for number in range(10)}  # together 45
 LADDER = {"w8": 0.1, "fp32": 0.0}
+NAIVE = "int8-static"
 LARGEST = ("layer 7", "layer 6", "layer 4")
 
 
@@ -179,3 +186,46 @@ def test_a_budget_too_small_is_said(hostile: tuple[Workshop, Gate]) -> None:
     assert "precisions" not in workshop.manifest.variants["int8"].recipe
     with pytest.raises(ParityError, match=r"the repair's budget of 0 s was too short: 0 mixed graphs were tried"):
         gate.record(force=False)
+
+
+def padded(rows: int) -> list[dict[str, NDArray[np.int64]]]:
+    """Random ids whose last tokens are padding in all rows but the first: a mask adds the lowest number there is."""
+    ids = np.random.default_rng(0).integers(5, 60, (rows, 12))
+    mask = np.ones_like(ids)
+    mask[1:, 8:] = 0
+    return [{"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}]
+
+
+def test_operators_that_ruin_a_graph_are_taken_out(tmp_path: Path) -> None:
+    """What other tools do to a whole graph, in small: attention's mask takes all steps of its scores' range."""
+    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
+    folder = tmp_path / "bundle"
+    manifest = export(model, folder, tokenizer=tokenizer, verify=False).manifest
+    assert manifest is not None
+    options = {NAIVE: replace(default_options(NAIVE), everything=True, smoothing=0.0)}
+    workshop = Workshop(folder, manifest, ("model",), find_target("vnni"), lambda folder: padded(8), options)
+    gate = Gate(workshop, load(resolve(Request(model, "text-classification", tokenizer, None, False, False))), None,
+                tolerance(8))  # fmt: skip
+    workshop.make(NAIVE)
+    gate.measure()
+    assert gate.repairable == (NAIVE,)
+    first = list(workshop.layers(NAIVE).values())[:5]
+    assert {layer.name for layer in first} == {"Add", "LayerNormalization", "MatMul", "Mul", "Softmax"}
+    assert all(layer.operators and not layer.size for layer in first)
+    assert gate.repair(NAIVE, 300)
+    recipe = workshop.manifest.variants[NAIVE].recipe
+    assert recipe["everything"]
+    assert {"Add": "fp32", "Softmax": "fp32"}.items() <= recipe["precisions"].items()
+    assert recipe["repair"]["complete"]
+    costs = {entry.layer: entry.cost for entry in gate.measured[NAIVE].sensitivities}
+    assert set(list(costs)[:2]) == {"Add", "Softmax"}
+    graph = onnx_ir.load(workshop.bundle.graph(NAIVE)).graph
+    masked = [makers(node)[0] for node in graph if node.op_type == "Softmax"]
+    assert set(masked) == {"Add"}  # scores are not cut into steps once the mask is added
+    assert any("DequantizeLinear" in makers(node) for node in graph if node.op_type in ("MatMul", "Gemm"))
+
+
+def makers(node: onnx_ir.Node) -> list[str | None]:
+    """The operators that make a node's inputs."""
+    found = (None if value is None else value.producer() for value in node.inputs)
+    return [None if maker is None else maker.op_type for maker in found]

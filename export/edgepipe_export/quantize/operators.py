@@ -12,7 +12,7 @@ TYPES = frozenset({*QDQRegistry, *QLinearOpsRegistry})
 # They hand on numbers as they are, and lose nothing of their own.
 _MOVING = frozenset(
     {"Concat", "Flatten", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
-     "Unsqueeze"}
+     "Unsqueeze", "Where"}
 )  # fmt: skip
 
 
