@@ -59,6 +59,8 @@ def reference_digest(loaded: Loaded) -> str | None:
         None where what it computes is not known by its weights and transformers' version: a model or tokenizer that
         the caller loaded, or code that came with the checkpoint.
     """
+    import torch
+
     request = loaded.checkpoint.request
     given = loaded.checkpoint.directory is None or not isinstance(request.tokenizer, (str, Path, type(None)))
     classes = (type(loaded.model), type(loaded.tokenizer))
@@ -69,7 +71,7 @@ def reference_digest(loaded: Loaded) -> str | None:
     found.update(digest({name: value for name, value in config.items() if name != "_name_or_path"}).encode())
     for name, tensor in loaded.model.state_dict().items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.contiguous().numpy().data)
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
     return found.hexdigest()
 
 

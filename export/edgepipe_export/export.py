@@ -208,8 +208,10 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         names, recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
     manifest = _manifest(loaded, limits, names, recipe, folder)
-    decided_by = basis(folder, manifest, options.target, calibration)
-    kept = Kept(cache_folder(), decided_by, afresh=options.remeasure)
+    root = cache_folder()
+    kept = Kept()
+    if root is not None:
+        kept = Kept(root, basis(folder, manifest, options.target, calibration), afresh=options.remeasure)
     workshop = Workshop(folder, manifest, names, options.target, _batches(loaded, calibration), kept)
     try:
         for dtype in options.dtypes:

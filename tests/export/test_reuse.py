@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from edgepipe import Bundle
 from edgepipe.manifest import Manifest
@@ -161,3 +162,11 @@ def test_the_reference_is_known_by_its_weights(checkpoint: Path, own_checkpoint:
     assert found(checkpoint, tokenizer) is None
     model.save_pretrained(renamed)
     assert found(renamed) not in (found(checkpoint), None)
+
+
+@pytest.mark.parametrize("odd", [torch.tensor(3), torch.zeros(0), torch.ones(2, 2).bfloat16().T, torch.tensor([True])])
+def test_any_tensor_is_told_apart(checkpoint: Path, odd: torch.Tensor) -> None:
+    loaded = load(resolve(Request(checkpoint)))
+    plain = reference_digest(loaded)
+    loaded.model.register_buffer("odd", odd)
+    assert reference_digest(loaded) not in (plain, None)
