@@ -47,11 +47,14 @@ def cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
         options: By onnxruntime's names.
 
     Raises:
-        InputError: onnxruntime has no such option; the message names the nearest.
+        InputError: onnxruntime has no such option; the message names the nearest. Or ``device_id`` is no index.
     """
     for name in options:
         if name not in CUDA_OPTIONS:
             near = difflib.get_close_matches(str(name), CUDA_OPTIONS, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(CUDA_OPTIONS)}"
             raise InputError(f"{PROVIDER} has no option {name!r}; {hint}")
+    index = options.get("device_id", 0)
+    if not (isinstance(index, int) and not isinstance(index, bool) and index >= 0) and not str(index).isdecimal():
+        raise InputError(f"{PROVIDER}'s device_id must be the index of a GPU, 0 or more, got {index!r}")
     return {**_DEFAULTS, **options}

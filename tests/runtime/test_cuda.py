@@ -126,6 +126,18 @@ def test_an_option_that_is_none(name: str, hint: str, tmp_path: Path) -> None:
         Model.from_pretrained(write_bundle(tmp_path / "bundle"), providers=[("CUDAExecutionProvider", {name: 1})])
 
 
+@pytest.mark.parametrize("index", [-1, "x", "", 1.5, True, None])
+def test_a_device_id_that_is_none(index: Any, tmp_path: Path) -> None:
+    providers = [("CUDAExecutionProvider", {"device_id": index})]
+    with pytest.raises(InputError, match=f"device_id must be the index of a GPU, 0 or more, got {index!r}"):
+        Model.from_pretrained(write_bundle(tmp_path / "bundle"), providers=providers)
+
+
+@pytest.mark.parametrize("index", [0, 3, "3"])
+def test_a_device_id(index: Any) -> None:
+    assert cuda_options({"device_id": index})["device_id"] == index
+
+
 def test_other_providers_keep_their_options() -> None:
     given = [("CPUExecutionProvider", {"use_arena": 0})]
     assert execution_providers(onnxruntime_library(), None, given) == given
