@@ -1,11 +1,13 @@
 """The ``edgepipe`` command: argument parsing only; the work is in ``edgepipe.commands`` and ``edgepipe_export``.
 
-Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wrong usage; 130 when interrupted.
+Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wrong usage; 130 when interrupted,
+143 when told to end.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,8 +20,17 @@ import click
 from edgepipe.errors import DependencyError, EdgepipeError
 
 
+class _Terminated(BaseException):
+    """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated
+
+
 def main() -> NoReturn:
     """Entry point: run the command line and leave with its exit status."""
+    signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
     try:
         cli.main(prog_name="edgepipe", standalone_mode=False)
@@ -31,6 +42,9 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
+    except _Terminated:
+        click.echo("terminated", err=True)
+        sys.exit(143)
     except EdgepipeError as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)

@@ -234,6 +234,19 @@ def test_an_interrupt_from_outside(checkpoint: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_a_command_that_is_told_to_end(checkpoint: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgepipe", "export", str(checkpoint), str(tmp_path / "out")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.*/tokenizer.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert told.splitlines()[-1] == "terminated"
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
