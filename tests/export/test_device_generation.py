@@ -24,11 +24,12 @@ SEARCHES: list[dict[str, Any]] = [
     {"max_new_tokens": 20},
     {"max_new_tokens": 20, "repetition_penalty": 1.3},
     {"max_new_tokens": 16, "num_beams": 3},
-    {"max_new_tokens": 12, "do_sample": True, "num_return_sequences": 2, "seed": 5},
+    {"max_new_tokens": 12, "do_sample": True, "num_return_sequences": 2, "seed": 5, "temperature": 0.7, "top_p": 0.9},
+    {"max_new_tokens": 12, "do_sample": True, "seed": 5, "top_k": 0},
 ]
 
 # Of which no score leaves the device.
-WITHOUT_SCORES = [SEARCHES[0], SEARCHES[2]]
+WITHOUT_SCORES = [SEARCHES[0], SEARCHES[2], SEARCHES[3]]
 
 
 @pytest.fixture

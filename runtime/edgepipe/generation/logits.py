@@ -70,7 +70,8 @@ class Logits:
 
     def best(self, outputs: Mapping[str, Any], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """As :meth:`likeliest`, the best tokens of each row, best first: log-probabilities and tokens [rows, count]."""
-        feeds = {"scores": outputs[_NAME] if self._value is None else self._value, "count": np.array([count])}
+        most = count if self._vocabulary is None else min(count, self._vocabulary)
+        feeds = {"scores": outputs[_NAME] if self._value is None else self._value, "count": np.array([most])}
         found = best_tokens(self._dtype, self._place).run(feeds, {"logarithms": None, "tokens": None})
         return fetched(found["logarithms"])[:, -1], fetched(found["tokens"])[:, -1]
 
