@@ -1,4 +1,4 @@
-"""Graphs of one or two operators for what is done with values on a device, where numpy cannot reach.
+"""Graphs of a few operators for what is done with values on a device, where numpy cannot reach.
 
 onnxruntime runs them on the device the values are on. The ``onnx`` package is none of the runtime's, so they are
 written here byte by byte: https://protobuf.dev/programming-guides/encoding for the bytes, ``onnx.proto`` for the
@@ -32,13 +32,13 @@ class Node:
     Attributes:
         operator: Its name in ONNX.
         inputs: Names of what it reads.
-        output: Name of what it writes.
+        outputs: Names of what it writes.
         attributes: Its whole-numbered attributes.
     """
 
     operator: str
     inputs: Sequence[str]
-    output: str
+    outputs: Sequence[str]
     attributes: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -65,7 +65,7 @@ def model(
 @cache
 def moved_rows(dtype: str, place: Place) -> SmallGraph:
     """``block`` [tensors, rows, heads, tokens, width], ``rows`` int64[kept] -> ``moved``, of which axis 1 is `kept`."""
-    nodes = [Node("Gather", ["block", "rows"], "moved", {"axis": 1})]
+    nodes = [Node("Gather", ["block", "rows"], ["moved"], {"axis": 1})]
     return SmallGraph(model(nodes, {"block": (dtype, 5), "rows": ("int64", 1)}, {"moved": (dtype, 5)}), place)
 
 
@@ -73,8 +73,8 @@ def moved_rows(dtype: str, place: Place) -> SmallGraph:
 def roomier_rows(dtype: str, place: Place) -> SmallGraph:
     """As :func:`moved_rows`, with ``room`` [tensors, kept, heads, new, width] after the tokens."""
     nodes = [
-        Node("Gather", ["block", "rows"], "kept", {"axis": 1}),
-        Node("Concat", ["kept", "room"], "moved", {"axis": 3}),
+        Node("Gather", ["block", "rows"], ["kept"], {"axis": 1}),
+        Node("Concat", ["kept", "room"], ["moved"], {"axis": 3}),
     ]
     inputs = {"block": (dtype, 5), "rows": ("int64", 1), "room": (dtype, 5)}
     return SmallGraph(model(nodes, inputs, {"moved": (dtype, 5)}), place)
@@ -83,8 +83,23 @@ def roomier_rows(dtype: str, place: Place) -> SmallGraph:
 @cache
 def likeliest_tokens(dtype: str, place: Place) -> SmallGraph:
     """``scores`` [rows, tokens, vocabulary] -> ``tokens`` int64[rows, tokens], the first of the best."""
-    nodes = [Node("ArgMax", ["scores"], "tokens", {"axis": -1, "keepdims": 0})]
+    nodes = [Node("ArgMax", ["scores"], ["tokens"], {"axis": -1, "keepdims": 0})]
     return SmallGraph(model(nodes, {"scores": (dtype, 3)}, {"tokens": ("int64", 2)}), place)
+
+
+@cache
+def best_tokens(dtype: str, place: Place) -> SmallGraph:
+    """The best of ``scores`` [rows, tokens, vocabulary], best first, as many as ``count`` int64[1] says.
+
+    ``tokens`` int64[rows, tokens, count], and their log-probabilities ``logarithms``, float32 likewise.
+    """
+    nodes = [
+        Node("Cast", ["scores"], ["single"], {"to": _ELEMENTS["float32"]}),
+        Node("LogSoftmax", ["single"], ["all"], {"axis": -1}),
+        Node("TopK", ["all", "count"], ["logarithms", "tokens"], {"axis": -1}),
+    ]
+    outputs = {"logarithms": ("float32", 3), "tokens": ("int64", 3)}
+    return SmallGraph(model(nodes, {"scores": (dtype, 3), "count": ("int64", 1)}, outputs), place)
 
 
 class SmallGraph:
@@ -121,7 +136,7 @@ def _node(node: Node) -> bytes:
     return b"".join(
         [
             *(_field(1, name.encode()) for name in node.inputs),
-            _field(2, node.output.encode()),
+            *(_field(2, name.encode()) for name in node.outputs),
             _field(4, node.operator.encode()),
             *(_field(5, _attribute(name, value)) for name, value in node.attributes.items()),
         ]

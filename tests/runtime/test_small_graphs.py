@@ -11,14 +11,14 @@ from onnx import TensorProto, helper
 
 from edgepipe.errors import BundleError
 from edgepipe.place import HOST, View, fetched
-from edgepipe.small_graphs import Node, likeliest_tokens, model, moved_rows, roomier_rows
+from edgepipe.small_graphs import Node, best_tokens, likeliest_tokens, model, moved_rows, roomier_rows
 
 
 def test_a_model_is_what_onnx_would_write() -> None:
     content = model(
         [
-            Node("Gather", ["block", "rows"], "kept", {"axis": 300}),
-            Node("ArgMax", ["kept"], "tokens", {"axis": -1, "keepdims": 0}),
+            Node("Gather", ["block", "rows"], ["kept"], {"axis": 300}),
+            Node("ArgMax", ["kept"], ["tokens"], {"axis": -1, "keepdims": 0}),
         ],
         {"block": ("float16", 5), "rows": ("int64", 1)},
         {"tokens": ("int64", 4)},
@@ -65,6 +65,20 @@ def test_the_first_of_the_best_is_taken() -> None:
     found = result(likeliest_tokens("float32", HOST), "tokens", scores=scores)
     assert found.dtype == np.int64
     assert np.array_equal(found, scores.argmax(-1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_the_best_come_with_their_log_probabilities(dtype: str) -> None:
+    scores = np.random.default_rng(0).normal(0, 3, (3, 2, 50)).astype(dtype)
+    scores[0, 0, 7] = scores[0, 0, 3]
+    found = best_tokens(dtype, HOST).run(
+        {"scores": scores, "count": np.array([6])}, {"logarithms": None, "tokens": None}
+    )
+    exact = scores.astype(np.float64)
+    exact -= np.log(np.exp(exact).sum(-1, keepdims=True))
+    order = np.argsort(-exact, axis=-1, kind="stable")[..., :6]
+    assert np.array_equal(fetched(found["tokens"]), order)
+    np.testing.assert_allclose(fetched(found["logarithms"]), np.take_along_axis(exact, order, -1), atol=1e-5)
 
 
 def test_views_of_one_memory_are_read_and_written() -> None:

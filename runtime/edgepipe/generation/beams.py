@@ -67,10 +67,20 @@ def beam_search(
     running[:, 1:] = NEVER
     sequences = Sequences(np.repeat(prompt.ids, width, axis=0))
     decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
-    scores = np.repeat(decoding.step(prompt.ids), width, axis=0)
+    takes_best = decoding.keeps_scores and not bend and not config.do_sample
+    last = prompt.ids
     is_wide = False
     while True:
-        log_softmax(scores)
+        words = None  # which tokens the scores are of, where not of all
+        if takes_best:
+            scores, words = decoding.best(last, candidates)
+        else:
+            scores = decoding.step(last)
+        if not is_wide:
+            scores = np.repeat(scores, width, axis=0)
+            words = None if words is None else np.repeat(words, width, axis=0)
+        if words is None:
+            log_softmax(scores)
         for process in bend:
             process(sequences.ids, scores, np.repeat(items, width))
         for change in warp:
@@ -89,6 +99,8 @@ def beam_search(
         top_totals = np.take_along_axis(totals, top, axis=1)
         beams, tokens = np.divmod(top, scores.shape[1])
         parents = beams + np.arange(len(items))[:, None] * width
+        if words is not None:
+            tokens = words[parents, tokens]
         ends = stopping(sequences.ids, tokens.ravel(), parents.ravel()).reshape(top.shape)
 
         length = sequences.length + 1 - prompt.length
@@ -109,15 +121,14 @@ def beam_search(
         order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
         order = np.stack([_in_place(row, row_beams) for row, row_beams in zip(order, beams[kept], strict=True)])
         running, new_tokens, rows = (np.take_along_axis(each[kept], order, axis=1) for each in (rest, tokens, parents))
-        items, moved, last = items[kept], rows.ravel(), new_tokens.ravel()
+        items, moved, last = items[kept], rows.ravel(), new_tokens.reshape(-1, 1)
         if not is_wide:
             decoding.select(moved // width)
             is_wide = True
         elif not np.array_equal(moved, np.arange(len(scores))):
             decoding.select(moved)
         sequences.select(moved)
-        sequences.append(last)
-        scores = decoding.step(last[:, None])
+        sequences.append(last[:, 0])
     return [beams + [Beam([], float(NEVER))] * (width - len(beams)) for beams in finished]
 
 

@@ -95,6 +95,7 @@ class CausalDecoding:
         self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache, *, every: bool = False
     ) -> None:
         self._graph = graph
+        self.keeps_scores = not graph.session.place.is_host
         self._inputs = graph.session.inputs
         self._binding = graph.session.bind()
         self._cache = cache
@@ -116,10 +117,15 @@ class CausalDecoding:
 
     def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        if self._graph.session.place.is_host:
+        if not self.keeps_scores:
             found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
             return found
         return self._logits.likeliest(self._run(tokens, self._logits.bind_on_device))
+
+    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        logits = self._logits
+        return logits.best(self._run(tokens, logits.bind_on_device), count)
 
     def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
         new = tokens.shape[1]

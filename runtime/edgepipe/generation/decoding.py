@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 
 class Decoding(Protocol):
-    """Sequences on their way through a decoder, one a row, and their cache."""
+    """Sequences on their way through a decoder, one a row, and their cache.
+
+    Attributes:
+        keeps_scores: Whether scores lie on a device, which is quicker asked for the best of them.
+    """
+
+    keeps_scores: bool
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Append tokens to every row.
@@ -36,6 +42,14 @@ class Decoding(Protocol):
 
     def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """As :meth:`step`, for who wants the token with the best score alone, int64[rows], and no scores."""
+        ...
+
+    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As :meth:`step`, where it `keeps_scores`, for who wants the best tokens alone.
+
+        Returns:
+            Their log-probabilities, float32[rows, count], and the tokens, int64[rows, count], the best first.
+        """
         ...
 
     def select(self, rows: NDArray[np.int64]) -> None:

@@ -1,6 +1,6 @@
 """Where a step's scores are written: one buffer for all steps, where the graph gives those of the last token alone.
 
-On a device they stay where they are while only the likeliest token is asked for.
+On a device they stay where they are while only the best tokens are asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.binding import value_over
-from edgepipe.small_graphs import likeliest_tokens
+from edgepipe.place import fetched
+from edgepipe.small_graphs import best_tokens, likeliest_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class Logits:
             self._binding.give(_NAME, value_over(self._buffer))
 
     def bind_on_device(self, rows: int, new: int) -> None:
-        """As :meth:`bind`, for :meth:`likeliest`."""
+        """As :meth:`bind`, for :meth:`likeliest` and :meth:`best`."""
         self._buffer = None
         if self._vocabulary is None or not (self._keeps or new == 1):
             self._value = None
@@ -63,10 +64,16 @@ class Logits:
 
     def likeliest(self, outputs: Mapping[str, Any]) -> NDArray[np.int64]:
         """The token with the best score of each row, int64[rows]: all that leaves the device."""
-        scores = outputs[_NAME] if self._value is None else self._value
-        tokens = likeliest_tokens(self._dtype, self._place).run({"scores": scores}, {"tokens": None})["tokens"]
-        found: NDArray[np.int64] = tokens.numpy()[:, -1]
-        return found
+        feeds = {"scores": outputs[_NAME] if self._value is None else self._value}
+        found = likeliest_tokens(self._dtype, self._place).run(feeds, {"tokens": None})
+        return fetched(found["tokens"])[:, -1]
+
+    def best(self, outputs: Mapping[str, Any], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As :meth:`likeliest`, the best tokens of each row, best first: log-probabilities and tokens [rows, count]."""
+        most = count if self._vocabulary is None else min(count, self._vocabulary)
+        feeds = {"scores": outputs[_NAME] if self._value is None else self._value, "count": np.array([most])}
+        found = best_tokens(self._dtype, self._place).run(feeds, {"logarithms": None, "tokens": None})
+        return fetched(found["logarithms"])[:, -1], fetched(found["tokens"])[:, -1]
 
     def read(self, outputs: Mapping[str, Any]) -> NDArray[np.float32]:
         """float32[rows, vocabulary], or [rows, tokens, vocabulary] for every token, from what the run gave."""

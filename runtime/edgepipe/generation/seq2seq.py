@@ -115,6 +115,7 @@ class EncoderDecoderDecoding:
         self._every = every
         self._cached = not isinstance(cache, NoCache)
         self._place = graphs.session.place
+        self.keeps_scores = not self._place.is_host
         self._history = History(len(states))
         self._sources = np.arange(len(states))
         # What does not change from step to step. Of the source's keys there are none before the first.
@@ -146,11 +147,16 @@ class EncoderDecoderDecoding:
 
     def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        if self._place.is_host:
+        if not self.keeps_scores:
             found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
             return found
         logits = self._logits
         return logits.likeliest(self._run(tokens, logits.bind_on_device))
+
+    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """See :class:`~edgepipe.generation.decoding.Decoding`."""
+        logits = self._logits
+        return logits.best(self._run(tokens, logits.bind_on_device), count)
 
     def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
         rows, new = tokens.shape

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.generation.processing import processors
 from edgepipe.generation.sampling import Generators, Sampler, likeliest
 from edgepipe.generation.sequences import Sequences, without
-
-Kind = TypeVar("Kind", bound=np.generic)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,20 +47,27 @@ def single_search(
 
     decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
 
-    def spread(found: NDArray[Kind]) -> NDArray[Kind]:
+    def spread(*found: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """What came of the first step, where each input is there once, for all its sequences."""
-        if len(found) == len(rows):
+        if len(found[0]) == len(rows):
             return found
         decoding.select(inputs)
-        return found[inputs]
+        return tuple(each[inputs] for each in found)
 
+    # What is drawn from lies among the `top_k` best, and nothing before top-k needs more than these.
+    draws_from_best = decoding.keeps_scores and config.do_sample and not bend and config.top_k and config.top_h is None
     sequences = Sequences(prompt.ids[inputs])
     last = prompt.ids
     while True:
         if takes_likeliest:  # on a device tokens leave it, and scores do not
-            tokens = spread(decoding.likeliest(last))
+            (tokens,) = spread(decoding.likeliest(last))
+        elif draws_from_best:
+            scores, words = spread(*decoding.best(last, config.top_k))
+            order = np.argsort(words, axis=1)
+            chosen = choose(np.take_along_axis(scores, order, axis=1), rows)
+            tokens = np.take_along_axis(words, order, axis=1)[np.arange(len(rows)), chosen]
         else:
-            scores = spread(decoding.step(last))
+            (scores,) = spread(decoding.step(last))
             for process in bend:
                 process(sequences.ids, scores, inputs[rows])
             tokens = choose(scores, rows)

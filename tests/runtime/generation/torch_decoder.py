@@ -42,6 +42,8 @@ class TorchDecoder:
 
 
 class _TorchDecoding:
+    keeps_scores = False
+
     def __init__(self, decoder: TorchDecoder, input_ids: torch.Tensor, mask: torch.Tensor) -> None:
         self._decoder = decoder
         self._mask = mask
