@@ -56,7 +56,9 @@ def test_a_run_says_its_number() -> None:
 
 def test_a_graph_that_cannot_be_recorded_is_told_from_one_that_cannot_be_loaded() -> None:
     # onnxruntime/core/session/inference_session.cc
-    text = "This session cannot use the graph capture feature as requested by the user as all compute graph nodes have not"
+    text = (
+        "This session cannot use the graph capture feature as requested by the user as all compute graph nodes have not"
+    )
     assert is_refusal(RuntimeError(text))
     assert not is_refusal(RuntimeError("Load model from model.onnx failed"))
 
