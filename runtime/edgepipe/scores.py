@@ -9,8 +9,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Scores are looked through in as many stripes; wide enough for one pass of a vector unit, few enough to stay small.
-_STRIPES = 32
+# Scores are looked through as a grid: so wide at most, as the largest of its columns are sorted out, and so high.
+_COLUMNS = 2048
+_STRIPES, _FEWEST_STRIPES = 32, 4
 
 
 def log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -59,12 +60,19 @@ def _at_least(scores: NDArray[Any], k: int) -> NDArray[np.int64] | None:
     """Indices of some of the largest scores, the `k` largest among them, ascending; None where all are needed.
 
     The largest of each column of a grid are `k` different scores or more, so their `k`-th is no more than the
-    `k`-th of all: what is below it cannot be among the `k` largest.
+    `k`-th of all: what is below it cannot be among the `k` largest, and where it is is known by the columns.
     """
-    columns = scores.size // _STRIPES
-    if columns < 4 * k:
+    # So many that the largest seldom share one.
+    columns = max(8 * k, min(_COLUMNS, scores.size // _STRIPES))
+    stripes = scores.size // columns
+    if stripes < _FEWEST_STRIPES:
         return None
-    maxima = scores[: columns * _STRIPES].reshape(_STRIPES, columns).max(axis=0)
-    candidates = np.flatnonzero(scores >= np.partition(maxima, -k)[-k])
+    grid = scores[: stripes * columns].reshape(stripes, columns)
+    maxima = grid.max(axis=0)
+    least = np.partition(maxima, -k)[-k]
+    places = np.flatnonzero(~(maxima < least))  # columns with a NaN among them
+    rows, found = np.nonzero(grid[:, places] >= least)
+    rest = np.flatnonzero(scores[grid.size :] >= least)
+    candidates = np.concatenate([rows * columns + places[found], rest + grid.size])
     # Fewer than k: there is a NaN.
     return candidates if k <= candidates.size < scores.size else None
