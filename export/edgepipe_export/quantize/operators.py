@@ -1,4 +1,4 @@
-"""Operators without weights that onnxruntime's static quantization puts into 8 bits: by type, each a layer of its own."""
+"""Operators without weights that onnxruntime's static quantization puts into 8 bits: all of one type are a layer."""
 
 from __future__ import annotations
 
