@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -168,7 +168,7 @@ class _Bench:
         self._dtype = dtype
         layers = workshop.layers(dtype)
         self.layers: Sequence[str] = tuple(layers)
-        self.weightless = frozenset(name for name, layer in layers.items() if layer.operators)
+        self.weightless: Collection[str] = frozenset(name for name, layer in layers.items() if layer.operators)
         self.ladder: Sequence[str] = facts(dtype).mixes
 
     def cost(self, layer: str) -> float:
