@@ -7,14 +7,11 @@ cache at every step.
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import onnx_ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgepipe.errors import ExportError
-from edgepipe_export.quantize.coded import constant
+from edgepipe_export.quantize.written import Written
 
 OPERATOR = "GroupQueryAttention"
 
@@ -33,11 +30,9 @@ def write_out_attention(model: onnx_ir.Model) -> bool:
     return bool(found)
 
 
-class _Attention:
+class _Attention(Written):
     def __init__(self, graph: onnx_ir.Graph, node: onnx_ir.Node) -> None:
-        self.graph = graph
-        self.node = node
-        self.nodes: list[onnx_ir.Node] = []
+        super().__init__(graph, node)
         self.heads, self.groups = (node.attributes[name].as_int() for name in ("num_heads", "kv_num_heads"))
 
     def replace(self) -> None:
@@ -46,39 +41,39 @@ class _Attention:
         bias = self.node.inputs[10] if len(self.node.inputs) > 10 else None
         if not isinstance(width, int) or bias is None:
             raise ExportError(f"{self.node.name} has no mask or no fixed width, so that it cannot be written out")
-        keys = self._add("Concat", past_key, self._split(key, self.groups, width), axis=2)
-        values = self._add("Concat", past_value, self._split(value, self.groups, width), axis=2)
-        self._take_place(1, keys)
-        self._take_place(2, values)
-        turned = self._add("Transpose", self._repeated(keys, width), perm=[0, 1, 3, 2])
-        scale = self._number("scale", self.node.attributes["scale"].as_float())
+        keys = self.add("Concat", past_key, self._split(key, self.groups, width), axis=2)
+        values = self.add("Concat", past_value, self._split(value, self.groups, width), axis=2)
+        self.take_place(1, keys)
+        self.take_place(2, values)
+        turned = self.add("Transpose", self._repeated(keys, width), perm=[0, 1, 3, 2])
+        factor = self.node.attributes["scale"].as_float()
+        scale = self.number(f"attention_scale_{factor}", factor)
         # Before the product, where numbers are smaller.
-        scores = self._add("MatMul", self._add("Mul", self._split(query, self.heads, width), scale), turned)
+        scores = self.add("MatMul", self.add("Mul", self._split(query, self.heads, width), scale), turned)
         softcap = self.node.attributes["softcap"].as_float() if "softcap" in self.node.attributes else 0.0
         if softcap:
-            bound = self._number("softcap", softcap)
-            scores = self._add("Mul", self._add("Tanh", self._add("Div", scores, bound)), bound)
-        weights = self._add("Softmax", self._add("Add", scores, bias), axis=-1)
-        mixed = self._add("MatMul", weights, self._repeated(values, width))
+            bound = self.number(f"attention_softcap_{softcap}", softcap)
+            scores = self.add("Mul", self.add("Tanh", self.add("Div", scores, bound)), bound)
+        weights = self.add("Softmax", self.add("Add", scores, bias), axis=-1)
+        mixed = self.add("MatMul", weights, self._repeated(values, width))
         joined = self._shape("joined", [0, 0, self.heads * width])
-        self._take_place(0, self._add("Reshape", self._add("Transpose", mixed, perm=[0, 2, 1, 3]), joined))
-        self.graph.insert_before(self.node, self.nodes)
-        self.graph.remove(self.node, safe=True)
+        self.take_place(0, self.add("Reshape", self.add("Transpose", mixed, perm=[0, 2, 1, 3]), joined))
+        self.finish()
 
     def _split(self, states: onnx_ir.Value, heads: int, width: int) -> onnx_ir.Value:
         """[batch, length, heads * width] -> [batch, heads, length, width]."""
-        apart = self._add("Reshape", states, self._shape(f"apart_{heads}", [0, 0, heads, width]))
-        return self._add("Transpose", apart, perm=[0, 2, 1, 3])
+        apart = self.add("Reshape", states, self._shape(f"apart_{heads}", [0, 0, heads, width]))
+        return self.add("Transpose", apart, perm=[0, 2, 1, 3])
 
     def _repeated(self, states: onnx_ir.Value, width: int) -> onnx_ir.Value:
         """[batch, groups, length, width] -> [batch, heads, length, width]."""
         times = self.heads // self.groups
         if times == 1:
             return states
-        each = self._add("Unsqueeze", states, self._shape("group_axis", [2]))
-        many = self._add("Expand", each, self._shape(f"times_{times}", [1, 1, times, 1, 1]))
+        each = self.add("Unsqueeze", states, self._shape("group_axis", [2]))
+        many = self.add("Expand", each, self._shape(f"times_{times}", [1, 1, times, 1, 1]))
         # -1 is the length, which 0 could not copy from behind the axis that is joined.
-        return self._add("Reshape", many, self._shape(f"heads_{self.heads}", [0, self.heads, -1, width]))
+        return self.add("Reshape", many, self._shape(f"heads_{self.heads}", [0, self.heads, -1, width]))
 
     def _given(self, index: int) -> onnx_ir.Value:
         value = self.node.inputs[index]
@@ -87,20 +82,4 @@ class _Attention:
         return value
 
     def _shape(self, name: str, numbers: list[int]) -> onnx_ir.Value:
-        named = "_".join(["shape", name, *map(str, numbers)])
-        return constant(self.graph, named, np.array(numbers, np.int64))
-
-    def _number(self, name: str, number: float) -> onnx_ir.Value:
-        return constant(self.graph, f"attention_{name}_{number}", np.array(number, np.float32))
-
-    def _add(self, operator: str, *inputs: onnx_ir.Value, **attributes: Any) -> onnx_ir.Value:
-        node = onnx_ir.node(operator, inputs, attributes=attributes, name=f"{self.node.name}.{len(self.nodes)}")
-        node.outputs[0].name = node.name
-        node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
-        self.nodes.append(node)
-        return node.outputs[0]
-
-    def _take_place(self, index: int, value: onnx_ir.Value) -> None:
-        before = self.node.outputs[index]
-        value.shape, value.name = before.shape, before.name
-        onnx_ir.convenience.replace_all_uses_with(before, value, replace_graph_outputs=True)
+        return self.numbers("_".join(["shape", name, *map(str, numbers)]), numbers)
