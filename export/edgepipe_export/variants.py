@@ -127,11 +127,14 @@ class Workshop:
             )
             for name in self.names
         }
-        first, *others = made.values()
-        recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": made}
+        # Said once, by the names that layers have among those of all graphs.
+        plain = {name: {key: each[key] for key in each if key != "precisions"} for name, each in made.items()}
+        first, *others = plain.values()
+        recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": plain}
         # A decoder whose attention a recipe wrote out has another cache than the one that was traced.
         cache = [each["cache"] for each in (traced, *made.values()) if "cache" in each][-1:]
-        return {**({"cache": cache[0]} if cache else {}), **recipe}
+        mixed = {"precisions": dict(precisions)} if precisions else {}
+        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed}
 
     def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
         self._made[dtype] = dict(precisions)
