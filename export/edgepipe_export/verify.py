@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from edgepipe import strict_json
 from edgepipe.bundle import Bundle
-from edgepipe.errors import InputError
+from edgepipe.errors import CheckpointError, InputError
 from edgepipe.session import SessionConfig
 from edgepipe.variants import chosen_variant, preferred
 from edgepipe_export.log import logged
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from edgepipe_export.checks import Check
+    from edgepipe_export.load import Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def verify(
 
     Raises:
         BundleError: the bundle is damaged or has no such variant.
-        CheckpointError: the model cannot be loaded.
+        CheckpointError: the model cannot be loaded, or the bundle cannot have been made from it.
         DependencyError: a package of the exporter is missing.
         DeviceError: the device cannot be used, or has no kernels for the variant.
         InputError: `texts` is empty or holds something else than texts, or comes with `calibration`; or that file does
@@ -167,6 +168,7 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         from edgepipe_export.load import load
 
         loaded = load(checkpoint)
+        _require_same_kind(bundle, loaded)
         data = None if options.calibration is None else calibration_of(options.calibration, loaded)
         steps = Steps()
         comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, data, options.session, steps)
@@ -181,3 +183,15 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
             if data is not None and dtype == FP32:
                 rows.extend(comparison.measure(dtype, PYTORCH, options.allowed))
     return Verification(tuple(rows))
+
+
+def _require_same_kind(bundle: Bundle, loaded: Loaded) -> None:
+    """Raise for a model that the bundle cannot have been made from: what the two give could not even be compared."""
+    config = loaded.model.config.to_dict()
+    for name in ("model_type", "vocab_size"):
+        ours, theirs = bundle.config.get(name), config.get(name)
+        if None not in (ours, theirs) and ours != theirs:
+            raise CheckpointError(
+                f"{loaded.checkpoint.name} has {name} {theirs!r}, {bundle.path} has {ours!r}: it was not made from "
+                "this model; name the one that it was made from"
+            )

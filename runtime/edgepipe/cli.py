@@ -330,13 +330,13 @@ def verify(
 @cli.command()
 @click.argument("bundle", required=False)
 @click.option("--batch", default="1,8", show_default=True, help="Batch sizes, comma-separated.")
-@click.option("--length", default="16,128", show_default=True, help="Lengths in tokens, comma-separated.")
+@click.option("--length", help="Lengths in tokens, comma-separated.  [default: 16,128, as far as the model takes them]")
 @click.option("--json", "as_json", is_flag=True)
 @session_options
 def bench(
     bundle: str | None,
     batch: str,
-    length: str,
+    length: str | None,
     as_json: bool,
     dtype: str | None,
     device: str | None,
@@ -354,7 +354,7 @@ def bench(
         num_threads=threads,
         low_memory=low_memory,
         batch_sizes=_whole_numbers(batch, "--batch"),
-        lengths=_whole_numbers(length, "--length"),
+        lengths=None if length is None else _whole_numbers(length, "--length"),
         progress=(lambda line: click.echo(line, err=True)) if sys.stderr.isatty() else None,
     )
     click.echo(report.to_json() if as_json else report.table())

@@ -81,6 +81,12 @@ def test_another_model_is_told_apart(exported: Bundle) -> None:
     assert not verify(exported, model, tokenizer=tokenizer, dtype="fp32").passed
 
 
+def test_a_model_of_another_kind(exported: Bundle) -> None:
+    model, tokenizer = build("roberta", labels=("bad", "fair", "good"))
+    with pytest.raises(CheckpointError, match=r"has model_type 'roberta', .* has 'bert': it was not made from"):
+        verify(exported, model, tokenizer=tokenizer, texts=["a"])
+
+
 def test_another_tokenizer_is_told_apart(exported: Bundle, checkpoint: Path) -> None:
     _, tokenizer = build("distilbert")
     verification = verify(exported, checkpoint, tokenizer=tokenizer, texts=["a text"], dtype="fp32")

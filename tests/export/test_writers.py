@@ -14,6 +14,7 @@ import pytest
 import transformers
 
 from edgepipe import Bundle, pipeline
+from edgepipe.bench import bench
 from edgepipe.bench.memory import memory
 from edgepipe.bundle import DECODER, ENCODER
 from edgepipe.errors import InputError
@@ -93,6 +94,8 @@ def test_a_variant_says_what_cache_its_decoder_has(
 def test_what_is_past_the_limit(decoder: tuple[Any, Any, Bundle], encoder_decoder: tuple[Any, Any, Bundle]) -> None:
     with pytest.raises(InputError, match=rf"more than the {LIMIT} that the model takes"):
         pipeline(model=decoder[2])("a" * 3 * LIMIT, **GREEDY)
+    with pytest.raises(InputError, match=f"the model takes at most {LIMIT - 1}"):  # a prompt, and one token after it
+        bench(decoder[2].path, lengths=(LIMIT,))
     write = pipeline(model=encoder_decoder[2])  # where transformers fails, the source is cut
     assert write("a " * 3 * LIMIT, **GREEDY) == write("a " * 3 * LIMIT, truncation=True, **GREEDY)
 

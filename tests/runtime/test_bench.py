@@ -106,6 +106,11 @@ def test_what_cannot_be_measured_is_refused(bundle: Path, options: dict[str, obj
         bench(bundle, **{"lengths": (16,)} | options)  # type: ignore[arg-type]
 
 
+def test_lengths_that_nobody_asked_for_fit_the_model(bundle: Path) -> None:
+    report = bench(bundle, batch_sizes=(1,), rounds=1, seconds=0.01)
+    assert [shape.length for shape in report.shapes] == [16, LIMIT]
+
+
 def test_an_unknown_variant_is_refused(bundle: Path) -> None:
     with pytest.raises(VariantError, match="int8"):
         bench(bundle, dtype="int8", lengths=(16,))

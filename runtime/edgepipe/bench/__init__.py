@@ -9,6 +9,7 @@ figures hold for a machine and a moment.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from edgepipe.errors import InputError
 from edgepipe.machine import machine_name, runtime_versions
 from edgepipe.pipelines import pipeline
 from edgepipe.session import SessionConfig
+from edgepipe.tasks import task_class
 from edgepipe.tasks.generative import GenerativeTask
 from edgepipe.threads import available_threads
 from edgepipe.variants import chosen_variant, preferred
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchReport", "ColdStart", "Generation", "Latency", "Shape", "bench"]
 
+# Tokens of the texts that are measured where no lengths are given.
+LENGTHS = (16, 128)
 TEXT = "This film is a quiet triumph, and I loved it."
 
 
@@ -38,7 +42,7 @@ def bench(
     *,
     dtype: str | None = None,
     batch_sizes: Sequence[int] = (1, 8),
-    lengths: Sequence[int] = (16, 128),
+    lengths: Sequence[int] | None = None,
     rounds: int = 5,
     seconds: float = 2.0,
     num_threads: int | None = None,
@@ -53,7 +57,8 @@ def bench(
         bundle_path: Directory or Hub id of the bundle.
         dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
         batch_sizes: Texts that go through the graph at once.
-        lengths: Tokens of each text, special tokens included; where text is generated, of each prompt.
+        lengths: Tokens of each text, special tokens included; where text is generated, of each prompt. By default 16
+            and 128, as far as the model takes them.
         rounds: How many times all shapes are gone through, and how many processes are started.
         seconds: Measuring time of each shape, over all rounds; a graph that is slow is still run twice a round.
         num_threads: Threads inside one operator; by default what the process may use.
@@ -68,15 +73,18 @@ def bench(
         DeviceError: the device or a provider cannot be used here.
     """
     say = progress or _silent
-    sizes, tokens = _whole_numbers("batch_sizes", batch_sizes), _whole_numbers("lengths", lengths)
+    sizes = _whole_numbers("batch_sizes", batch_sizes)
+    wanted = LENGTHS if lengths is None else _whole_numbers("lengths", lengths)
     _whole_numbers("rounds", [rounds])
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be a number above 0, got {seconds!r}")
     config = SessionConfig(device, num_threads, low_memory, providers)
     bundle = Bundle.load(bundle_path, dtype=dtype, preferred=preferred(config))
     limit = bundle.max_length
-    if limit is not None and max(tokens) > limit:
-        raise InputError(f"lengths has {max(tokens)} tokens, the model takes at most {limit}; give shorter ones")
+    longest = _longest(bundle)
+    tokens = list(dict.fromkeys(min(length, longest) for length in wanted))
+    if lengths is not None and max(wanted) > longest:
+        raise InputError(f"lengths has {max(wanted)} tokens, the model takes at most {longest}; give shorter ones")
 
     options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
     options |= {"dtype": chosen_variant(bundle, dtype, config), "providers": providers}
@@ -113,6 +121,13 @@ def bench(
         generation=generation,
         new_tokens=NEW_TOKENS if generation else 0,
     )
+
+
+def _longest(bundle: Bundle) -> int:
+    """Most tokens of a text, or of a prompt that one more token can follow."""
+    limit = sys.maxsize if bundle.max_length is None else bundle.max_length
+    shares = bundle.task is not None and task_class(bundle.task).generates
+    return limit - 1 if shares and not bundle.config.get("is_encoder_decoder") else limit
 
 
 def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
