@@ -54,7 +54,7 @@ def test_entities_are_lost_and_found_again(tmp_path: Path) -> None:
         ("model",),
         find_target(),
         lambda folder: calibration_batches(Bundle.load(folder), task, train),
-        {DTYPE: naive},
+        options={DTYPE: naive},
     )
     gate = Gate(workshop, loaded, dev, tolerance(None))
     workshop.make(DTYPE)

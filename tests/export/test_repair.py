@@ -203,7 +203,7 @@ def test_operators_that_ruin_a_graph_are_taken_out(tmp_path: Path) -> None:
     manifest = export(model, folder, tokenizer=tokenizer, verify=False).manifest
     assert manifest is not None
     options = {NAIVE: replace(default_options(NAIVE), everything=True, smoothing=0.0)}
-    workshop = Workshop(folder, manifest, ("model",), find_target("vnni"), lambda folder: padded(8), options)
+    workshop = Workshop(folder, manifest, ("model",), find_target("vnni"), lambda folder: padded(8), options=options)
     gate = Gate(workshop, load(resolve(Request(model, "text-classification", tokenizer, None, False, False))), None,
                 tolerance(8))  # fmt: skip
     workshop.make(NAIVE)
