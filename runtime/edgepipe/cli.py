@@ -1,15 +1,8 @@
-"""The ``edgepipe`` command: argument parsing only; the work is in ``edgepipe.commands`` and ``edgepipe_export``.
-
-Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wrong usage; 130 when interrupted,
-143 when told to end.
-"""
+"""The ``edgepipe`` command: argument parsing only; the work is in ``edgepipe.commands`` and ``edgepipe_export``."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,41 +10,13 @@ from typing import Any, NoReturn
 
 import click
 
-from edgepipe.errors import DependencyError, EdgepipeError
-
-
-class _Terminated(BaseException):
-    """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise _Terminated
+from edgepipe.errors import DependencyError
+from edgepipe.exit_status import leave_after
 
 
 def main() -> NoReturn:
     """Entry point: run the command line and leave with its exit status."""
-    signal.signal(signal.SIGTERM, _terminate)
-    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
-    try:
-        cli.main(prog_name="edgepipe", standalone_mode=False)
-    except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
-    except click.ClickException as usage:
-        usage.show()
-        sys.exit(usage.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        sys.exit(130)
-    except _Terminated:
-        click.echo("terminated", err=True)
-        sys.exit(143)
-    except EdgepipeError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(0)
+    leave_after(lambda: cli.main(prog_name="edgepipe", standalone_mode=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -131,6 +132,21 @@ def test_a_task_that_takes_no_plain_texts(monkeypatch: pytest.MonkeyPatch, capsy
     example = '{"question": "Who was it?", "context": "It was Anna."}'
     assert command(monkeypatch, "run", bundle, "--json-input", example) == 0
     assert json.loads(capsys.readouterr().out.split("\t")[0])["answer"] in "It was Anna."
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "edgepipe", "run", "I love this"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+
+
+def test_a_name_that_no_file_can_have_is_one_line() -> None:
+    name = "a" * 1000
+    command = [sys.executable, "-m", "edgepipe", "info", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"Error: {name}: File name too long\n")
 
 
 def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,7 +56,7 @@ def task_class(name: str) -> type[Task]:
         import difflib  # not at the top: it costs every start, for an error
 
         near = difflib.get_close_matches(str(name), task_names(), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TaskError(f"unknown task {name!r}{hint}; the tasks are {', '.join(task_names())}") from None
     task: type[Task] = getattr(import_module(f"edgepipe.tasks.{module}"), attribute)
     return type(attribute, (task,), {"name": name}) if _LANGUAGES.fullmatch(name) else task
