@@ -17,6 +17,7 @@ from edgepipe.commands.info import describe
 from edgepipe.errors import TaskError
 from edgepipe.foreign import positions, task_of_graph
 from tests.golden.compare import assert_same
+from tests.runtime.foreign_folders import as_repository
 from tests.runtime.small_bundle import LABELS, expected_logits, write_foreign, write_graph
 from tests.tiny import LIMIT
 from tests.tiny.table import ARCHITECTURES, MORE
@@ -69,10 +70,7 @@ def test_a_real_export(name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("optimum")])
 def test_the_same_graphs_as_a_transformers_js_repository(name: str, tmp_path: Path) -> None:
-    shutil.copytree(FOLDER / name, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "onnx").mkdir()
-    for graph in tmp_path.glob("*.onnx"):
-        graph.rename(tmp_path / "onnx" / graph.name)
+    as_repository(FOLDER / name, tmp_path)
     expected = facts(name)
     for dtype in Bundle.load(tmp_path).dtypes:
         check_answers(pipeline(None, tmp_path, dtype=dtype), expected, dtype)

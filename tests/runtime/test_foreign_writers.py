@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from edgepipe import Bundle, pipeline
 from edgepipe.commands.info import describe
 from tests.golden.compare import assert_same
+from tests.runtime.foreign_folders import as_repository
 
 FOLDER = Path(__file__).parents[1] / "data" / "foreign_writers"
 # Of decoders apart the first serves every step.
@@ -49,9 +49,6 @@ def test_it_writes_what_pytorch_writes(name: str, batch_size: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_graphs_as_a_transformers_js_repository(name: str, tmp_path: Path) -> None:
-    shutil.copytree(FOLDER / name, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "onnx").mkdir()
-    for graph in tmp_path.glob("*.onnx"):
-        graph.rename(tmp_path / "onnx" / graph.name)
+    as_repository(FOLDER / name, tmp_path)
     expected = facts(name)
     check_answers(pipeline(expected["task"], tmp_path), expected)
