@@ -2,20 +2,21 @@
 
 The smallest, for decoding one token at a time. An embedding, and a head that is tied to it, keeps 8 bits: every token
 depends on it, and in a model of some size it is a small part. No data is needed; with some of it the activations are
-smoothed first.
+smoothed first, and codes are chosen by GPTQ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import onnx_ir
 
 from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize.blockwise import code_weights
+from edgepipe_export.quantize.blockwise import code_weights, round_to_nearest
 from edgepipe_export.quantize.coded import Blocks
+from edgepipe_export.quantize.gptq import gptq_for
 from edgepipe_export.quantize.layers import find_layers
 from edgepipe_export.quantize.recipe import BLOCKWISE_8, CPU, CUDA, FP32, Facts, Order
 from edgepipe_export.quantize.smoothing import smooth_for
@@ -43,6 +44,8 @@ class Options:
         accuracy_level: 4 for products in 8-bit blocks of activations, 1 for products in fp32.
         smoothing: How much of the range of activations goes into the weights, 0 (none) to 1; needs batches, and does
             nothing without.
+        rounding: ``"gptq"`` to keep products near to what they were (:mod:`edgepipe_export.quantize.gptq`), which
+            needs batches and is rounding to nearest without; or ``"nearest"``.
     """
 
     block_size: int = 32
@@ -50,6 +53,7 @@ class Options:
     embedding_bits: int = 8
     accuracy_level: int = 4
     smoothing: float = 0.5
+    rounding: Literal["gptq", "nearest"] = "gptq"
 
 
 def quantize(order: Order, options: Options) -> Mapping[str, Any]:
@@ -64,6 +68,11 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
         for layer in find_layers(model)
         if layer.name not in kept
     }
-    code_weights(model, blocks, accuracy_level=options.accuracy_level)
+    of_4_bits = [name for name, cut in blocks.items() if cut.bits == 4]
+    rounding, to_nearest = gptq_for(model, order, of_4_bits) if options.rounding == "gptq" else (round_to_nearest, ())
+    if len(to_nearest) == len(of_4_bits):
+        options, to_nearest = replace(options, rounding="nearest"), ()
+    code_weights(model, blocks, accuracy_level=options.accuracy_level, rounding=rounding)
     save_graph(model, order.destination)
-    return {"name": "q4", "weights": "4 bits in blocks", **asdict(options)}
+    excepted = {"rounded_to_nearest": list(to_nearest)} if to_nearest else {}
+    return {"name": "q4", "weights": "4 bits in blocks", **asdict(options), **excepted}
