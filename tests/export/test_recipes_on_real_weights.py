@@ -166,6 +166,15 @@ def test_embeddings_stay_where_they_were(embeddings: Workbench, tmp_path: Path) 
     assert 3 * errors["w8"].mean() <= errors["int8"].mean()
 
 
+def test_gptq_brings_embeddings_nearer(embeddings: Workbench, tmp_path: Path) -> None:
+    expected = embedded(embeddings, embeddings.bundle.graph("fp32"))
+    lost = {}
+    for rounding in ("nearest", "gptq"):
+        graph = embeddings.make("q4", tmp_path, rounding=rounding)
+        lost[rounding] = 1 - (embedded(embeddings, graph) * expected).sum(1).mean()
+    assert lost["gptq"] <= 0.7 * lost["nearest"]
+
+
 @pytest.mark.parametrize("dtype", ["int8", "w8", "int8-static"])
 def test_entities_are_found_as_before(entities: Workbench, tmp_path: Path, dtype: str) -> None:
     expected = entities.of_fp32(entity_f1)
