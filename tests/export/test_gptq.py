@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
+from edgepipe.errors import InputError
 from edgepipe_export.graphs.files import save_graph
 from edgepipe_export.quantize import gptq, quantize
 from edgepipe_export.quantize.activations import second_moments
@@ -175,3 +176,8 @@ def test_shared_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
     feeds = [{"ids": np.arange(12).reshape(2, 6)}]
     recipe = quantize("q4", source, tmp_path / "model.onnx", TARGET, options=options, batches=feeds)
     assert recipe["rounding"] == "nearest"
+
+
+def test_a_rounding_that_there_is_not(exported: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no rounding 'hqq'.*gptq, nearest"):
+        quantize("q4", exported.graph("fp32"), tmp_path / "model.onnx", TARGET, options=Options(rounding="hqq"))

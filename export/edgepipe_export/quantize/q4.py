@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import onnx_ir
 
+from edgepipe.errors import InputError
 from edgepipe_export.graphs.files import save_graph
 from edgepipe_export.quantize.blockwise import code_weights, round_to_nearest
 from edgepipe_export.quantize.coded import Blocks
@@ -30,6 +31,8 @@ FACTS = Facts(
     mixes=(BLOCKWISE_8, FP32),
     use="the smallest; decoding one token at a time",
 )
+
+ROUNDINGS = ("gptq", "nearest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,17 @@ class Options:
     embedding_bits: int = 8
     accuracy_level: int = 4
     smoothing: float = 0.5
-    rounding: Literal["gptq", "nearest"] = "gptq"
+    rounding: str = "gptq"
 
 
 def quantize(order: Order, options: Options) -> Mapping[str, Any]:
-    """Write the q4 graph; see :func:`edgepipe_export.quantize.quantize`."""
+    """Write the q4 graph; see :func:`edgepipe_export.quantize.quantize`.
+
+    Raises:
+        InputError: there is no such rounding.
+    """
+    if options.rounding not in ROUNDINGS:
+        raise InputError(f"there is no rounding {options.rounding!r}; it is one of {', '.join(ROUNDINGS)}")
     model = onnx_ir.load(order.source)
     options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
     kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
