@@ -82,9 +82,8 @@ def round_by_moments(name: str, weight: NDArray[np.float32], blocks: Blocks, mom
         return nearest
     # Inputs that are always zero get a diagonal by this too, and no part in anything else: they are rounded to nearest.
     hessian[np.diag_indices_from(hessian)] += damping
-    factor = np.linalg.cholesky(
-        np.linalg.inv(hessian)
-    ).T  # the upper one: what later rows take of an earlier one's loss
+    # The upper factor: row i says how much of what row i of the weight lost later rows take.
+    factor = np.linalg.cholesky(np.linalg.inv(hessian)).T
 
     size = nearest.blocks.block_size
     codes = _unpacked(nearest.codes).reshape(weight.shape[1], -1).T.copy()

@@ -48,7 +48,8 @@ class Options:
         smoothing: How much of the range of activations goes into the weights, 0 (none) to 1; needs batches, and does
             nothing without.
         rounding: ``"gptq"`` to keep products near to what they were (:mod:`edgepipe_export.quantize.gptq`), which
-            needs batches and is rounding to nearest without; or ``"nearest"``.
+            needs batches and is rounding to nearest without, and in layers of more than
+            :data:`~edgepipe_export.quantize.gptq.WIDEST` inputs; or ``"nearest"``.
     """
 
     block_size: int = 32
