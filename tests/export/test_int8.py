@@ -48,6 +48,17 @@ def test_weights_have_a_scale_for_every_channel(exported: Bundle) -> None:
             assert list(zero_point.const_value.shape) == [weight.const_value.shape[1]]
 
 
+def test_values_keep_their_shapes(exported: Bundle) -> None:
+    """Without the names of their dimensions onnxruntime does not fuse additions with the norms behind them."""
+    shapes = [
+        {value.name: value.shape for node in onnx_ir.load(exported.graph(dtype)).graph for value in node.outputs}
+        for dtype in ("fp32", "int8")
+    ]
+    both = shapes[0].keys() & shapes[1].keys()
+    assert len(both) > len(shapes[0]) / 2
+    assert {name: shapes[0][name] for name in both} == {name: shapes[1][name] for name in both}
+
+
 def test_inputs_and_outputs_are_those_of_fp32(exported: Bundle) -> None:
     graphs = [onnx_ir.load(exported.graph(dtype)).graph for dtype in ("fp32", "int8")]
     described = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx_ir
@@ -28,33 +28,51 @@ def quantize_with(quantizer: Callable[[Path, Path], None], model: onnx_ir.Model,
 
     Args:
         quantizer: Takes the graph to read and the one to write.
-        model: The graph; its shapes are lost.
+        model: The graph; it is used up.
         destination: The graph to write in the end.
     """
     scratch = Path(tempfile.mkdtemp(dir=destination.parent, prefix="quantizing-"))
     try:
-        _forget_shapes(model)
+        shapes = _take_shapes(model)
         save_graph(model, scratch / "shapeless.onnx")
         quantizer(scratch / "shapeless.onnx", scratch / "model.onnx")
         quantized = onnx_ir.load(scratch / "model.onnx")
         quantized.producer_name, quantized.producer_version = "edgepipe", None
         quantized.metadata_props.clear()
+        _give_shapes(quantized, shapes)
         save_graph(quantized, destination)
     finally:
         shutil.rmtree(scratch)
 
 
-def _forget_shapes(model: onnx_ir.Model) -> None:
-    """Drop the shapes of intermediate values, which onnxruntime infers afresh.
+def _take_shapes(model: onnx_ir.Model) -> dict[str, onnx_ir.Shape]:
+    """Drop the shapes of intermediate values, which onnxruntime's quantizer infers afresh; returns them by name.
 
     It turns each Gemm into a MatMul and transposes the weight, but leaves the weight's recorded shape as it was, and
     its own shape inference then fails.
     """
-    for node in model.graph.all_nodes():
-        for value in node.outputs:
-            if not value.is_graph_output():
-                value.shape = None
+    shapes = {}
+    for value in _intermediate(model):
+        if value.name is not None and value.shape is not None:
+            shapes[value.name] = value.shape
+        value.shape = None
     for value in model.graph.initializers.values():
         if not value.is_graph_input():  # one with a default
             # Both or neither: of constants that are declared without a shape onnx infers wrong ones behind a Slice.
             value.shape = value.type = None
+    return shapes
+
+
+def _give_shapes(model: onnx_ir.Model, shapes: dict[str, onnx_ir.Shape]) -> None:
+    """Record the shapes that values had: without them onnxruntime leaves additions and norms apart that it could fuse.
+
+    What is inferred again has lost most names of dimensions, and shapes of which it is not known that they are equal do
+    not fit.
+    """
+    for value in _intermediate(model):
+        value.shape = shapes.get(value.name or "", value.shape)
+
+
+def _intermediate(model: onnx_ir.Model) -> Iterator[onnx_ir.Value]:
+    for node in model.graph.all_nodes():
+        yield from (value for value in node.outputs if not value.is_graph_output())
