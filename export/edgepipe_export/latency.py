@@ -12,6 +12,9 @@ _ROUNDS = 9
 # How often the rounds are done while the machine is noisy.
 _TRIES = 4
 
+# Seconds before each run: onnxruntime's threads go on spinning for a while after a run, and would disturb the next.
+_SETTLE = 0.05
+
 # A machine whose rounds differ by more than this share of their median is busy with other things.
 NOISY = 0.15
 
@@ -48,6 +51,7 @@ def measure(
 
     def one_more() -> None:
         for name, run in runs.items():
+            time.sleep(_SETTLE)
             start = clock()
             inputs = run()
             times[name].append(1000 * (clock() - start) / inputs)
