@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.failures import run_failure
-from edgepipe.library import library_errors, onnxruntime_library
+from edgepipe.ort import load_ort, ort_errors
 from edgepipe.place import HOST, Place, View
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Binding:
         """
         try:
             self._session.run_with_iobinding(self._binding, self._run_options)
-        except library_errors() as error:
+        except ort_errors() as error:
             raise run_failure("the graph failed", error) from error
         if all(self._kept[name] is not None for name in self._outputs):
             return {}
@@ -81,4 +81,4 @@ def _where(view: View) -> tuple[str, int, Any, list[int], int]:
 
 def value_over(array: NDArray[Any]) -> Any:
     """An ``OrtValue`` over the memory of a contiguous array."""
-    return onnxruntime_library().OrtValue.ortvalue_from_numpy(array)
+    return load_ort().OrtValue.ortvalue_from_numpy(array)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgepipe.devices import Provider
-from edgepipe.library import onnxruntime_library
+from edgepipe.ort import load_ort
 
 _CUDA = "CUDAExecutionProvider"
 _OPTION = "enable_cuda_graph"
@@ -41,6 +41,6 @@ def is_refusal(error: Exception) -> bool:
 
 def run_options(graph_id: int) -> Any:
     """``RunOptions`` of the runs with an id."""
-    options = onnxruntime_library().RunOptions()
+    options = load_ort().RunOptions()
     options.add_run_config_entry("gpu_graph_id", str(graph_id))
     return options

@@ -11,7 +11,7 @@ from typing import Any
 from edgepipe import cuda
 from edgepipe.devices import Provider, asked_gpu, name_of
 from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, KernelError, OutOfMemoryError
-from edgepipe.library import first_line, library_errors
+from edgepipe.ort import first_line, ort_errors
 
 # onnxruntime's arena, CUDA's allocator, cuBLAS's, and the processor's.
 _OUT_OF_MEMORY = re.compile(
@@ -49,7 +49,7 @@ def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[N
         ort.set_default_logger_severity(4)
     try:
         yield
-    except library_errors() as error:
+    except ort_errors() as error:
         raise _start_failure(ort, graph, providers, error) from error
     finally:
         if index is not None:

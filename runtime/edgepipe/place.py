@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.failures import run_failure
-from edgepipe.library import library_errors, onnxruntime_library
+from edgepipe.ort import load_ort, ort_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,10 +37,10 @@ class Place:
             BundleError: it cannot be made.
             OutOfMemoryError: there was too little memory.
         """
-        make = onnxruntime_library().OrtValue.ortvalue_from_shape_and_type
+        make = load_ort().OrtValue.ortvalue_from_shape_and_type
         try:
             return make(list(shape), np.dtype(dtype), self.kind, self.index)
-        except library_errors() as error:
+        except ort_errors() as error:
             raise run_failure(f"no value of {dtype} {list(shape)} could be made on {self.kind}", error) from error
 
     def holding(self, array: NDArray[Any]) -> Any:

@@ -14,7 +14,7 @@ from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capt
 from edgepipe.devices import Provider, execution_providers
 from edgepipe.errors import InputError
 from edgepipe.failures import require_started, run_failure, starting
-from edgepipe.library import library_errors, onnxruntime_library
+from edgepipe.ort import load_ort, ort_errors
 from edgepipe.place import place_of
 from edgepipe.threads import available_threads
 
@@ -94,7 +94,7 @@ class Session:
             DeviceError: the device or a provider cannot be used here.
         """
         config = config or SessionConfig()
-        ort = onnxruntime_library()
+        ort = load_ort()
         providers = execution_providers(ort, config.device, config.providers)
         options = _options(ort, config)  # outside of the try: its InputError is a ValueError too
         with starting(ort, graph, providers):
@@ -129,7 +129,7 @@ class Session:
                 arrays = self.alone(lambda: self._session.run(None, feeds, self._eager))
             else:
                 arrays = self._session.run(None, feeds)
-        except library_errors() as error:
+        except ort_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
             raise run_failure(f"the graph failed on {shapes}", error) from error
         if self._as_float32:  # graphs that others made in half precision; a softmax in it would lose digits
@@ -151,7 +151,7 @@ def _started(ort: Any, graph: Path, options: Any, providers: list[Provider], *, 
     if capturing is not None:
         try:
             return ort.InferenceSession(str(graph), options, providers=capturing, enable_fallback=0)
-        except library_errors() as error:
+        except ort_errors() as error:
             if not is_refusal(error):
                 raise
     return ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)

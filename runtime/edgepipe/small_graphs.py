@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.binding import Binding
 from edgepipe.errors import BundleError
-from edgepipe.library import onnxruntime_library
+from edgepipe.ort import load_ort
 
 if TYPE_CHECKING:
     from edgepipe.place import Place
@@ -106,7 +106,7 @@ class SmallGraph:
     """A small graph, loaded on a device."""
 
     def __init__(self, content: bytes, place: Place) -> None:
-        ort = onnxruntime_library()
+        ort = load_ort()
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         providers: list[Any] = ["CPUExecutionProvider"]

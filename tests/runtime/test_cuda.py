@@ -13,7 +13,7 @@ from edgepipe.cuda import Findings, cause
 from edgepipe.devices import execution_providers
 from edgepipe.errors import BundleError, InputError, OutOfMemoryError
 from edgepipe.failures import run_failure
-from edgepipe.library import onnxruntime_library
+from edgepipe.ort import load_ort
 from edgepipe.provider_options import CUDA_OPTIONS, cuda_options
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
@@ -140,4 +140,4 @@ def test_a_device_id(index: Any) -> None:
 
 def test_other_providers_keep_their_options() -> None:
     given = [("CPUExecutionProvider", {"use_arena": 0})]
-    assert execution_providers(onnxruntime_library(), None, given) == given
+    assert execution_providers(load_ort(), None, given) == given

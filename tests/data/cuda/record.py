@@ -19,17 +19,17 @@ from pathlib import Path
 
 from edgepipe import cuda
 from edgepipe.devices import execution_providers
-from edgepipe.library import library_errors, onnxruntime_library
+from edgepipe.ort import load_ort, ort_errors
 
 
 def row(graph: str, name: str, index: int) -> dict[str, object]:
-    ort = onnxruntime_library()
+    ort = load_ort()
     ort.set_default_logger_severity(4)
     raised, started = None, []
     try:
         providers = execution_providers(ort, index, None)
         started = ort.InferenceSession(graph, providers=providers, enable_fallback=0).get_providers()
-    except library_errors() as error:
+    except ort_errors() as error:
         raised = str(error).strip().replace(f"hostname={platform.node()}", "hostname=host")
     found = asdict(cuda.observe(ort))
     site = str(Path(ort.__file__).parents[1])

@@ -13,7 +13,7 @@ _INSTALL = "pip install 'edgepipe[cpu]' (or 'edgepipe[gpu]' for NVIDIA GPUs)"
 
 
 @cache
-def onnxruntime_library() -> Any:
+def load_ort() -> Any:
     """The module, ready to use.
 
     Raises:
@@ -40,7 +40,7 @@ def onnxruntime_library() -> Any:
 
 
 @cache
-def library_errors() -> tuple[type[Exception], ...]:
+def ort_errors() -> tuple[type[Exception], ...]:
     """All that onnxruntime raises."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
