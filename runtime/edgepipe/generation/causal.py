@@ -12,6 +12,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, make_cache
 from edgepipe.generation.logits import Logits
+from edgepipe.generation.scored import ScoredDecoding
 from edgepipe.generation.step_input import StepInput
 from edgepipe.session import Session, SessionConfig
 from edgepipe.variants import chosen_variant, loading
@@ -88,7 +89,7 @@ def require_room(length: int, max_length: int | None) -> None:
         )
 
 
-class CausalDecoding:
+class CausalDecoding(ScoredDecoding):
     """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoding.Decoding`."""
 
     def __init__(
@@ -110,22 +111,6 @@ class CausalDecoding:
             if name in self._inputs
         }
         self._logits = Logits(graph.session, self._binding, every=every)
-
-    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        return self._logits.read(self._run(tokens, self._logits.bind))
-
-    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        if not self.keeps_scores:
-            found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
-            return found
-        return self._logits.likeliest(self._run(tokens, self._logits.bind_on_device))
-
-    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        logits = self._logits
-        return logits.best(self._run(tokens, logits.bind_on_device), count)
 
     def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
         new = tokens.shape[1]

@@ -14,6 +14,7 @@ from edgepipe.generation.cache import Cache, History, NoCache, layer_shapes, mak
 from edgepipe.generation.causal import ROOM, bounded, require_room
 from edgepipe.generation.logits import Logits
 from edgepipe.generation.row_values import bindable, made, placed, taken
+from edgepipe.generation.scored import ScoredDecoding
 from edgepipe.generation.step_input import StepInput
 from edgepipe.session import Session, SessionConfig
 from edgepipe.variants import chosen_variant, loading
@@ -97,7 +98,7 @@ class EncoderDecoderGraphs:
         return next(iter(self.encoder.run(taken).values()))
 
 
-class EncoderDecoderDecoding:
+class EncoderDecoderDecoding(ScoredDecoding):
     """Rows on their way through a decoder; see :class:`~edgepipe.generation.decoding.Decoding`."""
 
     def __init__(
@@ -139,24 +140,6 @@ class EncoderDecoderDecoding:
             self._binding.feed("use_cache_branch", self._has_source)
         self._ids = StepInput(self._binding, "input_ids", self._inputs["input_ids"], self._place)
         self._past = StepInput(self._binding, PAST_LENGTH, "int64", self._place)
-
-    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        logits = self._logits  # which the first run leaves behind with its binding
-        return logits.read(self._run(tokens, logits.bind))
-
-    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        if not self.keeps_scores:
-            found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
-            return found
-        logits = self._logits
-        return logits.likeliest(self._run(tokens, logits.bind_on_device))
-
-    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """See :class:`~edgepipe.generation.decoding.Decoding`."""
-        logits = self._logits
-        return logits.best(self._run(tokens, logits.bind_on_device), count)
 
     def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
         rows, new = tokens.shape
