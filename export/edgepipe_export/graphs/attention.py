@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.cache_utils import Cache
 from transformers.masking_utils import eager_mask
 
-from edgepipe_export.graphs.layers import Pair, WaitingLayer, forget
+from edgepipe_export.graphs.layers import Asked, Pair, WaitingLayer, forget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -59,35 +59,28 @@ class CachedLayer(WaitingLayer):
             for states in (key_states, value_states)
         )
 
-    def attend(
-        self,
-        query: torch.Tensor,
-        mask: torch.Tensor | None,
-        position_bias: torch.Tensor | None,
-        scale: float,
-        softcap: float | None,
-    ) -> torch.Tensor:
+    def attend(self, asked: Asked) -> torch.Tensor:
         """See :class:`WaitingLayer`. A causal model's mask is applied twice, for the operator is causal by itself."""
         assert self.new is not None
         key, value = self.new
-        batch, heads, new, width = query.shape
+        batch, heads, new, width = asked.query.shape
         groups = key.shape[1]
-        attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": groups, "scale": scale}
-        if softcap is not None:
-            attributes["softcap"] = float(softcap)
+        attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": groups, "scale": asked.scale}
+        if asked.softcap is not None:
+            attributes["softcap"] = float(asked.softcap)
         present = (batch, groups, self.tokens.total, width)
         output, *states = torch.onnx.ops.symbolic_multi_out(
             _OPERATOR,
             [
-                *(each.transpose(1, 2).flatten(2) for each in (query, key, value)),
+                *(each.transpose(1, 2).flatten(2) for each in (asked.query, key, value)),
                 *self.past,
                 self.tokens.of_rows,
                 self.tokens.of_batch,
                 *(None, None, None),  # rotary tables and positions: the model has turned keys and queries already
-                _sum(position_bias, mask),
+                _sum(asked.position_bias, asked.mask),
             ],
             attributes,
-            dtypes=(query.dtype,) * 3,
+            dtypes=(asked.query.dtype,) * 3,
             shapes=((batch, new, heads * width), present, present),
             version=1,
         )
@@ -174,7 +167,7 @@ def _attention(
     layer = WaitingLayer.of(key)
     if layer is None:
         return _without_cache(query, key, value, _sum(position_bias, attention_mask), scale), None
-    return layer.attend(query, attention_mask, position_bias, scale, softcap), None
+    return layer.attend(Asked(query, attention_mask, position_bias, scale, softcap)), None
 
 
 def _sum(*biases: torch.Tensor | None) -> torch.Tensor | None:

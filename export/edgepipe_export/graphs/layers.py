@@ -6,6 +6,7 @@ back that it is known by again, and the attention finds the layer and has it att
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +16,25 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 
 # Layers that a model has handed its keys to, and whose attention is still to come, in order. One trace runs at a time.
 _waiting: list[WaitingLayer] = []
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What attention is asked for.
+
+    Attributes:
+        query: float32[batch, heads, new, width].
+        mask: Added to the scores, float32[batch or 1, 1, new, total].
+        position_bias: Added to the scores, float32[1, heads, new, total].
+        scale: Factor of the scores.
+        softcap: Bound of the scores, before anything is added.
+    """
+
+    query: torch.Tensor
+    mask: torch.Tensor | None
+    position_bias: torch.Tensor | None
+    scale: float
+    softcap: float | None
 
 
 class WaitingLayer(DynamicLayer):  # type: ignore[misc]
@@ -43,22 +63,8 @@ class WaitingLayer(DynamicLayer):  # type: ignore[misc]
         """What the model takes for the layer's keys and values."""
         return key_states, value_states
 
-    def attend(
-        self,
-        query: torch.Tensor,
-        mask: torch.Tensor | None,
-        position_bias: torch.Tensor | None,
-        scale: float,
-        softcap: float | None,
-    ) -> torch.Tensor:
+    def attend(self, asked: Asked) -> torch.Tensor:
         """Attention of new tokens over past and new ones.
-
-        Args:
-            query: float32[batch, heads, new, width].
-            mask: Added to the scores, float32[batch or 1, 1, new, total].
-            position_bias: Added to the scores, float32[1, heads, new, total].
-            scale: Factor of the scores.
-            softcap: Bound of the scores, before anything is added.
 
         Returns:
             float32[batch, new, heads, width].

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from transformers.cache_utils import Cache
 
-from edgepipe_export.graphs.layers import Pair, WaitingLayer
+from edgepipe_export.graphs.layers import Asked, Pair, WaitingLayer
 
 
 class SourceLayer(WaitingLayer):
@@ -26,20 +26,13 @@ class SourceLayer(WaitingLayer):
         length: int = self.past[0].shape[2]  # not made an int: while tracing it is a symbol
         return length
 
-    def attend(
-        self,
-        query: torch.Tensor,
-        mask: torch.Tensor | None,
-        position_bias: torch.Tensor | None,
-        scale: float,
-        softcap: float | None,
-    ) -> torch.Tensor:
+    def attend(self, asked: Asked) -> torch.Tensor:
         """See :class:`WaitingLayer`; of the source no model has a bias, but for T5's, which is zero."""
         assert self.new is not None
-        query = query * scale
+        query = asked.query * asked.scale
         parts = (self.past, self.new)
         scores = torch.cat([query @ keys.transpose(-1, -2) for keys, _ in parts], -1)
-        weights = (scores if mask is None else scores + mask).softmax(-1)
+        weights = (scores if asked.mask is None else scores + asked.mask).softmax(-1)
         before = self.past[0].shape[2]
         each = (weights[..., :before], weights[..., before:])
         output = sum(weight @ values for weight, (_, values) in zip(each, parts, strict=True))
