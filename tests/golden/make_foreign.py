@@ -10,20 +10,15 @@ optimum-onnx on ``model_quantized.onnx``.
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
 import sys
-import tempfile
-import warnings
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import transformers
 
+from tests.golden.foreign_files import write_directories
 from tests.tiny import build
 
 FOLDER = Path(__file__).parents[1] / "data" / "foreign"
@@ -31,7 +26,6 @@ FOLDER = Path(__file__).parents[1] / "data" / "foreign"
 SMALL = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 TEXTS = ["I love this", "What a waste of time!", "Anna met Paul in Paris on the 2nd of May, 12:30."]
-PACKAGES = ("optimum-onnx", "optimum", "transformers", "torch", "onnxruntime", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -142,28 +136,18 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def main(names: list[str]) -> None:
-    """Write the directories with these names, or all."""
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    for name in names or FOREIGN:
-        foreign, directory = FOREIGN[name], FOLDER / name
-        shutil.rmtree(directory, ignore_errors=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            checkpoint = Path(temporary)
-            task = foreign.checkpoint or foreign.task
-            build(foreign.architecture, task=task, directory=checkpoint, **SMALL | foreign.build)
-            export(foreign, checkpoint, directory)
-            facts = {
-                "task": foreign.task,
-                "made_by": f"python -m tests.golden.make_foreign {name}",
-                "versions": {package: version(package) for package in PACKAGES},
-                "calls": [{"inputs": inputs, "options": options} for inputs, options in foreign.calls],
-                "answers": answers(foreign, checkpoint, directory),
-            }
-        text = json.dumps(facts, indent=1, ensure_ascii=False)
-        (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+def make(name: str, checkpoint: Path, directory: Path) -> dict[str, Any]:
+    """Export one, and ask both."""
+    foreign = FOREIGN[name]
+    task = foreign.checkpoint or foreign.task
+    build(foreign.architecture, task=task, directory=checkpoint, **SMALL | foreign.build)
+    export(foreign, checkpoint, directory)
+    return {
+        "task": foreign.task,
+        "calls": [{"inputs": inputs, "options": options} for inputs, options in foreign.calls],
+        "answers": answers(foreign, checkpoint, directory),
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    write_directories(FOLDER, "tests.golden.make_foreign", sys.argv[1:] or FOREIGN, make)

@@ -9,20 +9,14 @@ beside it has the answers of transformers' pipelines with the PyTorch model.
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
 import sys
-import tempfile
-import warnings
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import transformers
 
-from tests.golden.make_foreign import PACKAGES
+from tests.golden.foreign_files import write_directories
 from tests.tiny.generative import build_generative
 
 FOLDER = Path(__file__).parents[1] / "data" / "foreign_writers"
@@ -76,32 +70,20 @@ FOREIGN: dict[str, ForeignWriter] = {
 }
 
 
-def main(names: list[str]) -> None:
-    """Write the directories with these names, or all."""
+def make(name: str, checkpoint: Path, directory: Path) -> dict[str, Any]:
+    """Export one, and ask PyTorch."""
     import optimum.onnxruntime
 
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    for name in names or FOREIGN:
-        foreign, directory = FOREIGN[name], FOLDER / name
-        shutil.rmtree(directory, ignore_errors=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            build_generative(foreign.family, directory=Path(temporary), **_SMALL | foreign.build)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(temporary)
-            kind = getattr(optimum.onnxruntime, foreign.ort_class)
-            kind.from_pretrained(temporary, export=True, **foreign.export).save_pretrained(directory)
-            tokenizer.save_pretrained(directory)
-            ask = transformers.pipeline(foreign.task, model=temporary, tokenizer=tokenizer, device="cpu")
-            facts = {
-                "task": foreign.task,
-                "made_by": f"python -m tests.golden.make_foreign_writers {name}",
-                "versions": {package: version(package) for package in PACKAGES},
-                "calls": CALLS,
-                "answers": [ask(call["inputs"], **call["options"]) for call in CALLS],
-            }
-        text = json.dumps(facts, indent=1, ensure_ascii=False)
-        (FOLDER / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    foreign = FOREIGN[name]
+    build_generative(foreign.family, directory=checkpoint, **_SMALL | foreign.build)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
+    kind = getattr(optimum.onnxruntime, foreign.ort_class)
+    kind.from_pretrained(checkpoint, export=True, **foreign.export).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    ask = transformers.pipeline(foreign.task, model=str(checkpoint), tokenizer=tokenizer, device="cpu")
+    answers = [ask(call["inputs"], **call["options"]) for call in CALLS]
+    return {"task": foreign.task, "calls": CALLS, "answers": answers}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    write_directories(FOLDER, "tests.golden.make_foreign_writers", sys.argv[1:] or FOREIGN, make)
