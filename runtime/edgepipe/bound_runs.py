@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     Arrays = Mapping[str, NDArray[Any]]
 
+_Kind = tuple[Shape, bool, bool]
+
 # What the outputs of all buckets may take together. Hidden states of 768 for 4,096 tokens take 12.6 MB, scores of
 # 30,522 words for them 500 MB.
 _MOST_BYTES = 2**29
@@ -59,7 +61,7 @@ class BucketedRuns:
         self._buckets = tuple(buckets) if len(self._axes) == len(axes) else ()
         self._pads_tokens = "attention_mask" in session.inputs
         self._bound: dict[Shape, _Bound | None] = {}
-        self._proven: dict[tuple[Shape, bool, bool], bool] = {}
+        self._proven: dict[_Kind, bool] = {}
         self._bytes = 0
 
     @property
@@ -87,8 +89,7 @@ class BucketedRuns:
                     self._session.alone(partial(self._through, (batch, length), made(rows, tokens)))
 
     def _through(self, bucket: Shape, feeds: Arrays) -> dict[str, NDArray[np.float32]]:
-        rows, tokens = feeds["input_ids"].shape
-        kind = (bucket, rows < bucket[0], tokens < bucket[1])
+        kind = _kind(bucket, feeds["input_ids"].shape)
         bound = self._values(bucket)
         if bound is None or self._proven.get(kind) is False:
             return self._session.run(feeds)
@@ -101,7 +102,7 @@ class BucketedRuns:
     def is_used(self, rows: int, tokens: int) -> bool:
         """Whether runs of this shape go through a bucket. None of them does before the first has been tried."""
         bucket = fitting(self._buckets, (rows, tokens), pads_tokens=self._pads_tokens)
-        return bucket is not None and self._proven.get((bucket, rows < bucket[0], tokens < bucket[1])) is True
+        return bucket is not None and self._proven.get(_kind(bucket, (rows, tokens))) is True
 
     def _run(self, bound: _Bound, feeds: Arrays, bucket: Shape) -> dict[str, NDArray[np.float32]]:
         shape = feeds["input_ids"].shape
@@ -148,6 +149,11 @@ class BucketedRuns:
             name: (sized(session.output_shapes[name], axes, bucket), session.output_dtypes[name])
             for name, axes in self._axes.items()
         }
+
+
+def _kind(bucket: Shape, shape: tuple[int, ...]) -> _Kind:
+    """A bucket, and in what a batch of this shape is padded in it: rows, tokens."""
+    return bucket, shape[0] < bucket[0], shape[1] < bucket[1]
 
 
 class _Bound:
