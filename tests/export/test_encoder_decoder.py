@@ -13,6 +13,7 @@ import onnx_ir
 import pytest
 
 from edgepipe import Bundle
+from edgepipe.generation.seq2seq import SOURCE_ROWS
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from tests.tiny.generative import ENCODER_DECODERS, build_generative
 from tests.tiny.seq2seq import DECODER, ENCODER, compare, trace_tiny
@@ -43,10 +44,10 @@ def test_graphs_equal_pytorch_at_every_step(family: str, writer: Callable[[str],
     assert both < sum(parameter.nbytes for parameter in parameters) + embeddings + 100_000
     assert decoder.graph.inputs[0].shape == onnx_ir.Shape(["batch_size", "sequence_length"])
     shapes = {value.name: value.shape for value in decoder.graph.inputs}
-    assert shapes["encoder_hidden_states"] == onnx_ir.Shape(["batch_size", "encoder_sequence_length", 32])
+    assert shapes["encoder_hidden_states"] == onnx_ir.Shape([SOURCE_ROWS, "encoder_sequence_length", 32])
     past = ["batch_size", 4, "past_sequence_length", 8]
     assert shapes["past_key_values.1.decoder.value"] == onnx_ir.Shape(past)
-    assert shapes["past_key_values.0.encoder.key"] == onnx_ir.Shape([past[0], 4, "past_encoder_sequence_length", 8])
+    assert shapes["past_key_values.0.encoder.key"] == onnx_ir.Shape([SOURCE_ROWS, 4, "past_encoder_sequence_length", 8])
 
 
 @pytest.mark.coverage

@@ -9,6 +9,8 @@ The decoder's inputs are ``input_ids``, ``encoder_attention_mask``, ``encoder_hi
 to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as it
 is in optimum's merged decoders.
 
+Where all rows of the target have one source, that may have one row (:mod:`edgepipe_export.graphs.source_rows`).
+
 One more input is optional (:mod:`edgepipe_export.graphs.optional`): ``past_sequence_length``, int64[1], says how many
 tokens of the target the past has where its tensors have room for more, so that past and present may be one buffer.
 """
@@ -30,6 +32,7 @@ from edgepipe_export.graphs.optional import give_length
 from edgepipe_export.graphs.reshapes import state_known_dimensions
 from edgepipe_export.graphs.rewrites import rewritten
 from edgepipe_export.graphs.source import SourceLayers
+from edgepipe_export.graphs.source_rows import ROWS, give_source_its_rows
 from edgepipe_export.graphs.tidy import tidy
 
 if TYPE_CHECKING:
@@ -190,15 +193,15 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
 
 def decoder_axes(sample: dict[str, Any]) -> Axes:
     """The names of the axes of a decoder's inputs that vary."""
-    source = {0: "batch_size", 1: "encoder_sequence_length"}
+    source = {0: ROWS, 1: "encoder_sequence_length"}
     past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
     return {
         _PAST_TOKENS: {0: _PAST_TOKENS},
-        "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: "batch_size"},
+        "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: ROWS},
         "encoder_attention_mask": source,
         "encoder_hidden_states": source,
         **{
-            f"past_key_values.{index}.{kind}.{name}": {0: "batch_size", 2: length}
+            f"past_key_values.{index}.{kind}.{name}": {0: ROWS, 2: length}
             for index in range(len(sample["past_key_values"]))
             for kind, length in past.items()
             for name in ("key", "value")
@@ -250,5 +253,6 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     state_known_dimensions(program.graph)
     tidy(program, axes)
     if decoder.divided:
+        give_source_its_rows(program.graph)
         give_length(program.graph, _PAST_TOKENS, PAST_LENGTH, "past_key_values.0.decoder.key", axis=2)
     return program

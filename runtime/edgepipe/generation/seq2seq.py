@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 # An optional input of decoders that may have past and present in one buffer, int64[1]: how many tokens of it count.
 PAST_LENGTH = "past_sequence_length"
+# The first axis of what a decoder reads of the source, where one row of it does for any number of the target's.
+SOURCE_ROWS = "source_batch_size"
 
 
 class EncoderDecoderGraphs:
     """The two graphs of an encoder-decoder, loaded; a :class:`~edgepipe.generation.decoding.Decoder`.
 
     The attributes are the protocol's, the two sessions, the source's part of the cache (`cross`), and whether the
-    target's past and present are one buffer (`shares`).
+    target's past and present are one buffer (`shares`), and whether one row of the source serves all of the target's
+    (`broadcasts`).
     """
 
     is_encoder_decoder: bool = True
@@ -49,6 +52,8 @@ class EncoderDecoderGraphs:
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
+        mask = self.session.input_shapes.get("encoder_attention_mask")
+        self.broadcasts = mask is not None and mask[0] == SOURCE_ROWS
         self.shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
 
     def begin(
@@ -118,7 +123,8 @@ class EncoderDecoderDecoding(ScoredDecoding):
         self._place = graphs.session.place
         self.keeps_scores = not self._place.is_host
         self._history = History(len(states))
-        self._sources = np.arange(len(states))
+        # Which source each row is of, and which each row of the fixed values.
+        self._sources = self._held = np.arange(len(states))
         # What does not change from step to step. Of the source's keys there are none before the first.
         self._has_source = np.array([False])
         source = {
@@ -169,8 +175,12 @@ class EncoderDecoderDecoding(ScoredDecoding):
             return
         self._cache.select(rows, self._history.agreeing(rows))
         self._history.select(rows)
-        sources = self._sources[rows]
-        if not np.array_equal(sources, self._sources):
-            self._fixed = {name: taken(value, rows) for name, value in self._fixed.items()}
+        self._sources = self._sources[rows]
+        held = self._sources
+        if self._graphs.broadcasts and (held == held[0]).all():
+            held = held[:1]  # products with what all rows have in common need it once
+        if not np.array_equal(held, self._held):
+            places = (self._held == held[:, None]).argmax(axis=1)
+            self._fixed = {name: taken(value, places) for name, value in self._fixed.items()}
+            self._held = held
             self._open()
-        self._sources = sources
