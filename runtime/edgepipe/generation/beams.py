@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe.generation.processing import beam_warpers, processors
-from edgepipe.generation.sampling import Generators, draw_without_replacement
+from edgepipe.generation.candidates import NEVER, Candidates
 from edgepipe.generation.sequences import Sequences, without
-from edgepipe.scores import log_softmax, top_indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from edgepipe.generation.options import GenerationConfig
     from edgepipe.generation.prompt import Prompt
     from edgepipe.generation.stopping import Stopping
-
-# The score of what is no candidate; added to that of what is to lose against every candidate.
-NEVER = np.float32(-1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +48,23 @@ def beam_search(
         For each input `num_beams` beams, the best first.
     """
     width = config.num_beams
-    # So many candidates that beams are left to go on with even where every end token is the best that follows.
-    candidates = max(2, 1 + len(config.eos_token_id)) * width
-    bend = processors(config, prompt)
-    warp = beam_warpers(config) if config.do_sample else []
-    draws = Generators(config.seed, first_row, 1)
-    generators = [draws[item] for item in range(len(prompt.ids))] if config.do_sample else []
-
     finished: list[list[Beam]] = [[] for _ in prompt.ids]
     items = np.arange(len(prompt.ids))
     # Until the beams of an input differ only the first counts.
-    running = np.zeros((len(items), width), dtype=np.float32)
+    running: NDArray[np.float32] = np.zeros((len(items), width), dtype=np.float32)
     running[:, 1:] = NEVER
     sequences = Sequences(np.repeat(prompt.ids, width, axis=0))
     decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
-    takes_best = decoding.keeps_scores and not bend and not config.do_sample
+    candidates = Candidates(decoding, prompt, config, first_row)
     last = prompt.ids
     is_wide = False
     while True:
-        words = None  # which tokens the scores are of, where not of all
-        if takes_best:
-            scores, words = decoding.best(last, candidates)
-        else:
-            scores = decoding.step(last)
-        if not is_wide:
-            scores = np.repeat(scores, width, axis=0)
-            words = None if words is None else np.repeat(words, width, axis=0)
-        if words is None:
-            log_softmax(scores)
-        for process in bend:
-            process(sequences.ids, scores, np.repeat(items, width))
-        for change in warp:
-            change(scores)
-        if config.renormalize_logits and config.do_sample:
-            log_softmax(scores)
-        scores += running.reshape(-1, 1)
-        totals = scores.reshape(len(items), -1)
-        if config.do_sample:
-            best = [
-                draw_without_replacement(row, candidates, generators[i]) for row, i in zip(totals, items, strict=True)
-            ]
-        else:
-            best = [top_indices(row, candidates) for row in totals]
-        top = np.stack(best)
-        top_totals = np.take_along_axis(totals, top, axis=1)
-        beams, tokens = np.divmod(top, scores.shape[1])
-        parents = beams + np.arange(len(items))[:, None] * width
-        if words is not None:
-            tokens = words[parents, tokens]
-        ends = stopping(sequences.ids, tokens.ravel(), parents.ravel()).reshape(top.shape)
+        totals, tokens, parents = candidates.following(last, sequences.ids, items, running)
+        ends = stopping(sequences.ids, tokens.ravel(), parents.ravel()).reshape(tokens.shape)
 
         length = sequences.length + 1 - prompt.length
-        penalized = top_totals / np.float32(length**config.length_penalty)
-        rest = top_totals + ends * NEVER
+        penalized = totals / np.float32(length**config.length_penalty)
+        rest = totals + ends.astype(np.float32) * NEVER
         settled = np.ones(len(items), dtype=bool)
         for place, item in enumerate(items.tolist()):
             for rank in np.flatnonzero(ends[place, :width] & (penalized[place, :width] >= NEVER)):
@@ -119,13 +78,14 @@ def beam_search(
 
         kept = without(settled)
         order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
-        order = np.stack([_in_place(row, row_beams) for row, row_beams in zip(order, beams[kept], strict=True)])
-        running, new_tokens, rows = (np.take_along_axis(each[kept], order, axis=1) for each in (rest, tokens, parents))
-        items, moved, last = items[kept], rows.ravel(), new_tokens.reshape(-1, 1)
+        order = np.stack([_in_place(row, beams) for row, beams in zip(order, parents[kept] % width, strict=True)])
+        chosen = (kept[:, None], order)
+        running, rows = rest[chosen], parents[chosen]
+        items, moved, last = items[kept], rows.ravel(), tokens[chosen].reshape(-1, 1)
         if not is_wide:
             decoding.select(moved // width)
             is_wide = True
-        elif not np.array_equal(moved, np.arange(len(scores))):
+        elif not np.array_equal(moved, np.arange(len(parents) * width)):
             decoding.select(moved)
         sequences.select(moved)
         sequences.append(last[:, 0])

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe.generation.beams import NEVER, Beam
+from edgepipe.generation.beams import Beam
+from edgepipe.generation.candidates import NEVER
 from edgepipe.generation.processing import processors
 from edgepipe.generation.processors import Diversity
 from edgepipe.generation.sequences import Sequences
