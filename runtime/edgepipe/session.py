@@ -11,7 +11,7 @@ from edgepipe.alone import Alone
 from edgepipe.binding import Binding
 from edgepipe.buckets import Shape, checked_buckets
 from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capture
-from edgepipe.devices import Provider, execution_providers
+from edgepipe.devices import Provider, execution_providers, name_of
 from edgepipe.errors import InputError
 from edgepipe.failures import require_started, run_failure, starting
 from edgepipe.ort import load_ort, ort_errors
@@ -145,8 +145,15 @@ class Session:
         return Binding(self._session, run_options(graph_id) if self.captures else None)
 
 
+# Rewrites of onnxruntime's that cost time on a CPU, where SkipLayerNormalization takes longer than the addition and the
+# LayerNormalization that it stands for (`python -m benchmarks.fusions BUNDLE`).
+SLOWER_ON_CPU = ("SkipLayerNormFusion",)
+
+
 def _started(ort: Any, graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
     """The session, one that captures where that is wanted and can be had."""
+    on_cpu = all(name_of(provider) == "CPUExecutionProvider" for provider in providers)
+    refused = list(SLOWER_ON_CPU) if on_cpu else []
     capturing = with_capture(providers) if capture else None
     if capturing is not None:
         try:
@@ -154,7 +161,9 @@ def _started(ort: Any, graph: Path, options: Any, providers: list[Provider], *, 
         except ort_errors() as error:
             if not is_refusal(error):
                 raise
-    return ort.InferenceSession(str(graph), options, providers=providers, enable_fallback=0)
+    return ort.InferenceSession(
+        str(graph), options, providers=providers, disabled_optimizers=refused, enable_fallback=0
+    )
 
 
 def _options(ort: Any, config: SessionConfig) -> Any:

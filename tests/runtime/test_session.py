@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Model
 from edgepipe.devices import cuda_index
@@ -193,3 +195,25 @@ def test_onnxruntime_is_told_not_to_report_use(folder: Path, tmp_path: Path) -> 
     """
     run_python(program, str(folder), env={"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_additions_and_norms_are_not_made_one_on_a_cpu(tmp_path: Path) -> None:
+    # onnxruntime's operator for both takes longer than the two.
+    ones = [numpy_helper.from_array(np.ones(8, np.float32), name) for name in ("scale", "bias")]
+    nodes = [
+        helper.make_node("Add", ["one", "other"], ["sum"]),
+        helper.make_node("LayerNormalization", ["sum", "scale", "bias"], ["normed"], axis=-1),
+    ]
+    shape = ["batch", "length", 8]
+    one, other, normed = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("one", "other", "normed")
+    )
+    graph = helper.make_graph(nodes, "norm", [one, other], [normed], ones)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, tmp_path / "norm.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    Session(tmp_path / "norm.onnx", SessionConfig(session_options=options))
+    assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == ["Add", "LayerNormalization"]
+    onnxruntime.InferenceSession(tmp_path / "norm.onnx", options, providers=["CPUExecutionProvider"])
+    assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == ["SkipLayerNormalization"]
