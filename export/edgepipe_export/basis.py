@@ -33,18 +33,18 @@ def basis(folder: Path, manifest: Manifest, target: Target, calibration: Calibra
         folder: The bundle while it is made, with the fp32 graphs and all shared files.
         manifest: Its manifest.
         target: The processor that variants are for.
-        calibration: What variants are measured on; None for the built-in texts.
+        calibration: What variants are calibrated with and measured on, as it was given; None for the built-in texts.
+            How it is split is for each key to say.
     """
     files = {entry.path: entry.sha256 for entry in (*manifest.files, *manifest.variants[FP32].files)}
     files["config.json"] = _config(folder / "config.json")
-    data = None if calibration is None else repr((calibration.inputs, calibration.gold, calibration.options))
     return digest(
         {
             "files": files,
             "task": manifest.task,
             "limits": [manifest.max_length, manifest.max_target_length],
             "target": target.name,
-            "data": None if data is None else hashlib.sha256(data.encode("utf-8", "backslashreplace")).hexdigest(),
+            "data": None if calibration is None else calibration.digest,
             "versions": package_versions(),
             "sources": _sources(),
             "machine": [machine_name(), sorted(cpu_flags())],

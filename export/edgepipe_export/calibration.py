@@ -5,8 +5,9 @@ To read the files of another task: one entry in :data:`READERS`.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,12 +34,26 @@ class Calibration:
         gold: The right answer of each, in the form that the task's figures take; None where they are not known.
         origin: The file's name, or :data:`BUILT_IN`.
         options: Options of the pipeline that go with the inputs.
+        together: How many inputs that follow each other belong together: the two texts of a pair with a score.
     """
 
     inputs: tuple[Any, ...]
     gold: tuple[Any, ...] | None
     origin: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    together: int = 1
+
+    @property
+    def digest(self) -> str:
+        """A digest of what they are, whatever the file is called."""
+        content = repr((self.inputs, self.gold, self.options))
+        return hashlib.sha256(content.encode("utf-8", "backslashreplace")).hexdigest()
+
+    def only(self, places: Iterable[int]) -> Calibration:
+        """Some of the inputs, by their places among all."""
+        chosen = tuple(places)
+        gold = None if self.gold is None else tuple(self.gold[place] for place in chosen)
+        return replace(self, inputs=tuple(self.inputs[place] for place in chosen), gold=gold)
 
     def fitted(self, tokenizer: Tokenizer, limit: int | None) -> Calibration:
         """The same with texts cut to what the model takes."""
@@ -170,7 +185,7 @@ def _feature_extraction(table: Table, labels: Sequence[str], tokenizer: Any) -> 
     # Each pair as two texts, one after the other; the first has the score, the second nothing.
     inputs = tuple(text for both in zip(texts, pairs, strict=True) for text in both)
     gold = tuple(value for score in scores for value in (score, None))
-    return Calibration(inputs, gold, table.origin)
+    return Calibration(inputs, gold, table.origin, together=2)
 
 
 def _generation(table: Table, labels: Sequence[str], tokenizer: Any) -> Calibration:

@@ -61,7 +61,7 @@ def model_card(manifest: Manifest, original: SourceCard) -> str:
         f"An input {limit} ({manifest.max_length_source}).",
         "## Variants",
         _variants(manifest.variants),
-        f"Parity was measured on the exporter's built-in sentences, on: {manifest.machine}.",
+        f"Measured on: {manifest.machine}.",
         "## Use",
         _usage(manifest),
         "## Made with",
@@ -107,7 +107,7 @@ def _variants(variants: Mapping[str, Variant]) -> str:
         else:
             agreement = parity.label_agreement
             cells += [
-                f"{parity.reference}, {parity.texts} texts",
+                f"{parity.reference}, {parity.told_texts}",
                 f"{max(parity.max_abs_diff.values(), default=0.0):.2g}",
                 "" if parity.max_score_diff is None else f"{parity.max_score_diff:.2g}",
                 "" if agreement is None else f"{100 * agreement:.1f} %",

@@ -130,10 +130,7 @@ def make_material(
     Raises:
         InputError: the task cannot be asked about any of the texts.
     """
-    own = questions(task)
-    chosen = tuple(own.texts() if texts is None else texts)
-    if limit is not None:
-        chosen = tuple(shortened(text, tokenizer, limit - own.reserved(tokenizer)) for text in chosen)
+    chosen = texts_to_ask(task, tokenizer, limit, texts)
     encodings = tuple(
         dict(tokenizer(list(chosen[start : start + _TEXTS_A_BATCH]), padding=True, return_tensors="np"))
         for start in range(0, len(chosen), _TEXTS_A_BATCH)
@@ -142,6 +139,17 @@ def make_material(
     names = tuple(encodings[0])
     random = tuple(_random_batches(names, config, longest))
     return Material(chosen, asked(task, chosen, tokenizer), encodings, random)
+
+
+def texts_to_ask(
+    task: str, tokenizer: Tokenizer, limit: int | None, texts: Sequence[str] | None = None
+) -> tuple[str, ...]:
+    """The texts that a task is asked about, cut so that question and text fit; see :func:`make_material`."""
+    own = questions(task)
+    chosen = tuple(own.texts() if texts is None else texts)
+    if limit is None:
+        return chosen
+    return tuple(shortened(text, tokenizer, limit - own.reserved(tokenizer)) for text in chosen)
 
 
 def _random_batches(names: Sequence[str], config: Mapping[str, Any], longest: int) -> Iterator[Arrays]:
@@ -262,8 +270,8 @@ def named(options: Mapping[str, Any]) -> str:
     return "pipeline" + "".join(f", {name}={value}" for name, value in options.items())
 
 
-def parity_of(checks: Sequence[Check], texts: int) -> Parity:
-    """The checks of one variant as the manifest records them."""
+def parity_of(checks: Sequence[Check], texts: int, seen: int) -> Parity:
+    """The checks of one variant as the manifest records them; see :class:`~edgepipe.manifest.Parity`."""
     tensors: dict[str, float] = {}
     scores: list[float] = []
     for check in checks:
@@ -276,6 +284,7 @@ def parity_of(checks: Sequence[Check], texts: int) -> Parity:
     return Parity(
         reference=checks[0].reference,
         texts=texts,
+        seen=seen,
         max_abs_diff=tensors,
         max_score_diff=max(scores, default=None),
         label_agreement=min(agreements, default=None),

@@ -19,15 +19,13 @@ if TYPE_CHECKING:
     from edgepipe_export.checks import Check
     from edgepipe_export.load import Loaded
     from edgepipe_export.sides import Side
+    from edgepipe_export.split import Split
     from edgepipe_export.tolerance import Tolerance
 
 PYTORCH = "pytorch-fp32"
 
 # How many batches show what a single layer costs.
 _FEW_BATCHES = 4
-
-# How many batches recipes are calibrated with: ranges hardly grow with more.
-_CALIBRATED = 8
 
 # How many inputs latency is measured on.
 _TIMED = 8
@@ -73,13 +71,17 @@ class Comparison(Protocol):
         """How far a variant's outputs are from fp32's on a few inputs, as :func:`.compare.distance`."""
         ...
 
+    def cost(self, dtype: str, bundle: Bundle) -> float:
+        """The same on a few of the inputs that recipes are calibrated with: choosing layers is fitting too."""
+        ...
+
 
 def make_comparison(
     bundle: Bundle,
     loaded: Loaded,
     task: type[Task],
     texts: Sequence[str] | None = None,
-    calibration: Calibration | None = None,
+    data: Split | None = None,
     session: SessionConfig | None = None,
     steps: Steps | None = None,
 ) -> Comparison:
@@ -90,7 +92,7 @@ def make_comparison(
         loaded: The checkpoint in PyTorch.
         task: The task to compare; a bundle may do for several.
         texts: Texts to compare on; by default the built-in ones of the task.
-        calibration: What quantized variants are measured on; by default the texts.
+        data: What quantized variants are measured on; by default the texts.
         session: Where the variants run; PyTorch runs where it is.
         steps: Counts the answers of either side while checks go on, see :meth:`Comparison.steps`.
 
@@ -101,31 +103,57 @@ def make_comparison(
     if task.generates:
         from edgepipe_export.generation_checks import GenerationComparison
 
-        inputs = texts if calibration is None else calibration.inputs
+        inputs = texts if data is None else data.measured.inputs
         return GenerationComparison(bundle, loaded, tokenizer, inputs, session)
-    return _Understanding(bundle, loaded, tokenizer, task, texts, calibration, session, steps or Steps())
+    return _Understanding(bundle, loaded, tokenizer, task, texts, data, session, steps or Steps())
+
+
+def data_of(
+    task: type[Task],
+    tokenizer: Tokenizer,
+    limit: int | None,
+    given: Calibration | None = None,
+    texts: Sequence[str] | None = None,
+) -> Calibration:
+    """What variants are calibrated with and measured on, cut to what the model takes.
+
+    Args:
+        task: The task.
+        tokenizer: The bundle's tokenizer.
+        limit: The longest input the model takes; None for no limit.
+        given: What the user gave; None for what the task is asked about texts.
+        texts: The texts; by default the built-in ones of the task.
+
+    Raises:
+        InputError: the task cannot be asked about any of the texts.
+    """
+    from edgepipe_export.calibration import BUILT_IN, Calibration
+    from edgepipe_export.checks import texts_to_ask
+    from edgepipe_export.questions import asked
+    from edgepipe_export.samples import sentences
+
+    if given is None:
+        origin = BUILT_IN if texts is None else "texts"
+        if task.generates:
+            return Calibration(tuple(sentences() if texts is None else texts), None, origin)
+        inputs = asked(task.name, texts_to_ask(task.name, tokenizer, limit, texts), tokenizer)
+        return Calibration(inputs, None, origin)
+    return given if task.generates else given.fitted(tokenizer, limit)
 
 
 def calibration_batches(
-    bundle: Bundle, task: type[Task], calibration: Calibration | None
+    bundle: Bundle, task: type[Task], calibration: Calibration
 ) -> tuple[Mapping[str, NDArray[Any]], ...]:
-    """What recipes are calibrated with: the first inputs as the fp32 graph takes them, in padded batches.
+    """What recipes are calibrated with, as the fp32 graph takes it: padded batches.
 
     Raises:
         InputError: the task's graphs do not read a text at once.
     """
-    from edgepipe_export.calibration import BUILT_IN, Calibration
-    from edgepipe_export.checks import make_material
     from edgepipe_export.sides import VariantSide
 
     if task.generates:
         raise InputError(f"{task.name} writes token by token, and recipes that need calibration are for encoders")
-    tokenizer = Tokenizer.from_pretrained(bundle.path)
-    if calibration is None:
-        material = make_material(task.name, tokenizer, bundle.config, bundle.max_length)
-        calibration = Calibration(material.inputs, None, BUILT_IN)
-    encodings = VariantSide(bundle, FP32, task).encodings(calibration.fitted(tokenizer, bundle.max_length))
-    return encodings[:_CALIBRATED]
+    return VariantSide(bundle, FP32, task).encodings(calibration)
 
 
 class _Understanding:
@@ -138,13 +166,13 @@ class _Understanding:
         tokenizer: Tokenizer,
         task: type[Task],
         texts: Sequence[str] | None,
-        calibration: Calibration | None,
+        data: Split | None,
         session: SessionConfig | None,
         steps: Steps,
     ) -> None:
-        from edgepipe_export.calibration import BUILT_IN, Calibration
         from edgepipe_export.checks import make_material
         from edgepipe_export.sides import PyTorchSide, Recorded, VariantSide
+        from edgepipe_export.split import unsplit
 
         self._bundle = bundle
         self._task = task
@@ -152,13 +180,13 @@ class _Understanding:
         self._steps = steps
         self._material = make_material(task.name, tokenizer, bundle.config, bundle.max_length, texts)
         self.texts = self._material.texts
-        if calibration is None:
-            calibration = Calibration(self._material.inputs, None, BUILT_IN)
-        self._calibration = calibration.fitted(tokenizer, bundle.max_length)
-        self.measured = len(self._calibration.inputs)
+        sides = data or unsplit(data_of(task, tokenizer, bundle.max_length, texts=texts))
+        self._data = sides.measured
+        self.measured = len(self._data.inputs)
         first = FP32 if FP32 in bundle.dtypes else bundle.dtypes[0]
         side = VariantSide(bundle, first, task, session, steps)
-        self._encodings = side.encodings(self._calibration)
+        self._encodings = side.encodings(self._data)
+        self._calibrating = side.encodings(sides.calibrated) or self._encodings
         self._sides: dict[str, Side] = {
             first: Recorded(side, steps),
             PYTORCH: Recorded(PyTorchSide(loaded, side.outputs, side.series, steps), steps),
@@ -177,7 +205,7 @@ class _Understanding:
         from edgepipe_export.gate import check_quantized
 
         candidate, side = self._side(dtype, bundle), self._sides[reference]
-        return check_quantized(candidate, side, self._task.name, self._calibration, self._encodings, allowed)
+        return check_quantized(candidate, side, self._task.name, self._data, self._encodings, allowed)
 
     def _side(self, dtype: str, bundle: Bundle | None) -> Side:
         from edgepipe_export.sides import VariantSide
@@ -192,15 +220,22 @@ class _Understanding:
 
         if dtype == FP32:
             return 2 * exact_answers(self._material, self._task.name)
-        return 2 * (len(self._encodings) + len(self._calibration.inputs))
+        return 2 * (len(self._encodings) + len(self._data.inputs))
 
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """See :class:`Comparison`."""
+        return self._distance(dtype, bundle, self._encodings)
+
+    def cost(self, dtype: str, bundle: Bundle) -> float:
+        """See :class:`Comparison`."""
+        return self._distance(dtype, bundle, self._calibrating)
+
+    def _distance(self, dtype: str, bundle: Bundle, encodings: Sequence[Mapping[str, NDArray[Any]]]) -> float:
         from edgepipe_export.compare import distance
         from edgepipe_export.sides import VariantSide
 
         candidate, reference = VariantSide(bundle, dtype, self._task, self._session), self._sides[FP32]
-        few = self._encodings[:_FEW_BATCHES]
+        few = encodings[:: max(1, len(encodings) // _FEW_BATCHES)][:_FEW_BATCHES]
         return distance((reference.tensors(batch), candidate.tensors(batch)) for batch in few)
 
     def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:

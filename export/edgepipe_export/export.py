@@ -29,7 +29,7 @@ from edgepipe_export.choice import AUTO, candidates_for, checked_preference
 from edgepipe_export.kept import Kept, cache_folder
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
-from edgepipe_export.quantize import FP32, checked_dtypes, graph_path
+from edgepipe_export.quantize import FP32, checked_dtypes, facts, graph_path
 from edgepipe_export.quantize.target import Target, find_target
 from edgepipe_export.repair import DEFAULT_BUDGET
 from edgepipe_export.requirements import package_versions, require_packages
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from edgepipe_export.calibration import Calibration
     from edgepipe_export.limits import Limits
     from edgepipe_export.load import Loaded
+    from edgepipe_export.split import Split
     from edgepipe_export.variants import Batches
 
 
@@ -208,18 +209,23 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         names, recipe = _trace(loaded, options, folder)
     # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
     manifest = _manifest(loaded, limits, names, recipe, folder)
+    data = _data(loaded, calibration, limits.source.tokens, options, folder)
     root = cache_folder()
     kept = Kept()
     if root is not None:
         kept = Kept(root, basis(folder, manifest, options.target, calibration), afresh=options.remeasure)
-    workshop = Workshop(folder, manifest, names, options.target, _batches(loaded, calibration), kept)
+    workshop = Workshop(
+        folder, manifest, names, options.target, _batches(loaded, data), kept, calibrated=data.described()
+    )
     try:
         for dtype in options.dtypes:
             if dtype != FP32:
                 with stages.stage(f"quantize {dtype}"):
                     workshop.make(dtype)
         if options.verify:
-            options = replace(options, dtypes=_gated(workshop, loaded, calibration, options, stages))
+            if data.warning is not None:
+                stages.say("data", data.warning)
+            options = replace(options, dtypes=_gated(workshop, loaded, data, options, stages))
     finally:
         kept.prune()
         if kept.reused:
@@ -228,15 +234,13 @@ def _export(request: Request, options: Options, folder: Path, stages: Progress) 
         _finish(workshop, options, source_card(checkpoint.directory))
 
 
-def _gated(
-    workshop: Workshop, loaded: Loaded, calibration: Calibration | None, options: Options, stages: Progress
-) -> tuple[str, ...]:
+def _gated(workshop: Workshop, loaded: Loaded, data: Split, options: Options, stages: Progress) -> tuple[str, ...]:
     """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to keep."""
     from edgepipe_export.gating import Gate
 
     dtypes = options.dtypes
     with stages.stage("verify"):
-        gate = Gate(workshop, loaded, calibration, options.allowed)
+        gate = Gate(workshop, loaded, data, options.allowed)
         gate.measure(stages.step)
     repairable = () if options.force else gate.repairable
     end = time.monotonic() + options.budget
@@ -264,11 +268,23 @@ def _calibration(loaded: Loaded, options: Options) -> Calibration | None:
     return calibration_of(options.calibration, loaded)
 
 
-def _batches(loaded: Loaded, calibration: Calibration | None) -> Callable[[Path], Batches]:
+def _data(loaded: Loaded, calibration: Calibration | None, limit: int | None, options: Options, folder: Path) -> Split:
+    """What recipes are calibrated with, and what variants are measured on; the same where no recipe is calibrated."""
+    from edgepipe import Tokenizer
+    from edgepipe_export.comparing import data_of
+    from edgepipe_export.split import split, unsplit
+
+    task = loaded.checkpoint.task
+    data = data_of(task, Tokenizer.from_pretrained(folder), limit, calibration)
+    calibrates = not task.generates and any(dtype != FP32 and facts(dtype).uses_batches for dtype in options.dtypes)
+    return split(data) if calibrates else unsplit(data)
+
+
+def _batches(loaded: Loaded, data: Split) -> Callable[[Path], Batches]:
     def batches(folder: Path) -> Batches:
         from edgepipe_export.comparing import calibration_batches
 
-        return calibration_batches(Bundle.load(folder), loaded.checkpoint.task, calibration)
+        return calibration_batches(Bundle.load(folder), loaded.checkpoint.task, data.calibrated)
 
     return batches
 

@@ -20,8 +20,8 @@ from edgepipe_export.repair import Repair, repair
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
-    from edgepipe_export.calibration import Calibration
     from edgepipe_export.load import Loaded
+    from edgepipe_export.split import Split
     from edgepipe_export.tolerance import Tolerance
     from edgepipe_export.variants import Workshop
 
@@ -33,14 +33,15 @@ class Gate:
         measured: What was measured so far, by dtype.
     """
 
-    def __init__(self, workshop: Workshop, loaded: Loaded, calibration: Calibration | None, allowed: Tolerance) -> None:
+    def __init__(self, workshop: Workshop, loaded: Loaded, data: Split, allowed: Tolerance) -> None:
         self._workshop = workshop
         self._loaded = loaded
-        self._calibration = calibration
+        self._data = data
+        self._known = {"measured": data.measured.digest}
         self._allowed = allowed
         self._steps = Steps()
         self._comparison = make_comparison(
-            workshop.bundle, loaded, loaded.checkpoint.task, calibration=calibration, steps=self._steps
+            workshop.bundle, loaded, loaded.checkpoint.task, data=data, steps=self._steps
         )
         self.measured: dict[str, Measured] = {}
         self._repairs: dict[str, str] = {}
@@ -153,7 +154,7 @@ class Gate:
             found = self._comparison.check(dtype, FP32, self._allowed, self._with(dtype, precisions))
             return Measured(tuple(found))
 
-        key = {"what": "checks", "allowed": asdict(self._allowed), **self._workshop.key(dtype, precisions)}
+        key = {"what": "checks", "allowed": asdict(self._allowed), **self._key(dtype, precisions)}
         return self._workshop.kept.value(key, check, plain=_plain, read=_read)
 
     def _proof(self) -> Measured:
@@ -161,10 +162,20 @@ class Gate:
 
     def distance(self, dtype: str, precisions: Mapping[str, str] | None = None) -> float:
         """How far a variant is from fp32: as it is now, or with these precisions."""
-        key = {"what": "distance", **self._workshop.key(dtype, precisions)}
+        key = {"what": "distance", **self._key(dtype, precisions)}
         return self._workshop.kept.value(
             key, lambda: self._comparison.distance(dtype, self._with(dtype, precisions)), plain=float, read=float
         )
+
+    def cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
+        """The same on what recipes are calibrated with."""
+        key = {"what": "cost", **self._key(dtype, precisions)}
+        return self._workshop.kept.value(
+            key, lambda: self._comparison.cost(dtype, self._with(dtype, precisions)), plain=float, read=float
+        )
+
+    def _key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
+        return {**self._known, **self._workshop.key(dtype, precisions)}
 
     def _with(self, dtype: str, precisions: Mapping[str, str] | None) -> Bundle:
         if precisions is not None:
@@ -181,7 +192,7 @@ class Gate:
         bundle = self._workshop.bundle
         quantized = sorted(dtype for dtype in self.measured if dtype != FP32)
         return self._workshop.kept.value(
-            {"what": "latencies", "host": platform.node(), "variants": list(map(self._workshop.key, quantized))},
+            {"what": "latencies", "host": platform.node(), "variants": list(map(self._key, quantized))},
             lambda: measure(
                 {dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured}, progress=progress
             ),
@@ -208,13 +219,19 @@ class Gate:
                 "writes it all the same, and the manifest will say so"
             )
         manifest = self._workshop.manifest
-        parities = {dtype: parity_of(found.checks, self._inputs(dtype)) for dtype, found in self.measured.items()}
+        parities = {
+            dtype: parity_of(found.checks, self._inputs(dtype), self._seen(dtype))
+            for dtype, found in self.measured.items()
+        }
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
         self._workshop.record(replace(manifest, variants=variants))
-        write_report(self._workshop.folder, self._calibration, self._comparison.measured, self.measured, self._more)
+        write_report(self._workshop.folder, self._data, self.measured, self._more)
 
     def _inputs(self, dtype: str) -> int:
         return len(self._comparison.texts) if dtype == FP32 else self._comparison.measured
+
+    def _seen(self, dtype: str) -> int:
+        return self._data.seen if self._workshop.calibrates(dtype) else 0
 
 
 class _Bench:
@@ -230,7 +247,7 @@ class _Bench:
         self.ladder: Sequence[str] = facts(dtype).mixes
 
     def cost(self, layer: str) -> float:
-        return self._gate.distance(self._dtype, {other: FP32 for other in self.layers if other != layer})
+        return self._gate.cost(self._dtype, {other: FP32 for other in self.layers if other != layer})
 
     def passes(self, precisions: Mapping[str, str]) -> bool:
         return self._gate.check(self._dtype, precisions).passed

@@ -252,6 +252,10 @@ class GenerationComparison:
             for index, ids in enumerate(self._encoded[:_FEW])
         )
 
+    def cost(self, dtype: str, bundle: Bundle) -> float:
+        """See :class:`~edgepipe_export.comparing.Comparison`; nothing is calibrated."""
+        return self.distance(dtype, bundle)
+
     def timed(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
         """See :class:`~edgepipe_export.comparing.Comparison`."""
         writer = VariantWriter(bundle, dtype, self._tokenizer, self._session)

@@ -12,7 +12,7 @@ from edgepipe.manifest import REPORT_NAME
 from edgepipe_export.checks import Check
 
 if TYPE_CHECKING:
-    from edgepipe_export.calibration import Calibration
+    from edgepipe_export.split import Split
 
 REPORT_VERSION = 1
 
@@ -54,8 +54,7 @@ class Measured:
 
 def write_report(
     folder: Path,
-    calibration: Calibration | None,
-    inputs: int,
+    data: Split,
     variants: Mapping[str, Measured],
     more: Mapping[str, Any],
 ) -> None:
@@ -63,17 +62,18 @@ def write_report(
 
     Args:
         folder: The bundle.
-        calibration: What variants were measured on; None for the built-in texts.
-        inputs: How many inputs that were.
+        data: What recipes were calibrated with, and variants measured on.
         variants: What was measured of each.
         more: What else goes in.
     """
     record: dict[str, Any] = {
         "schema_version": REPORT_VERSION,
         "calibration": {
-            "origin": "built-in" if calibration is None else calibration.origin,
-            "inputs": inputs,
-            "gold": calibration is not None and calibration.gold is not None,
+            "origin": data.measured.origin,
+            "inputs": len(data.measured.inputs),
+            "gold": data.measured.gold is not None,
+            "calibrated": len(data.calibrated.inputs),
+            "seen": data.seen,
         },
         "variants": {dtype: _variant(measured) for dtype, measured in variants.items()},
         **more,

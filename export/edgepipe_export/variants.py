@@ -42,6 +42,7 @@ class Workshop:
         batches: Callable[[Path], Batches],
         kept: Kept | None = None,
         options: Mapping[str, Any] | None = None,
+        calibrated: Mapping[str, Any] | None = None,
     ) -> None:
         """Take over a folder.
 
@@ -53,6 +54,7 @@ class Workshop:
             batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
             kept: What was made and measured before; by default nothing.
             options: Options of recipes that are to have others than their own, by dtype.
+            calibrated: What the recipes that take the batches say of them.
         """
         self.folder = folder
         self.manifest = manifest
@@ -62,6 +64,7 @@ class Workshop:
         self._batches = batches
         self._made: dict[str, Mapping[str, str]] = {}
         self._options = dict(options or {})
+        self._calibrated = dict(calibrated or {})
         self._write()
 
     @property
@@ -81,7 +84,17 @@ class Workshop:
             "dtype": dtype,
             "options": asdict(self._options.get(dtype) or default_options(dtype)),
             "precisions": dict(mixed),
+            **self._told(dtype),
         }
+
+    def calibrates(self, dtype: str) -> bool:
+        """Whether a variant is made with the batches."""
+        # What generates has a cache, and its graphs do not read a text at once.
+        has_cache = "cache" in self.manifest.variants[FP32].recipe
+        return dtype != FP32 and (facts(dtype).needs_batches or (facts(dtype).uses_batches and not has_cache))
+
+    def _told(self, dtype: str) -> dict[str, Any]:
+        return {"calibrated": self._calibrated} if self._calibrated and self.calibrates(dtype) else {}
 
     def require(self, dtype: str, precisions: Mapping[str, str]) -> None:
         """See to it that a variant has these precisions; it is a trial, and not kept."""
@@ -110,11 +123,8 @@ class Workshop:
 
     def _quantized(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
         """Write the graphs; their recipe."""
-        declared = facts(dtype)
         traced = self.manifest.variants[FP32].recipe
-        # What generates has a cache, and its graphs do not read a text at once.
-        wanted = declared.needs_batches or (declared.uses_batches and "cache" not in traced)
-        batches = self.batches if wanted else ()
+        batches = self.batches if self.calibrates(dtype) else ()
         made = {
             name: quantize(
                 dtype,
@@ -134,7 +144,7 @@ class Workshop:
         # A decoder whose attention a recipe wrote out has another cache than the one that was traced.
         cache = [each["cache"] for each in (traced, *made.values()) if "cache" in each][-1:]
         mixed = {"precisions": dict(precisions)} if precisions else {}
-        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed}
+        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed, **self._told(dtype)}
 
     def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
         self._made[dtype] = dict(precisions)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from edgepipe_export.tolerance import Tolerance, tolerance
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from edgepipe_export.calibration import Calibration
     from edgepipe_export.checks import Check
     from edgepipe_export.load import Loaded
 
@@ -33,9 +34,11 @@ class Verification:
 
     Attributes:
         rows: One a check.
+        notes: What else is known of the figures.
     """
 
     rows: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -61,11 +64,12 @@ class Verification:
         ]
         figures = [f"{row.dtype}, {row.check}: {_listed(row.figures)}" for row in self.rows if row.figures]
         failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
-        return "\n".join([table(headers, lines), *figures, *failed])
+        return "\n".join([table(headers, lines), *figures, *self.notes, *failed])
 
     def to_json(self) -> str:
         """The checks as JSON."""
-        return strict_json.dumps({"passed": self.passed, "checks": [asdict(row) for row in self.rows]})
+        checks = [asdict(row) for row in self.rows]
+        return strict_json.dumps({"passed": self.passed, "checks": checks, "notes": list(self.notes)})
 
 
 def _listed(figures: Mapping[str, float]) -> str:
@@ -164,25 +168,41 @@ def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress
         from edgepipe import Tokenizer
         from edgepipe_export.calibration import calibration_of
         from edgepipe_export.checks import check_tokens
-        from edgepipe_export.comparing import PYTORCH, make_comparison
+        from edgepipe_export.comparing import PYTORCH, data_of, make_comparison
         from edgepipe_export.load import load
+        from edgepipe_export.split import unsplit
 
         loaded = load(checkpoint)
         _require_same_kind(bundle, loaded)
-        data = None if options.calibration is None else calibration_of(options.calibration, loaded)
-        steps = Steps()
-        comparison = make_comparison(bundle, loaded, checkpoint.task, options.texts, data, options.session, steps)
+        given = None if options.calibration is None else calibration_of(options.calibration, loaded)
+        tokenizer, task, steps = Tokenizer.from_pretrained(bundle.path), checkpoint.task, Steps()
+        data = data_of(task, tokenizer, bundle.max_length, given, options.texts)
+        comparison = make_comparison(bundle, loaded, task, options.texts, unsplit(data), options.session, steps)
     rows = []
     with stages.stage("compare tokens"):
-        tokenizer = Tokenizer.from_pretrained(bundle.path)
         rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
     for dtype in options.dtypes:
         with stages.stage(f"compare {dtype}"), steps.told(stages.step, comparison.steps(dtype)):
-            by_fp32 = data is not None and dtype != FP32 and FP32 in bundle.dtypes
+            by_fp32 = given is not None and dtype != FP32 and FP32 in bundle.dtypes
             rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.allowed))
-            if data is not None and dtype == FP32:
+            if given is not None and dtype == FP32:
                 rows.extend(comparison.measure(dtype, PYTORCH, options.allowed))
-    return Verification(tuple(rows))
+    return Verification(tuple(rows), tuple(_seen(bundle, options.dtypes, data)))
+
+
+def _seen(bundle: Bundle, dtypes: Sequence[str], data: Calibration) -> Iterator[str]:
+    """Say of what was calibrated with some of these very data that its figures flatter it."""
+    variants = {} if bundle.manifest is None else bundle.manifest.variants
+    for dtype in dtypes:
+        variant = variants.get(dtype)
+        calibrated = {} if variant is None else variant.recipe.get("calibrated", {})
+        if variant is None or calibrated.get("data_sha256") != data.digest:
+            continue
+        note = f"{dtype} was calibrated with {calibrated.get('inputs')} of these {len(data.inputs)} inputs"
+        parity = variant.parity
+        if parity is not None and parity.seen == 0:
+            note += f"; at export it was measured on {parity.texts} others (edgepipe.json)"
+        yield note
 
 
 def _require_same_kind(bundle: Bundle, loaded: Loaded) -> None:

@@ -77,6 +77,8 @@ class Parity:
         bound: The bound that decided, in words.
         passed: Whether the bound held. False only in a bundle that was written by force.
         figures: What else was measured, by name, e.g. ``perplexity``.
+        seen: On how many of the texts the variant was calibrated too, which flatters it; None where that was not
+            recorded.
     """
 
     reference: str
@@ -87,6 +89,12 @@ class Parity:
     bound: str
     passed: bool
     figures: Mapping[str, float] = field(default_factory=dict)
+    seen: int | None = None
+
+    @property
+    def told_texts(self) -> str:
+        """On how many texts it was measured, in words."""
+        return f"{self.texts} texts" + (f", {self.seen} of them calibrated with" if self.seen else "")
 
 
 @dataclass(frozen=True, slots=True)

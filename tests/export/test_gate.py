@@ -128,7 +128,8 @@ def test_right_answers_decide(checkpoint: Path, labelled: Path, tmp_path: Path) 
     assert "accuracy at most 20 points below" in parity.bound
 
     report = json.loads((bundle.path / REPORT_NAME).read_text(encoding="utf-8"))
-    assert report["calibration"] == {"origin": "own.jsonl", "inputs": 100, "gold": True}
+    known = {"origin": "own.jsonl", "inputs": 100, "gold": True, "calibrated": 64, "seen": 64}
+    assert report["calibration"] == known
     worst = report["variants"]["int8"]["worst"]
     assert len(worst) == 10
     assert worst[0]["difference"] == max(entry["difference"] for entry in worst)

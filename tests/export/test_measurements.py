@@ -13,10 +13,12 @@ import pytest
 
 from edgepipe import Bundle
 from edgepipe.manifest import REPORT_NAME
+from edgepipe_export.calibration import BUILT_IN, Calibration
 from edgepipe_export.checks import Check, Disagreement, read_check
 from edgepipe_export.measurements import Measured, Sensitivity, write_report
 from edgepipe_export.report.contents import read_contents
 from edgepipe_export.report.page import page
+from edgepipe_export.split import unsplit
 from tests.runtime.small_bundle import write_bundle
 
 CHECK = Check(
@@ -43,7 +45,12 @@ def bundle(tmp_path: Path) -> Path:
     """A bundle of which a variant gave no numbers."""
     folder = write_bundle(tmp_path / "bundle", dtypes=("fp32", "int8"))
     measured = Measured((CHECK,), (Sensitivity("a", "a", 10, math.inf), Sensitivity("b", "b", 10, 0.5)))
-    write_report(folder, None, 3, {"int8": measured}, {"noise": {"spread": math.nan, "noisy": True}})
+    write_report(
+        folder,
+        unsplit(Calibration(("a", "b", "c"), None, BUILT_IN)),
+        {"int8": measured},
+        {"noise": {"spread": math.nan, "noisy": True}},
+    )
     return folder
 
 

@@ -17,6 +17,7 @@ from edgepipe_export.load import load
 from edgepipe_export.quantize import default_options
 from edgepipe_export.quantize.target import find_target
 from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.split import Split
 from edgepipe_export.tolerance import tolerance
 from edgepipe_export.variants import Workshop
 from tests.conftest import shared
@@ -56,7 +57,7 @@ def test_entities_are_lost_and_found_again(tmp_path: Path) -> None:
         lambda folder: calibration_batches(Bundle.load(folder), task, train),
         options={DTYPE: naive},
     )
-    gate = Gate(workshop, loaded, dev, tolerance(None))
+    gate = Gate(workshop, loaded, Split(dev, train, dev, 0), tolerance(None))
     workshop.make(DTYPE)
     gate.measured[DTYPE] = gate.check(DTYPE)
     (before,) = (check for check in gate.measured[DTYPE].checks if "f1" in check.figures)

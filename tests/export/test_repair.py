@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from edgepipe.errors import ParityError
 from edgepipe.manifest import REPORT_NAME
 from edgepipe_export import export
+from edgepipe_export.calibration import BUILT_IN, Calibration
 from edgepipe_export.gating import Gate
 from edgepipe_export.load import load
 from edgepipe_export.quantize import default_options
 from edgepipe_export.quantize.target import find_target
 from edgepipe_export.repair import repair
 from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.samples import sentences
+from edgepipe_export.split import unsplit
 from edgepipe_export.tolerance import tolerance
 from edgepipe_export.variants import Workshop
 from tests.hostile import inject_outliers
@@ -60,6 +63,7 @@ class Made:
 
 TEN = {f"layer {number}": float(number) for number in range(10)}  # together 45
 LADDER = {"w8": 0.1, "fp32": 0.0}
+SENTENCES = unsplit(Calibration(sentences(), None, BUILT_IN))
 NAIVE = "int8-static"
 LARGEST = ("layer 7", "layer 6", "layer 4")
 
@@ -145,7 +149,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workshop, Gate]:
     assert manifest is not None
     workshop = Workshop(folder, manifest, ("model",), find_target("vnni"), lambda folder: ())
     loaded = load(resolve(Request(model, "text-classification", tokenizer, None, False, False)))
-    gate = Gate(workshop, loaded, None, tolerance(8))
+    gate = Gate(workshop, loaded, SENTENCES, tolerance(8))
     workshop.make("int8")
     gate.measure()
     return workshop, gate
@@ -204,8 +208,8 @@ def test_operators_that_ruin_a_graph_are_taken_out(tmp_path: Path) -> None:
     assert manifest is not None
     options = {NAIVE: replace(default_options(NAIVE), everything=True, smoothing=0.0)}
     workshop = Workshop(folder, manifest, ("model",), find_target("vnni"), lambda folder: padded(8), options=options)
-    gate = Gate(workshop, load(resolve(Request(model, "text-classification", tokenizer, None, False, False))), None,
-                tolerance(8))  # fmt: skip
+    gate = Gate(workshop, load(resolve(Request(model, "text-classification", tokenizer, None, False, False))),
+                SENTENCES, tolerance(8))  # fmt: skip
     workshop.make(NAIVE)
     gate.measure()
     assert gate.repairable == (NAIVE,)

@@ -17,6 +17,7 @@ from edgepipe_export.load import load
 from edgepipe_export.quantize.target import find_target
 from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.samples import sentences
+from edgepipe_export.split import unsplit
 from edgepipe_export.tolerance import tolerance
 from edgepipe_export.variants import Workshop
 from tests.hostile import inject_outliers
@@ -71,7 +72,7 @@ def test_the_layers_that_read_outliers_go_up(hostile: Hostile, tmp_path: Path) -
         write = pipeline(hostile.task, workshop.bundle)
         texts = [write(text, max_new_tokens=WRITTEN)[0]["generated_text"] for text in texts]
     loaded = load(resolve(Request(model, hostile.task, tokenizer, None, False, False)))
-    gate = Gate(workshop, loaded, Calibration(tuple(texts), None, "own.txt"), tolerance(hostile.bound))
+    gate = Gate(workshop, loaded, unsplit(Calibration(tuple(texts), None, "own.txt")), tolerance(hostile.bound))
     workshop.make("int8")
     gate.measure()
     assert gate.repairable == ("int8",)

@@ -21,6 +21,7 @@ from edgepipe_export.load import load
 from edgepipe_export.progress import Steps
 from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.samples import sentences
+from edgepipe_export.split import unsplit
 from edgepipe_export.tolerance import tolerance
 from edgepipe_export.verify import Verification
 
@@ -112,7 +113,7 @@ def test_what_writes_is_measured_by_its_perplexity(
 def test_a_check_takes_as_many_steps_as_it_said(dtype: str, gated: Bundle, checkpoint: Path, labelled: Path) -> None:
     loaded, steps = load(resolve(Request(checkpoint))), Steps()
     data = calibration_of(labelled, loaded)
-    comparison = make_comparison(gated, loaded, loaded.checkpoint.task, calibration=data, steps=steps)
+    comparison = make_comparison(gated, loaded, loaded.checkpoint.task, data=unsplit(data), steps=steps)
     for _ in range(2):  # the second time the reference knows its answers
         told: list[int] = []
         with steps.told(lambda done, total, told=told: told.append(done), 10_000):  # type: ignore[misc]

@@ -50,7 +50,11 @@ def _measured_on(contents: Contents) -> str:
     if calibration is None:
         return "the manifest does not tell"
     gold = "with" if calibration.get("gold") else "without"
-    return f"{calibration.get('inputs')} inputs, {calibration.get('origin')}, {gold} the right answers"
+    told = f"{calibration.get('inputs')} inputs, {calibration.get('origin')}, {gold} the right answers"
+    if not calibration.get("calibrated"):
+        return told
+    among = "all of them among these" if calibration.get("seen") else "none of them among these"
+    return f"{told}; calibrated with {calibration['calibrated']}, {among}"
 
 
 def variants(contents: Contents) -> Markup:
@@ -72,7 +76,7 @@ def variants(contents: Contents) -> Markup:
         rows.append(
             [
                 *row,
-                f"{parity.reference}, {parity.texts} texts",
+                f"{parity.reference}, {parity.told_texts}",
                 datum(share(parity.label_agreement), parity.label_agreement),
                 datum(number(difference), difference),
                 datum(number(parity.max_score_diff), parity.max_score_diff),

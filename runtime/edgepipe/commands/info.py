@@ -64,6 +64,7 @@ def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
         "reference": parity.reference if parity else None,
         "texts": parity.texts if parity else None,
+        "seen": parity.seen if parity else None,
         "max_abs_diff": max(parity.max_abs_diff.values(), default=None) if parity else None,
         "max_score_diff": parity.max_score_diff if parity else None,
         "label_agreement": parity.label_agreement if parity else None,
