@@ -20,9 +20,11 @@ import edgepipe_export.variants as variants
 from edgepipe import Bundle, pipeline
 from edgepipe.errors import BundleError, CheckpointError, DependencyError, ExportError, InputError, ParityError
 from edgepipe_export import export
+from edgepipe_export.calibration import Calibration
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.requirements import PACKAGES
 from edgepipe_export.samples import sentences
+from edgepipe_export.split import CALIBRATED, unsplit
 from tests.tiny import build
 
 # The package's attribute of that name is the function.
@@ -74,7 +76,8 @@ def test_the_manifest(exported: Bundle) -> None:
     assert exact.label_agreement == 1
     assert quantized is not None
     assert quantized.reference == "fp32"
-    assert quantized.texts == exact.texts == len(sentences())
+    assert (exact.texts, exact.seen) == (len(sentences()), 0)
+    assert (quantized.texts, quantized.seen) == (len(sentences()) - CALIBRATED, 0)
     assert quantized.max_abs_diff["logits"] > 1e-4
     assert manifest.variants["int8"].recipe["per_channel"] is True
     assert len(exported.check()) == 7
@@ -209,6 +212,7 @@ def test_whatever_stops_an_export_leaves_nothing(
 ) -> None:
     if stage != "_trace":  # stop after the trace, without tracing again and again
         monkeypatch.setattr(export_module, "_trace", lambda *_: (("model",), {"name": "fp32"}))
+        monkeypatch.setattr(export_module, "_data", lambda *_: unsplit(Calibration(("one",), None, "made")))
         monkeypatch.setattr(export_module, "_batches", lambda *_: lambda folder: ())
     if stage == "_finish":
         monkeypatch.setattr(variants, "quantize", lambda *_, **__: {"name": "int8"})
