@@ -117,8 +117,9 @@ def export(
         tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
         revision: Branch, tag or commit of a Hub id; the commit is written into the manifest.
         opset: ONNX opset; by default the tracer's own choice.
-        calibration: A file that quantized variants are measured on (and calibrated with, where the recipe needs it):
-            text, CSV, TSV, JSONL or CoNLL, with or without the right answers; by default built-in texts.
+        calibration: A file that recipes are calibrated with, and quantized variants measured on, each input for one of
+            the two where there are enough: text, CSV, TSV, JSONL or CoNLL, with or without the right answers; by
+            default built-in texts.
         max_drop: What a quantized variant may lose against fp32. With the right answers: points of the task's own
             figure (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
             default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
