@@ -32,11 +32,11 @@ HOSTILE = "<script>alert('x')</script> & \"quotes\" ]]> \x00\x1b[31m \ud800 \u20
 FP32 = Parity("pytorch-fp32", 210, {"logits": 5.7e-6}, 2.7e-6, 1.0, "0.0001 of the reference", True)
 INT8 = Parity(
     "fp32", 210, {"logits": 1.3011, "hidden_states.0": math.inf}, 0.40113, 0.98095, f"agreement {HOSTILE}", False,
-    {"accuracy": 0.9151, "reference_accuracy": 0.92432, "kl": 0.011753, "mean_score_diff": 0.0146},
+    {"accuracy": 0.9151, "reference_accuracy": 0.92432, "kl": 0.011753, "mean_score_diff": 0.0146}, seen=64,
 )  # fmt: skip
 MEASURED: dict[str, Any] = {
     "schema_version": 1,
-    "calibration": {"origin": "dev.tsv", "inputs": 210, "gold": True},
+    "calibration": {"origin": "dev.tsv", "inputs": 210, "gold": True, "calibrated": 64, "seen": 64},
     "variants": {
         "int8": {
             "checks": [
@@ -136,6 +136,8 @@ def test_every_figure_is_the_manifests(bundle: Path, tmp_path: Path) -> None:
     text = written.read_text(encoding="utf-8")
     assert_is_the_manifests(ElementTree.fromstring(text))
     assert "raised to w8" in text
+    assert "210 inputs, dev.tsv, with the right answers; calibrated with 64, all of them among these" in text
+    assert "fp32, 210 texts, 64 of them calibrated with" in text
 
     record = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     int8 = next(entry for entry in record["variants"] if entry["dtype"] == "int8")
