@@ -118,6 +118,7 @@ def test_pairs_with_a_similarity(tmp_path: Path) -> None:
     found = read(tmp_path, "a.csv", "sentence1,sentence2,score\none,two,4.5\nthree,four,1\n", "feature-extraction")
     assert found.inputs == ("one", "two", "three", "four")
     assert found.gold == (4.5, None, 1.0, None)
+    assert found.together == 2
 
 
 def test_every_task_reads_files() -> None:
