@@ -174,10 +174,19 @@ class VariantWriter:
         self._tokenizer = tokenizer
 
     def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
-        """See :class:`Writer`."""
+        """See :class:`Writer`.
+
+        Of one row a second is made after the first step, as beam search does, and what it gives is returned: what both
+        have in common may be held once.
+        """
         decoding = self._decoder.begin(ids, mask)
         fed = [following[:, step : step + 1] for step in range(following.shape[1])]
-        return [decoding.step(tokens).copy() for tokens in (fed if self._decoder.is_encoder_decoder else [ids, *fed])]
+        first, *rest = fed if self._decoder.is_encoder_decoder else [ids, *fed]
+        found = [decoding.step(first).copy()]
+        rows = np.arange(len(ids)) if len(ids) > 1 else np.zeros(2, np.int64)
+        decoding.select(rows)
+        found += [decoding.step(tokens[rows])[-len(ids) :].copy() for tokens in rest]
+        return found
 
     def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
         """See :class:`Writer`."""

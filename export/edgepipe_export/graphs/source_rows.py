@@ -34,22 +34,33 @@ def give_source_its_rows(graph: onnx_ir.Graph) -> None:
     """
     inputs = {value.name or "": value for value in graph.inputs}
     source = [value for name, value in inputs.items() if name in _SOURCE_INPUTS or ".encoder." in name]
-    counts = {node.outputs[0] for node in graph if _counts_rows(node)}
     of_source = _of_source(graph, source)
-    for count in counts:
-        count.producer().replace_input_with(0, inputs["input_ids"])  # type: ignore[union-attr]
-    own = onnx_ir.node("Shape", [source[0]], {"start": 0, "end": 1}, name=SOURCE_ROWS)
-    own.outputs[0].name = f"{SOURCE_ROWS}.count"
-    own.outputs[0].type, own.outputs[0].shape = onnx_ir.TensorType(onnx_ir.DataType.INT64), onnx_ir.Shape([1])
-    graph.insert_before(graph[0], own)
+    counting = [node for node in graph if _counts_rows(node)]
+    own, targets = _count(graph, source[0], SOURCE_ROWS), _count(graph, inputs["input_ids"], ROWS)
+    for node in counting:
+        onnx_ir.convenience.replace_all_uses_with(node.outputs[0], targets)
+    graph.remove(counting, safe=True)
     for node in list(graph):
         if node.op_type in _SHAPED and node.inputs[0] in of_source and node.inputs[1] is not None:
-            node.replace_input_with(1, _counted_by(own.outputs[0], counts, node.inputs[1], graph))
+            node.replace_input_with(1, _counted_by(own, targets, node.inputs[1], graph))
     for value in of_source:
         if value.shape is not None:
             value.shape = onnx_ir.Shape(
                 onnx_ir.SymbolicDim(SOURCE_ROWS) if _is_rows(dimension) else dimension for dimension in value.shape
             )
+
+
+def _count(graph: onnx_ir.Graph, value: onnx_ir.Value, name: str) -> onnx_ir.Value:
+    """The number of rows of an input, int64[1]."""
+    node = onnx_ir.node("Shape", [value], {"start": 0, "end": 1}, name=name)
+    (count,) = node.outputs
+    count.name, count.type, count.shape = (
+        f"{name}.count",
+        onnx_ir.TensorType(onnx_ir.DataType.INT64),
+        onnx_ir.Shape([1]),
+    )
+    graph.insert_before(graph[0], node)
+    return count
 
 
 def _counts_rows(node: onnx_ir.Node) -> bool:
@@ -89,19 +100,19 @@ def _data(node: onnx_ir.Node) -> Iterator[onnx_ir.Value]:
 
 
 def _counted_by(
-    own: onnx_ir.Value, counts: set[onnx_ir.Value], shape: onnx_ir.Value, graph: onnx_ir.Graph
+    own: onnx_ir.Value, targets: onnx_ir.Value, shape: onnx_ir.Value, graph: onnx_ir.Graph
 ) -> onnx_ir.Value:
-    """A shape like this one with another number of rows; the same where it has none."""
-    if shape in counts:
+    """A shape with the source's number of rows where it has the target's; the same where it has none."""
+    if shape is targets:
         return own
     producer = shape.producer()
-    if producer is None or producer.op_type != "Concat" or not counts.intersection(producer.inputs):
+    if producer is None or producer.op_type != "Concat" or targets not in producer.inputs:
         return shape
     name = f"{producer.name}.{SOURCE_ROWS}"
     for use in own.uses():
         if use.node.name == name:
             return use.node.outputs[0]
-    parts = [own if part in counts else part for part in producer.inputs]
+    parts = [own if part is targets else part for part in producer.inputs]
     made = onnx_ir.node("Concat", parts, {"axis": 0}, name=name)
     made.outputs[0].name = f"{shape.name}.{SOURCE_ROWS}"
     made.outputs[0].type, made.outputs[0].shape = shape.type, shape.shape
