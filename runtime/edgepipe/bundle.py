@@ -15,6 +15,7 @@ from edgepipe.errors import BundleError, InputError, VariantError
 from edgepipe.foreign import positions
 from edgepipe.manifest import MANIFEST_NAME, FileEntry, Manifest
 from edgepipe.tasks import task_for_architecture
+from edgepipe.unreadable import is_there, obstacle, unreadable
 
 # dtype -> the suffix of its files, ours first, then those that only other tools write.
 SUFFIXES: dict[str, str] = {
@@ -83,7 +84,11 @@ class Bundle:
         if not isinstance(path_or_repo_id, (str, os.PathLike)):
             raise InputError(f"a bundle is named by its directory or Hub id, got {type(path_or_repo_id).__name__}")
         path = Path(path_or_repo_id)
-        if not path.exists():
+        try:
+            is_here = path.exists()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if not is_here:
             from edgepipe.hub import fetch_bundle
 
             path = fetch_bundle(
@@ -95,9 +100,16 @@ class Bundle:
             )
         if not path.is_dir():
             raise BundleError(f"{path} is not a directory; a bundle is one, with config.json and graphs in onnx/")
+        try:
+            return cls._open(path)
+        except OSError as error:  # a folder that may not be entered
+            raise unreadable(path, error) from error
+
+    @classmethod
+    def _open(cls, path: Path) -> Bundle:
         manifest_path = path / MANIFEST_NAME
         manifest = None
-        if manifest_path.is_file():
+        if is_there(manifest_path):
             manifest = Manifest.from_json(_read_text(manifest_path), str(manifest_path))
         bundle = cls(path, manifest, _read_config(path))
         if manifest is not None:
@@ -105,7 +117,11 @@ class Bundle:
             for entries in bundle._present_variants().values():
                 bundle._check_sizes(entries)
         if not bundle.dtypes:
-            raise BundleError(f"{path} has no graph: neither onnx/model*.onnx nor model*.onnx; was it exported whole?")
+            graphs = (file for folder in GRAPH_FOLDERS for file in (path / folder).glob("*.onnx"))
+            raise BundleError(
+                next(filter(None, map(obstacle, graphs)), None)
+                or f"{path} has no graph: neither onnx/model*.onnx nor model*.onnx; was it exported whole?"
+            )
         return bundle
 
     @cached_property
@@ -142,7 +158,7 @@ class Bundle:
     def generation_config(self) -> Mapping[str, Any]:
         """``generation_config.json``; empty where there is none."""
         path = self.path / "generation_config.json"
-        return _read_object(path) if path.is_file() else {}
+        return _read_object(path) if is_there(path) else {}
 
     def shares_cache(self, dtype: str) -> bool:
         """Whether a variant's decoder may write its cache into the buffer that it reads it from.
@@ -161,7 +177,7 @@ class Bundle:
         if self.manifest is not None:
             return self.manifest.max_length
         tokenizer = self.path / "tokenizer_config.json"
-        tokens = _read_object(tokenizer).get("model_max_length") if tokenizer.is_file() else None
+        tokens = _read_object(tokenizer).get("model_max_length") if is_there(tokenizer) else None
         limits = [positions(self.config), tokens]
         return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
@@ -261,12 +277,13 @@ class Bundle:
             path = self.path / entry.path
             try:
                 size = path.stat().st_size
-            except FileNotFoundError:
-                raise BundleError(f"{path} is missing; export or download the bundle again") from None
+            except OSError as error:
+                raise unreadable(path, error) from error
             if size != entry.bytes:
                 raise BundleError(
-                    f"{path} has {size} bytes, the manifest says {entry.bytes}: it was truncated or altered; export "
-                    "or download the bundle again"
+                    obstacle(path)
+                    or f"{path} has {size} bytes, the manifest says {entry.bytes}: it was truncated or altered; "
+                    "export or download the bundle again"
                 )
 
     def _check_hash(self, entry: FileEntry) -> None:
@@ -285,19 +302,21 @@ def sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
         raise BundleError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     file = path / "config.json"
-    if not file.is_file():
+    if not is_there(file):
         raise BundleError(f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT")
     return _read_object(file)
 

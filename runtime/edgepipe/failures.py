@@ -12,6 +12,7 @@ from edgepipe import cuda
 from edgepipe.devices import Provider, asked_gpu, name_of
 from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, KernelError, OutOfMemoryError
 from edgepipe.ort import first_line, ort_errors
+from edgepipe.unreadable import damage
 
 # onnxruntime's arena, CUDA's allocator, cuBLAS's, and the processor's.
 _OUT_OF_MEMORY = re.compile(
@@ -118,7 +119,8 @@ def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: 
         return KernelError(
             f"{graph} needs {missing['operator']}, for which onnxruntime {ort.__version__} has no kernel on {names}"
         )
-    return BundleError(f"onnxruntime {ort.__version__} cannot load {graph}: {first_line(error)}")
+    damaged = damage(graph, text)
+    return BundleError(f"onnxruntime {ort.__version__} cannot load {graph}: {damaged or first_line(error)}")
 
 
 def _why_no_gpu(ort: Any, index: int | None) -> str | None:

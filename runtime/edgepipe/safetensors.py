@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.errors import BundleError
+from edgepipe.unreadable import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise unreadable(path, error) from error
     start = 8 + int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8:start].decode("utf-8"))

@@ -18,6 +18,7 @@ import numpy as np
 from edgepipe.errors import BundleError, InputError
 from edgepipe.pooling import check_modes, normalize, pool
 from edgepipe.safetensors import read_safetensors
+from edgepipe.unreadable import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -230,7 +231,9 @@ def read_json(path: Path, kind: type) -> Any:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
         raise BundleError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, kind):
         raise BundleError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}")

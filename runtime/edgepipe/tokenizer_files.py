@@ -17,6 +17,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.errors import BundleError
+from edgepipe.unreadable import is_there
 
 SPECIAL_TOKEN_NAMES = (
     "bos_token",
@@ -96,7 +97,7 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         BundleError: A file is missing or is not what its name says.
     """
     path = directory / "tokenizer.json"
-    if not path.is_file():
+    if not is_there(path):
         raise BundleError(
             f"{directory} has no tokenizer.json: expected a directory written by edgepipe export or by "
             "transformers' save_pretrained; export the checkpoint again to get one."
@@ -147,7 +148,7 @@ def _template_setting(value: Any) -> str | Mapping[str, str] | None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not is_there(path):
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
