@@ -12,7 +12,7 @@ from edgepipe import strict_json
 from edgepipe.bundle import Bundle
 from edgepipe.errors import CheckpointError, InputError
 from edgepipe.session import SessionConfig
-from edgepipe.variants import chosen_variant, preferred
+from edgepipe.variants import chosen_variant, open_bundle, preferred
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress, Steps
 from edgepipe_export.quantize import FP32
@@ -127,7 +127,7 @@ def verify(
         raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
     session = SessionConfig(device)
     first = preferred(session)
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle, dtype=dtype, preferred=first)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
     chosen = chosen_variant(opened, dtype, session)
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,22 @@ def observe(ort: Any) -> Findings:
     Args:
         ort: The module onnxruntime, after it has tried to use CUDA: its CUDA library must not be loaded before its own.
     """
+    found = ask_driver(ort)
+    problem = _loader_says(Path(ort.__file__).parent / "capi" / _LIBRARY)
+    others = tuple(map(str, _other_versions(problem, Path(ort.__file__).parents[1])))
+    return replace(found, problem=problem, others=others)
+
+
+def ask_driver(ort: Any) -> Findings:
+    """Ask the driver alone, which can be done before onnxruntime has tried to use CUDA.
+
+    Args:
+        ort: The module onnxruntime.
+    """
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:
         driver = None
-    problem = _loader_says(Path(ort.__file__).parent / "capi" / _LIBRARY)
     status, supports, devices = (0, (0, 0), 0) if driver is None else _ask(driver)
     return Findings(
         onnxruntime=ort.__version__,
@@ -79,8 +90,6 @@ def observe(ort: Any) -> Findings:
         supports=supports,
         devices=devices,
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
-        problem=problem,
-        others=tuple(map(str, _other_versions(problem, Path(ort.__file__).parents[1]))),
     )
 
 

@@ -57,6 +57,22 @@ def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[N
             ort.set_default_logger_severity(3)
 
 
+def require_gpu(ort: Any, providers: Sequence[Provider]) -> None:
+    """Make sure that the driver has the GPU that a list asks for, before a session is started.
+
+    Args:
+        ort: The module onnxruntime.
+        providers: What was asked for.
+
+    Raises:
+        DeviceError: it has not; the message has the cause.
+    """
+    index = asked_gpu(providers)
+    why = None if index is None else cuda.cause(cuda.ask_driver(ort), index)
+    if why:
+        raise _not_started(index, why)
+
+
 def require_started(ort: Any, providers: Sequence[Provider], started: Sequence[str]) -> None:
     """Make sure that a session has the providers that were asked for: onnxruntime leaves out what it cannot start.
 
@@ -108,7 +124,7 @@ def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: 
     failure = _CUDA_FAILURE.search(text)
     why = _why_no_gpu(ort, index) or (failure and f"CUDA failure {failure['code']}, {failure['text']}")
     if why:
-        return DeviceError(f"onnxruntime could not start {cuda.PROVIDER} for GPU {index}: {why}")
+        return _not_started(index, why)
     option = _BAD_OPTION.search(text)
     if option is not None:
         name = option["name"] or option["new"]
@@ -121,6 +137,10 @@ def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: 
         )
     damaged = damage(graph, text)
     return BundleError(f"onnxruntime {ort.__version__} cannot load {graph}: {damaged or first_line(error)}")
+
+
+def _not_started(index: int | None, why: str) -> DeviceError:
+    return DeviceError(f"onnxruntime could not start {cuda.PROVIDER} for GPU {index}: {why}")
 
 
 def _why_no_gpu(ort: Any, index: int | None) -> str | None:

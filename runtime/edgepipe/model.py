@@ -14,7 +14,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.devices import Provider, cuda_index
 from edgepipe.errors import BundleError, InputError
 from edgepipe.session import Session, SessionConfig
-from edgepipe.variants import chosen_variant, loading, preferred
+from edgepipe.variants import chosen_variant, loading, open_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -79,13 +79,7 @@ class Model:
             DeviceError: the device or a provider cannot be used here.
         """
         config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
-        bundle = Bundle.load(
-            path,
-            dtype=dtype,
-            preferred=preferred(config),
-            revision=revision,
-            local_files_only=local_files_only,
-        )
+        bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
         return cls(bundle, dtype, config)
 
     @property

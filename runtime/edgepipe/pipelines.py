@@ -15,7 +15,7 @@ from edgepipe.model import Model
 from edgepipe.session import SessionConfig
 from edgepipe.tasks import ALIASES, task_class, task_names
 from edgepipe.tokenizer import Tokenizer
-from edgepipe.variants import preferred
+from edgepipe.variants import open_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,11 @@ def pipeline(
     if task is not None:
         task_class(task)  # an unknown task is reported before anything is downloaded
     config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
-    bundle = model if isinstance(model, Bundle) else _load(model, dtype, config, revision, local_files_only)
+    if isinstance(model, Bundle):
+        bundle = model
+    else:
+        path = embedded_bundle() if model is None else model
+        bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
     if not graph_decides(bundle):
         chosen = _task_of(task, bundle, bundle.task)
         loaded = task_class(chosen).load(bundle, dtype, config)
@@ -77,19 +81,6 @@ def pipeline(
         chosen = _task_of(task, bundle, own)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
     return task_class(chosen)(tokenizer, loaded, batch_size=batch_size, **task_options)
-
-
-def _load(
-    model: str | os.PathLike[str] | None,
-    dtype: str | None,
-    config: SessionConfig,
-    revision: str | None,
-    local_files_only: bool,
-) -> Bundle:
-    path = embedded_bundle() if model is None else model
-    return Bundle.load(
-        path, dtype=dtype, preferred=preferred(config), revision=revision, local_files_only=local_files_only
-    )
 
 
 def embedded_bundle() -> Path:

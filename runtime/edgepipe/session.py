@@ -13,7 +13,7 @@ from edgepipe.buckets import Shape, checked_buckets
 from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capture
 from edgepipe.devices import Provider, execution_providers, name_of
 from edgepipe.errors import InputError
-from edgepipe.failures import require_started, run_failure, starting
+from edgepipe.failures import require_gpu, require_started, run_failure, starting
 from edgepipe.ort import load_ort, ort_errors
 from edgepipe.place import place_of
 from edgepipe.threads import available_threads
@@ -57,6 +57,18 @@ class SessionConfig:
             raise InputError(f"providers must be a list of names or (name, options) pairs, got {given!r}")
         if self.buckets is not None:
             checked_buckets(self.buckets)
+
+
+def require_device(config: SessionConfig) -> None:
+    """Make sure that onnxruntime is here and can use the device, as far as that can be told without a graph.
+
+    Raises:
+        DependencyError: onnxruntime is missing, or there twice.
+        DeviceError: the device or a provider cannot be used here.
+        InputError: what was asked for is none.
+    """
+    ort = load_ort()
+    require_gpu(ort, execution_providers(ort, config.device, config.providers))
 
 
 def _is_provider(entry: object) -> bool:

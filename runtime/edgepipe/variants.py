@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from edgepipe.bundle import Bundle
 from edgepipe.devices import name_of, on_cuda
 from edgepipe.errors import DeviceError, EdgepipeError, KernelError
 from edgepipe.machine import saturates
-
-if TYPE_CHECKING:
-    from edgepipe.bundle import Bundle
-    from edgepipe.session import SessionConfig
+from edgepipe.session import Session, SessionConfig, require_device
 
 _CPU = "CPUExecutionProvider"
 
@@ -28,6 +26,34 @@ _CPU_ONLY = ("int8", "int8-static", "q8", "uint8")
 def preferred(session: SessionConfig | None) -> tuple[str, ...]:
     """The variants that a device wants, the first most; none where the bundle's default does."""
     return ON_CUDA if session is not None and on_cuda(session.device, session.providers) else ()
+
+
+def open_bundle(
+    path: str | os.PathLike[str],
+    dtype: str | None,
+    session: SessionConfig,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Bundle:
+    """Open a bundle for a session, whose device is looked for before anything is downloaded.
+
+    Args:
+        path: Its directory or Hub id; of the latter only one variant is downloaded.
+        dtype: That variant; None for the device's own choice.
+        session: Where it runs.
+        revision: Branch, tag or commit, for a Hub id.
+        local_files_only: Do not use the network.
+
+    Raises:
+        BundleError: the bundle is damaged, or is none.
+        DependencyError: onnxruntime is missing.
+        DeviceError: the device or a provider cannot be used here.
+        DownloadError: the Hub id could not be downloaded.
+    """
+    wanted = preferred(session)
+    require_device(session)
+    return Bundle.load(path, dtype=dtype, preferred=wanted, revision=revision, local_files_only=local_files_only)
 
 
 def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
@@ -88,8 +114,6 @@ def loading(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterat
 
 
 def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
-    from edgepipe.session import Session
-
     try:
         for file in bundle.files(dtype):
             if file.suffix == ".onnx":

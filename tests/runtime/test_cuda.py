@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from edgepipe import Model
-from edgepipe.cuda import Findings, cause
+from edgepipe.cuda import Findings, ask_driver, cause
 from edgepipe.devices import execution_providers
-from edgepipe.errors import BundleError, InputError, OutOfMemoryError
-from edgepipe.failures import run_failure
+from edgepipe.errors import BundleError, DeviceError, InputError, OutOfMemoryError
+from edgepipe.failures import require_gpu, run_failure
 from edgepipe.ort import load_ort
 from edgepipe.provider_options import CUDA_OPTIONS, cuda_options
 from tests.runtime.processes import run_python
@@ -56,6 +56,16 @@ def test_the_cause_is_said(name: str) -> None:
 def test_onnxruntime_did_not_use_the_gpu(name: str) -> None:
     # What was recorded is what this is about: it raised, or went on without a word.
     assert STARTS[name]["raised"] or STARTS[name]["started"] == ["CPUExecutionProvider"]
+
+
+def test_the_driver_is_asked_before_a_session_is_started() -> None:
+    ort = load_ort()
+    if ask_driver(ort).driver:
+        pytest.skip("there is an NVIDIA driver")
+    require_gpu(ort, ["CPUExecutionProvider"])
+    for provider, index in [("CUDAExecutionProvider", 0), (("CUDAExecutionProvider", {"device_id": 2}), 2)]:
+        with pytest.raises(DeviceError, match=rf"could not start CUDAExecutionProvider for GPU {index}: there is no"):
+            require_gpu(ort, [provider, "CPUExecutionProvider"])
 
 
 def test_where_nothing_stands_in_the_way_no_cause_is_made_up() -> None:

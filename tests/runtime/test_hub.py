@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,14 +64,18 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
+def environment(hub_url: str, home: Path) -> dict[str, str]:
+    return {"HF_ENDPOINT": hub_url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "HF_TOKEN": ""}
+
+
 def steps(hub_url: str, home: Path, *calls: dict[str, Any]) -> list[dict[str, Any]]:
-    env = {"HF_ENDPOINT": hub_url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "HF_TOKEN": ""}
-    return [json.loads(line) for line in run_python(STEPS, json.dumps(calls), env=env).splitlines()]
+    said = run_python(STEPS, json.dumps(calls), env=environment(hub_url, home))
+    return [json.loads(line) for line in said.splitlines()]
 
 
 def reported(hub_url: str, home: Path, output: Path) -> dict[str, Any]:
     """The JSON beside the page that ``edgepipe report`` writes of the bundle."""
-    env = {"HF_ENDPOINT": hub_url, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "NO_PROXY": "*", "HF_TOKEN": ""}
+    env = environment(hub_url, home)
     run_python("import sys; from edgepipe_export import report; report(*sys.argv[1:])", REPO, str(output), env=env)
     return dict(json.loads(output.with_suffix(".json").read_text(encoding="utf-8")))
 
@@ -101,14 +106,57 @@ def test_only_the_files_of_the_wanted_variant_come(hub: Hub, home: Path, source:
 
 
 def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home: Path) -> None:
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        pytest.skip("the installed onnxruntime has CUDA: what is asked here ends in its absence")
+    program = """
+        import sys
+        from edgepipe import Bundle
+        from edgepipe.session import SessionConfig
+        from edgepipe.variants import preferred
+
+        print(*Bundle.load(sys.argv[1], preferred=preferred(SessionConfig(device="cuda"))).dtypes)
+    """
     hub = Hub()
     hub.add(REPO, write_bundle(tmp_path / "source", ("int8", "fp16")))
     with hub.serving():
-        (said,) = steps(hub.url, home, {"model": REPO, "device": "cuda"})
-    assert said["error"] == "DeviceError"
+        assert run_python(program, REPO, env=environment(hub.url, home)).split() == ["fp16"]
     assert hub.downloaded() == sorted([*SHARED, "onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data"])
+
+
+# What opens a bundle for a device, in the words of whoever calls it.
+OPENERS = {
+    "pipeline": "from edgepipe import pipeline; pipeline('text-classification', repo, **options)",
+    "Model": "from edgepipe import Model; Model.from_pretrained(repo, **options)",
+    "bench": "from edgepipe.bench import bench; bench(repo, **options)",
+}
+OPEN = """
+import json, sys
+from edgepipe import EdgepipeError
+repo = sys.argv[1]
+for options in json.loads(sys.argv[2]):
+    try:
+        {opener}
+    except EdgepipeError as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="the installed onnxruntime has CUDA"
+)
+@pytest.mark.parametrize("opener", OPENERS)
+def test_nothing_is_downloaded_for_a_device_that_is_not_there(hub: Hub, home: Path, opener: str) -> None:
+    program = OPEN.format(opener=OPENERS[opener])
+    asked = [{"device": "cuda"}, {"device": 1}, {"providers": ["CUDAExecutionProvider"]}]
+    lines = run_python(program, REPO, json.dumps(asked), env=environment(hub.url, home)).splitlines()
+    assert len(lines) == len(asked)
+    assert all(re.match(r"DeviceError .*onnxruntime.* has no '?CUDA", line) for line in lines)
+    assert hub.requests == []
+
+
+def test_nothing_is_downloaded_where_onnxruntime_is_missing(hub: Hub, home: Path) -> None:
+    program = OPEN.format(opener=OPENERS["pipeline"])
+    said = run_python(program, REPO, "[{}]", blocked=("onnxruntime",), env=environment(hub.url, home))
+    assert said.startswith("DependencyError onnxruntime cannot be imported")
+    assert hub.requests == []
 
 
 def test_without_the_network(source: Path, home: Path) -> None:

@@ -25,7 +25,7 @@ from edgepipe.session import SessionConfig
 from edgepipe.tasks import task_class
 from edgepipe.tasks.generative import GenerativeTask
 from edgepipe.threads import available_threads
-from edgepipe.variants import chosen_variant, preferred
+from edgepipe.variants import chosen_variant, open_bundle
 
 if TYPE_CHECKING:
     from edgepipe.devices import Provider
@@ -79,7 +79,7 @@ def bench(
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
         raise InputError(f"seconds must be a number above 0, got {seconds!r}")
     config = SessionConfig(device, num_threads, low_memory, providers)
-    bundle = Bundle.load(bundle_path, dtype=dtype, preferred=preferred(config))
+    bundle = open_bundle(bundle_path, dtype, config)
     limit = bundle.max_length
     longest = _longest(bundle)
     tokens = list(dict.fromkeys(min(length, longest) for length in wanted))
