@@ -36,7 +36,6 @@ def cases(session: Session) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
     for past in PASTS:
         shapes: dict[str, tuple[int, ...]] = {name: (1, 1) for name in session.inputs}
         shapes["attention_mask"] = (1, past + 1)
-        shapes["num_logits_to_keep"] = ()
         for name in caches:
             _, heads, _, width = session.input_shapes[name]
             assert isinstance(heads, int)
@@ -52,7 +51,7 @@ def feeds(session: Session, shapes: dict[str, tuple[int, ...]], vocabulary: int)
     for name, dtype in session.inputs.items():
         if name == "input_ids":
             array = numbers.integers(0, vocabulary, shapes[name])
-        elif name in ("attention_mask", "num_logits_to_keep"):
+        elif name == "attention_mask":
             array = np.ones(shapes[name])
         elif name.startswith("past_key_values."):
             array = numbers.normal(size=shapes[name]) / 10
