@@ -26,6 +26,7 @@ from edgepipe.tasks.base import labels_of
 from edgepipe_export.basis import basis
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.choice import AUTO, candidates_for, checked_preference
+from edgepipe_export.interrupts import delivered
 from edgepipe_export.kept import Kept, cache_folder
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress
@@ -184,6 +185,7 @@ def export(
     check_destination(path, overwrite)
     with (
         Progress(progress) as stages,
+        delivered(),
         logged(lambda: stages.current),
         destination(path, overwrite=overwrite) as folder,
     ):

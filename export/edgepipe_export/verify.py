@@ -13,6 +13,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import CheckpointError, InputError
 from edgepipe.session import SessionConfig
 from edgepipe.variants import chosen_variant, open_bundle, preferred
+from edgepipe_export.interrupts import delivered
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress, Steps
 from edgepipe_export.quantize import FP32
@@ -138,7 +139,7 @@ def verify(
         tolerance(max_drop),
         session,
     )
-    with Progress(progress) as stages, logged(lambda: stages.current):
+    with Progress(progress) as stages, delivered(), logged(lambda: stages.current):
         return _verify(opened, request, options, stages)
 
 

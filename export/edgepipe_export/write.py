@@ -50,10 +50,10 @@ def destination(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     check_destination(output, overwrite)
     folder = _sibling(output, "partial")
     try:
-        folder.mkdir()
-    except OSError as error:
-        raise ExportError(f"cannot write into {output.parent}: {error.strerror or error}") from error
-    try:
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise ExportError(f"cannot write into {output.parent}: {error.strerror or error}") from error
         yield folder
         check_destination(output, overwrite)  # the long work is over: another process may have been there
         _move_into_place(folder, output)
@@ -63,8 +63,20 @@ def destination(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
             raise
         raise ExportError(f"cannot write {output}: {error.strerror or error}") from error
     finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what is there; who presses Ctrl-C once more meanwhile does not want to keep the rest."""
+    try:
         if folder.exists():
             shutil.rmtree(folder)
+    except Exception:
+        raise
+    except BaseException:
+        if folder.exists():
+            shutil.rmtree(folder)
+        raise
 
 
 def _move_into_place(folder: Path, output: Path) -> None:
@@ -78,7 +90,7 @@ def _move_into_place(folder: Path, output: Path) -> None:
     except BaseException:
         old.rename(output)
         raise
-    shutil.rmtree(old)
+    _remove(old)
 
 
 def _sibling(output: Path, what: str) -> Path:

@@ -18,7 +18,7 @@ import click
 from edgepipe.errors import EdgepipeError
 
 
-class _Terminated(BaseException):
+class Terminated(BaseException):
     """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""
 
 
@@ -36,7 +36,7 @@ def leave_after(work: Callable[[], Any]) -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(130)
-    except _Terminated:
+    except Terminated:
         click.echo("terminated", err=True)
         sys.exit(143)
     except EdgepipeError as error:
@@ -54,7 +54,7 @@ def leave_after(work: Callable[[], Any]) -> NoReturn:
 
 
 def _terminate(*_: object) -> NoReturn:
-    raise _Terminated
+    raise Terminated
 
 
 def _forget_output() -> None:

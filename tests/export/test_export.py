@@ -27,6 +27,9 @@ from edgepipe_export.samples import sentences
 from edgepipe_export.split import CALIBRATED, unsplit
 from tests.tiny import build
 
+# Seconds to wait for another process, which takes a few where nothing else runs.
+PATIENCE = 300
+
 # The package's attribute of that name is the function.
 export_module = sys.modules["edgepipe_export.export"]
 
@@ -224,28 +227,32 @@ def test_whatever_stops_an_export_leaves_nothing(
         assert os.listdir(own_temporary_directory) == []
 
 
+def wait_for_an_export(folder: Path) -> None:
+    """Until an export into ``out`` has begun to write."""
+    deadline = time.monotonic() + PATIENCE
+    while not list(folder.glob(".out.*/tokenizer.json")):
+        assert time.monotonic() < deadline, "the export has not begun to write"
+        time.sleep(0.05)
+
+
 def test_an_interrupt_from_outside(checkpoint: Path, tmp_path: Path) -> None:
     code = "import sys; from edgepipe_export import export; export(sys.argv[1], sys.argv[2], dtypes='fp32,int8')"
     # A shell that runs in the background may have its children ignore interrupts.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + code
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", code, str(checkpoint), str(out)], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.*/tokenizer.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_an_export(tmp_path)
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) != 0
+    assert process.wait(PATIENCE) != 0
     assert os.listdir(tmp_path) == []
 
 
 def test_a_command_that_is_told_to_end(checkpoint: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgepipe", "export", str(checkpoint), str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.*/tokenizer.json")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for_an_export(tmp_path)
     process.terminate()
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143
     assert told.splitlines()[-1] == "terminated"
     assert os.listdir(tmp_path) == []

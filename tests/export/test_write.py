@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +28,25 @@ def test_whatever_stops_the_block_leaves_nothing(tmp_path: Path, error: type[Bas
         raise error
 
     with pytest.raises(error), destination(tmp_path / "out") as folder:
+        stop(folder)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_second_interrupt_leaves_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remove = shutil.rmtree
+
+    def interrupted(folder: Path) -> NoReturn:
+        monkeypatch.setattr(shutil, "rmtree", remove)
+        (folder / "one").unlink()
+        raise KeyboardInterrupt
+
+    def stop(folder: Path) -> NoReturn:
+        (folder / "one").touch()
+        (folder / "other").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", interrupted)
+    with pytest.raises(KeyboardInterrupt), destination(tmp_path / "out") as folder:
         stop(folder)
     assert os.listdir(tmp_path) == []
 
