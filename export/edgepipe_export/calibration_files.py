@@ -64,6 +64,21 @@ class Table:
         return f"{self.origin}, line {self.lines[row]}"
 
 
+def checked_path(path: str | os.PathLike[str] | None) -> Path | None:
+    """The path of a calibration file, which must be there before the long work starts; None for none.
+
+    Raises:
+        InputError: it is not there, or is a directory.
+    """
+    if path is None:
+        return None
+    file = Path(path)
+    if not file.is_file():
+        why = "is a directory" if file.is_dir() else "is not there"
+        raise InputError(f"{file} {why}; name the file that has the texts (--calibration)")
+    return file
+
+
 def read_table(path: str | os.PathLike[str]) -> Table:
     """Read a file by what its name ends in: ``.csv``, ``.tsv``, ``.jsonl``, ``.conll``; any other has a text a line.
 

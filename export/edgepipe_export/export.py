@@ -24,6 +24,7 @@ from edgepipe.machine import machine_name
 from edgepipe.manifest import Manifest, Source, Variant
 from edgepipe.tasks.base import labels_of
 from edgepipe_export.basis import basis
+from edgepipe_export.calibration_files import checked_path
 from edgepipe_export.card import SourceCard, model_card, source_card
 from edgepipe_export.choice import AUTO, candidates_for, checked_preference
 from edgepipe_export.interrupts import delivered
@@ -175,7 +176,7 @@ def export(
             processor.standard_attention,
         ),
         verify,
-        None if calibration is None else Path(calibration),
+        checked_path(calibration),
         tolerance(max_drop),
         _checked_budget(budget),
         force,

@@ -13,6 +13,7 @@ from edgepipe.bundle import Bundle
 from edgepipe.errors import CheckpointError, InputError
 from edgepipe.session import SessionConfig
 from edgepipe.variants import chosen_variant, open_bundle, preferred
+from edgepipe_export.calibration_files import checked_path
 from edgepipe_export.interrupts import delivered
 from edgepipe_export.log import logged
 from edgepipe_export.progress import Progress, Steps
@@ -126,6 +127,7 @@ def verify(
         raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
     if texts is not None and calibration is not None:
         raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
+    data = checked_path(calibration)
     session = SessionConfig(device)
     first = preferred(session)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
@@ -134,7 +136,7 @@ def verify(
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
     options = Options(
         None if texts is None else tuple(texts),
-        None if calibration is None else Path(calibration),
+        data,
         tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,),
         tolerance(max_drop),
         session,

@@ -34,6 +34,14 @@ SUFFIXES: dict[str, str] = {
 # Where graphs lie: ours and transformers.js's, then optimum's flat directories.
 GRAPH_FOLDERS = ("onnx", ".")
 
+# What transformers writes the weights of a checkpoint into.
+_CHECKPOINTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
 # What they are called: one graph, or an encoder and a decoder that serves every step; or one that has no cache to read.
 MODEL, ENCODER, DECODER, PLAIN_DECODER = "model", "encoder_model", "decoder_model_merged", "decoder_model"
 GRAPH_NAMES = (MODEL, ENCODER, DECODER, PLAIN_DECODER)
@@ -120,7 +128,12 @@ class Bundle:
             graphs = (file for folder in GRAPH_FOLDERS for file in (path / folder).glob("*.onnx"))
             raise BundleError(
                 next(filter(None, map(obstacle, graphs)), None)
-                or f"{path} has no graph: neither onnx/model*.onnx nor model*.onnx; was it exported whole?"
+                or f"{path} has no graph: neither onnx/model*.onnx nor model*.onnx; "
+                + (
+                    f"it is a checkpoint: make a bundle of it with: edgepipe export {path} OUT"
+                    if any((path / name).is_file() for name in _CHECKPOINTS)
+                    else "was it exported whole?"
+                )
             )
         return bundle
 

@@ -73,7 +73,7 @@ def run(
     """
     from edgepipe.commands import run as command
 
-    model, texts = command.split_model(arguments)
+    model, texts = command.split_model(arguments, has_file=bool(files))
     if not texts and not files and sys.stdin.isatty():
         raise click.UsageError("no text: give some as arguments, with --file, or on standard input")
     lines: Iterator[str] = chain(texts, *(command.read_lines(file) for file in files))

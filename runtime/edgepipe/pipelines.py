@@ -65,7 +65,7 @@ def pipeline(
         InputError: an option is unknown or has a wrong value.
     """
     if task is not None:
-        task_class(task)  # an unknown task is reported before anything is downloaded
+        _require_task(task)  # an unknown task is reported before anything is downloaded
     config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
     if isinstance(model, Bundle):
         bundle = model
@@ -99,6 +99,15 @@ def embedded_bundle() -> Path:
         ) from error
 
 
+def _require_task(task: str) -> None:
+    try:
+        task_class(task)
+    except TaskError as error:
+        if isinstance(task, str) and os.path.isdir(task):
+            raise TaskError(f"{task!r} is a directory, not a task; name a bundle with model={task!r}") from error
+        raise
+
+
 def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
     if task is None:
         if own is None:
@@ -109,5 +118,7 @@ def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
         return own
     name = ALIASES.get(task, task)
     if own is not None and task_class(own).head != task_class(name).head:
-        raise TaskError(f"{bundle.path} is for {own}, not for {task}; make the pipeline with task={own!r}")
+        raise TaskError(
+            f"{bundle.path} is for {own}, not for {task}; take task={own!r} (--task), or name a bundle for {task}"
+        )
     return name

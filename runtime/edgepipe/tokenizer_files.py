@@ -98,6 +98,8 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
     """
     path = directory / "tokenizer.json"
     if not is_there(path):
+        if not directory.is_dir():
+            raise BundleError(f"{directory} is not a directory: a tokenizer is loaded from that of a bundle.")
         raise BundleError(
             f"{directory} has no tokenizer.json: expected a directory written by edgepipe export or by "
             "transformers' save_pretrained; export the checkpoint again to get one."

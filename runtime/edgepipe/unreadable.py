@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -97,4 +98,5 @@ def _denied(path: Path, error: OSError) -> str:
             f"{path} cannot be read: {error.strerror}; give the user that runs this the right to read it and to enter "
             "the folders above it (chmod -R a+rX)"
         )
-    return f"{path} cannot be read: {error.strerror or error}; {_AGAIN}"
+    advice = "" if error.errno == errno.ENAMETOOLONG else f"; {_AGAIN}"
+    return f"{path} cannot be read: {error.strerror or error}{advice}"

@@ -266,6 +266,8 @@ def test_a_command_that_is_told_to_end(checkpoint: Path, tmp_path: Path) -> None
         ({"opset": 3}, InputError, "opset must be from"),
         ({"opset": "18"}, InputError, "opset must be from"),
         ({"max_drop": -1}, InputError, "max_drop"),
+        ({"calibration": "no/such/texts.txt"}, InputError, r"texts\.txt is not there; name the file"),
+        ({"calibration": Path(__file__).parent}, InputError, "export is a directory; name the file"),
     ],
 )
 def test_wrong_options_are_reported_first(

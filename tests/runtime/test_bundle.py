@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,16 @@ def test_a_damaged_config(tmp_path: Path, text: str) -> None:
 def test_no_config(tmp_path: Path) -> None:
     write_graph(tmp_path / "onnx/model.onnx")
     with pytest.raises(BundleError, match=r"no config\.json.*edgepipe export"):
+        Bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin.index.json"])
+def test_a_checkpoint_in_place_of_a_bundle(tmp_path: Path, name: str) -> None:
+    write_foreign(tmp_path)
+    (tmp_path / name).touch()
+    with pytest.raises(
+        BundleError, match=rf"no graph.*is a checkpoint.*edgepipe export {re.escape(str(tmp_path))} OUT"
+    ):
         Bundle.load(tmp_path)
 
 

@@ -64,6 +64,11 @@ def test_what_is_no_task(folder: Path, task: Any) -> None:
         pipeline(task, folder)
 
 
+def test_a_bundle_in_the_place_of_the_task(folder: Path) -> None:
+    with pytest.raises(TaskError, match=f"is a directory, not a task; name a bundle with model='{folder}'"):
+        pipeline(str(folder))
+
+
 def test_an_unknown_task_is_said_before_the_bundle_is_looked_for() -> None:
     with pytest.raises(TaskError):
         pipeline("xyzzy", "/nowhere")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgepipe.cli import main
-from edgepipe.commands.run import parse_inputs, shown, write_results, write_texts
+from edgepipe.commands.run import parse_inputs, shown, split_model, write_results, write_texts
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
 
@@ -58,6 +58,42 @@ def test_json_inputs() -> None:
 def test_what_is_not_json(line: str) -> None:
     with pytest.raises(InputError, match=r"input 2 is not JSON .*--json-input"):
         list(parse_inputs(['"fine"', line]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has_file", "model"),
+    [
+        (["./nowhere", "a text"], False, "./nowhere"),
+        (["./nowhere"], False, "./nowhere"),
+        (["owner/name", "a text"], False, "owner/name"),
+        (["owner/name"], True, "owner/name"),
+        (["I love this"], False, None),
+        (["I love/hate this", "and that"], False, None),
+        (["Great!", "Awful."], False, None),
+        (["Great!"], False, None),
+        ([], True, None),
+    ],
+)
+def test_the_bundle_is_told_from_the_texts(arguments: list[str], has_file: bool, model: str | None) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found, texts = split_model(arguments, has_file=has_file)
+    assert found == model
+    assert texts == arguments[model is not None :]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "has_file"), [(["bundel", "a text"], False), (["bundel"], True), (["owner/name"], False)]
+)
+def test_what_may_be_a_bundle_is_not_taken_as_a_text_in_silence(arguments: list[str], has_file: bool) -> None:
+    with pytest.warns(UserWarning, match=rf"'{arguments[0]}' is no directory .*embedded sentiment model; .* path"):
+        assert split_model(arguments, has_file=has_file) == (None, arguments)
+
+
+def test_a_directory_needs_no_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundle").mkdir()
+    assert split_model(["bundle", "a text"]) == ("bundle", ["a text"])
 
 
 class Terminal(io.StringIO):
@@ -146,7 +182,7 @@ def test_a_name_that_no_file_can_have_is_one_line() -> None:
     name = "a" * 1000
     command = [sys.executable, "-m", "edgepipe", "info", name]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, f"Error: {name}: File name too long\n")
+    assert (done.returncode, done.stderr) == (1, f"Error: {name} cannot be read: File name too long\n")
 
 
 def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

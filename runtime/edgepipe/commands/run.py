@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -11,19 +12,34 @@ from typing import Any, TextIO
 from edgepipe.errors import InputError
 
 
-def split_model(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+def split_model(arguments: Sequence[str], *, has_file: bool = False) -> tuple[str | None, list[str]]:
     """Tell the bundle from the texts: ``run BUNDLE TEXT...`` and ``run TEXT...`` are both allowed.
 
     The first argument is a bundle if it is an existing directory, or if it looks like a path or Hub id (a slash, no
-    blank) and texts follow it.
+    blank) and texts follow it. A warning says of what may have been meant as one that it is taken as a text.
+
+    Args:
+        arguments: Those of the command.
+        has_file: Whether texts come from a file too.
     """
     if not arguments:
         return None, []
     first, *rest = arguments
-    looks_like_one = "/" in first and not any(character.isspace() for character in first)
-    if os.path.isdir(first) or (looks_like_one and (rest or first.startswith((".", "/", "~")))):
+    is_name = not _has_blank(first)
+    looks_like_one = is_name and "/" in first
+    if os.path.isdir(first) or (looks_like_one and (rest or has_file or first.startswith((".", "/", "~")))):
         return first, rest
+    if is_name and (looks_like_one or has_file or any(map(_has_blank, rest))):
+        warnings.warn(
+            f"{first!r} is no directory here, so it is a text like the others, for the embedded sentiment model; name "
+            "a bundle by its path, and with a Hub id give the texts as arguments or with --file",
+            stacklevel=2,
+        )
     return None, list(arguments)
+
+
+def _has_blank(text: str) -> bool:
+    return any(character.isspace() for character in text)
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -156,8 +156,8 @@ def test_wrong_overrides(data: Path, wrong: dict[str, Any]) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(BundleError, match=r"no tokenizer\.json"):
+    for path, message in ((tmp_path, r"has no tokenizer\.json"), (tmp_path / "nowhere", "is not a directory")):
+        with pytest.raises(BundleError, match=message):
             Tokenizer.from_pretrained(path)
 
 
