@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from edgepipe.errors import DependencyError
-from edgepipe.exit_status import leave_after
+from edgepipe.exit_status import Commands, leave_after
 
 
 def main() -> NoReturn:
@@ -19,7 +19,7 @@ def main() -> NoReturn:
     leave_after(lambda: cli.main(prog_name="edgepipe", standalone_mode=False))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="edgepipe")
 def cli() -> None:
     """Fine-tuned checkpoints as small ONNX bundles, run without torch."""
