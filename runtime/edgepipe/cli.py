@@ -44,7 +44,9 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
 @click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
 @click.option("--json-input", is_flag=True, help="Inputs are JSON, not text: objects, or lists of words.")
-@click.option("--batch-size", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts that go through at once."
+)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--local-files-only", is_flag=True, help="Do not use the network.")
 @session_options
@@ -107,7 +109,7 @@ def run(
 @cli.command()
 @click.argument("bundle", required=False)
 @click.option("--check", is_flag=True, help="Check the sha256 of every file.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def info(bundle: str | None, check: bool, as_json: bool) -> None:
     """Show what a bundle is: task, source, variants, sizes, parity.
 
@@ -239,7 +241,14 @@ def export(
 
 @cli.command()
 @click.argument("bundle")
-@click.option("--output", "-o", type=click.Path(path_type=Path), default="report.html", show_default=True)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="report.html",
+    show_default=True,
+    help="The page; its JSON goes beside it.",
+)
 def report(bundle: str, output: Path) -> None:
     """Show what was measured of a BUNDLE: a page, and the same as JSON beside it."""
     click.echo(_exporter().report(bundle, output))
@@ -268,7 +277,7 @@ def recipes() -> None:
 @click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
 @click.option("--dtype", help="Variant.  [default: all that are there]")
 @click.option("--device", help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def verify(
     bundle: str,
     model: str,
@@ -296,7 +305,7 @@ def verify(
 @click.argument("bundle", required=False)
 @click.option("--batch", default="1,8", show_default=True, help="Batch sizes, comma-separated.")
 @click.option("--length", help="Lengths in tokens, comma-separated.  [default: 16,128, as far as the model takes them]")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @session_options
 def bench(
     bundle: str | None,

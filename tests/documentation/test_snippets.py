@@ -1,0 +1,110 @@
+"""The Python on the pages runs as it stands, on tiny bundles under the names that the pages use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe import pipeline
+from edgepipe_export import export
+from tests.conftest import Exported
+from tests.documentation.pages import Snippet, snippets
+from tests.runtime.small_bundle import write_bundle
+from tests.tiny.generative import build_generative
+
+TEXTS = ["I love this.", "What a waste of time!", "It was late again."]
+TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+
+# The models are tiny: what they write comes to their limit.
+pytestmark = pytest.mark.filterwarnings("ignore:a text ends where the model's limit")
+
+# What a page leaves to its reader.
+GIVEN: dict[str, dict[str, Any]] = {
+    "docs/running.md": {"pipeline": pipeline, "texts": TEXTS},
+    "docs/generation.md": {
+        "prompts": lambda: iter(TEXTS),
+        "other_chat": [{"role": "user", "content": "Where is the platform?"}],
+        "schema": {"type": "function", "function": {"name": "time", "parameters": {}}},
+    },
+}
+# Needs checkpoints of several languages, whose tasks have tests of their own.
+ELSEWHERE = "translate = pipeline("
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory, tiny_export: Callable[..., Exported]) -> Path:
+    """A folder with what the pages name."""
+    folder = tmp_path_factory.mktemp("documentation")
+    write_bundle(folder / "bundle", ("fp32", "int8"))
+    write_bundle(folder / "classifier")
+    (folder / "reviews.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+
+    model, tokenizer = build_generative("gpt2")
+    export(model, folder / "writer", tokenizer=tokenizer, dtypes=("fp32", "w8"), verify=False)
+    (folder / "writer" / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+
+    shutil.copytree(tiny_export("bert", task="feature-extraction").bundle.path, folder / "minilm")
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (folder / "minilm" / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "minilm" / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "minilm" / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
+    return folder
+
+
+def run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run a page's Python from its beginning to its end; what it has defined by then."""
+    monkeypatch.chdir(folder)
+    names: dict[str, Any] = dict(GIVEN.get(page, {}))
+    for snippet in python(page):
+        if not snippet.code.startswith(ELSEWHERE):
+            exec(compile("\n" * (snippet.line - 1) + snippet.code, page, "exec"), names)
+    return names
+
+
+def python(page: str) -> Iterator[Snippet]:
+    return (snippet for snippet in snippets(page) if snippet.language == "python")
+
+
+def test_the_readme(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("README.md", bundles, monkeypatch)
+    assert names["classify"]("I love this")[0].keys() == {"label", "score"}
+    assert names["classify"].model.dtype == "int8"
+    assert names["write"].generates
+    streamed, *results = capsys.readouterr().out.rsplit("{'label'", len(TEXTS))
+    assert streamed
+    assert len(results) == len(TEXTS)
+
+
+def test_running(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (bundles / "my-bundle").symlink_to(bundles / "classifier")
+    try:
+        names = run("docs/running.md", bundles, monkeypatch)
+    finally:
+        (bundles / "my-bundle").unlink()
+    assert names["result"].keys() == {"label", "score"}
+    assert f"{len(TEXTS)}/{len(TEXTS)}" in capsys.readouterr().err
+
+
+def test_generation(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (bundles / "my-bundle").symlink_to(bundles / "writer")
+    try:
+        names = run("docs/generation.md", bundles, monkeypatch)
+    finally:
+        (bundles / "my-bundle").unlink()
+    assert names["piece"] in capsys.readouterr().out
+    assert len(names["generate"](names["chat"])[0]["generated_text"]) == 1 + len(names["chat"])
+
+
+def test_embeddings(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = run("docs/embeddings.md", bundles, monkeypatch)
+    assert names["extract"].embed("A text").shape == (32,)
+    assert len(names["compare"]({"source_sentence": "a", "sentences": ["b", "c"]})) == 2
