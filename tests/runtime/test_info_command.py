@@ -28,3 +28,24 @@ def test_half_a_character_in_a_name(tmp_path: Path) -> None:
     as_json = CliRunner().invoke(cli, ["info", str(folder), "--json"])
     assert as_json.exit_code == 0
     assert json.loads(as_json.output)["source"] == "a\ud800b"
+
+
+def test_only_facts_are_shown(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    shown = CliRunner().invoke(cli, ["info", str(folder)])
+    assert "labels         bad, fair, good\n" in shown.output
+    path = folder / MANIFEST_NAME
+    manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+    path.write_text(replace(manifest, labels=()).to_json(), encoding="utf-8")
+    shown = CliRunner().invoke(cli, ["info", str(folder)])
+    assert shown.exit_code == 0
+    facts = shown.output.partition("\n\n")[0].splitlines()
+    assert [line[:15].strip() for line in facts] == [
+        "path",
+        "task",
+        "source",
+        "architecture",
+        "max length",
+        "default dtype",
+    ]
+    assert all(line[15:].strip() for line in facts)

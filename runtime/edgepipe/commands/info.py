@@ -32,7 +32,7 @@ def render(description: dict[str, Any]) -> str:
     """A description as text: a line a fact, then a table of the variants."""
     lines = []
     for key, value in description.items():
-        if key == "variants" or value is None:
+        if key == "variants" or value in (None, [], {}, ""):
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{name} {version}" for name, version in value.items())
