@@ -235,14 +235,14 @@ class Bundle:
         if self.manifest is None:
             found = self._found_graph(dtype, name)
             if found is None:
-                raise BundleError(f"{self.path} has no graph {name}{SUFFIXES[dtype]}.onnx")
+                raise self._lacks(dtype, name)
             return found
         file_name = f"{name}{SUFFIXES[dtype]}.onnx"
         for entry in self.manifest.variants[dtype].files:
             if entry.path.rsplit("/", 1)[-1] == file_name:
                 self._check_hash(entry)
                 return self.path / entry.path
-        raise BundleError(f"{self.path / MANIFEST_NAME} lists no {file_name} for {dtype}")
+        raise self._lacks(dtype, name)
 
     def check(self) -> tuple[FileEntry, ...]:
         """Check the sha256 of every file that is there; returns the files checked.
@@ -258,6 +258,13 @@ class Bundle:
         for entry in checked:
             self._check_hash(entry)
         return tuple(checked)
+
+    def _lacks(self, dtype: str, name: str) -> BundleError:
+        there = [file.name for file in self.files(dtype) if file.suffix == ".onnx"]
+        advice = "; a model of several graphs is loaded with pipeline()" if name == MODEL else ""
+        return BundleError(
+            f"{self.path} has no {name}{SUFFIXES[dtype]}.onnx for {dtype}, only {', '.join(there)}{advice}"
+        )
 
     def _require(self, dtype: str) -> None:
         if dtype in self.dtypes:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from edgepipe import Bundle, pipeline
+from edgepipe import Bundle, Model, pipeline
 from edgepipe.commands.info import describe
+from edgepipe.errors import BundleError
 from tests.golden.compare import assert_same
 from tests.runtime.foreign_folders import as_repository
 
@@ -26,6 +27,11 @@ def facts(name: str) -> Any:
 def check_answers(made: Any, expected: Any, **options: Any) -> None:
     for call, answer in zip(expected["calls"], expected["answers"], strict=True):
         assert_same(made(call["inputs"], **call["options"], **options), answer, str(call))
+
+
+def test_a_model_of_two_graphs_is_no_single_one() -> None:
+    with pytest.raises(BundleError, match=r"has no model\.onnx for fp32, only .*encoder_model\.onnx.*pipeline\(\)"):
+        Model.from_pretrained(FOLDER / "merged")
 
 
 def test_every_layout_of_graphs_is_here() -> None:
