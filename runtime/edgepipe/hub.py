@@ -182,16 +182,20 @@ def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None
 
 @contextmanager
 def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     try:
         yield
+    except errors.HFValidationError as error:
+        raise BundleError(
+            f"{repo_id} does not exist, and is not a Hub id (owner/name) either: {_first_line(error)}"
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise DownloadError(f"{repo_id} has no such revision: {_first_line(error)}") from error
     except errors.LocalEntryNotFoundError as error:
         how = (
             "local_files_only (or HF_HUB_OFFLINE) forbids the network"
-            if local_files_only
+            if local_files_only or constants.HF_HUB_OFFLINE
             else "the Hub cannot be reached"
         )
         raise DownloadError(

@@ -184,6 +184,22 @@ def test_without_the_network(source: Path, home: Path) -> None:
     assert len(hub.requests) == seen
 
 
+def test_a_network_that_the_environment_forbids(hub: Hub, home: Path) -> None:
+    program = OPEN.format(opener=OPENERS["pipeline"])
+    said = run_python(program, REPO, "[{}]", env=environment(hub.url, home) | {"HF_HUB_OFFLINE": "1"})
+    assert said.startswith("DownloadError ")
+    assert "(or HF_HUB_OFFLINE) forbids the network" in said
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("name", ["some..one/name", "some--one/name", "someone/name.", "someone/name.git"])
+def test_a_name_that_no_repository_can_have(hub: Hub, home: Path, name: str) -> None:
+    (said,) = steps(hub.url, home, {"model": name})
+    assert said["error"] == "BundleError"
+    assert said["message"].startswith(f"{name} does not exist, and is not a Hub id (owner/name) either: ")
+    assert hub.requests == []
+
+
 def test_local_files_only_asks_nothing(hub: Hub, home: Path) -> None:
     (nothing,) = steps(hub.url, home, {"model": REPO, "local_files_only": True})
     assert nothing["error"] == "DownloadError"
