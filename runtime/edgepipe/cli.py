@@ -335,12 +335,12 @@ def bench(
 
 
 @cli.command()
-@click.argument("checkpoint", required=False)
+@click.argument("checkpoint", required=False, metavar="[MODEL]")
 def demo(checkpoint: str | None) -> None:
     """Show labels, scores, sizes, latencies and parity.
 
-    With CHECKPOINT (a directory or Hub id) it is exported to fp32 and int8 first; without, the embedded sentiment
-    model is shown.
+    With MODEL (a checkpoint's directory or Hub id) that is exported to fp32 and int8 first; without, the embedded
+    sentiment model is shown.
     """
     import tempfile
 
