@@ -12,6 +12,9 @@ from edgepipe.errors import BundleError
 
 _AGAIN = "export or download the bundle again"
 
+# What follows a graph's name in those of the graph and of its weights, as most tools call them.
+_WEIGHTS = re.compile(r"(_data(_\d+)?|\.data)?")
+
 # How onnxruntime says that a graph's weights are not there, or end too early.
 _NO_WEIGHTS = re.compile(r"External data path does not exist: \"(?P<path>[^\"]+)\"")
 _SHORT_WEIGHTS = re.compile(r"size to read: \d+ given file_length: (?P<size>\d+) are out of bounds")
@@ -77,7 +80,11 @@ def damage(graph: Path, said: str) -> str | None:
         said: onnxruntime's message, which leaves the name out in most cases.
     """
     missing = _NO_WEIGHTS.search(said)
-    beside = sorted(graph.parent.glob(f"{graph.name}*"))  # the graph, and its weights as most tools call them
+    beside = [
+        path
+        for path in sorted(graph.parent.glob(f"{graph.name}*"))
+        if _WEIGHTS.fullmatch(path.name.removeprefix(graph.name))
+    ]
     suspects = [*beside, *([Path(missing["path"])] if missing else [])]
     for found in map(obstacle, suspects):
         if found is not None:

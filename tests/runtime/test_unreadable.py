@@ -113,6 +113,18 @@ def test_missing_weights_without_a_manifest(tmp_path: Path) -> None:
         pipeline(model=folder)
 
 
+def test_what_is_beside_a_graph_is_not_to_blame(tmp_path: Path) -> None:
+    folder = written(tmp_path / "bundle", FOREIGN)
+    (folder / "onnx/model.onnx.old").mkdir()
+    (folder / "onnx/model.onnx_data_1").symlink_to("nowhere")
+    (folder / GRAPH).write_bytes(b"\x08\x07" * 100)
+    with pytest.raises(BundleError, match=r"model\.onnx_data_1 is missing: it is a link to nowhere"):
+        pipeline(model=folder)
+    (folder / "onnx/model.onnx_data_1").unlink()
+    with pytest.raises(BundleError, match=r"cannot load .*model\.onnx: (?!.*model\.onnx\.old)"):
+        pipeline(model=folder)
+
+
 @pytest.fixture(scope="module")
 def open_to_all() -> Iterator[Path]:
     """A folder that every user can enter, which pytest's own are not."""
