@@ -138,7 +138,17 @@ def make_material(
     longest = _LONGEST if limit is None else min(limit, _LONGEST)
     names = tuple(encodings[0])
     random = tuple(_random_batches(names, config, longest))
-    return Material(chosen, asked(task, chosen, tokenizer), encodings, random)
+    return Material(chosen, inputs_to_ask(task, tokenizer, limit, texts), encodings, random)
+
+
+def inputs_to_ask(
+    task: str, tokenizer: Tokenizer, limit: int | None, texts: Sequence[str] | None = None
+) -> tuple[Any, ...]:
+    """What a task's pipeline is asked, of texts or built in, cut to the model's limit; see :func:`make_material`."""
+    written = questions(task).written
+    if texts is None and written is not None:
+        return tuple(written(tokenizer, limit))
+    return asked(task, texts_to_ask(task, tokenizer, limit, texts), tokenizer)
 
 
 def texts_to_ask(

@@ -128,16 +128,14 @@ def data_of(
         InputError: the task cannot be asked about any of the texts.
     """
     from edgepipe_export.calibration import BUILT_IN, Calibration
-    from edgepipe_export.checks import texts_to_ask
-    from edgepipe_export.questions import asked
+    from edgepipe_export.checks import inputs_to_ask
     from edgepipe_export.samples import sentences
 
     if given is None:
         origin = BUILT_IN if texts is None else "texts"
         if task.generates:
             return Calibration(tuple(sentences() if texts is None else texts), None, origin)
-        inputs = asked(task.name, texts_to_ask(task.name, tokenizer, limit, texts), tokenizer)
-        return Calibration(inputs, None, origin)
+        return Calibration(inputs_to_ask(task.name, tokenizer, limit, texts), None, origin)
     return given if task.generates else given.fitted(tokenizer, limit)
 
 

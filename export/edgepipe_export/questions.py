@@ -11,7 +11,7 @@ from typing import Any
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
-from edgepipe_export.samples import entity_sentences, sentences
+from edgepipe_export.samples import context_questions, entity_sentences, sentences
 
 # What a result decides: for each decision (one for a text, or one for each of its tokens or masks) scores by choice.
 Decisions = Mapping[Hashable, Mapping[Hashable, float]]
@@ -20,6 +20,12 @@ _LABELS = ("sport", "politics", "something to eat")
 _ASKED = ("What happened?", "Who was it?", "When was that?", "Where is it?", "How much is it?")
 _TEXTS_A_CONTEXT = 3
 _TWO_MASKS_EVERY = 4
+
+# One of so many sentences is left out where each goes through the graph several times: enough are left to be split.
+_LEFT_OUT = 4
+
+# The smallest pieces of a context that are asked for, and how many of their tokens they share, at least.
+_PIECE, _SHARED = 48, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,8 @@ class Questions:
         decisions: Reads a result under the last options; empty where results are vectors.
         texts: The texts to ask about, where the user gives none.
         reserved: Tokens that a text leaves free, up to the model's limit.
+        written: Inputs to ask for where the user gives no texts, cut to the model's limit, in place of what `ask` makes
+            of `texts`; None where there are none.
     """
 
     ask: Callable[[Sequence[str], Tokenizer], Iterator[Any]]
@@ -40,6 +48,7 @@ class Questions:
     decisions: Callable[[Any], Decisions]
     texts: Callable[[], Sequence[str]] = sentences
     reserved: Callable[[Tokenizer], int] = lambda tokenizer: 0
+    written: Callable[[Tokenizer, int | None], Iterator[Any]] | None = None
 
 
 def questions(task: str) -> Questions:
@@ -105,6 +114,18 @@ def _with_contexts(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[dict[
         yield {"question": _ASKED[number % len(_ASKED)], "context": context}
 
 
+def _written_questions(tokenizer: Tokenizer, limit: int | None) -> Iterator[dict[str, str]]:
+    """Questions so short that pieces of the context, which share up to half of their tokens, have room beside them."""
+    room = _PIECE - _SHARED if limit is None else min(_PIECE - _SHARED, limit // 2)
+    room -= tokenizer.num_special_tokens_to_add(pair=True) + 1
+    for question, context in context_questions():
+        yield {"question": shortened(question, tokenizer, room) or question, "context": context}
+
+
+def _most_sentences() -> tuple[str, ...]:
+    return tuple(text for number, text in enumerate(sentences()) if number % _LEFT_OUT)
+
+
 def _longest_label(tokenizer: Tokenizer) -> int:
     return max(len(tokenizer(f"This example is {label}.")["input_ids"]) for label in _LABELS)
 
@@ -159,10 +180,11 @@ QUESTIONS: dict[str, Questions] = {
         (
             {},
             {"top_k": 3, "handle_impossible_answer": True},
-            {"top_k": 2, "max_seq_len": 48, "doc_stride": 8, "align_to_words": False},
+            {"top_k": 2, "max_seq_len": _PIECE, "doc_stride": _SHARED, "align_to_words": False},
             {"top_k": 5},
         ),
         _answers,
+        written=_written_questions,
     ),
     "fill-mask": Questions(
         _masked, ({}, {"targets": ["a", "e", "i"]}, {"top_k": 10}), _fillings, reserved=lambda tokenizer: 1
@@ -175,7 +197,7 @@ QUESTIONS: dict[str, Questions] = {
             {"candidate_labels": list(_LABELS)},
         ),
         _candidate_scores,
-        lambda: sentences()[:: len(_LABELS)],  # each goes through the graph once a label
+        _most_sentences,
         _longest_label,
     ),
     "feature-extraction": Questions(_texts, ({},), _none),

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from edgepipe import Bundle
+from edgepipe import Bundle, Tokenizer
 from edgepipe.manifest import REPORT_NAME, Parity
+from edgepipe.tasks import task_class
 from edgepipe_export import export, verify
 from edgepipe_export.calibration import Calibration
-from edgepipe_export.comparing import make_comparison
+from edgepipe_export.comparing import data_of, make_comparison
 from edgepipe_export.load import load
+from edgepipe_export.questions import QUESTIONS
 from edgepipe_export.resolve import Request, resolve
 from edgepipe_export.samples import sentences
 from edgepipe_export.split import CALIBRATED, Split, enough, split, unsplit
+from tests.tiny import LIMIT, TOKENIZERS
 from tests.tiny.generation import build_generative
 
 DTYPES = ("fp32", "int8", "w8", "q4")
@@ -109,6 +112,15 @@ def test_pairs_stay_together() -> None:
         assert side.gold is not None
         for one, other, score in zip(side.inputs[::2], side.inputs[1::2], side.gold[::2], strict=True):
             assert (one, other) == (f"text {score} a", f"text {score} b")
+
+
+@pytest.mark.parametrize("task", QUESTIONS)
+def test_what_is_built_in_is_enough_to_be_split(task: str) -> None:
+    """Also where long texts are cut, after which some may be the same."""
+    for limit in (None, LIMIT):
+        sides = split(data_of(task_class(task), Tokenizer.from_pretrained(TOKENIZERS / "bert"), limit))
+        assert sides.seen == 0
+        assert len(sides.calibrated.inputs) >= 40
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepipe import Bundle, Tokenizer
+from edgepipe import Bundle, Tokenizer, pipeline
 from edgepipe.errors import InputError
 from edgepipe.tasks import TASKS, task_class
 from edgepipe_export import export, verify
+from edgepipe_export.checks import inputs_to_ask
 from edgepipe_export.compare import compare_results, structure_difference
 from edgepipe_export.questions import QUESTIONS, asked, compared_as, questions, shortened
+from edgepipe_export.samples import context_questions
 from tests.conftest import Exported
 from tests.golden.suites import suite
 from tests.tiny import LIMIT, TOKENIZERS, build
@@ -117,6 +119,31 @@ def test_an_export_compares_results(task: str, labels: tuple[str, ...], tmp_path
     rows = verify(wrong, model, tokenizer=tokenizer, texts=TEXTS, dtype="fp32").rows
     assert all(row.passed for row in rows if row.check.startswith("tensors"))
     assert not any(row.passed for row in rows if row.check.startswith("pipeline"))
+
+
+def test_built_in_questions_fit_with_their_contexts(tiny_export: Callable[..., Exported]) -> None:
+    """DeBERTa's tiny tokenizer takes 44 tokens for one of them, of the 64 that its model takes for both."""
+    task = "question-answering"
+    made = tiny_export("deberta-v2", **suite(task).build_arguments("deberta-v2", MODELS[task]))
+    answer = pipeline(task, str(made.bundle.path))
+    inputs = inputs_to_ask(task, answer.tokenizer, LIMIT)
+    given = dict(context_questions())
+    kept = {question: item["question"] for question, item in zip(given, inputs, strict=True)}
+    assert all(question.startswith(cut) and cut for question, cut in kept.items())
+    assert any(question != cut for question, cut in kept.items())
+    assert [item["context"] for item in inputs] == list(given.values())
+    for options in questions(task).options:
+        settings = answer.settings(options)
+        for item in inputs:
+            assert all(len(piece["input_ids"]) <= LIMIT for piece in answer.encode(item, settings).pieces)
+
+
+def test_built_in_questions_are_asked_where_no_texts_are_given(tiny_export: Callable[..., Exported]) -> None:
+    task = "question-answering"
+    made = tiny_export("bert", **suite(task).build_arguments("bert", MODELS[task]))
+    rows = verify(made.bundle, made.model, tokenizer=made.tokenizer).rows
+    assert all(row.passed for row in rows), [str(row) for row in rows if not row.passed]
+    assert (rows[-1].compared, rows[-1].agreement) == (len(context_questions()), 1)
 
 
 @pytest.fixture(scope="module")
