@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgepipe import strict_json
@@ -188,9 +188,9 @@ class Manifest:
             if not all(isinstance(label, str) for label in record["labels"]):
                 raise TypeError(f"labels is {record['labels']!r}")
             manifest = cls(
-                **record
+                **_known(cls, record)
                 | {
-                    "source": Source(**record["source"]),
+                    "source": Source(**_known(Source, record["source"])),
                     "labels": tuple(record["labels"]),
                     "variants": {dtype: _variant(entry) for dtype, entry in record["variants"].items()},
                     "files": _files(record["files"]),
@@ -216,8 +216,13 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
 }
 
 
+def _known(kind: type[Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that this version knows: a later one may add some that do not change the others."""
+    return {each.name: record[each.name] for each in fields(kind) if each.name in record}
+
+
 def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
-    return tuple(FileEntry(**entry) for entry in entries)
+    return tuple(FileEntry(**_known(FileEntry, entry)) for entry in entries)
 
 
 def _variant(entry: dict[str, Any]) -> Variant:
@@ -227,4 +232,4 @@ def _variant(entry: dict[str, Any]) -> Variant:
 
 def _parity(entry: dict[str, Any]) -> Parity:
     differences = {name: math.inf if value is None else value for name, value in entry["max_abs_diff"].items()}
-    return Parity(**entry | {"max_abs_diff": differences})
+    return Parity(**_known(Parity, entry) | {"max_abs_diff": differences})

@@ -56,6 +56,16 @@ def test_a_newer_schema_is_refused_even_if_it_would_parse(record: dict[str, Any]
         Manifest.from_json(json.dumps(record))
 
 
+def test_fields_that_a_later_version_added_are_passed_over(record: dict[str, Any]) -> None:
+    parity = Parity("pytorch-fp32", 8, {"logits": 1e-6}, 1e-7, 1.0, "1e-4", True)
+    record["variants"]["fp32"]["parity"] = asdict(parity)
+    expected = Manifest.from_json(json.dumps(record))
+    variant = record["variants"]["fp32"]
+    for part in (record, record["source"], variant, variant["parity"], variant["files"][0], record["files"][0]):
+        part["of_a_later_version"] = 1
+    assert Manifest.from_json(json.dumps(record)) == expected
+
+
 FIELDS = ["task", "source", "versions", "machine", "max_length", "labels", "default_dtype", "variants", "files"]
 
 
