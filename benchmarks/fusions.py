@@ -7,11 +7,12 @@ them, and with each of `--without` refused too; rounds in turn, medians, ratios 
 
 from __future__ import annotations
 
-import argparse
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks.quantized import cases, feeds, milliseconds
+from benchmarks.quantized import arguments_for, cases, feeds
+from benchmarks.turns import beside, medians
 
 from edgepipe import Bundle, session
 from edgepipe.session import Session, SessionConfig
@@ -24,12 +25,8 @@ def loaded(graph: Path, config: SessionConfig, refused: tuple[str, ...]) -> Sess
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
+    parser = arguments_for(__doc__)
     parser.add_argument("--without", nargs="*", default=[], metavar="NAME", help="rewrites to refuse, one at a time")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=10)
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
     config = SessionConfig(num_threads=arguments.threads)
@@ -39,10 +36,10 @@ def main() -> None:
         sessions = {name: loaded(bundle.graph(dtype), config, refused) for name, refused in settings.items()}
         first = sessions["edgepipe"]
         for case, shapes in cases(first):
-            inputs = dict.fromkeys(sessions, feeds(first, shapes, int(bundle.config["vocab_size"])))
-            found = milliseconds(sessions, inputs, arguments.rounds, arguments.calls)
-            each = ", ".join(f"{name} {ms:.2f} ms ({ms / found['edgepipe']:.2f})" for name, ms in found.items())
-            print(f"{dtype}, {case}: {each}", flush=True)
+            inputs = feeds(first, shapes, int(bundle.config["vocab_size"]))
+            runs = {name: partial(own.run, inputs) for name, own in sessions.items()}
+            found = medians(runs, arguments.rounds, arguments.calls)
+            print(f"{dtype}, {case}: {beside(found, 'edgepipe', 'ms', 1e3, 2)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ in turn, medians; ratios are to fp32.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnxruntime
+from benchmarks.turns import ROUNDS, beside, medians
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 CONTRIBUTED = "com.microsoft"
-ROUNDS, CALLS, WAKE, SETTLE = 7, 20, 3, 0.05
+CALLS = 20
 
 Weights = dict[str, NDArray[Any]]
 
@@ -79,21 +79,12 @@ def model(node: NodeProto, weights: Weights, inputs: int, outputs: int) -> Model
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def microseconds(sessions: dict[str, Any], activations: NDArray[np.float32]) -> dict[str, float]:
-    """The median time of a run of each."""
-    times: dict[str, list[float]] = {name: [] for name in sessions}
-    for _ in range(ROUNDS):
-        for name, session in sessions.items():
-            binding = session.io_binding()
-            binding.bind_cpu_input("activations", activations)
-            binding.bind_output("products")
-            time.sleep(SETTLE)
-            for index in range(WAKE + CALLS):
-                start = time.perf_counter()
-                session.run_with_iobinding(binding)
-                if index >= WAKE:
-                    times[name].append(time.perf_counter() - start)
-    return {name: 1e6 * statistics.median(each) for name, each in times.items()}
+def ready(session: Any, activations: NDArray[np.float32]) -> Callable[[], object]:
+    """A run whose input and output are named already."""
+    binding = session.io_binding()
+    binding.bind_cpu_input("activations", activations)
+    binding.bind_output("products")
+    return partial(session.run_with_iobinding, binding)
 
 
 def main() -> None:
@@ -116,9 +107,8 @@ def main() -> None:
         }
         for rows in arguments.rows:
             activations = np.random.default_rng(1).normal(size=(rows, inputs)).astype(np.float32)
-            found = microseconds(sessions, activations)
-            each = ", ".join(f"{name} {took:.0f} us ({took / found['fp32']:.2f})" for name, took in found.items())
-            print(f"{rows} x {shape}: {each}", flush=True)
+            runs = {name: ready(session, activations) for name, session in sessions.items()}
+            print(f"{rows} x {shape}: {beside(medians(runs, ROUNDS, CALLS), 'fp32', 'us', 1e6, 0)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,23 +7,19 @@ Inputs are random ids, for encoders at 1x16, 1x128 and 8x128 tokens; for decoder
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.turns import ROUNDS, beside, medians
 
 from edgepipe import Bundle
 from edgepipe.session import Session, SessionConfig
 
 ENCODED = ((1, 16), (1, 128), (8, 128))
 PASTS = (32, 256)
-
-# onnxruntime's threads go on spinning for a while after a run: seconds until they do not disturb another session, and
-# calls until its own are awake.
-SETTLE, WAKE = 0.05, 3
 
 
 def cases(session: Session) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
@@ -61,28 +57,18 @@ def feeds(session: Session, shapes: dict[str, tuple[int, ...]], vocabulary: int)
     return made
 
 
-def milliseconds(sessions: dict[str, Session], inputs: dict[str, Any], rounds: int, calls: int) -> dict[str, float]:
-    """The median time of a call of each."""
-    times: dict[str, list[float]] = {dtype: [] for dtype in sessions}
-    for _ in range(rounds):
-        for dtype, session in sessions.items():
-            time.sleep(SETTLE)
-            for _ in range(WAKE):
-                session.run(inputs[dtype])
-            for _ in range(calls):
-                start = time.perf_counter()
-                session.run(inputs[dtype])
-                times[dtype].append(time.perf_counter() - start)
-    return {dtype: 1000 * statistics.median(each) for dtype, each in times.items()}
+def arguments_for(description: str | None) -> argparse.ArgumentParser:
+    """What is measured, and how long."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--calls", type=int, default=10)
+    return parser
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--calls", type=int, default=10)
-    arguments = parser.parse_args()
+    arguments = arguments_for(__doc__).parse_args()
     bundle = Bundle.load(arguments.bundle)
     config = SessionConfig(num_threads=arguments.threads)
     sessions = {dtype: Session(bundle.graph(dtype), config) for dtype in bundle.dtypes}
@@ -91,9 +77,9 @@ def main() -> None:
     vocabulary = int(bundle.config["vocab_size"])
     print("size:", ", ".join(f"{dtype} {bytes_of[dtype] / bytes_of[first]:.3f}" for dtype in sessions))
     for name, shapes in cases(sessions[first]):
-        inputs = {dtype: feeds(session, shapes, vocabulary) for dtype, session in sessions.items()}
-        found = milliseconds(sessions, inputs, arguments.rounds, arguments.calls)
-        print(f"{name}:", ", ".join(f"{dtype} {ms:.2f} ms ({ms / found[first]:.2f})" for dtype, ms in found.items()))
+        runs = {dtype: partial(own.run, feeds(own, shapes, vocabulary)) for dtype, own in sessions.items()}
+        found = medians(runs, arguments.rounds, arguments.calls)
+        print(f"{name}: {beside(found, first, 'ms', 1e3, 2)}", flush=True)
 
 
 if __name__ == "__main__":
