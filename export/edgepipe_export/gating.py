@@ -162,16 +162,18 @@ class Gate:
 
     def distance(self, dtype: str, precisions: Mapping[str, str] | None = None) -> float:
         """How far a variant is from fp32: as it is now, or with these precisions."""
-        key = {"what": "distance", **self._key(dtype, precisions)}
-        return self._workshop.kept.value(
-            key, lambda: self._comparison.distance(dtype, self._with(dtype, precisions)), plain=float, read=float
-        )
+        return self._far("distance", self._comparison.distance, dtype, precisions)
 
     def cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
         """The same on what recipes are calibrated with."""
-        key = {"what": "cost", **self._key(dtype, precisions)}
+        return self._far("cost", self._comparison.cost, dtype, precisions)
+
+    def _far(
+        self, what: str, measured: Callable[[str, Bundle], float], dtype: str, precisions: Mapping[str, str] | None
+    ) -> float:
+        key = {"what": what, **self._key(dtype, precisions)}
         return self._workshop.kept.value(
-            key, lambda: self._comparison.cost(dtype, self._with(dtype, precisions)), plain=float, read=float
+            key, lambda: measured(dtype, self._with(dtype, precisions)), plain=float, read=float
         )
 
     def _key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
