@@ -71,10 +71,8 @@ def _remove(folder: Path) -> None:
     try:
         if folder.exists():
             shutil.rmtree(folder)
-    except Exception:
-        raise
-    except BaseException:
-        if folder.exists():
+    except BaseException as error:
+        if not isinstance(error, Exception) and folder.exists():
             shutil.rmtree(folder)
         raise
 
