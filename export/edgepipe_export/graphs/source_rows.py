@@ -16,9 +16,10 @@ from collections.abc import Iterator
 import onnx_ir
 
 from edgepipe.generation.seq2seq import SOURCE_ROWS
+from edgepipe_export.graphs import encoder
 
 # The first axis of a decoder's inputs, but for those of the source.
-ROWS = "batch_size"
+ROWS = encoder.AXES[0]
 
 _SOURCE_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
 
