@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,16 @@ def run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
     return names
 
 
+@contextmanager
+def called(folder: Path, bundle: str, name: str) -> Iterator[None]:
+    """A bundle under the name that a page has for it, while a block runs."""
+    (folder / name).symlink_to(folder / bundle)
+    try:
+        yield
+    finally:
+        (folder / name).unlink()
+
+
 def python(page: str) -> Iterator[Snippet]:
     return (snippet for snippet in snippets(page) if snippet.language == "python")
 
@@ -85,21 +96,15 @@ def test_the_readme(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 
 def test_running(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (bundles / "my-bundle").symlink_to(bundles / "classifier")
-    try:
+    with called(bundles, "classifier", "my-bundle"):
         names = run("docs/running.md", bundles, monkeypatch)
-    finally:
-        (bundles / "my-bundle").unlink()
     assert names["result"].keys() == {"label", "score"}
     assert f"{len(TEXTS)}/{len(TEXTS)}" in capsys.readouterr().err
 
 
 def test_generation(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    (bundles / "my-bundle").symlink_to(bundles / "writer")
-    try:
+    with called(bundles, "writer", "my-bundle"):
         names = run("docs/generation.md", bundles, monkeypatch)
-    finally:
-        (bundles / "my-bundle").unlink()
     assert names["piece"] in capsys.readouterr().out
     assert len(names["generate"](names["chat"])[0]["generated_text"]) == 1 + len(names["chat"])
 

@@ -91,18 +91,17 @@ def test_a_manifest_that_is_no_file_is_not_passed_over(tmp_path: Path, harm: Cal
 
 
 @pytest.mark.parametrize("size", [0, 100])
-def test_truncated_weights_without_a_manifest(tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (WEIGHTS, r"model\.onnx_data has {size} bytes, the graph needs more: .*; {again}"),
+        (GRAPH, r"model\.onnx is no whole ONNX graph, its {size} bytes .*; {again}"),
+    ],
+)
+def test_truncated_files_without_a_manifest(tmp_path: Path, size: int, name: str, said: str) -> None:
     folder = written(tmp_path / "bundle", FOREIGN)
-    os.truncate(folder / WEIGHTS, size)
-    with pytest.raises(BundleError, match=rf"model\.onnx_data has {size} bytes, the graph needs more: .*; {AGAIN}"):
-        pipeline(model=folder)
-
-
-@pytest.mark.parametrize("size", [0, 100])
-def test_a_truncated_graph_without_a_manifest(tmp_path: Path, size: int) -> None:
-    folder = written(tmp_path / "bundle", FOREIGN)
-    os.truncate(folder / GRAPH, size)
-    with pytest.raises(BundleError, match=rf"model\.onnx is no whole ONNX graph, its {size} bytes .*; {AGAIN}"):
+    os.truncate(folder / name, size)
+    with pytest.raises(BundleError, match=said.format(size=size, again=AGAIN)):
         pipeline(model=folder)
 
 
