@@ -30,7 +30,7 @@ from typing import Any
 from cuda_work import WORKS, Work
 from staying import Staying
 
-from edgepipe.machine import machine_name
+from edgepipe.backend.machine import machine_name
 
 HERE = Path(__file__).parent
 OURS, EAGER = "edgepipe", "edgepipe, no buckets"

@@ -4,10 +4,10 @@ import numpy as np
 from cuda_work import TEXT, answer, asked, ids
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.generation.config import generation_config
+from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
-from edgepipe.generation.graphs import load_decoder
-from edgepipe.session import SessionConfig
+from edgepipe.models.decoder.decoder_loading import load_decoder
 
 folder, work, options = asked()
 where = {"dtype": options["dtype"], "device": options["device"]}

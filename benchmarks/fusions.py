@@ -1,6 +1,7 @@
 """What onnxruntime's rewrites of graphs gain or cost on this machine: python -m benchmarks.fusions BUNDLE
 
-Each variant as edgepipe loads it, which refuses some rewrites (`edgepipe.session.SLOWER_ON_CPU`), then with all of
+Each variant as edgepipe loads it, which refuses some rewrites (`edgepipe.backend.onnxruntime.session.SLOWER_ON_CPU`),
+then with all of
 them, and with each of `--without` refused too; rounds in turn, medians, ratios to the first. Inputs as in
 `benchmarks.quantized`.
 """
@@ -15,7 +16,7 @@ from benchmarks.quantized import arguments_for, cases, feeds
 from benchmarks.turns import beside, medians
 
 from edgepipe import Bundle, session
-from edgepipe.session import Session, SessionConfig
+from edgepipe.backend.onnxruntime.session import Session, SessionConfig
 
 
 def loaded(graph: Path, config: SessionConfig, refused: tuple[str, ...]) -> Session:

@@ -7,11 +7,11 @@ import numpy as np
 from generating import answer
 
 from edgepipe import Bundle
-from edgepipe.binding import Binding
-from edgepipe.generation.config import generation_config
+from edgepipe.backend.onnxruntime.io_binding import Binding
+from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
-from edgepipe.generation.graphs import load_decoder
-from edgepipe.session import Session, SessionConfig
+from edgepipe.models.decoder.decoder_loading import load_decoder
 
 folder, threads, dtype = sys.argv[1:]
 decoder = load_decoder(Bundle.load(folder), dtype, SessionConfig(num_threads=int(threads)))

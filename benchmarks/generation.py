@@ -25,8 +25,8 @@ from report import versions
 from request import HERE, optimum_python, say
 from staying import Staying
 
-from edgepipe.machine import machine_name
-from edgepipe.threads import available_threads
+from edgepipe.backend.machine import machine_name
+from edgepipe.backend.threads import available_threads
 
 
 @dataclass(frozen=True)

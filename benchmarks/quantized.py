@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.turns import ROUNDS, beside, medians
 
 from edgepipe import Bundle
-from edgepipe.session import Session, SessionConfig
+from edgepipe.backend.onnxruntime.session import Session, SessionConfig
 
 ENCODED = ((1, 16), (1, 128), (8, 128))
 PASTS = (32, 256)

@@ -19,8 +19,8 @@ from pathlib import Path
 from contenders import contenders, overhead, run_rounds
 from report import Result, markdown, record
 
-from edgepipe.machine import machine_name
-from edgepipe.threads import available_threads
+from edgepipe.backend.machine import machine_name
+from edgepipe.backend.threads import available_threads
 
 HERE = Path(__file__).parent
 MODELS = ("distilbert-base", "tiny")

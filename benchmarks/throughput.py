@@ -23,8 +23,8 @@ from request import HERE, model_folder, optimum_python, say
 from text_sets import TextSet, text_sets
 from throughput_report import OPTIMUM, OURS, Timing, markdown, record
 
-from edgepipe.machine import machine_name
-from edgepipe.threads import available_threads
+from edgepipe.backend.machine import machine_name
+from edgepipe.backend.threads import available_threads
 
 DATA = HERE.parents[1] / "shared" / "data"
 

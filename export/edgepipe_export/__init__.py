@@ -7,8 +7,8 @@
 Importing this package imports neither torch nor transformers; they come with the first call.
 """
 
-from edgepipe_export.export import export
-from edgepipe_export.report import report
-from edgepipe_export.verify import Verification, verify
+from edgepipe_export.exporter import export
+from edgepipe_export.reporting.report import report
+from edgepipe_export.verifier import Verification, verify
 
 __all__ = ["Verification", "export", "report", "verify"]

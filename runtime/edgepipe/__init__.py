@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.errors import EdgepipeError
 
 if TYPE_CHECKING:
-    from edgepipe.bundle import Bundle
-    from edgepipe.model import Model
-    from edgepipe.pipelines import pipeline
-    from edgepipe.tokenizer import Tokenizer
+    from edgepipe.bundle.directory import Bundle
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.factory import pipeline
+    from edgepipe.tokenization.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"]
 
-_HOMES = {"pipeline": "edgepipe.pipelines", "Bundle": "edgepipe.bundle", "Model": "edgepipe.model"} | {
-    "Tokenizer": "edgepipe.tokenizer"
-}
+_HOMES = {
+    "pipeline": "edgepipe.pipelines.factory",
+    "Bundle": "edgepipe.bundle.directory",
+    "Model": "edgepipe.models.encoder",
+} | {"Tokenizer": "edgepipe.tokenization.tokenizer"}
 
 
 def __getattr__(name: str) -> Any:

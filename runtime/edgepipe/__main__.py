@@ -1,5 +1,5 @@
 """``python -m edgepipe`` is the ``edgepipe`` command."""
 
-from edgepipe.cli import main
+from edgepipe.cli.main import main
 
 main()

@@ -70,3 +70,7 @@ class CheckpointError(ExportError):
 
 class ParityError(ExportError):
     """The exported graph does not give what PyTorch gives."""
+
+
+class Terminated(BaseException):
+    """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""

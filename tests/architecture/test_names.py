@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import edgepipe.errors
-from edgepipe.tasks import ALIASES, TASKS, task_class
+from edgepipe.pipelines.registry import ALIASES, TASKS, task_class
 from tests.architecture.sources import REPOSITORY, ROOTS, files
 
 PUBLIC = {
@@ -51,7 +51,11 @@ def test_the_drawn_hierarchy_of_errors_is_the_real_one() -> None:
         depth = len(prefix) // 4
         above[depth:] = [name]
         drawn[name] = above[depth - 1] if depth else "Exception"
-    errors = {name: value for name, value in vars(edgepipe.errors).items() if isinstance(value, type)}
+    errors = {
+        name: value
+        for name, value in vars(edgepipe.errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
     assert drawn == {name: error.__bases__[0].__name__ for name, error in errors.items()}
 
 
@@ -59,7 +63,7 @@ def test_every_task_is_one_file_with_golden_answers() -> None:
     for name, (module, attribute) in TASKS.items():
         task = task_class(name)
         assert (task.__name__, task.name) == (attribute, name)
-        assert (ROOTS["edgepipe"] / "edgepipe" / "tasks" / f"{module}.py").is_file()
+        assert (ROOTS["edgepipe"] / "edgepipe" / "pipelines" / f"{module}.py").is_file()
         golden = list((REPOSITORY / "tests" / "golden" / name).glob("*.json"))
         assert golden, f"{name} has no golden file"
     assert set(ALIASES.values()) <= set(TASKS)
@@ -70,7 +74,7 @@ def test_no_task_is_named_outside_of_the_tasks() -> None:
     names = "|".join([*TASKS, *ALIASES])
     pattern = re.compile(rf"""(==|!=|\bin) *[(\[{{]?["']({names})["']""")
     for path in files("edgepipe", "edgepipe_export"):
-        if path.parent.name != "tasks":
+        if path.parent.name != "pipelines":
             assert not pattern.search(path.read_text(encoding="utf-8")), path
 
 

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 import click
 import pytest
 
-from edgepipe.cli import cli
+from edgepipe.cli.main import cli
 from tests.documentation.pages import PAGES, REPOSITORY, Snippet, anchors, snippets, text
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

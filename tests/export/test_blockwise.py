@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize import default_options, facts, find_layers, quantize
-from edgepipe_export.quantize.blockwise import code_weights, round_to_nearest
-from edgepipe_export.quantize.coded import Blocks, Coded
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.quantization.quantize import default_options, facts, find_layers, quantize
+from edgepipe_export.quantization.target import Target
+from edgepipe_export.quantization.weights.blocks import Blocks, Coded
+from edgepipe_export.quantization.weights.blockwise import code_weights, round_to_nearest
+from edgepipe_export.tracing.serialization import save_graph
 
 TARGET = Target("vnni")
 ROWS, WIDTH = 60, 72  # neither is a multiple of a block

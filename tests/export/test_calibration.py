@@ -10,10 +10,10 @@ import pytest
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
-from edgepipe.tasks import TASKS
-from edgepipe_export.calibration import READERS, Calibration, Words, read_calibration
-from edgepipe_export.questions import compared_as
-from edgepipe_export.samples import context_questions, entity_sentences, sentences
+from edgepipe.pipelines.registry import TASKS
+from edgepipe_export.calibration.dataset import READERS, Calibration, Words, read_calibration
+from edgepipe_export.calibration.texts import context_questions, entity_sentences, sentences
+from edgepipe_export.evaluation.task_inputs import compared_as
 from tests.tiny import TOKENIZERS
 
 LABELS = ("negative", "positive")

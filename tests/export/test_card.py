@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe.manifest import Manifest, Source
-from edgepipe_export.card import SourceCard, model_card, source_card
+from edgepipe.bundle.manifest import Manifest, Source
+from edgepipe_export.output.model_card import SourceCard, model_card, source_card
 
 MANIFEST = Manifest(
     task="text-classification",

@@ -12,10 +12,10 @@ import pytest
 from edgepipe import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export import export
-from edgepipe_export.choice import Candidate, candidates_for, choose, table_of, undecided
-from edgepipe_export.comparing import spread_out
-from edgepipe_export.latency import is_noisy, measure
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.evaluation.comparison import spread_out
+from edgepipe_export.quantization.target import Target
+from edgepipe_export.selection.choose import Candidate, candidates_for, choose, table_of, undecided
+from edgepipe_export.selection.latency import is_noisy, measure
 from tests.tiny import build
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.generation.config import generation_config
+from edgepipe.backend.onnxruntime.device_memory import Place
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import Generated, generate
-from edgepipe.generation.graphs import load_decoder
-from edgepipe.generation.logits import Logits
-from edgepipe.place import Place
+from edgepipe.models.decoder.decoder_loading import load_decoder
+from edgepipe.models.decoder.logits_output import Logits
 from edgepipe_export import export
 from tests.tiny.generation import TEXTS
 from tests.tiny.generative import build_generative

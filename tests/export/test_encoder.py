@@ -12,10 +12,10 @@ import torch
 
 from edgepipe import Bundle, Model
 from edgepipe.errors import ExportError
-from edgepipe_export.graphs.encoder import AXES, readable_inputs, trace
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.graphs.tidy import drop_unread_inputs, tidy
-from edgepipe_export.limits import find_limit
+from edgepipe_export.checkpoint.limits import find_limit
+from edgepipe_export.tracing.encoder import AXES, readable_inputs, trace
+from edgepipe_export.tracing.passes.tidy import drop_unread_inputs, tidy
+from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny import LIMIT, build
 
 

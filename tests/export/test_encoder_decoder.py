@@ -13,8 +13,8 @@ import onnx_ir
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.generation.seq2seq import SOURCE_ROWS
-from edgepipe_export.graphs.reshapes import state_known_dimensions
+from edgepipe.models.decoder.seq2seq import SOURCE_ROWS
+from edgepipe_export.tracing.passes.reshapes import state_known_dimensions
 from tests.tiny.generative import ENCODER_DECODERS, build_generative
 from tests.tiny.seq2seq import DECODER, ENCODER, compare, trace_tiny
 

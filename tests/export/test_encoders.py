@@ -20,8 +20,8 @@ from transformers import (
 from edgepipe import Model
 from edgepipe.errors import ExportError
 from edgepipe_export import export
-from edgepipe_export.refused import REFUSALS
-from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.checkpoint.unsupported import REFUSALS
 from tests.tiny import SIZES, TOKENIZERS, build, heads
 from tests.tiny.parity import compare, export_tiny, feeds_for
 from tests.tiny.table import ARCHITECTURES, MORE

@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 from transformers import pipeline as transformers_pipeline
 
-import edgepipe_export.checks as checks_module
-import edgepipe_export.variants as variants
+import edgepipe_export.evaluation.parity as checks_module
+import edgepipe_export.output.workspace as variants
 from edgepipe import Bundle, pipeline
 from edgepipe.errors import BundleError, CheckpointError, DependencyError, ExportError, InputError, ParityError
 from edgepipe_export import export
-from edgepipe_export.calibration import Calibration
-from edgepipe_export.card import SourceCard, model_card, source_card
+from edgepipe_export.calibration.dataset import Calibration
+from edgepipe_export.calibration.split import CALIBRATED, unsplit
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.output.model_card import SourceCard, model_card, source_card
 from edgepipe_export.requirements import PACKAGES
-from edgepipe_export.samples import sentences
-from edgepipe_export.split import CALIBRATED, unsplit
 from tests.tiny import build
 
 # Seconds to wait for another process, which takes a few where nothing else runs.
 PATIENCE = 300
 
 # The package's attribute of that name is the function.
-export_module = sys.modules["edgepipe_export.export"]
+export_module = sys.modules["edgepipe_export.exporter"]
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe_export.foretelling import Foretold, check_foretelling
-from edgepipe_export.generation_checks import GenerationComparison
-from edgepipe_export.load import load
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.tolerance import tolerance
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.generation_parity import GenerationComparison
+from edgepipe_export.evaluation.perplexity import Foretold, check_foretelling
+from edgepipe_export.evaluation.tolerance import tolerance
 from tests.tiny.generative import DECODERS
 
 Ids = NDArray[np.int64]

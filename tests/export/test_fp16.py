@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import ExportError
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize import find_layers, quantize
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.quantization.quantize import find_layers, quantize
+from edgepipe_export.quantization.target import Target
+from edgepipe_export.tracing.serialization import save_graph
 
 TARGET = Target("vnni")
 HALF = onnx_ir.DataType.FLOAT16

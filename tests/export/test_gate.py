@@ -12,19 +12,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgepipe.cli import cli
+from edgepipe.bundle.manifest import REPORT_NAME
+from edgepipe.cli.main import cli
 from edgepipe.errors import InputError, ParityError
-from edgepipe.manifest import REPORT_NAME
 from edgepipe_export import export
-from edgepipe_export.calibration import Words
-from edgepipe_export.figures import QUALITIES
-from edgepipe_export.figures.answers import answer_figures
-from edgepipe_export.figures.divergence import Divergence
-from edgepipe_export.figures.entities import entity_figures, spans
-from edgepipe_export.figures.labels import candidate_accuracy, label_accuracy
-from edgepipe_export.figures.similarities import likeness, spearman
-from edgepipe_export.questions import QUESTIONS
-from edgepipe_export.tolerance import Tolerance, tolerance
+from edgepipe_export.calibration.dataset import Words
+from edgepipe_export.evaluation.metrics.accuracy import candidate_accuracy, label_accuracy
+from edgepipe_export.evaluation.metrics.embedding_similarity import likeness, spearman
+from edgepipe_export.evaluation.metrics.entity_f1 import entity_figures, spans
+from edgepipe_export.evaluation.metrics.exact_match import answer_figures
+from edgepipe_export.evaluation.metrics.kl_divergence import Divergence
+from edgepipe_export.evaluation.metrics.task_metrics import QUALITIES
+from edgepipe_export.evaluation.task_inputs import QUESTIONS
+from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
 from tests.conftest import shared
 
 
@@ -107,7 +107,7 @@ def test_a_bound_that_is_no_share(given: float) -> None:
 def labelled(checkpoint: Path, exported: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Texts with the labels that the fp32 bundle gives them: its accuracy is 1, and what is lost shows."""
     from edgepipe import pipeline
-    from edgepipe_export.samples import sentences
+    from edgepipe_export.calibration.texts import sentences
 
     path = tmp_path_factory.mktemp("calibration") / "own.jsonl"
     classify = pipeline("text-classification", exported, dtype="fp32")

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize import gptq, quantize
-from edgepipe_export.quantize.activations import second_moments
-from edgepipe_export.quantize.blockwise import round_to_nearest
-from edgepipe_export.quantize.coded import Blocks, Coded
-from edgepipe_export.quantize.gptq import round_by_moments
-from edgepipe_export.quantize.layers import find_uses
-from edgepipe_export.quantize.q4 import Options
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.quantization.methods.activations import second_moments
+from edgepipe_export.quantization.methods.gptq import round_by_moments
+from edgepipe_export.quantization.quantize import gptq, quantize
+from edgepipe_export.quantization.recipes.q4 import Options
+from edgepipe_export.quantization.target import Target
+from edgepipe_export.quantization.weights.blocks import Blocks, Coded
+from edgepipe_export.quantization.weights.blockwise import round_to_nearest
+from edgepipe_export.quantization.weights.layers import find_uses
+from edgepipe_export.tracing.serialization import save_graph
 from tests.export.test_blockwise import decoded, tied
 
 TARGET = Target("vnni")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from edgepipe.errors import CheckpointError
-from edgepipe_export.hub import is_repo_id, wanted_files
+from edgepipe_export.checkpoint.hub_checkpoint import is_repo_id, wanted_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny-bert"
@@ -104,7 +104,7 @@ def export_from(endpoint: str, home: Path, output: Path) -> str:
 def fetch_from(endpoint: str, home: Path, *, revision: str | None = None) -> str:
     """Download what an export reads, as its first stage does; returns the commit and the files, or the error."""
     return said_by(
-        "from edgepipe_export.resolve import Request, resolve",
+        "from edgepipe_export.checkpoint.resolve import Request, resolve",
         f"found = resolve(Request({REPO!r}, revision={revision!r})); "
         "print(found.revision, sorted(file.name for file in found.directory.iterdir()))",
         endpoint,

@@ -10,11 +10,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Bundle
+from edgepipe.backend.onnxruntime.session import Session
 from edgepipe.errors import InputError
-from edgepipe.session import Session
-from edgepipe_export.quantize import checked_dtypes, graph_path, quantize
-from edgepipe_export.quantize import target as target_module
-from edgepipe_export.quantize.target import Target, find_target
+from edgepipe_export.quantization.quantize import checked_dtypes, graph_path, quantize
+from edgepipe_export.quantization.quantize import target as target_module
+from edgepipe_export.quantization.target import Target, find_target
 
 
 def constants(bundle: Bundle) -> dict[str, onnx_ir.TensorProtocol]:

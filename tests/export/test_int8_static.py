@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.quantize import default_options, find_layers, layers_of, quantize
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.quantization.quantize import default_options, find_layers, layers_of, quantize
+from edgepipe_export.quantization.target import Target
 
 DTYPE = "int8-static"
 

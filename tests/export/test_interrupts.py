@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from edgepipe.exit_status import Terminated
-from edgepipe_export.interrupts import delivered
+from edgepipe.errors import Terminated
+from edgepipe_export.output.interrupts import delivered
 
 
 class Thing:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgepipe_export.kept import Kept, cache_folder, digest
+from edgepipe_export.output.cache import Kept, cache_folder, digest
 
 KEY = {"dtype": "int8", "precisions": {"b": "w8", "a": "fp32"}}
 

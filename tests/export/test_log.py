@@ -12,8 +12,8 @@ from typing import NoReturn
 import pytest
 
 from edgepipe.errors import DependencyError, EdgepipeError, ExportError, ParityError
-from edgepipe_export.log import logged
-from edgepipe_export.progress import Progress, Steps
+from edgepipe_export.output.log import logged
+from edgepipe_export.output.progress import Progress, Steps
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from xml.etree import ElementTree
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.manifest import REPORT_NAME
-from edgepipe_export.calibration import BUILT_IN, Calibration
-from edgepipe_export.checks import Check, Disagreement, read_check
-from edgepipe_export.measurements import Measured, Sensitivity, write_report
-from edgepipe_export.report.contents import read_contents
-from edgepipe_export.report.page import page
-from edgepipe_export.split import unsplit
+from edgepipe.bundle.manifest import REPORT_NAME
+from edgepipe_export.calibration.dataset import BUILT_IN, Calibration
+from edgepipe_export.calibration.split import unsplit
+from edgepipe_export.evaluation.parity import Check, Disagreement, read_check
+from edgepipe_export.output.measurements import Measured, Sensitivity, write_report
+from edgepipe_export.reporting.contents import read_contents
+from edgepipe_export.reporting.page import page
 from tests.runtime.small_bundle import write_bundle
 
 CHECK = Check(

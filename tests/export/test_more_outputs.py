@@ -13,8 +13,8 @@ from transformers import AutoModel
 from edgepipe import Model, pipeline
 from edgepipe.errors import ExportError
 from edgepipe_export import export, verify
-from edgepipe_export.graphs.encoder import series_of, trace
-from edgepipe_export.graphs.files import save_graph
+from edgepipe_export.tracing.encoder import series_of, trace
+from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny import build
 from tests.tiny.parity import feeds_for
 

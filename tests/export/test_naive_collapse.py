@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.tasks.base import labels_of
+from edgepipe.pipelines.base import labels_of
 from edgepipe_export import export
-from edgepipe_export.calibration import read_calibration
-from edgepipe_export.comparing import calibration_batches
-from edgepipe_export.gating import Gate
-from edgepipe_export.load import load
-from edgepipe_export.quantize import default_options
-from edgepipe_export.quantize.target import find_target
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.split import Split
-from edgepipe_export.tolerance import tolerance
-from edgepipe_export.variants import Workshop
+from edgepipe_export.calibration.dataset import read_calibration
+from edgepipe_export.calibration.split import Split
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.comparison import calibration_batches
+from edgepipe_export.evaluation.tolerance import tolerance
+from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.quantization.quantize import default_options
+from edgepipe_export.quantization.target import find_target
+from edgepipe_export.selection.evaluator import Gate
 from tests.conftest import shared
 
 DTYPE = "int8-static"

@@ -8,11 +8,11 @@ import numpy as np
 import onnx_ir
 import pytest
 
-from edgepipe.binding import value_over
+from edgepipe.backend.onnxruntime.io_binding import value_over
+from edgepipe.backend.onnxruntime.session import Session
 from edgepipe.errors import ExportError
-from edgepipe.session import Session
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.graphs.optional import give_length
+from edgepipe_export.tracing.passes.optional_inputs import give_length
+from edgepipe_export.tracing.serialization import save_graph
 
 INT64 = onnx_ir.TensorType(onnx_ir.DataType.INT64)
 

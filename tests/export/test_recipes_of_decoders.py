@@ -8,11 +8,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.generation.causal import CausalGraph
-from edgepipe.session import Session
+from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe_export import export
-from edgepipe_export.graphs.decoder import KEEP
-from edgepipe_export.quantize import find_layers
+from edgepipe_export.quantization.quantize import find_layers
+from edgepipe_export.tracing.decoder import KEEP
 from tests.tiny.generative import build_generative
 
 # Least correlation with the scores of fp32; random weights are far from what 4 bits are good for.

@@ -15,10 +15,10 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe.session import Session
+from edgepipe.backend.onnxruntime.session import Session
 from edgepipe_export import export
-from edgepipe_export.quantize import default_options, quantize
-from edgepipe_export.quantize.target import find_target
+from edgepipe_export.quantization.quantize import default_options, quantize
+from edgepipe_export.quantization.target import find_target
 from tests.conftest import shared
 from tests.golden.test_real_entities import f1, sentences, spans
 

@@ -12,20 +12,20 @@ import onnx_ir
 import pytest
 from numpy.typing import NDArray
 
+from edgepipe.bundle.manifest import REPORT_NAME
 from edgepipe.errors import ParityError
-from edgepipe.manifest import REPORT_NAME
 from edgepipe_export import export
-from edgepipe_export.calibration import BUILT_IN, Calibration
-from edgepipe_export.gating import Gate
-from edgepipe_export.load import load
-from edgepipe_export.quantize import default_options
-from edgepipe_export.quantize.target import find_target
-from edgepipe_export.repair import repair
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.samples import sentences
-from edgepipe_export.split import unsplit
-from edgepipe_export.tolerance import tolerance
-from edgepipe_export.variants import Workshop
+from edgepipe_export.calibration.dataset import BUILT_IN, Calibration
+from edgepipe_export.calibration.split import unsplit
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.tolerance import tolerance
+from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.quantization.quantize import default_options
+from edgepipe_export.quantization.target import find_target
+from edgepipe_export.selection.evaluator import Gate
+from edgepipe_export.selection.mixed_precision import repair
 from tests.hostile import inject_outliers
 from tests.tiny import build
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from edgepipe import pipeline
-from edgepipe.generation.graphs import load_decoder
+from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe_export import export
-from edgepipe_export.calibration import Calibration
-from edgepipe_export.gating import Gate
-from edgepipe_export.load import load
-from edgepipe_export.quantize.target import find_target
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.samples import sentences
-from edgepipe_export.split import unsplit
-from edgepipe_export.tolerance import tolerance
-from edgepipe_export.variants import Workshop
+from edgepipe_export.calibration.dataset import Calibration
+from edgepipe_export.calibration.split import unsplit
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.tolerance import tolerance
+from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.quantization.target import find_target
+from edgepipe_export.selection.evaluator import Gate
 from tests.hostile import inject_outliers
 from tests.tiny.generative import build_generative
 

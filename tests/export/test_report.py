@@ -18,12 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import Bundle
-from edgepipe.cli import cli
+from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Parity
+from edgepipe.cli.main import cli
 from edgepipe.errors import BundleError, InputError
-from edgepipe.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Parity
 from edgepipe_export import report
-from edgepipe_export.report.contents import read_contents
-from edgepipe_export.report.page import page
+from edgepipe_export.reporting.contents import read_contents
+from edgepipe_export.reporting.page import page
 from tests.architecture.test_boundaries import HEAVY
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
@@ -255,7 +255,7 @@ def test_what_has_no_report(bundle: Path, tmp_path: Path) -> None:
 def test_the_command_runs_without_the_exporters_packages(bundle: Path, tmp_path: Path) -> None:
     program = """
         import sys
-        from edgepipe.cli import main
+        from edgepipe.cli.main import main
         sys.argv[0] = "edgepipe"
         main()
     """

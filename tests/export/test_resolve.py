@@ -9,8 +9,8 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from edgepipe.errors import CheckpointError, InputError, TaskError
-from edgepipe_export.load import load
-from edgepipe_export.resolve import Request, resolve
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
 from tests.tiny import build
 
 SMALL = {

@@ -16,14 +16,14 @@ import pytest
 import torch
 
 from edgepipe import Bundle
-from edgepipe.manifest import Manifest
+from edgepipe.bundle.manifest import Manifest
 from edgepipe_export import export
-from edgepipe_export.basis import basis, reference_digest
-from edgepipe_export.calibration import Calibration, Words
-from edgepipe_export.load import load
-from edgepipe_export.quantize.target import Target
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.samples import sentences
+from edgepipe_export.calibration.dataset import Calibration, Words
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.output.fingerprint import basis, reference_digest
+from edgepipe_export.quantization.target import Target
 from tests.hostile import inject_outliers
 from tests.tiny import build
 
@@ -114,7 +114,7 @@ def test_a_choice_is_made_by_what_was_measured(
     texts = tmp_path / "texts.txt"
     texts.write_text("\n".join(sentences()[:20]), encoding="utf-8")
     monkeypatch.setenv("EDGEPIPE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("edgepipe_export.latency.NOISY", 1000.0)  # what a noisy machine measured is not kept
+    monkeypatch.setattr("edgepipe_export.selection.latency.NOISY", 1000.0)  # what a noisy machine measured is not kept
     options = {"dtypes": "auto", "calibration": texts, "max_drop": 50, "progress": True}
     first = export(checkpoint, tmp_path / "first", **options)
     assert reused(capfd.readouterr().err) == (0, 0)
@@ -156,7 +156,7 @@ def test_what_decides_a_measurement(exported: Bundle, copied: Path, monkeypatch:
         basis(exported.path, manifest, target, replace(texts, gold=(gold, gold))),
         basis(exported.path, manifest, target, replace(texts, inputs=("\ud800", "\ud801"))),
     ]
-    monkeypatch.setattr("edgepipe_export.basis.cpu_flags", lambda: frozenset({"none"}))
+    monkeypatch.setattr("edgepipe_export.output.fingerprint.cpu_flags", lambda: frozenset({"none"}))
     different.append(basis(exported.path, manifest, target, texts))
     assert len({own, *different}) == len(different) + 1
 

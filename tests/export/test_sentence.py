@@ -18,12 +18,12 @@ from torch import nn
 
 from edgepipe import pipeline
 from edgepipe.errors import BundleError, CheckpointError
-from edgepipe.tasks import task_for_architecture
+from edgepipe.pipelines.registry import task_for_architecture
 from edgepipe_export import export, verify
-from edgepipe_export.hub import wanted_files
-from edgepipe_export.load import load
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.vectors import as_vectors, recognition, vector_difference
+from edgepipe_export.checkpoint.hub_checkpoint import wanted_files
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.vectors import as_vectors, recognition, vector_difference
 from tests.tiny import LIMIT, build
 
 TEXTS = ["I love this film", "What a waste of time, and of money! " * 6, "日本 🎬"]

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.binding import value_over
-from edgepipe.bundle import DECODER
-from edgepipe.generation.cache import present_name
-from edgepipe.generation.config import generation_config
+from edgepipe.backend.onnxruntime.io_binding import value_over
+from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.bundle.directory import DECODER
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import Generated, generate
-from edgepipe.generation.seq2seq import PAST_LENGTH, EncoderDecoderGraphs
-from edgepipe.session import Session
+from edgepipe.models.decoder.seq2seq import PAST_LENGTH, EncoderDecoderGraphs
+from edgepipe.models.kv_cache import present_name
 from tests.tiny.generation import SEARCHES, TEXTS
 
 # One with positions of its own and one with biases.

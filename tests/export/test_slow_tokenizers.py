@@ -28,10 +28,10 @@ from transformers import (
 from edgepipe import Tokenizer, pipeline
 from edgepipe.errors import CheckpointError, ExportError
 from edgepipe_export import export
-from edgepipe_export.samples import tokenizer_corpus
-from edgepipe_export.slow import as_fast
-from edgepipe_export.slow.marian import looks_up_unknown
-from edgepipe_export.tokenizers import write_tokenizer
+from edgepipe_export.calibration.texts import tokenizer_corpus
+from edgepipe_export.checkpoint.tokenizer_conversion.convert import as_fast
+from edgepipe_export.checkpoint.tokenizer_conversion.marian import looks_up_unknown
+from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
 from tests.tiny import TOKENIZERS
 from tests.tiny.generative import build_generative
 

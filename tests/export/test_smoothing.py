@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe_export import export
-from edgepipe_export.graphs.files import save_graph
-from edgepipe_export.quantize import quantize
-from edgepipe_export.quantize.activations import channel_peaks
-from edgepipe_export.quantize.layers import find_layers
-from edgepipe_export.quantize.smoothing import smooth
-from edgepipe_export.quantize.target import Target
+from edgepipe_export.quantization.methods.activations import channel_peaks
+from edgepipe_export.quantization.methods.smoothquant import smooth
+from edgepipe_export.quantization.quantize import quantize
+from edgepipe_export.quantization.target import Target
+from edgepipe_export.quantization.weights.layers import find_layers
+from edgepipe_export.tracing.serialization import save_graph
 from tests.hostile import inject_outliers
 from tests.tiny import build
 

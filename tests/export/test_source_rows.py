@@ -12,11 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.generation.config import generation_config
+from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
-from edgepipe.generation.graphs import load_decoder
-from edgepipe.generation.seq2seq import SOURCE_ROWS, EncoderDecoderGraphs
-from edgepipe.session import Session
+from edgepipe.models.decoder.decoder_loading import load_decoder
+from edgepipe.models.decoder.seq2seq import SOURCE_ROWS, EncoderDecoderGraphs
 from tests.tiny.parity import ABSOLUTE, RELATIVE
 from tests.tiny.seq2seq import DECODER
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe.manifest import REPORT_NAME, Parity
-from edgepipe.tasks import task_class
+from edgepipe.bundle.manifest import REPORT_NAME, Parity
+from edgepipe.pipelines.registry import task_class
 from edgepipe_export import export, verify
-from edgepipe_export.calibration import Calibration
-from edgepipe_export.comparing import data_of, make_comparison
-from edgepipe_export.load import load
-from edgepipe_export.questions import QUESTIONS
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.samples import sentences
-from edgepipe_export.split import CALIBRATED, Split, enough, split, unsplit
+from edgepipe_export.calibration.dataset import Calibration
+from edgepipe_export.calibration.split import CALIBRATED, Split, enough, split, unsplit
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.comparison import data_of, make_comparison
+from edgepipe_export.evaluation.task_inputs import QUESTIONS
 from tests.tiny import LIMIT, TOKENIZERS
 from tests.tiny.generation import build_generative
 

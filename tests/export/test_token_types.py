@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from edgepipe import Model, Tokenizer
 from edgepipe_export import verify
-from edgepipe_export.token_types import with_token_types
+from edgepipe_export.checkpoint.token_types import with_token_types
 from tests.conftest import Exported
 from tests.tiny import TOKENIZERS, build
 

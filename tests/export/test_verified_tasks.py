@@ -13,12 +13,12 @@ import pytest
 
 from edgepipe import Bundle, Tokenizer, pipeline
 from edgepipe.errors import InputError
-from edgepipe.tasks import TASKS, task_class
+from edgepipe.pipelines.registry import TASKS, task_class
 from edgepipe_export import export, verify
-from edgepipe_export.checks import inputs_to_ask
-from edgepipe_export.compare import compare_results, structure_difference
-from edgepipe_export.questions import QUESTIONS, asked, compared_as, questions, shortened
-from edgepipe_export.samples import context_questions
+from edgepipe_export.calibration.texts import context_questions
+from edgepipe_export.evaluation.differences import compare_results, structure_difference
+from edgepipe_export.evaluation.parity import inputs_to_ask
+from edgepipe_export.evaluation.task_inputs import QUESTIONS, asked, compared_as, questions, shortened
 from tests.conftest import Exported
 from tests.golden.suites import suite
 from tests.tiny import LIMIT, TOKENIZERS, build

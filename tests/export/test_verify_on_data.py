@@ -11,19 +11,19 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import Bundle, pipeline
-from edgepipe.cli import cli
+from edgepipe.cli.main import cli
 from edgepipe.errors import InputError
 from edgepipe_export import export, verify
-from edgepipe_export.calibration import calibration_of
-from edgepipe_export.checks import Check
-from edgepipe_export.comparing import make_comparison
-from edgepipe_export.load import load
-from edgepipe_export.progress import Steps
-from edgepipe_export.resolve import Request, resolve
-from edgepipe_export.samples import sentences
-from edgepipe_export.split import unsplit
-from edgepipe_export.tolerance import tolerance
-from edgepipe_export.verify import Verification
+from edgepipe_export.calibration.dataset import calibration_of
+from edgepipe_export.calibration.split import unsplit
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.comparison import make_comparison
+from edgepipe_export.evaluation.parity import Check
+from edgepipe_export.evaluation.tolerance import tolerance
+from edgepipe_export.output.progress import Steps
+from edgepipe_export.verifier import Verification
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from edgepipe.errors import ExportError
-from edgepipe_export.write import check_destination, destination
+from edgepipe_export.output.atomic_write import check_destination, destination
 
 
 def test_the_directory_appears_when_the_block_ends(tmp_path: Path) -> None:

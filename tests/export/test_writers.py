@@ -14,13 +14,13 @@ import pytest
 import transformers
 
 from edgepipe import Bundle, pipeline
-from edgepipe.bench import bench
-from edgepipe.bench.memory import memory
-from edgepipe.bundle import DECODER, ENCODER
+from edgepipe.benchmarking.benchmark import bench
+from edgepipe.benchmarking.memory import memory
+from edgepipe.bundle.directory import DECODER, ENCODER
+from edgepipe.bundle.manifest import MANIFEST_NAME
 from edgepipe.errors import InputError
-from edgepipe.manifest import MANIFEST_NAME
-from edgepipe_export.quantize.target import find_target
-from edgepipe_export.variants import Workshop
+from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.quantization.target import find_target
 from tests.tiny import LIMIT
 
 PROMPTS = ("Hello there, my friend", "The 2nd of May", "a")

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgepipe import Tokenizer
-from edgepipe.tasks import task_class
+from edgepipe.pipelines.registry import task_class
 from tests.golden.compare import assert_same
 from tests.golden.suites import ask, golden, suite, weights_digest
 from tests.runtime.generation.torch_decoder import TorchDecoder

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from edgepipe.backend.onnxruntime.session import Session, SessionConfig
 from edgepipe.errors import EdgepipeError
-from edgepipe.session import Session, SessionConfig
 from edgepipe_export import export
 from tests.conftest import Exported
 from tests.runtime.small_bundle import write_graph

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgepipe import Model, pipeline
-from edgepipe.devices import Provider
+from edgepipe.backend.onnxruntime.providers import Provider
+from edgepipe.backend.onnxruntime.session import SessionConfig
 from edgepipe.errors import DeviceError, InputError, OutOfMemoryError
-from edgepipe.session import SessionConfig
 from edgepipe_export import export
 from tests.conftest import Exported
 from tests.gpu.driver import free_bytes, new_stream

@@ -19,7 +19,7 @@ from typing import Any
 
 from transformers.utils import logging as transformers_logging
 
-from edgepipe.table import table
+from edgepipe.text_table import table
 from tests.interop.case import OPTIMUM, TRANSFORMERS_JS, Case
 from tests.interop.environments import optimum_command, run, transformers_js_command
 from tests.interop.readers import MASKS, QUESTIONS, Reader

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgepipe import EdgepipeError, Tokenizer
-from edgepipe.bench import TEXT, BenchReport, Latency, Shape, bench
-from edgepipe.bench.cold_start import measure_cold_start
-from edgepipe.bench.generation import NEW_TOKENS, measure_generation, request_options
-from edgepipe.bench.memory import memory
+from edgepipe.benchmarking.benchmark import TEXT, BenchReport, Latency, Shape, bench
+from edgepipe.benchmarking.cold_start import measure_cold_start
+from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
+from edgepipe.benchmarking.memory import memory
 from edgepipe.errors import InputError, VariantError
 from tests.golden.prove_generation import built, loaded
 from tests.runtime.generation.models import model

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe import Model, pipeline
-from edgepipe.bound_runs import BucketedRuns
-from edgepipe.buckets import ON_DEVICES, axes_of, checked_buckets, cut, fitting, padded
+from edgepipe.backend.onnxruntime.bucketed_runs import BucketedRuns
+from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.shape_buckets import ON_DEVICES, axes_of, checked_buckets, cut, fitting, padded
 from edgepipe.errors import InputError
-from edgepipe.session import Session
 from tests.runtime.small_bundle import LIMIT, VOCABULARY, expected_logits, write_bundle, write_graph
 
 BUCKETS = [(4, 16), (1, 8), (2, 8), (1, 4)]
@@ -147,7 +147,7 @@ def test_values_are_bound_once_and_take_no_more_than_is_allowed(tmp_path: Path, 
     write_graph(tmp_path / "model.onnx")
     session = Session(tmp_path / "model.onnx")
     row = 3 * np.dtype(np.float32).itemsize
-    monkeypatch.setattr("edgepipe.bound_runs._MOST_BYTES", 3 * row)
+    monkeypatch.setattr("edgepipe.backend.onnxruntime.bucketed_runs._MOST_BYTES", 3 * row)
     bound = 0
     bind = session.bind
 
@@ -195,5 +195,5 @@ def test_a_bucket_that_gives_something_else_is_not_used(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("edgepipe.session.available_threads", lambda: 1)
+    monkeypatch.setattr("edgepipe.backend.onnxruntime.session.available_threads", lambda: 1)
     return

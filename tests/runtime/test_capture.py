@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepipe.alone import Alone
-from edgepipe.binding import Binding
-from edgepipe.bound_runs import BucketedRuns
-from edgepipe.capture import EAGER, captures, is_refusal, run_options, with_capture
-from edgepipe.session import Session
+from edgepipe.backend.onnxruntime.bucketed_runs import BucketedRuns
+from edgepipe.backend.onnxruntime.cuda_graphs import EAGER, captures, is_refusal, run_options, with_capture
+from edgepipe.backend.onnxruntime.io_binding import Binding
+from edgepipe.backend.onnxruntime.serial_executor import Alone
+from edgepipe.backend.onnxruntime.session import Session
 from tests.runtime.small_bundle import expected_logits, write_graph
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

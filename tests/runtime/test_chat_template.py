@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from edgepipe import Tokenizer
-from edgepipe.chat_template import render
 from edgepipe.errors import DependencyError, InputError
+from edgepipe.tokenization.chat_template import render
 from tests.golden.suites.text_generation import CHAT, CHAT_TEMPLATE, PREFILLED, TOOL, USER
 from tests.runtime.processes import run_python
 from tests.tiny import TOKENIZERS
@@ -121,7 +121,7 @@ def test_a_tokenizer_without_a_template() -> None:
 
 def test_without_jinja() -> None:
     program = """
-        from edgepipe.chat_template import render
+        from edgepipe.tokenization.chat_template import render
         from edgepipe.errors import DependencyError
         try:
             render("x", [{"role": "user", "content": "a"}])

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from edgepipe import Model
-from edgepipe.cuda import Findings, ask_driver, cause
-from edgepipe.devices import execution_providers
+from edgepipe.backend.onnxruntime.cuda_diagnostics import Findings, ask_driver, cause
+from edgepipe.backend.onnxruntime.diagnostics import require_gpu, run_failure
+from edgepipe.backend.onnxruntime.library import load_ort
+from edgepipe.backend.onnxruntime.provider_options import CUDA_OPTIONS, cuda_options
+from edgepipe.backend.onnxruntime.providers import execution_providers
 from edgepipe.errors import BundleError, DeviceError, InputError, OutOfMemoryError
-from edgepipe.failures import require_gpu, run_failure
-from edgepipe.ort import load_ort
-from edgepipe.provider_options import CUDA_OPTIONS, cuda_options
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 

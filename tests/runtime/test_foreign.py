@@ -13,9 +13,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.commands.info import describe
+from edgepipe.bundle.third_party import positions, task_of_graph
+from edgepipe.cli.info import describe
 from edgepipe.errors import TaskError
-from edgepipe.foreign import positions, task_of_graph
 from tests.golden.compare import assert_same
 from tests.runtime.foreign_folders import as_repository
 from tests.runtime.small_bundle import LABELS, expected_logits, write_foreign, write_graph

@@ -109,8 +109,8 @@ def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home
     program = """
         import sys
         from edgepipe import Bundle
-        from edgepipe.session import SessionConfig
-        from edgepipe.variants import preferred
+        from edgepipe.backend.onnxruntime.session import SessionConfig
+        from edgepipe.models.variants import preferred
 
         print(*Bundle.load(sys.argv[1], preferred=preferred(SessionConfig(device="cuda"))).dtypes)
     """
@@ -125,7 +125,7 @@ def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home
 OPENERS = {
     "pipeline": "from edgepipe import pipeline; pipeline('text-classification', repo, **options)",
     "Model": "from edgepipe import Model; Model.from_pretrained(repo, **options)",
-    "bench": "from edgepipe.bench import bench; bench(repo, **options)",
+    "bench": "from edgepipe.benchmarking.benchmark import bench; bench(repo, **options)",
 }
 OPEN = """
 import json, sys

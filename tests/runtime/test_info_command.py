@@ -8,8 +8,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from edgepipe.cli import cli
-from edgepipe.manifest import MANIFEST_NAME, Manifest
+from edgepipe.bundle.manifest import MANIFEST_NAME, Manifest
+from edgepipe.cli.main import cli
 from tests.runtime.small_bundle import write_bundle
 
 

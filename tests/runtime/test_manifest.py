@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from edgepipe.bundle.manifest import SCHEMA_VERSION, Manifest, Parity, Variant
 from edgepipe.errors import BundleError
-from edgepipe.manifest import SCHEMA_VERSION, Manifest, Parity, Variant
 from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle
 
 

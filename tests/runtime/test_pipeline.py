@@ -12,7 +12,7 @@ import pytest
 
 from edgepipe import Bundle, EdgepipeError, pipeline
 from edgepipe.errors import InputError, TaskError, VariantError
-from edgepipe.tasks.batching import WINDOW
+from edgepipe.pipelines.batching import WINDOW
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle, write_foreign, write_graph
 

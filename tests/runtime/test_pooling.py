@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer import modules as models
 
+from edgepipe.embeddings.modules import ACTIVATIONS, SENTENCE, TOKENS, Features, Pooling, read_modules
+from edgepipe.embeddings.pooling import MODES, normalize, pool
+from edgepipe.embeddings.safetensors import read_safetensors
+from edgepipe.embeddings.sentence_config import is_sentence_encoder, read_sentence_config
 from edgepipe.errors import BundleError, InputError
-from edgepipe.pooling import MODES, normalize, pool
-from edgepipe.safetensors import read_safetensors
-from edgepipe.sentence_config import is_sentence_encoder, read_sentence_config
-from edgepipe.sentence_modules import ACTIVATIONS, SENTENCE, TOKENS, Features, Pooling, read_modules
 
 BATCH, LENGTH, HIDDEN = 5, 7, 6
 # Tokens of each row; the last row is no longer than the prompt.

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepipe.cli import main
-from edgepipe.commands.run import parse_inputs, shown, split_model, write_results, write_texts
+from edgepipe.cli.main import main
+from edgepipe.cli.run import parse_inputs, shown, split_model, write_results, write_texts
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepipe.scores import kth_largest, log_softmax, softmax, top_indices
+from edgepipe.numerics import kth_largest, log_softmax, softmax, top_indices
 
 
 @settings(max_examples=150, deadline=None)

@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Model
-from edgepipe.devices import cuda_index
+from edgepipe.backend.onnxruntime.providers import cuda_index
+from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.threads import available_threads
 from edgepipe.errors import DeviceError, InputError
-from edgepipe.session import Session, SessionConfig
-from edgepipe.threads import available_threads
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import expected_logits, write_bundle, write_graph
 
@@ -175,7 +175,7 @@ def test_onnxruntime_says_nothing_about_a_refused_graph(folder: Path, tmp_path: 
         import sys
         from pathlib import Path
         from edgepipe.errors import BundleError
-        from edgepipe.session import Session
+        from edgepipe.backend.onnxruntime.session import Session
         os.dup2(1, 2)  # onnxruntime logs from C++ to file descriptor 2
         try:
             Session(Path(sys.argv[1]))

@@ -9,9 +9,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from edgepipe.backend.onnxruntime.device_memory import HOST, View, fetched
+from edgepipe.backend.onnxruntime.device_operators import (
+    Node,
+    best_tokens,
+    likeliest_tokens,
+    model,
+    moved_rows,
+    roomier_rows,
+)
 from edgepipe.errors import BundleError
-from edgepipe.place import HOST, View, fetched
-from edgepipe.small_graphs import Node, best_tokens, likeliest_tokens, model, moved_rows, roomier_rows
 
 
 def test_a_model_is_what_onnx_would_write() -> None:

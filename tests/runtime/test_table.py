@@ -1,7 +1,7 @@
 import pytest
 
 from edgepipe.errors import InputError
-from edgepipe.table import table
+from edgepipe.text_table import table
 
 
 def test_columns_are_aligned_and_numbers_are_set_right() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe.threads import _physical_cores, available_threads, cgroup_quota
+from edgepipe.backend.threads import _physical_cores, available_threads, cgroup_quota
 from tests.runtime.processes import run_python
 
 
@@ -89,7 +89,7 @@ def test_between_one_and_what_the_process_may_use() -> None:
 def test_affinity_bounds_the_threads() -> None:
     program = """
         import os
-        from edgepipe.threads import available_threads
+        from edgepipe.backend.threads import available_threads
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         print(available_threads())
     """
@@ -102,7 +102,7 @@ def test_the_quota_bounds_the_threads(tmp_path: Path, processors: str, limit: in
     program = """
         import sys
         from pathlib import Path
-        from edgepipe import threads
+        from edgepipe.backend import threads
         threads._CGROUP, threads._MEMBERSHIP = Path(sys.argv[1], "cgroup"), Path(sys.argv[1], "self")
         print(threads.available_threads(), threads._physical_cores(threads._processors()))
     """

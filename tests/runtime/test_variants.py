@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model
-from edgepipe.bundle import SUFFIXES
+from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.bundle.directory import SUFFIXES
 from edgepipe.errors import DeviceError, KernelError
-from edgepipe.session import SessionConfig
-from edgepipe.variants import chosen_variant
+from edgepipe.models.variants import chosen_variant
 from tests.runtime.small_bundle import write_bundle
 
 CUDA = [
@@ -108,7 +108,7 @@ OLD_X86 = ("x86_64", frozenset({"avx2", "avx512f"}))
 
 def on_processor(patch: pytest.MonkeyPatch, machine: str, flags: frozenset[str]) -> None:
     patch.setattr("platform.machine", lambda: machine)
-    patch.setattr("edgepipe.machine.cpu_flags", lambda: flags)
+    patch.setattr("edgepipe.backend.machine.cpu_flags", lambda: flags)
 
 
 @pytest.mark.parametrize("recipe", [FULL, {"name": "int8", "graphs": {"encoder_model": REDUCED, "decoder": FULL}}])

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from edgepipe.errors import EdgepipeError
-from edgepipe_export.refused import REFUSALS
+from edgepipe_export.checkpoint.unsupported import REFUSALS
 from tests.tiny import ARCHITECTURES, TABLES, heads
 from tests.tiny.parity import ABSOLUTE, BATCHES, LENGTHS, RELATIVE, compare, export_tiny
 from tests.tiny.table import MORE

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from edgepipe import Bundle
-from edgepipe.generation.config import generation_config
+from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
-from edgepipe.generation.graphs import load_decoder
-from edgepipe.session import SessionConfig
+from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe_export import export
 from tests.tiny.generative import DECODERS, build_generative
 

@@ -12,7 +12,7 @@ import torch
 from edgepipe import Bundle, Model
 from edgepipe.errors import InputError
 from edgepipe_export import export
-from edgepipe_export.graphs.encoder import readable_inputs
+from edgepipe_export.tracing.encoder import readable_inputs
 from tests.tiny import LIMIT, build
 from tests.tiny.table import ARCHITECTURES, MORE
 

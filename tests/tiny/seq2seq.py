@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgepipe.session import Session
-from edgepipe_export.graphs.encoder_decoder import ONE_BY_ONE, trace_decoder, trace_encoder
-from edgepipe_export.graphs.files import save_graph
+from edgepipe.backend.onnxruntime.session import Session
+from edgepipe_export.tracing.encoder_decoder import ONE_BY_ONE, trace_decoder, trace_encoder
+from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny.parity import ABSOLUTE, RELATIVE
 
 LENGTHS = (1, 2, 13, 31)

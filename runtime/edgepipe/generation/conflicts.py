@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import InputError
-from edgepipe.generation.options import CHECKS, SAMPLING, GenerationConfig
+from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
 
 if TYPE_CHECKING:
-    from edgepipe.generation.decoding import Decoder
+    from edgepipe.generation.decoder_protocol import Decoder
 
 # What transformers' generate has and this search lacks, by option, and the values that ask for nothing.
 _MISSING: Mapping[str, str] = {

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepipe.errors import InputError
-from edgepipe.generation.beams import beam_search
-from edgepipe.generation.group_beams import group_beam_search
-from edgepipe.generation.options import GenerationConfig
+from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import Prompt, prepare
-from edgepipe.generation.single import single_search
-from edgepipe.generation.stopping import Stopping
+from edgepipe.generation.search.beam_search import beam_search
+from edgepipe.generation.search.diverse_beam_search import group_beam_search
+from edgepipe.generation.search.greedy_search import single_search
+from edgepipe.generation.stopping_criteria import Stopping
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from edgepipe.generation.decoding import Decoder
-    from edgepipe.tokenizer import Tokenizer
+    from edgepipe.generation.decoder_protocol import Decoder
+    from edgepipe.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

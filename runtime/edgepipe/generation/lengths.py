@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from edgepipe.errors import InputError
 
 if TYPE_CHECKING:
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoding import Decoder
+    from edgepipe.generation.config_sources import GenerationConfig
+    from edgepipe.generation.decoder_protocol import Decoder
 
 # New tokens where nobody says how many, as in ``generate``.
 _LENGTH = 20

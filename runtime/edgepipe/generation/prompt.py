@@ -12,8 +12,8 @@ from edgepipe.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.generation.decoding import Decoder
-    from edgepipe.generation.options import GenerationConfig
+    from edgepipe.generation.config import GenerationConfig
+    from edgepipe.generation.decoder_protocol import Decoder
 
 # What transformers' generate adds to the prompt where nothing says how long to go on.
 _DEFAULT_NEW_TOKENS = 20

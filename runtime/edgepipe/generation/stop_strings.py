@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.tokenizer import Tokenizer
+    from edgepipe.tokenization.tokenizer import Tokenizer
 
 # Decoded before each token, so that the token's blank in front is not taken for that of a text's beginning.
 _PREFIX = "abcdef"

@@ -17,9 +17,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edgepipe import cuda
-from edgepipe.devices import execution_providers
-from edgepipe.ort import load_ort, ort_errors
+from edgepipe.backend.onnxruntime import cuda_diagnostics as cuda
+from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
+from edgepipe.backend.onnxruntime.providers import execution_providers
 
 
 def row(graph: str, name: str, index: int) -> dict[str, object]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgepipe.generation.cache import Cache, History, SharedCache, SwappedCache, make_cache
-from edgepipe.generation.device_cache import SharedDeviceCache, SwappedDeviceCache
-from edgepipe.place import HOST, Place, View
+from edgepipe.backend.onnxruntime.device_memory import HOST, Place, View
+from edgepipe.models.device_kv_cache import SharedDeviceCache, SwappedDeviceCache
+from edgepipe.models.kv_cache import Cache, History, SharedCache, SwappedCache, make_cache
 
 # The processor's memory, dealt with as a device's.
 DEVICE = Place(is_host=False)

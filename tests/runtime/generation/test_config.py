@@ -10,9 +10,9 @@ from transformers import GenerationConfig as Reference
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
-from edgepipe.generation.config import checkpoint_options, generation_config
+from edgepipe.generation.config import CHECKS, GenerationConfig
+from edgepipe.generation.config_sources import checkpoint_options, generation_config
 from edgepipe.generation.generate import generate, stream
-from edgepipe.generation.options import CHECKS, GenerationConfig
 from tests.runtime.generation.models import batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 from tests.tiny import TOKENIZERS

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgepipe.generation.config import generation_config
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from tests.runtime.generation.make_groups import GOLDEN
 from tests.runtime.generation.models import batch, model

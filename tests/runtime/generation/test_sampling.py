@@ -11,9 +11,9 @@ import torch
 from scipy import stats
 
 from edgepipe.errors import InputError
-from edgepipe.generation.config import generation_config
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate, stream
-from edgepipe.generation.sampling import draw_without_replacement
+from edgepipe.generation.search.sampling import draw_without_replacement
 from tests.runtime.generation.models import VOCABULARY, batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 

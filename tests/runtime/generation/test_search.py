@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from edgepipe.generation.config import generation_config
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import Generated, generate, stream
 from tests.runtime.generation.models import MODELS, VOCABULARY, batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder

@@ -14,7 +14,7 @@ from transformers.generation.stopping_criteria import StopStringCriteria
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
-from edgepipe.generation.config import generation_config
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate, stream
 from edgepipe.generation.stop_strings import StopStrings
 from tests.runtime.generation.models import batch, model

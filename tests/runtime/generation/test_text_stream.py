@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepipe import Tokenizer
-from edgepipe.generation.text_stream import TextStream
+from edgepipe.generation.streamer import TextStream
 from tests.golden.cases import LONG, TEXTS
 from tests.tiny import TOKENIZERS
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe.errors import InputError
-from edgepipe.tasks.batching import CPU_CALL, CPU_TOKENS, TOKENS_A_PLACE, WINDOW, WINDOW_TOKENS, batches, chunks
+from edgepipe.pipelines.batching import CPU_CALL, CPU_TOKENS, TOKENS_A_PLACE, WINDOW, WINDOW_TOKENS, batches, chunks
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=1000), max_size=60)
 SIZES = st.integers(min_value=1, max_value=20)

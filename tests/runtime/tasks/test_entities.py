@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
-from edgepipe.tasks.entities import Entity, Token, grouped, merged_overlaps, worded
+from edgepipe.pipelines.entities import Entity, Token, grouped, merged_overlaps, worded
 from tests.golden.compare import assert_same
 
 SCHEMES = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgepipe.errors import InputError, TaskError
-from edgepipe.tasks import task_class, task_for_architecture
+from edgepipe.pipelines.registry import task_class, task_for_architecture
 from tests.golden.prove_generation import built, loaded
 from tests.golden.suites.text_generation import CHAT, MIXED, PLAIN, PREFILLED, USER
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgepipe.tasks.spans import best_spans
+from edgepipe.pipelines.spans import best_spans
 
 
 def inputs(seed: int, tokens: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgepipe.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgepipe.errors import BundleError, InputError
-from edgepipe.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 TEXT = "Hello, wörld! [MASK] <extra> <named>"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgepipe.errors import InputError
-from edgepipe.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize(

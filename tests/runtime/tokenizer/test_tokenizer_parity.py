@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgepipe.errors import InputError
-from edgepipe.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 pytest.importorskip("transformers")
 

@@ -11,8 +11,8 @@ import pytest
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.tokenizer import Tokenizer
-from edgepipe.truncation import Truncators, share
+from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe.tokenization.truncation import Truncators, share
 
 TEXTS = ["the quick brown fox jumps over the lazy dog " * n for n in (1, 2, 5)]
 

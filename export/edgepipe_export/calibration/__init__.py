@@ -1,0 +1,1 @@
+"""The data that recipes are calibrated with and variants are measured on."""

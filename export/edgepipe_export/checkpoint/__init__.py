@@ -1,0 +1,1 @@
+"""The checkpoint: where it comes from, what it is, and what of it cannot be exported."""

@@ -1,0 +1,163 @@
+"""The checkpoint as PyTorch sees it: fp32, eager attention, evaluation mode, on the CPU."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+
+from edgepipe.errors import CheckpointError
+from edgepipe_export.checkpoint.auto_classes import auto_class, encoder_of
+from edgepipe_export.checkpoint.token_types import with_token_types
+from edgepipe_export.checkpoint.tokenizer_conversion.convert import as_fast
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from edgepipe_export.checkpoint.resolve import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint in memory.
+
+    Attributes:
+        checkpoint: Where it came from.
+        model: The model; ours to change, never the caller's own object.
+        tokenizer: The tokenizer that goes with it.
+    """
+
+    checkpoint: Checkpoint
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def load(checkpoint: Checkpoint) -> Loaded:
+    """Load model and tokenizer.
+
+    Raises:
+        CheckpointError: weights are missing, damaged or of another model, or there is no fast tokenizer.
+    """
+    request = checkpoint.request
+    if checkpoint.directory is not None:
+        model = _load_model(checkpoint)
+    else:
+        _require_encoder(checkpoint, request.model)
+        model = _copy(request.model)
+    model.eval()
+    model.requires_grad_(False)
+    _settle(model, generates=checkpoint.task.generates)
+    tokenizer = _load_tokenizer(checkpoint)
+    if checkpoint.task.token_types:
+        tokenizer = with_token_types(tokenizer, model)
+    return Loaded(checkpoint, model, tokenizer)
+
+
+def _require_encoder(checkpoint: Checkpoint, model: Any) -> None:
+    encoder = encoder_of(model.config.model_type)
+    if checkpoint.task.auto_model == "AutoModel" and encoder not in (None, type(model).__name__):
+        raise CheckpointError(
+            f"{type(model).__name__} writes text, and {checkpoint.task.name} reads its encoder alone; load the "
+            f"checkpoint with transformers.{encoder}.from_pretrained, or name its directory"
+        )
+
+
+def _copy(model: Any) -> PreTrainedModel:
+    own: PreTrainedModel = copy.deepcopy(model).to(device="cpu", dtype=torch.float32)
+    own.set_attn_implementation("eager")
+    own.config.architectures = [type(own).__name__]
+    return own
+
+
+def _settle(model: PreTrainedModel, *, generates: bool) -> None:
+    """Decide once what some models decide call by call, where the results are the same."""
+    if not generates:  # a cache that nobody reads
+        model.config.use_cache = False
+    # From its first text of up to (5 + 2 num_random_blocks) blocks on, BigBird has full attention.
+    if hasattr(model.base_model, "set_attention_type"):
+        model.base_model.set_attention_type("original_full")
+
+
+def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
+    request = checkpoint.request
+    try:
+        config = AutoConfig.from_pretrained(
+            checkpoint.directory, trust_remote_code=request.trust_remote_code, local_files_only=True
+        )
+        auto_model = getattr(transformers, auto_class(checkpoint.task.auto_model, config.model_type))
+        model, info = auto_model.from_pretrained(
+            checkpoint.directory,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            use_safetensors=None if request.allow_pickle else True,
+            trust_remote_code=request.trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
+        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {_first_line(error)}") from error
+    _require_all_weights(checkpoint, model, info)
+    model.config.architectures = [type(model).__name__]
+    loaded: PreTrainedModel = model
+    return loaded
+
+
+def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Refuse weights that transformers made up: it only warns that the model "should be trained"."""
+    headless = model.base_model is model
+    # A checkpoint with another head brings no pooler for the bare encoder, and nothing reads its output.
+    missing = sorted(name for name in info["missing_keys"] if not (headless and name.startswith("pooler.")))
+    if not missing:
+        return
+    body = model.base_model_prefix + "."
+    head = [name for name in missing if not headless and not name.startswith(body)]
+    shown = ", ".join((head or missing)[:3]) + (", …" if len(head or missing) > 3 else "")
+    if head:
+        raise CheckpointError(
+            f"{checkpoint.name} is not fine-tuned for {checkpoint.task.name}: it has no weights for the head of "
+            f"{type(model).__name__} ({shown}); fine-tune it first, or export a checkpoint that is"
+        )
+    raise CheckpointError(
+        f"{checkpoint.name} lacks {len(missing)} weights of {type(model).__name__} ({shown}): the files are "
+        "incomplete, or belong to another model"
+    )
+
+
+def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
+    request = checkpoint.request
+    source = checkpoint.directory if request.tokenizer is None else request.tokenizer
+    if isinstance(source, (str, os.PathLike)):
+        try:
+            loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
+        except Exception as error:
+            raise CheckpointError(
+                f"the tokenizer of {checkpoint.name} cannot be loaded: {_first_line(error)}"
+            ) from error
+        _require_vocabulary(source, loaded)
+        source = loaded
+    if not isinstance(source, PreTrainedTokenizerBase):
+        raise CheckpointError(f"{type(source).__name__} is not a tokenizer of transformers")
+    return as_fast(source)
+
+
+def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse a tokenizer without its files: transformers makes one up that knows the special tokens and no word."""
+    names = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+    if not any(Path(directory, name).is_file() for name in names):
+        raise CheckpointError(
+            f"{directory} has no tokenizer (none of {', '.join(sorted(names))}); if it is elsewhere, name its "
+            "directory with tokenizer="
+        )
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

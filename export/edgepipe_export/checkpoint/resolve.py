@@ -1,0 +1,233 @@
+"""Checkpoint and task, before anything heavy is loaded: what to export, from where, for what."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.embeddings.sentence_config import is_sentence_encoder
+from edgepipe.errors import CheckpointError, InputError, TaskError
+from edgepipe.pipelines.registry import TASKS, task_class, task_for_architecture, task_names
+from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, is_repo_id
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from edgepipe.pipelines.base import Task
+
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the caller asked for.
+
+    Attributes:
+        model: Hub id, directory, or a loaded model.
+        task: Name of a task; None to find it from the checkpoint.
+        tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
+        revision: Branch, tag or commit of a Hub id.
+        allow_pickle: Whether weights may be unpickled, which runs code of the checkpoint's author.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
+    """
+
+    model: str | os.PathLike[str] | PreTrainedModel
+    task: str | None = None
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None
+    revision: str | None = None
+    allow_pickle: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What will be loaded.
+
+    Attributes:
+        request: What the caller asked for.
+        name: Hub id, or the last part of the directory's name.
+        revision: Commit of the Hub repository; None for a directory or a loaded model.
+        directory: Where the files are; None for a loaded model.
+        task: The task's class.
+    """
+
+    request: Request
+    name: str
+    revision: str | None
+    directory: Path | None
+    task: type[Task]
+
+
+def resolve(request: Request) -> Checkpoint:
+    """Find the files and the task.
+
+    Raises:
+        CheckpointError: no directory or Hub id, or a directory without config or safetensors.
+        DownloadError: the Hub did not give the files.
+        InputError: an argument is missing or of a wrong type.
+        TaskError: the task is unknown, does not fit the checkpoint, or cannot be told.
+    """
+    if request.task is not None:
+        task_class(request.task)  # an unknown name is reported before anything is downloaded
+    if not isinstance(request.model, (str, os.PathLike)):
+        return _loaded_model(request, request.model)
+    path = Path(request.model)
+    text = os.fspath(request.model)
+    if path.is_dir():
+        name, revision, directory = path.resolve().name, None, path
+    elif path.exists():
+        raise CheckpointError(f"{text} is a file; name the checkpoint's directory, which holds config.json")
+    elif is_repo_id(text):
+        directory, revision = fetch_checkpoint(
+            text, request.revision, allow_pickle=request.allow_pickle, remote_code=request.trust_remote_code
+        )
+        name = text
+    else:
+        raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
+    config = read_config(directory)
+    _require_no_remote_code(config, request, name)
+    params = config.get("task_specific_params")
+    task = _task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
+    _require_weights(directory, request.allow_pickle)
+    return Checkpoint(request, name, revision, directory, task)
+
+
+def _loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
+    if not hasattr(model, "config") or not hasattr(model, "state_dict"):
+        raise InputError(
+            f"model must be a directory, a Hub id or a loaded transformers model, got {type(model).__name__}"
+        )
+    if request.tokenizer is None:
+        raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
+    architecture = type(model).__name__
+    params = getattr(model.config, "task_specific_params", None)
+    task = _task(request.task, [architecture], architecture, params)
+    origin = str(getattr(model.config, "_name_or_path", "") or "")
+    name = origin if origin and is_repo_id(origin) and not Path(origin).exists() else Path(origin).name
+    return Checkpoint(request, name or architecture, None, None, task)
+
+
+def read_config(directory: Path) -> Mapping[str, Any]:
+    """``config.json`` of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or not a JSON object.
+    """
+    path = directory / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{directory} has no config.json: it is not a transformers checkpoint") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} holds a {type(config).__name__}, not an object")
+    return config
+
+
+def _task(wanted: str | None, architectures: object, name: str, params: object, embeds: bool = False) -> type[Task]:
+    found = task_for_architecture(architectures) or _task_by_class(architectures)
+    if found is not None and task_class(found).generates:
+        found = _generating_task(found, architectures, params)
+    if embeds:
+        found = "feature-extraction"
+    listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
+    if wanted is None:
+        if found is None:
+            raise TaskError(
+                f"cannot tell the task of {name} from the architectures in its config ({listed}); if it was "
+                f"fine-tuned for one of {', '.join(task_names())}, name it with task="
+            )
+        return task_class(found)
+    task = task_class(wanted)
+    # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
+    fits = isinstance(architectures, list) and any(map(task.fits, map(str, architectures[:1])))
+    if "For" in listed and not fits and not _loads(task, architectures):
+        suggestion = f"; it is for {found}" if found is not None else ""
+        raise TaskError(f"task {wanted!r} needs a checkpoint that ends in {task.head}, {name} has {listed}{suggestion}")
+    return task
+
+
+def _generating_task(found: str, architectures: object, params: object) -> str | None:
+    """The task of a checkpoint that writes text: what its class and the tasks that its config names leave.
+
+    Args:
+        found: The task that its class's name ends as.
+        architectures: Of the config.
+        params: Its ``task_specific_params``: what is said for one task is for that task; T5's names several.
+
+    Returns:
+        The task; None for a class that writes no text from text, such as Whisper's.
+    """
+    import transformers
+
+    loading = [name for name in TASKS if task_class(name).generates and _loads(task_class(name), architectures)]
+    if not loading and isinstance(architectures, list) and hasattr(transformers, str(architectures[0])):
+        return None
+    if loading and found not in loading:
+        found = loading[0]
+    head = task_class(found).head
+    named = [str(name) for name in params if _has_head(str(name), head)] if isinstance(params, Mapping) else []
+    return named[0] if len(named) == 1 else found
+
+
+def _has_head(name: str, head: str) -> bool:
+    try:
+        return task_class(name).head == head
+    except TaskError:
+        return False
+
+
+def _task_by_class(architectures: object) -> str | None:
+    """The task that loads the class in a config's ``architectures``, where its name does not end as the task's do.
+
+    XLM's and XLNet's heads for question answering do not. Not asked for classes that generate: the auto classes for
+    filling masks load some of those too.
+    """
+    if not isinstance(architectures, list) or not architectures:
+        return None
+    name = str(architectures[0])
+    if "For" not in name or name.endswith(("ForConditionalGeneration", "ForCausalLM")):
+        return None
+    return next((task for task in TASKS if _loads(task_class(task), architectures)), None)
+
+
+def _loads(task: type[Task], architectures: object) -> bool:
+    """Whether the auto class of a task loads the first class in a config's ``architectures``."""
+    if not isinstance(architectures, list) or not architectures:
+        return False
+    import transformers
+
+    mapping = getattr(transformers, task.auto_model)._model_mapping._model_mapping
+    names = {name for entry in mapping.values() for name in (entry if isinstance(entry, tuple) else (entry,))}
+    return str(architectures[0]) in names
+
+
+def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:
+    if request.trust_remote_code or not config.get("auto_map"):
+        return
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if config.get("model_type") in CONFIG_MAPPING:
+        return  # transformers has its own class for it and leaves the checkpoint's code alone
+    raise CheckpointError(
+        f"{name} brings its own Python code (auto_map in config.json), which was not run; read it, and if you trust it "
+        "pass trust_remote_code=True (--trust-remote-code)"
+    )
+
+
+def _require_weights(directory: Path, allow_pickle: bool) -> None:
+    if any(directory.glob("*.safetensors")):
+        return
+    pickles = sorted({path.name for pattern in PICKLES for path in directory.glob(pattern)})
+    if not pickles:
+        raise CheckpointError(f"{directory} has no weights: there is no *.safetensors file in it")
+    if not allow_pickle:
+        raise CheckpointError(
+            f"{directory} has no *.safetensors file, only pickled weights ({', '.join(pickles)}), and unpickling runs "
+            "whatever code their author put in; if you trust them pass allow_pickle=True (--allow-pickle)"
+        )

@@ -1,0 +1,1 @@
+"""Tokenizers that transformers runs in Python, converted to fast ones."""

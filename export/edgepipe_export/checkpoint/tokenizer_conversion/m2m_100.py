@@ -1,0 +1,53 @@
+"""M2M-100: a sentencepiece model, ids of its own, and a token for each language, which stands before the text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tokenizers import Tokenizer, processors
+from tokenizers.models import BPE
+from transformers.convert_slow_tokenizer import generate_merges
+
+from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.tokenizer_conversion import sentencepiece_model as sentencepiece
+from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import (
+    decoder,
+    normalizer,
+    pre_tokenizer,
+    read_pieces,
+)
+from edgepipe_export.checkpoint.tokenizer_conversion.special_tokens import special_tokens
+
+
+def convert(tokenizer: Any) -> Tokenizer:
+    """An M2M-100 tokenizer for texts in the language that it is set to.
+
+    Raises:
+        ExportError: its sentencepiece model is of another kind.
+    """
+    pieces = read_pieces(tokenizer.sp_model)
+    if pieces.kind != sentencepiece.BPE:
+        raise ExportError("the sentencepiece model of this M2M100Tokenizer is no BPE model")
+    # A piece without an id is divided into smaller ones; to transformers it is unknown. Published models have none.
+    scores = {piece: score for piece, score in pieces.scores.items() if piece in tokenizer.encoder}
+    places = {piece: index for index, piece in enumerate(scores)}
+    backend = Tokenizer(
+        BPE(
+            vocab=tokenizer.encoder | tokenizer.lang_token_to_id,
+            merges=generate_merges(places, scores),
+            unk_token=tokenizer.unk_token,
+            fuse_unk=True,
+        )
+    )
+    backend.normalizer = normalizer(pieces)
+    backend.pre_tokenizer = pre_tokenizer()
+    backend.decoder = decoder()
+    backend.add_special_tokens(special_tokens(tokenizer, tokenizer.lang_token_to_id))
+    language = tokenizer.get_lang_token(tokenizer.src_lang)
+    end = tokenizer.eos_token
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{language} $A {end}",
+        pair=f"{language} $A $B {end}",
+        special_tokens=[(language, tokenizer.get_lang_id(tokenizer.src_lang)), (end, tokenizer.eos_token_id)],
+    )
+    return backend

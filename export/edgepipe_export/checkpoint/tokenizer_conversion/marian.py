@@ -1,0 +1,80 @@
+"""Marian: a sentencepiece model for the source, another for the target, and one vocabulary that both share.
+
+A bundle's tokenizer reads the source and writes the target: nothing in a pipeline reads a target. Its model has the
+source's pieces at their places in the vocabulary. The target's own pieces, which no source may become, stand there
+behind a character that no text has, and which the decoder takes away.
+
+Two things differ from transformers, where a source has what its model does not know. Unknown characters are one unknown
+token each run; transformers looks the run up in the vocabulary, where the target may have it. And a piece without a
+place in the vocabulary is divided into smaller ones; to transformers it is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer, decoders, processors
+from tokenizers.models import Unigram
+
+from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import (
+    UNIGRAM,
+    decoder,
+    normalizer,
+    pre_tokenizer,
+    read_pieces,
+)
+from edgepipe_export.checkpoint.tokenizer_conversion.special_tokens import special_tokens
+
+# Before the target's own pieces: a private character of the last plane.
+_HIDDEN = "\U0010fffd"
+
+
+def convert(tokenizer: Any) -> Tokenizer:
+    """A Marian tokenizer's source and vocabulary.
+
+    Raises:
+        ExportError: source and target have a vocabulary each, or the source's model is of another kind.
+    """
+    if tokenizer.separate_vocabs:
+        raise ExportError(
+            "this MarianTokenizer has a vocabulary for the source and another for the target, and tokenizer.json has "
+            "one"
+        )
+    pieces = read_pieces(tokenizer.spm_source)
+    if pieces.kind != UNIGRAM:
+        raise ExportError("the source.spm of this MarianTokenizer is no unigram model")
+    vocabulary = sorted(tokenizer.encoder, key=tokenizer.encoder.__getitem__)
+    if [tokenizer.encoder[token] for token in vocabulary] != list(range(len(vocabulary))):
+        raise ExportError("the ids in the vocab.json of this MarianTokenizer have gaps")
+    lowest = min(pieces.scores.values())  # so that the unknown scores what it does in sentencepiece
+    codes = tokenizer.supported_language_codes
+    plain = {*pieces.scores, *codes, *(token.content for token in special_tokens(tokenizer))}
+    backend = Tokenizer(
+        Unigram(
+            [(token if token in plain else _HIDDEN + token, pieces.scores.get(token, lowest)) for token in vocabulary],
+            unk_id=tokenizer.unk_token_id,
+        )
+    )
+    backend.normalizer = normalizer(pieces)
+    backend.pre_tokenizer = pre_tokenizer()
+    backend.decoder = decoder(decoders.Replace(_HIDDEN, ""))
+    backend.add_special_tokens(special_tokens(tokenizer))
+    backend.add_tokens([AddedToken(code, normalized=False) for code in codes])
+    end = tokenizer.eos_token
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", pair=f"$A $B {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    return backend
+
+
+def looks_up_unknown(tokenizer: Any, ids: Sequence[int]) -> bool:
+    """Whether transformers found characters that a Marian source does not know among the target's pieces."""
+    if type(tokenizer).__name__ != "MarianTokenizer":
+        return False
+    known = {*tokenizer.all_special_tokens, *tokenizer.supported_language_codes}
+    tokens = tokenizer.convert_ids_to_tokens(list(ids))
+    return any(
+        token not in known and tokenizer.spm_source.IsUnknown(tokenizer.spm_source.PieceToId(token)) for token in tokens
+    )

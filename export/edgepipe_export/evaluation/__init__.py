@@ -1,0 +1,1 @@
+"""How far a variant is from its reference, and whether that is within bounds."""

@@ -1,0 +1,1 @@
+"""Metrics of results against the right answers, one file each."""

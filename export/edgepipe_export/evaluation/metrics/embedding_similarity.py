@@ -1,0 +1,67 @@
+"""Embeddings: how alike two sides' are, and how well their similarities follow those that people gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe_export.evaluation.vectors import unit_vectors
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float64]
+
+# Every text is ranked against every other: the square of this many.
+_RANKED = 500
+
+
+def similarity_figures(results: Sequence[Any], gold: Sequence[float | None]) -> Mapping[str, float]:
+    """Spearman's correlation of the cosines of pairs with their scores.
+
+    Args:
+        results: Hidden states of texts, nested lists [1, tokens, hidden]: the two of a pair follow each other.
+        gold: The score of each pair, at its first text.
+    """
+    unit = unit_vectors(results)
+    cosines = (unit[0::2] * unit[1::2]).sum(axis=1)
+    return {"spearman": spearman(cosines, np.array(gold[0::2], np.float64))}
+
+
+def likeness(expected: Vectors, got: Vectors) -> Mapping[str, float]:
+    """How alike embeddings of the same texts are.
+
+    Args:
+        expected: float64[texts, hidden] of length 1.
+        got: The same of the other side.
+
+    Returns:
+        ``cosine_mean`` and ``cosine_min`` over the texts; and ``rank_agreement``, the mean over texts of Spearman's
+        correlation of their cosines with all others on either side (of the first 500 texts).
+    """
+    cosines = (expected * got).sum(axis=1)
+    figures = {"cosine_mean": float(cosines.mean()), "cosine_min": float(cosines.min())}
+    count = min(len(expected), _RANKED)
+    if count > 2:
+        both = [side[:count] @ side[:count].T for side in (expected, got)]
+        others = ~np.eye(count, dtype=bool)
+        rows = [spearman(both[0][row][others[row]], both[1][row][others[row]]) for row in range(count)]
+        figures["rank_agreement"] = float(np.mean(rows))
+    return figures
+
+
+def spearman(one: Vectors, other: Vectors) -> float:
+    """Spearman's rank correlation; values that are equal share a rank. 1 where either side is all equal."""
+    ranks = [_ranks(values) for values in (one, other)]
+    deviations = [rank - rank.mean() for rank in ranks]
+    norm = float(np.linalg.norm(deviations[0]) * np.linalg.norm(deviations[1]))
+    return float(deviations[0] @ deviations[1]) / norm if norm else 1.0
+
+
+def _ranks(values: Vectors) -> Vectors:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = counts.cumsum()
+    means: Vectors = (ends - (counts - 1) / 2)[inverse]
+    return means

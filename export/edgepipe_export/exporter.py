@@ -1,0 +1,371 @@
+"""A checkpoint becomes a bundle, stage by stage.
+
+1. resolve: checkpoint and task, by their names and config alone (:mod:`edgepipe_export.checkpoint.resolve`)
+2. load: the model in PyTorch, its tokenizer, and its limit (:mod:`edgepipe_export.checkpoint.load`,
+  :mod:`edgepipe_export.checkpoint.limits`)
+3. trace: the fp32 graph (:mod:`edgepipe_export.graphs`), with tokenizer and config beside it
+4. quantize: the other variants, each from the fp32 graph (:mod:`edgepipe_export.quantization.quantize`)
+5. verify: fp32 against PyTorch, the others against fp32 on data (:mod:`edgepipe_export.selection.evaluator`); one
+  that misses its
+   bound is repaired (:mod:`edgepipe_export.selection.mixed_precision`) or refused
+6. write: manifest and model card; the directory is renamed into place (:mod:`edgepipe_export.output.atomic_write`)
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.backend.machine import machine_name
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.manifest import Manifest, Source, Variant
+from edgepipe.errors import InputError
+from edgepipe.pipelines.base import labels_of
+from edgepipe_export.calibration.readers import checked_path
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
+from edgepipe_export.output.atomic_write import check_destination, destination, shared_entries
+from edgepipe_export.output.cache import Kept, cache_folder
+from edgepipe_export.output.fingerprint import basis
+from edgepipe_export.output.interrupts import delivered
+from edgepipe_export.output.log import logged
+from edgepipe_export.output.model_card import SourceCard, model_card, source_card
+from edgepipe_export.output.progress import Progress
+from edgepipe_export.output.workspace import Workshop, variant_files
+from edgepipe_export.quantization.quantize import FP32, checked_dtypes, facts, graph_path
+from edgepipe_export.quantization.target import Target, find_target
+from edgepipe_export.requirements import package_versions, require_packages
+from edgepipe_export.selection.choose import AUTO, candidates_for, checked_preference
+from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
+from edgepipe_export.tracing.trace import Wanted
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from edgepipe_export.calibration.dataset import Calibration
+    from edgepipe_export.calibration.split import Split
+    from edgepipe_export.checkpoint.limits import Limits
+    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.output.workspace import Batches
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What to make of the checkpoint.
+
+    Attributes:
+        dtypes: The variants to write; the first becomes the default. Those to choose from, where one is chosen.
+        prefer: What the choice of one goes by; None to write all.
+        target: The processor that quantized variants are for.
+        traced: How the fp32 graphs are traced.
+        verify: Whether to measure parity.
+        calibration: The file that quantized variants are measured on; None for the built-in texts.
+        allowed: What a quantized variant may lose.
+        budget: Seconds that the repair of variants may take, all together.
+        force: Whether to write a bundle that misses a bound.
+        remeasure: Whether to make and measure again what was kept.
+    """
+
+    dtypes: tuple[str, ...]
+    prefer: str | None
+    target: Target
+    traced: Wanted
+    verify: bool
+    calibration: Path | None
+    allowed: Tolerance
+    budget: float
+    force: bool
+    remeasure: bool
+
+
+def export(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    output: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    dtypes: Sequence[str] | str = ("fp32",),
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    revision: str | None = None,
+    opset: int | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    max_drop: float | None = None,
+    budget: float | None = None,
+    output_hidden_states: bool = False,
+    output_attentions: bool = False,
+    output_pooler: bool = False,
+    target: str = "this",
+    prefer: str = "speed",
+    verify: bool = True,
+    force: bool = False,
+    remeasure: bool = False,
+    overwrite: bool = False,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: bool | None = None,
+) -> Bundle:
+    """Export a fine-tuned checkpoint to a bundle.
+
+    While it runs, what the process writes to standard output and standard error goes to a log file, which an error
+    message points to.
+
+    Args:
+        model: Hub id, directory, or a loaded model (which is copied, not changed).
+        output: The directory to write; it must not exist, its parent must.
+        task: Name of the task; by default found from the checkpoint's architecture.
+        dtypes: The variants to write, e.g. ``("fp32", "int8")``; the first becomes the bundle's default. ``"auto"``
+            tries all that suit the target, and writes the best.
+        tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
+        revision: Branch, tag or commit of a Hub id; the commit is written into the manifest.
+        opset: ONNX opset; by default the tracer's own choice.
+        calibration: A file that recipes are calibrated with, and quantized variants measured on, each input for one of
+            the two where there are enough: text, CSV, TSV, JSONL or CoNLL, with or without the right answers; by
+            default built-in texts.
+        max_drop: What a quantized variant may lose against fp32. With the right answers: points of the task's own
+            figure (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
+            default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
+            percent perplexity may rise.
+        budget: Seconds that the repair of variants that miss may take, 300 by default: their most costly layers go up
+            in precision until they pass.
+        output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
+            ``hidden_states.0`` and so on.
+        output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
+        output_pooler: Add ``pooler_output``, where the task's model returns one.
+        target: What the variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, ``"this"`` machine's
+            processor, or ``"cuda"``, where decoders' attention is in operators that have CUDA kernels in fp32 too.
+        prefer: What ``dtypes="auto"`` chooses: the best for ``"speed"``, ``"size"`` or ``"quality"`` of those that
+            pass, measured on this machine. All that was measured goes into the manifest.
+        verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
+        force: Write the bundle even if a comparison fails; the manifest says so.
+        remeasure: Make and measure again what an earlier export kept (see docs/quantization.md).
+        overwrite: Replace a bundle that exists at `output`, once the new one is complete.
+        allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
+        trust_remote_code: Run Python files that come with the checkpoint.
+        progress: Whether to show stages on standard error; by default only on a terminal.
+
+    Returns:
+        The bundle that was written.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be loaded, lacks weights, or needs a permission that was not given.
+        DependencyError: a package of the exporter is missing.
+        DownloadError: the Hub did not give the checkpoint.
+        ExportError: the output exists or cannot be written, or a stage failed.
+        InputError: an argument has a value that cannot be used.
+        ParityError: a variant misses its bound; nothing was written.
+        TaskError: the task is unknown, does not fit the checkpoint, or cannot be told.
+    """
+    require_packages()
+    request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
+    processor = find_target(target)
+    chosen = dtypes in (AUTO, [AUTO], (AUTO,))
+    if chosen and not verify:
+        raise InputError('dtypes="auto" chooses by what is measured; leave verify=False (--no-verify) out')
+    if chosen and target == "cuda":
+        raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
+    checked_preference(prefer)
+    options = Options(
+        () if chosen else checked_dtypes(dtypes, processor),
+        prefer if chosen else None,
+        processor,
+        Wanted(
+            _checked_opset(opset),
+            _series(hidden_states=output_hidden_states, attentions=output_attentions),
+            output_pooler,
+            processor.standard_attention,
+        ),
+        verify,
+        checked_path(calibration),
+        tolerance(max_drop),
+        _checked_budget(budget),
+        force,
+        remeasure,
+    )
+    path = Path(os.path.abspath(output))
+    check_destination(path, overwrite)
+    with (
+        Progress(progress) as stages,
+        delivered(),
+        logged(lambda: stages.current),
+        destination(path, overwrite=overwrite) as folder,
+    ):
+        _export(request, options, folder, stages)
+    return Bundle.load(path)
+
+
+def _export(request: Request, options: Options, folder: Path, stages: Progress) -> None:
+    with stages.stage("resolve"):
+        checkpoint = resolve(request)
+    with stages.stage("load"):
+        from edgepipe_export.checkpoint.limits import find_limits
+        from edgepipe_export.checkpoint.load import load
+        from edgepipe_export.checkpoint.unsupported import require_exportable
+
+        loaded = load(checkpoint)
+        require_exportable(loaded.model)
+        calibration = _calibration(loaded, options)
+        limits = find_limits(loaded.model, generates=checkpoint.task.generates)
+    if options.prefer is not None:
+        wanted = candidates_for(options.target, generates=checkpoint.task.generates)
+        options = replace(options, dtypes=wanted)
+    with stages.stage("trace"):
+        names, recipe = _trace(loaded, options, folder)
+    # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
+    manifest = _manifest(loaded, limits, names, recipe, folder)
+    data = _data(loaded, calibration, limits.source.tokens, options, folder)
+    root = cache_folder()
+    kept = Kept()
+    if root is not None:
+        kept = Kept(root, basis(folder, manifest, options.target, calibration), afresh=options.remeasure)
+    workshop = Workshop(
+        folder, manifest, names, options.target, _batches(loaded, data), kept, calibrated=data.described()
+    )
+    try:
+        for dtype in options.dtypes:
+            if dtype != FP32:
+                with stages.stage(f"quantize {dtype}"):
+                    workshop.make(dtype)
+        if options.verify:
+            if data.warning is not None:
+                stages.say("data", data.warning)
+            options = replace(options, dtypes=_gated(workshop, loaded, data, options, stages))
+    finally:
+        kept.prune()
+        if kept.reused:
+            stages.say("reused", f"{kept.reused} of {kept.reused + kept.made} measurements and graphs")
+    with stages.stage("write"):
+        _finish(workshop, options, source_card(checkpoint.directory))
+
+
+def _gated(workshop: Workshop, loaded: Loaded, data: Split, options: Options, stages: Progress) -> tuple[str, ...]:
+    """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to keep."""
+    from edgepipe_export.selection.evaluator import Gate
+
+    dtypes = options.dtypes
+    with stages.stage("verify"):
+        gate = Gate(workshop, loaded, data, options.allowed)
+        gate.measure(stages.step)
+    repairable = () if options.force else gate.repairable
+    end = time.monotonic() + options.budget
+    for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
+        with stages.stage(f"repair {dtype}"):
+            gate.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
+    if options.prefer is not None:
+        from edgepipe_export.output.config import name_variants
+
+        with stages.stage("choose"):
+            dtypes = (gate.choose(options.prefer, stages.step),)
+            name_variants(workshop.folder, workshop.names, dtypes)
+        if gate.undecided:
+            told = f"too noisy a machine to tell which is fastest of {', '.join(gate.undecided)}; try again when quiet"
+            stages.say("choose", told)
+    gate.record(force=options.force)
+    return dtypes
+
+
+def _calibration(loaded: Loaded, options: Options) -> Calibration | None:
+    if options.calibration is None:
+        return None
+    from edgepipe_export.calibration.dataset import calibration_of
+
+    return calibration_of(options.calibration, loaded)
+
+
+def _data(loaded: Loaded, calibration: Calibration | None, limit: int | None, options: Options, folder: Path) -> Split:
+    """What recipes are calibrated with, and what variants are measured on; the same where no recipe is calibrated."""
+    from edgepipe import Tokenizer
+    from edgepipe_export.calibration.split import split, unsplit
+    from edgepipe_export.evaluation.comparison import data_of
+
+    task = loaded.checkpoint.task
+    data = data_of(task, Tokenizer.from_pretrained(folder), limit, calibration)
+    calibrates = not task.generates and any(dtype != FP32 and facts(dtype).uses_batches for dtype in options.dtypes)
+    return split(data) if calibrates else unsplit(data)
+
+
+def _batches(loaded: Loaded, data: Split) -> Callable[[Path], Batches]:
+    def batches(folder: Path) -> Batches:
+        from edgepipe_export.evaluation.comparison import calibration_batches
+
+        return calibration_batches(Bundle.load(folder), loaded.checkpoint.task, data.calibrated)
+
+    return batches
+
+
+def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
+    from edgepipe_export.checkpoint.sentence_transformers import write_sentence_files
+    from edgepipe_export.checkpoint.tokenizer_files import tell_added_tokens, write_tokenizer
+    from edgepipe_export.output.config import name_variants, write_config, write_generation_config
+    from edgepipe_export.tracing.serialization import save_graph
+    from edgepipe_export.tracing.trace import trace_graphs
+
+    write_tokenizer(loaded.tokenizer, folder)
+    write_config(loaded.model, folder)
+    if loaded.checkpoint.task.generates:
+        write_generation_config(loaded.model, folder)
+        if not loaded.model.config.is_encoder_decoder:
+            tell_added_tokens(loaded.tokenizer, folder)
+    write_sentence_files(loaded.checkpoint, folder)
+    traced = trace_graphs(loaded, options.traced)
+    for name, graph in traced.graphs.items():
+        path = graph_path(folder, FP32, name)
+        path.parent.mkdir(exist_ok=True)
+        save_graph(graph, path)
+    name_variants(folder, traced.graphs, options.dtypes)
+    return tuple(traced.graphs), traced.recipe
+
+
+def _manifest(
+    loaded: Loaded, limits: Limits, names: tuple[str, ...], recipe: Mapping[str, Any], folder: Path
+) -> Manifest:
+    checkpoint = loaded.checkpoint
+    return Manifest(
+        task=checkpoint.task.name,
+        source=Source(checkpoint.name, checkpoint.revision, type(loaded.model).__name__),
+        versions=package_versions(),
+        machine=machine_name(),
+        max_length=limits.source.tokens,
+        max_length_source=limits.source.found,
+        max_target_length=None if limits.target is None else limits.target.tokens,
+        labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.head.endswith("Classification") else (),
+        default_dtype=FP32,
+        variants={FP32: Variant(variant_files(folder, FP32, names), recipe)},
+        files=shared_entries(folder),
+    )
+
+
+def _finish(workshop: Workshop, options: Options, original: SourceCard) -> None:
+    unwanted = [dtype for dtype in workshop.manifest.variants if dtype not in options.dtypes]
+    variants = workshop.manifest.variants
+    workshop.record(
+        replace(
+            workshop.manifest,
+            default_dtype=options.dtypes[0],
+            variants={dtype: variants[dtype] for dtype in (*options.dtypes, *unwanted)},
+            files=shared_entries(workshop.folder),
+        )
+    )
+    workshop.discard(unwanted)
+    (workshop.folder / "README.md").write_text(model_card(workshop.manifest, original), encoding="utf-8")
+
+
+def _series(**wanted: bool) -> tuple[str, ...]:
+    return tuple(name for name, value in wanted.items() if value)
+
+
+def _checked_budget(budget: float | None) -> float:
+    if budget is None:
+        return DEFAULT_BUDGET
+    if not isinstance(budget, (int, float)) or isinstance(budget, bool) or not budget >= 0:
+        raise InputError(f"budget must be a number of seconds, 0 or more, got {budget!r}")
+    return float(budget)
+
+
+def _checked_opset(opset: int | None) -> int | None:
+    if opset is not None and (not isinstance(opset, int) or isinstance(opset, bool) or not 18 <= opset <= 23):
+        raise InputError(f"opset must be from 18 to 23, got {opset!r}")
+    return opset

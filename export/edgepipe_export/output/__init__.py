@@ -1,0 +1,1 @@
+"""What an export writes: the bundle, its model card, the cache, progress and log."""

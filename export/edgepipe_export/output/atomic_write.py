@@ -1,0 +1,110 @@
+"""Writing a bundle whole or not at all: beside its destination first, then renamed into place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgepipe.bundle.directory import sha256
+from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, FileEntry
+from edgepipe.errors import ExportError
+
+
+def check_destination(output: Path, overwrite: bool) -> None:
+    """Make sure that a bundle may be written, before the long work starts.
+
+    Raises:
+        ExportError: something is there that must not be replaced, or the parent directory is missing.
+    """
+    if not output.name:
+        raise ExportError(f"{output} is no name for a bundle's directory")
+    if not output.parent.is_dir():
+        raise ExportError(f"{output.parent} is not a directory; create it, the bundle is written into it")
+    if not os.path.lexists(output):
+        return
+    if not overwrite:
+        raise ExportError(
+            f"{output} exists; name another directory, or pass overwrite=True (--overwrite) to replace it"
+        )
+    if output.is_symlink() or not output.is_dir():
+        raise ExportError(f"{output} is not a directory; overwriting replaces bundles only")
+    if any(output.iterdir()) and not (output / MANIFEST_NAME).is_file():
+        raise ExportError(
+            f"{output} is not a bundle (it has files, but no {MANIFEST_NAME}); overwriting replaces bundles only"
+        )
+
+
+@contextmanager
+def destination(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A new directory beside `output` that takes its place when the block ends well.
+
+    Whatever else happens, an interrupt included, the directory is removed and what was there before stays.
+
+    Raises:
+        ExportError: the directory cannot be made, or what is at `output` must not be replaced.
+    """
+    check_destination(output, overwrite)
+    folder = _sibling(output, "partial")
+    try:
+        try:
+            folder.mkdir()
+        except OSError as error:
+            raise ExportError(f"cannot write into {output.parent}: {error.strerror or error}") from error
+        yield folder
+        check_destination(output, overwrite)  # the long work is over: another process may have been there
+        _move_into_place(folder, output)
+    except OSError as error:
+        # Only what the system says about files of ours; other errors pass as they are.
+        if error.filename is None or not str(error.filename).startswith(str(folder)):
+            raise
+        raise ExportError(f"cannot write {output}: {error.strerror or error}") from error
+    finally:
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove what is there; who presses Ctrl-C once more meanwhile does not want to keep the rest."""
+    try:
+        if folder.exists():
+            shutil.rmtree(folder)
+    except BaseException as error:
+        if not isinstance(error, Exception) and folder.exists():
+            shutil.rmtree(folder)
+        raise
+
+
+def _move_into_place(folder: Path, output: Path) -> None:
+    if not output.exists():
+        folder.rename(output)
+        return
+    old = _sibling(output, "old")
+    output.rename(old)
+    try:
+        folder.rename(output)
+    except BaseException:
+        old.rename(output)
+        raise
+    _remove(old)
+
+
+def _sibling(output: Path, what: str) -> Path:
+    return output.with_name(f".{output.name}.{what}-{secrets.token_hex(4)}")
+
+
+def file_entry(folder: Path, path: Path) -> FileEntry:
+    """The manifest's entry of a file."""
+    return FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256(path))
+
+
+def shared_entries(folder: Path) -> tuple[FileEntry, ...]:
+    """The entries of the files that all variants share: all but graphs, manifest, report and model card.
+
+    The last two are for people: they may edit or remove them, and that must not make a bundle look damaged.
+    """
+    left_out = {folder / MANIFEST_NAME, folder / "README.md", folder / REPORT_NAME}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
+    return tuple(file_entry(folder, path) for path in paths if path.relative_to(folder).parts[0] != "onnx")

@@ -1,0 +1,193 @@
+"""The variants of a bundle while it is made: each from the fp32 graphs, with the manifest kept true to the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
+from edgepipe_export.output.atomic_write import file_entry
+from edgepipe_export.output.cache import Kept
+from edgepipe_export.quantization.quantize import FP32, default_options, facts, graph_path, layers_of, quantize
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe_export.quantization.target import Target
+    from edgepipe_export.quantization.weights.layers import Layer
+
+    Batches = Sequence[Mapping[str, NDArray[Any]]]
+
+
+class Workshop:
+    """A folder with the fp32 graphs, where variants are made, made again, and thrown away.
+
+    Attributes:
+        folder: The folder.
+        manifest: Its manifest, as written.
+        names: The names of each variant's graphs.
+        kept: What was made and measured before.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        names: Sequence[str],
+        target: Target,
+        batches: Callable[[Path], Batches],
+        kept: Kept | None = None,
+        options: Mapping[str, Any] | None = None,
+        calibrated: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Take over a folder.
+
+        Args:
+            folder: The folder, with the fp32 graphs and all shared files.
+            manifest: What is in it, without variants but fp32.
+            names: The names of the graphs.
+            target: The processor that variants are for.
+            batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
+            kept: What was made and measured before; by default nothing.
+            options: Options of recipes that are to have others than their own, by dtype.
+            calibrated: What the recipes that take the batches say of them.
+        """
+        self.folder = folder
+        self.manifest = manifest
+        self.names = tuple(names)
+        self.kept = kept or Kept()
+        self._target = target
+        self._batches = batches
+        self._made: dict[str, Mapping[str, str]] = {}
+        self._options = dict(options or {})
+        self._calibrated = dict(calibrated or {})
+        self._write()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The folder as it is now."""
+        return Bundle.load(self.folder)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """What recipes are calibrated with: inputs of the fp32 graph."""
+        return self._batches(self.folder)
+
+    def key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What decides a variant beside the basis of what is kept: as it is now, or with these precisions."""
+        mixed = self._made.get(dtype, {}) if precisions is None else precisions
+        return {
+            "dtype": dtype,
+            "options": asdict(self._options.get(dtype) or default_options(dtype)),
+            "precisions": dict(mixed),
+            **self._told(dtype),
+        }
+
+    def calibrates(self, dtype: str) -> bool:
+        """Whether a variant is made with the batches."""
+        # What generates has a cache, and its graphs do not read a text at once.
+        has_cache = "cache" in self.manifest.variants[FP32].recipe
+        return dtype != FP32 and (facts(dtype).needs_batches or (facts(dtype).uses_batches and not has_cache))
+
+    def _told(self, dtype: str) -> dict[str, Any]:
+        return {"calibrated": self._calibrated} if self._calibrated and self.calibrates(dtype) else {}
+
+    def require(self, dtype: str, precisions: Mapping[str, str]) -> None:
+        """See to it that a variant has these precisions; it is a trial, and not kept."""
+        if self._made.get(dtype) != precisions:
+            self._record(dtype, precisions, self._quantized(dtype, precisions))
+
+    def make(
+        self, dtype: str, precisions: Mapping[str, str] | None = None, note: Mapping[str, Any] | None = None
+    ) -> None:
+        """Make a variant, in place of one that is there.
+
+        Args:
+            dtype: Its dtype.
+            precisions: Layers that get another precision than the recipe's, as :meth:`layer_key` names them.
+            note: What else its recipe in the manifest says.
+        """
+        mixed = precisions or {}
+        paths = [graph_path(self.folder, dtype, name) for name in self.names]
+        recipe = self.kept.files(
+            {"what": "graphs", **self.key(dtype, mixed)},
+            paths[0].parent,
+            [path.name for path in paths],
+            lambda: self._quantized(dtype, mixed),
+        )
+        self._record(dtype, mixed, {**recipe, **(note or {})})
+
+    def _quantized(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
+        """Write the graphs; their recipe."""
+        traced = self.manifest.variants[FP32].recipe
+        batches = self.batches if self.calibrates(dtype) else ()
+        made = {
+            name: quantize(
+                dtype,
+                graph_path(self.folder, FP32, name),
+                graph_path(self.folder, dtype, name),
+                self._target,
+                options=self._options.get(dtype),
+                precisions=self._own_precisions(name, precisions),
+                batches=batches,
+            )
+            for name in self.names
+        }
+        # Said once, by the names that layers have among those of all graphs.
+        plain = {name: {key: each[key] for key in each if key != "precisions"} for name, each in made.items()}
+        first, *others = plain.values()
+        recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": plain}
+        # A decoder whose attention a recipe wrote out has another cache than the one that was traced.
+        cache = [each["cache"] for each in (traced, *made.values()) if "cache" in each][-1:]
+        mixed = {"precisions": dict(precisions)} if precisions else {}
+        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed, **self._told(dtype)}
+
+    def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
+        self._made[dtype] = dict(precisions)
+        variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
+        self.record(replace(self.manifest, variants=variants))
+
+    def layers(self, dtype: str) -> dict[str, Layer]:
+        """The layers of all graphs that can have a precision of their own in a variant, as :meth:`make` calls them."""
+        return {
+            self.layer_key(name, layer.name): layer
+            for name in self.names
+            for layer in layers_of(dtype, graph_path(self.folder, FP32, name), self._options.get(dtype))
+        }
+
+    def layer_key(self, graph: str, layer: str) -> str:
+        """What a layer is called among those of all graphs: its name, behind its graph's where there are several."""
+        return layer if len(self.names) == 1 else f"{graph}:{layer}"
+
+    def _own_precisions(self, graph: str, precisions: Mapping[str, str]) -> dict[str, str]:
+        if len(self.names) == 1:
+            return dict(precisions)
+        return {
+            key.removeprefix(f"{graph}:"): value for key, value in precisions.items() if key.startswith(f"{graph}:")
+        }
+
+    def discard(self, dtypes: Sequence[str]) -> None:
+        """Remove variants and their files."""
+        for dtype in dtypes:
+            for entry in self.manifest.variants[dtype].files:
+                (self.folder / entry.path).unlink()
+        kept = {dtype: variant for dtype, variant in self.manifest.variants.items() if dtype not in dtypes}
+        self.record(replace(self.manifest, variants=kept))
+
+    def record(self, manifest: Manifest) -> None:
+        """Replace the manifest."""
+        self.manifest = manifest
+        self._write()
+
+    def _write(self) -> None:
+        (self.folder / MANIFEST_NAME).write_text(self.manifest.to_json(), encoding="utf-8")
+
+
+def variant_files(folder: Path, dtype: str, names: Sequence[str]) -> tuple[FileEntry, ...]:
+    """The entries of a variant's graphs and weights."""
+    graphs = [graph_path(folder, dtype, name) for name in names]
+    return tuple(file_entry(folder, path) for graph in graphs for path in sorted(graph.parent.glob(f"{graph.name}*")))

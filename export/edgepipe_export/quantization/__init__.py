@@ -1,0 +1,1 @@
+"""From fp32 graphs to smaller ones."""

@@ -1,0 +1,1 @@
+"""Methods that recipes are made of."""

@@ -1,0 +1,51 @@
+"""Nodes that are written in another's place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir
+
+from edgepipe_export.quantization.weights.blocks import constant
+
+
+class Written:
+    """What takes the place of a node: nodes are added one by one, values take over its outputs, and it goes.
+
+    Attributes:
+        graph: The graph.
+        node: The node that is replaced.
+    """
+
+    def __init__(self, graph: onnx_ir.Graph, node: onnx_ir.Node) -> None:
+        self.graph = graph
+        self.node = node
+        self._nodes: list[onnx_ir.Node] = []
+
+    def add(self, operator: str, *inputs: onnx_ir.Value, **attributes: Any) -> onnx_ir.Value:
+        """A node's output, in float32 unless its type is set."""
+        node = onnx_ir.node(operator, inputs, attributes=attributes, name=f"{self.node.name}.{len(self._nodes)}")
+        node.outputs[0].name = node.name
+        node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
+        self._nodes.append(node)
+        return node.outputs[0]
+
+    def number(self, name: str, number: float) -> onnx_ir.Value:
+        """A constant of the graph, float32[]; what has the same name is the same."""
+        return constant(self.graph, name, np.array(number, np.float32))
+
+    def numbers(self, name: str, numbers: list[int]) -> onnx_ir.Value:
+        """Likewise int64[numbers]: a shape, or axes."""
+        return constant(self.graph, name, np.array(numbers, np.int64))
+
+    def take_place(self, index: int, value: onnx_ir.Value) -> None:
+        """Let a value be what one of the node's outputs was."""
+        before = self.node.outputs[index]
+        value.shape, value.type, value.name = before.shape, before.type or value.type, before.name
+        onnx_ir.convenience.replace_all_uses_with(before, value, replace_graph_outputs=True)
+
+    def finish(self) -> None:
+        """Put the nodes into the graph, and take the one they replace out."""
+        self.graph.insert_before(self.node, self._nodes)
+        self.graph.remove(self.node, safe=True)

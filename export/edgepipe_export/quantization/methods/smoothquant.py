@@ -1,0 +1,117 @@
+"""Smoothing: outlier channels of activations are made smaller, and the rows of the weights that they meet larger.
+
+A scale for a whole tensor of activations leaves few steps to its ordinary channels where some are much larger. So
+every channel is divided by a factor, and the rows of the weights multiplied by it: the products stay what they were
+(Xiao et al. 2023, SmoothQuant, https://arxiv.org/abs/2211.10438, equation 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir
+
+from edgepipe_export.quantization.methods.activations import channel_peaks
+from edgepipe_export.quantization.recipe import FP32, Order
+from edgepipe_export.quantization.weights.blocks import constant
+from edgepipe_export.quantization.weights.layers import Use, find_layers, find_uses
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def smooth_for(model: onnx_ir.Model, order: Order, strength: float) -> float:
+    """Smooth what an order quantizes, in place, with its batches.
+
+    Layers that stay fp32 are left alone, and so are weights that several products share: each would need factors of
+    its own.
+
+    Returns:
+        The strength that was used: 0 without batches.
+    """
+    if not order.batches or not strength:
+        return 0.0
+    kept = order.names(FP32)
+    chosen = {
+        layer.name
+        for layer in find_layers(model)
+        if layer.name not in kept and len(layer.products) == 1 and not layer.tables
+    }
+    smooth(model, channel_peaks(order.source, order.batches), strength, chosen)
+    return strength
+
+
+def smooth(
+    model: onnx_ir.Model, peaks: Mapping[str, NDArray[np.float32]], strength: float, layers: Collection[str]
+) -> None:
+    """Smooth the inputs of products, in place.
+
+    Args:
+        model: The graph.
+        peaks: The largest magnitude of each channel; see
+            :func:`~edgepipe_export.quantization.methods.activations.channel_peaks`.
+        strength: How much of the range goes into the weights: 0 none, 1 all.
+        layers: Names of the layers to smooth, each used by one product.
+    """
+    graph = model.graph
+    by_input: dict[str, list[Use]] = {}
+    for use in find_uses(graph):
+        if not use.is_table and use.weight.name in layers:
+            by_input.setdefault(use.activations.name or "", []).append(use)
+    for name, uses in by_input.items():
+        weights = np.max([np.abs(use.array()).max(1) for use in uses], axis=0)
+        factors = _factors(peaks[name], weights, strength)
+        smoothed = _divided(graph, uses[0].activations, uses, factors)
+        for use in uses:
+            use.node.replace_input_with(0, smoothed)
+            _multiply_rows(use, factors)
+
+
+def _factors(peaks: NDArray[np.float32], weights: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
+    least = np.finfo(np.float32).tiny
+    factors = np.maximum(peaks, least) ** strength / np.maximum(weights, least) ** (1 - strength)
+    factors[(peaks == 0) | (weights == 0)] = 1.0
+    factors /= np.exp(np.log(factors).mean())  # the same for all would change nothing
+    return factors.astype(np.float32)
+
+
+def _multiply_rows(use: Use, factors: NDArray[np.float32]) -> None:
+    rows = use.array() * factors[:, None]
+    assert use.weight.const_value is not None
+    use.weight.const_value = onnx_ir.tensor(
+        np.ascontiguousarray(rows.T if use.transposed else rows), name=use.weight.name
+    )
+
+
+def _divided(
+    graph: onnx_ir.Graph, activations: onnx_ir.Value, uses: list[Use], factors: NDArray[np.float32]
+) -> onnx_ir.Value:
+    """The activations with each channel divided by its factor: in the layer norm before them, or by a node."""
+    if _fold(activations, uses, factors):
+        return activations
+    inverse = constant(graph, f"{activations.name}_smoothing", (1 / factors).astype(np.float32))
+    node = onnx_ir.node("Mul", [activations, inverse], name=f"{activations.name}_smoothed")
+    value = node.outputs[0]
+    value.name, value.shape, value.type = node.name, activations.shape, activations.type
+    graph.insert_before(uses[0].node, node)
+    return value
+
+
+def _fold(activations: onnx_ir.Value, uses: list[Use], factors: NDArray[np.float32]) -> bool:
+    """Divide the weights of the layer norm that makes the activations, if nothing else reads them."""
+    norm = activations.producer()
+    if norm is None or norm.op_type != "LayerNormalization" or activations.is_graph_output():
+        return False
+    if {usage.node for usage in activations.uses()} != {use.node for use in uses}:
+        return False
+    for value in norm.inputs[1:]:
+        if value is None:
+            continue
+        if value.const_value is None or len(list(value.uses())) > 1:
+            return False
+    for value in norm.inputs[1:]:
+        if value is not None and value.const_value is not None:
+            value.const_value = onnx_ir.tensor(value.const_value.numpy() / factors, name=value.name)
+    return True

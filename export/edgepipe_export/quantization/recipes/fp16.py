@@ -1,0 +1,132 @@
+"""fp16: weights and arithmetic in half precision, for GPUs; inputs and outputs stay fp32, a decoder's cache does not.
+
+A number past 65504 becomes infinite in half precision, and soon NaN. Kept in fp32 are root mean squares (their sums of
+squares overflow first), and with batches to watch, every node that comes near the limit on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir
+
+from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.errors import ExportError
+from edgepipe_export.quantization.methods import half_precision as half
+from edgepipe_export.quantization.methods.activations import value_peaks
+from edgepipe_export.quantization.methods.attention_decomposition import write_out_attention
+from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, Facts, Order
+from edgepipe_export.quantization.weights.layers import find_layers
+from edgepipe_export.tracing.serialization import save_graph
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Batches = Sequence[Mapping[str, NDArray[Any]]]
+
+FACTS = Facts(
+    operators=("*",),
+    providers=(CUDA, CPU),
+    targets=("avx2", "avx512", "vnni", "arm64", "cuda"),
+    needs_batches=False,
+    uses_batches=True,
+    mixes=(FP32,),
+    use="GPUs",
+)
+
+_CACHE = ("past_key_values.", "present.")
+
+# The steps from the mean of squares to its reciprocal root.
+_NORM_STEPS = ("Add", "Sqrt", "Reciprocal")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What decides the recipe.
+
+    Attributes:
+        headroom: How many times larger than anything seen a number may get; nodes with less room stay fp32.
+    """
+
+    headroom: float = 8.0
+
+
+def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+    """Write the fp16 graph; see :func:`edgepipe_export.quantization.quantize.quantize`."""
+    return {"name": "fp16", "weights": "fp16", **convert(order.source, order, options.headroom), **asdict(options)}
+
+
+def convert(source: Path, order: Order, headroom: float) -> dict[str, Any]:
+    """Write `source` in half precision to the order's destination.
+
+    Args:
+        source: The graph to convert; its products may be in blocks.
+        order: Precisions, batches and destination.
+        headroom: See :class:`Options`.
+
+    Returns:
+        For the recipe: ``"kept"``, the names of the nodes that stayed fp32, and ``"cache"``, where it is another.
+
+    Raises:
+        ExportError: the graph gives NaN or infinity on the order's batches.
+    """
+    model = onnx_ir.load(source)
+    wanted = order.names(FP32)
+    kept = {node for layer in find_layers(model) if layer.name in wanted for node in layer.nodes}
+    kept |= _norms(model.graph)
+    if order.batches:
+        kept |= _near_the_limit(model.graph, value_peaks(source, order.batches), half.LARGEST / headroom)
+    written_out = write_out_attention(model)
+    half.to_half(model.graph, kept, _CACHE)
+    save_graph(model, order.destination)
+    _probe(order.destination, order.batches)
+    return {"kept": sorted(kept), **({"cache": "concatenated"} if written_out else {})}
+
+
+def _norms(graph: onnx_ir.Graph) -> set[str]:
+    """The nodes of root mean squares that are written out in single steps."""
+    found: set[str] = set()
+    for mean in (node for node in graph if node.op_type == "ReduceMean"):
+        squares = None if mean.inputs[0] is None else mean.inputs[0].producer()
+        chain = [mean] if squares is None else [squares, mean]
+        following = list(mean.outputs[0].consumers())
+        while len(following) == 1 and following[0].op_type in _NORM_STEPS:
+            chain.append(following[0])
+            following = list(following[0].outputs[0].consumers())
+        found.update(node.name or "" for node in chain)
+    return found
+
+
+def _near_the_limit(graph: onnx_ir.Graph, peaks: Mapping[str, float], limit: float) -> set[str]:
+    large = {name for name, peak in peaks.items() if peak > limit}
+    return {
+        node.name or ""
+        for node in graph
+        if any(value is not None and value.name in large for value in (*node.inputs, *node.outputs))
+    }
+
+
+def _probe(graph: Path, batches: Batches) -> None:
+    """Run the graph where we are and look at what comes out.
+
+    On a CPU onnxruntime computes much of it in fp32, so this finds less than a GPU would; what comes near the limit was
+    kept in fp32 before.
+
+    Raises:
+        ExportError: it is not finite.
+    """
+    if not batches:
+        return
+    session = Session(graph)
+    for number, batch in enumerate(batches):
+        feeds = {name: np.asarray(batch[name], dtype) for name, dtype in session.inputs.items()}
+        for name, array in session.run(feeds).items():
+            if not np.isfinite(array).all():
+                raise ExportError(
+                    f"in half precision {name} is not finite on calibration batch {number}: this model needs fp32; "
+                    "give its largest layers that precision, or leave fp16 out"
+                )

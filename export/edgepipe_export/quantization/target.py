@@ -1,0 +1,62 @@
+"""The processor that a graph is for: it decides whether 8-bit weights use all 8 bits, and how attention is written."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from edgepipe.backend.machine import VNNI_FLAGS, cpu_flags
+from edgepipe.errors import InputError
+
+# name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
+# overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
+TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False, "cuda": False}
+
+THIS = "this"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A processor family, or NVIDIA's GPUs.
+
+    Attributes:
+        name: A key of :data:`TARGETS`.
+    """
+
+    name: str
+
+    @property
+    def reduce_range(self) -> bool:
+        """Whether weights must keep to 7 bits."""
+        return TARGETS[self.name]
+
+    @property
+    def standard_attention(self) -> bool:
+        """Whether attention with a cache must be in standard operators.
+
+        onnxruntime's CUDA kernel for ``GroupQueryAttention`` is for half precision alone: in fp32 the node would run on
+        the processor.
+        """
+        return self.name == "cuda"
+
+
+def find_target(name: str = THIS) -> Target:
+    """The target of a name; ``"this"`` is the machine we run on.
+
+    Raises:
+        InputError: no target has that name.
+    """
+    if name == THIS:
+        return Target(_detect())
+    if name not in TARGETS:
+        raise InputError(f"unknown target {name!r}; it is one of {', '.join([THIS, *TARGETS])}")
+    return Target(name)
+
+
+def _detect() -> str:
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        return "arm64"
+    flags = cpu_flags()
+    if flags & VNNI_FLAGS:
+        return "vnni"
+    return "avx512" if "avx512f" in flags else "avx2"

@@ -1,0 +1,157 @@
+"""What a report tells, read from a bundle: its manifest, and the measurements beside it where there are any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepipe.bundle import strict_json
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Variant
+from edgepipe.errors import BundleError
+from edgepipe_export.evaluation.parity import Check, Disagreement, number_or_infinity, read_check, read_disagreement
+from edgepipe_export.output.measurements import REPORT_VERSION, Sensitivity
+from edgepipe_export.selection.choose import Candidate
+
+SCHEMA_VERSION = 1
+
+_FP32 = "fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed(Candidate):
+    """A candidate as the manifest lists it.
+
+    Attributes:
+        chosen: Whether it is the one that was written.
+        pareto: Whether no other is as good in size, latency and distance, and better in one of them.
+    """
+
+    chosen: bool
+    pareto: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Measurements:
+    """What the file beside the manifest tells of one variant.
+
+    Attributes:
+        checks: Every comparison with the reference.
+        worst: The inputs whose results are farthest apart, the worst first.
+        sensitivities: What each layer costs; empty where nothing was repaired.
+    """
+
+    checks: tuple[Check, ...] = ()
+    worst: tuple[Disagreement, ...] = ()
+    sensitivities: tuple[Sensitivity, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a report tells.
+
+    Attributes:
+        manifest: The bundle's.
+        candidates: Those that ``--dtype auto`` chose from; empty where the variants were named.
+        measurements: By dtype; a variant may lack them.
+        calibration: What variants were measured on: its origin, how many inputs, whether with the right answers.
+        noise: How much the machine's speed varied while candidates were measured; None where none were.
+    """
+
+    manifest: Manifest
+    candidates: tuple[Listed, ...]
+    measurements: Mapping[str, Measurements]
+    calibration: Mapping[str, Any] | None = None
+    noise: Mapping[str, Any] | None = None
+
+    def ratio(self, dtype: str) -> float | None:
+        """A variant's size, as a part of fp32's; None where neither the variants nor the candidates have fp32."""
+        sizes = {entry.dtype: entry.bytes for entry in self.candidates}
+        sizes |= {name: variant.bytes for name, variant in self.manifest.variants.items()}
+        return self.manifest.variants[dtype].bytes / sizes[_FP32] if sizes.get(_FP32) else None
+
+    def raised(self, dtype: str) -> Mapping[str, str]:
+        """The layers that a repair gave another precision than the variant's, by name."""
+        found = self.manifest.variants[dtype].recipe.get("precisions", {})
+        return found if isinstance(found, Mapping) else {}
+
+    def to_json(self) -> str:
+        """The same as JSON: what the page shows, and all of it."""
+        manifest = self.manifest
+        facts = ("task", "source", "versions", "machine", "max_length", "max_length_source", "labels", "default_dtype")
+        bundle = {name: value for name, value in asdict(manifest).items() if name in facts}
+        record = {
+            "schema_version": SCHEMA_VERSION,
+            "bundle": bundle,
+            "calibration": self.calibration,
+            "variants": [self._variant(dtype, variant) for dtype, variant in manifest.variants.items()],
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "noise": self.noise,
+        }
+        return strict_json.dumps(record) + "\n"
+
+    def _variant(self, dtype: str, variant: Variant) -> dict[str, Any]:
+        return {
+            "dtype": dtype,
+            "bytes": variant.bytes,
+            "ratio": self.ratio(dtype),
+            "recipe": dict(variant.recipe),
+            "parity": None if variant.parity is None else asdict(variant.parity),
+            **asdict(self.measurements.get(dtype, Measurements())),
+        }
+
+
+def read_contents(bundle: Bundle) -> Contents:
+    """Read what a bundle tells of itself.
+
+    Raises:
+        BundleError: the bundle has no manifest, or one of the two files is damaged.
+    """
+    if bundle.manifest is None:
+        raise BundleError(
+            f"{bundle.path} has no {MANIFEST_NAME}: another tool made it, and nothing was measured that a report could "
+            "show; export its checkpoint with: edgepipe export MODEL OUT"
+        )
+    manifest, measured = bundle.manifest, _measured(bundle.path / REPORT_NAME)
+    try:
+        return Contents(
+            manifest,
+            tuple(
+                Listed(**{**entry, "distance": number_or_infinity(entry["distance"])}) for entry in manifest.candidates
+            ),
+            {dtype: _measurements(entry) for dtype, entry in measured.get("variants", {}).items()},
+            measured.get("calibration"),
+            measured.get("noise"),
+        )
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BundleError(
+            f"{bundle.path}: {MANIFEST_NAME} or {REPORT_NAME} is damaged ({error}); export the bundle again"
+        ) from error
+
+
+def _measured(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON ({error}); export the bundle again, or remove the file") from error
+    if not isinstance(record, dict) or record.get("schema_version") != REPORT_VERSION:
+        raise BundleError(
+            f"{path} is not a file of measurements of schema version {REPORT_VERSION}; upgrade edgepipe, or remove it"
+        )
+    return record
+
+
+def _measurements(entry: Mapping[str, Any]) -> Measurements:
+    return Measurements(
+        tuple(map(read_check, entry["checks"])),
+        tuple(map(read_disagreement, entry["worst"])),
+        tuple(
+            Sensitivity(**{**sensitivity, "cost": number_or_infinity(sensitivity["cost"])})
+            for sensitivity in entry.get("sensitivities", [])
+        ),
+    )

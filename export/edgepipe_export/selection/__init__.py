@@ -1,0 +1,1 @@
+"""Which variant is written: measured, repaired, chosen."""

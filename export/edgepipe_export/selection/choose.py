@@ -1,0 +1,122 @@
+"""Choice: of the variants that were measured, the one to write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgepipe.errors import InputError
+from edgepipe_export.quantization.quantize import FP32, RECIPES, facts
+from edgepipe_export.quantization.recipe import CPU
+from edgepipe_export.quantization.target import Target
+from edgepipe_export.selection.latency import NOISY
+
+AUTO = "auto"
+PREFERENCES = ("speed", "size", "quality")
+
+# Latencies that are this near to the best are no better or worse: what is left decides.
+_ALIKE = 0.03
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A variant as it was measured.
+
+    Attributes:
+        dtype: Its dtype.
+        bytes: Size of its files.
+        latency_ms: Median milliseconds an input, at the lengths of the calibration data.
+        latency_spread: The middle half of the rounds' latencies, from end to end, as a share of the median.
+        distance: How far its outputs are from fp32's; 0 is the same.
+        passed: Whether it passed the gate.
+        figures: The figures of the gate.
+    """
+
+    dtype: str
+    bytes: int
+    latency_ms: float
+    latency_spread: float
+    distance: float
+    passed: bool
+    figures: Mapping[str, float]
+
+
+def checked_preference(prefer: str) -> str:
+    """What the choice goes by.
+
+    Raises:
+        InputError: it is none of :data:`PREFERENCES`.
+    """
+    if prefer not in PREFERENCES:
+        raise InputError(f"prefer must be one of {', '.join(PREFERENCES)}, got {prefer!r}")
+    return prefer
+
+
+def candidates_for(target: Target, *, generates: bool) -> tuple[str, ...]:
+    """The dtypes to try for a processor: fp32, and those whose recipes are for it first of all."""
+    wanted = (
+        dtype
+        for dtype in RECIPES
+        if facts(dtype).providers[0] == CPU
+        and target.name in facts(dtype).targets
+        and not (generates and facts(dtype).needs_batches)
+    )
+    return (FP32, *wanted)
+
+
+def choose(candidates: Sequence[Candidate], prefer: str) -> Candidate:
+    """The best of the candidates that passed; the same for the same measurements, in whatever order.
+
+    Args:
+        candidates: At least one of them passed.
+        prefer: ``"speed"``: the fastest, and of those that are alike (within 3 %, or within its spread, but not more
+            than 15 %) the smallest. ``"size"``: the smallest, of equals the fastest. ``"quality"``: the nearest to fp32
+            that is quantized.
+    """
+    passed = _passed(candidates)
+    if prefer == "size":
+        return min(passed, key=lambda entry: (entry.bytes, entry.latency_ms))
+    if prefer == "quality":
+        return min(passed, key=lambda entry: (entry.dtype == FP32, entry.distance, entry.latency_ms))
+    return min(_near(passed), key=lambda entry: (entry.bytes, entry.latency_ms))
+
+
+def undecided(candidates: Sequence[Candidate], prefer: str) -> tuple[str, ...]:
+    """Those that might be the fastest for all that was measured, where the rounds of one differed by more than 15 %.
+
+    Returns:
+        Two dtypes or more, where it mattered; else none.
+    """
+    passed = _passed(candidates)
+    fastest = min(passed, key=lambda entry: entry.latency_ms)
+    slowest_of_it = fastest.latency_ms * (1 + fastest.latency_spread / 2)
+    open_yet = [entry for entry in passed if entry.latency_ms * (1 - entry.latency_spread / 2) <= slowest_of_it]
+    noisy = any(entry.latency_spread > NOISY for entry in open_yet)
+    if prefer != "speed" or not noisy or len(open_yet) < 2 or len(open_yet) == len(_near(open_yet)):
+        return ()
+    return tuple(entry.dtype for entry in open_yet)
+
+
+def _passed(candidates: Sequence[Candidate]) -> list[Candidate]:
+    return sorted((entry for entry in candidates if entry.passed), key=lambda entry: entry.dtype)
+
+
+def _near(passed: Sequence[Candidate]) -> list[Candidate]:
+    """The fastest, and those as fast as far as can be told."""
+    fastest = min(passed, key=lambda entry: entry.latency_ms)
+    alike = min(max(_ALIKE, fastest.latency_spread), NOISY)
+    return [entry for entry in passed if entry.latency_ms <= fastest.latency_ms * (1 + alike)]
+
+
+def table_of(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[dict[str, Any], ...]:
+    """The candidates as the manifest has them, with those that no other beats in everything marked ``pareto``."""
+    return tuple(
+        asdict(entry) | {"chosen": entry.dtype == chosen.dtype, "pareto": not any(_beats(o, entry) for o in candidates)}
+        for entry in candidates
+    )
+
+
+def _beats(one: Candidate, other: Candidate) -> bool:
+    better, worse = ((entry.bytes, entry.latency_ms, entry.distance) for entry in (one, other))
+    return better != worse and all(a <= b for a, b in zip(better, worse, strict=True))

@@ -1,0 +1,1 @@
+"""From a PyTorch model to an ONNX graph with the names other runtimes expect."""

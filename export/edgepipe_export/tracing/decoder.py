@@ -1,0 +1,208 @@
+"""Decoder-only models: one graph for the prompt and for every step after it.
+
+Inputs are ``input_ids``, ``attention_mask`` (past and new), ``position_ids`` where the model takes it,
+``past_key_values.{i}.key|value`` (of length 0 at the prompt) and, optional, ``num_logits_to_keep``; outputs ``logits``
+and ``present.{i}.key|value``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepipe.errors import ExportError
+from edgepipe_export.tracing.cached_attention import CachedLayers, cached_attention, can_have_cached_attention
+from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes
+from edgepipe_export.tracing.model_patches import rewritten
+from edgepipe_export.tracing.passes.optional_inputs import give_default
+from edgepipe_export.tracing.passes.tidy import tidy
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from transformers import PreTrainedModel
+
+    Layers = list[dict[str, torch.Tensor]]
+
+KEEP = "num_logits_to_keep"
+
+# Two rows, new tokens and past ones in numbers that are not alike: torch.export takes a dimension of 1 for a constant,
+# and equal dimensions for one.
+_BATCH, _NEW, _PAST = 2, 5, 7
+
+
+class CausalDecoder(nn.Module):
+    """A causal language model that takes and gives its cache as tensors with names.
+
+    Attributes:
+        model: The model that is traced.
+        config: Its config; transformers' exporter looks for it.
+        shared: Whether past and present may be one buffer; see :mod:`edgepipe_export.tracing.cached_attention`.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, shared: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.shared = shared
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        past_key_values: Layers,
+        num_logits_to_keep: torch.Tensor,
+        **positions: torch.Tensor,
+    ) -> dict[str, Any]:
+        """Run the model.
+
+        Args:
+            input_ids: int64[batch, new].
+            attention_mask: int64[batch, past + new].
+            past_key_values: A layer's ``key`` and ``value`` each, float32[batch, heads, past, width].
+            num_logits_to_keep: int64[], how many of the last positions to give scores for; 0 for all.
+            **positions: ``position_ids``, int64[batch, new], where the model takes them.
+
+        Returns:
+            ``logits``, float32[batch, kept, vocabulary], and ``present``, like `past_key_values` with the new tokens.
+        """
+        cache = self._cache([(layer["key"], layer["value"]) for layer in past_key_values], input_ids, attention_mask)
+        result = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            **positions,
+            **({} if cache is None else {"past_key_values": cache, "use_cache": True}),
+            logits_to_keep=_last(input_ids.shape[1], num_logits_to_keep),
+            return_dict=True,
+        )
+        if cache is None:
+            return {"logits": result["logits"]}
+        presents = [layer.present if self.shared else (layer.keys, layer.values) for layer in cache.layers]
+        if None in presents:
+            raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
+        layers = [{"key": keys, "value": values} for keys, values in presents]
+        return {"logits": result["logits"], "present": layers}
+
+    def _cache(self, past: list[tuple[torch.Tensor, torch.Tensor]], ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        if not past:
+            return None
+        if self.shared:
+            return CachedLayers(past, ids.shape[0], mask.shape[1], ids.shape[1])
+        from transformers.cache_utils import DynamicCache
+
+        # Without the config: it would make layers that drop what is out of their window, which the mask hides as well.
+        return DynamicCache(past)
+
+
+def _last(new: int, keep: torch.Tensor) -> torch.Tensor:
+    """Indices of the last positions, int64[kept]; all of them where `keep`, int64[], is 0, as in transformers."""
+    length = torch.full((), new)
+    count = (length - (length - keep) % length).item()
+    torch._check(count >= 1)  # type: ignore[no-untyped-call]
+    torch._check(count <= new)  # type: ignore[no-untyped-call]
+    return torch.arange(count) + (new - count)
+
+
+def takes_positions(model: PreTrainedModel) -> bool:
+    """Whether the model is told each token's position."""
+    return "position_ids" in inspect.signature(model.forward).parameters
+
+
+def cache_shapes(model: PreTrainedModel) -> list[dict[str, tuple[int, int]]]:
+    """Heads and width of every layer's keys and of its values, found by running the model on a token.
+
+    None where the model has no cache (the first GPT).
+    """
+    with torch.no_grad():
+        cache = getattr(_on_one_token(model), "past_key_values", None)
+    return [
+        {"key": (layer.keys.shape[1], layer.keys.shape[3]), "value": (layer.values.shape[1], layer.values.shape[3])}
+        for layer in (() if cache is None else cache.layers)
+    ]
+
+
+def cache_kind(model: PreTrainedModel) -> str:
+    """How a graph of the model can have a cache: ``"shared"`` buffers, ``"concatenated"`` tensors, or ``"none"``."""
+    if not cache_shapes(model):
+        return "none"
+    return "shared" if can_have_cached_attention(model) else "concatenated"
+
+
+def _on_one_token(model: PreTrainedModel) -> Any:
+    wanted = {"use_cache": True} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    return model(input_ids=torch.ones((1, 1), dtype=torch.int64), **wanted)
+
+
+def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
+    """Inputs to trace with: int64[2, 5] ids after a past of 7, the second row padded on the left."""
+    layers = cache_shapes(model)
+    total = (_PAST if layers else 0) + _NEW
+    mask = torch.ones((_BATCH, total), dtype=torch.int64)
+    mask[1, :2] = 0
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    inputs: dict[str, Any] = {
+        "input_ids": torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW) % vocabulary,
+        "attention_mask": mask,
+    }
+    if takes_positions(model):
+        inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -_NEW:]
+    inputs["past_key_values"] = [
+        {name: torch.zeros((_BATCH, heads, _PAST, width)) for name, (heads, width) in layer.items()} for layer in layers
+    ]
+    inputs[KEEP] = torch.tensor(1)
+    return inputs
+
+
+_TOKENS = {0: "batch_size", 1: "sequence_length"}
+
+
+def _axes(sample: dict[str, Any]) -> Axes:
+    """The names of the axes that vary."""
+    past = {0: "batch_size", 2: "past_sequence_length"}
+    layers = sample["past_key_values"]
+    return {
+        "input_ids": _TOKENS,
+        "attention_mask": {0: "batch_size", 1: "total_sequence_length"} if layers else _TOKENS,
+        "position_ids": _TOKENS,
+        **{f"past_key_values.{index}.{name}": past for index, layer in enumerate(layers) for name in layer},
+    }
+
+
+def _varying(sample: dict[str, Any], axes: Axes) -> dict[str, Any]:
+    """`axes` as torch.export takes them: in the form of `sample`."""
+    flat = dynamic_shapes(axes)
+    layers = [
+        {name: flat[f"past_key_values.{index}.{name}"] for name in layer}
+        for index, layer in enumerate(sample["past_key_values"])
+    ]
+    return {name: layers if name == "past_key_values" else flat.get(name, {}) for name in sample}
+
+
+def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool = True) -> onnx_ir.Model:
+    """Trace a causal language model with its cache.
+
+    Args:
+        model: In evaluation mode, fp32, with eager attention.
+        opset: ONNX opset; by default the exporter's own choice.
+        shared: Whether past and present may be one buffer; see :func:`cache_kind`.
+
+    Returns:
+        The graph, as the module describes it.
+
+    Raises:
+        ExportError: the model's attention cannot be traced in the wanted way.
+    """
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    sample = sample_inputs(model)
+    axes = _axes(sample)
+    config = OnnxConfig(dynamic_shapes=_varying(sample, axes), opset_version=opset)
+    with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
+        exported = OnnxExporter().export(CausalDecoder(model, shared=shared), dict(sample), config)
+    program: onnx_ir.Model = exported.program
+    tidy(program, axes)
+    give_default(program.graph, KEEP, 0)
+    return program

@@ -1,0 +1,259 @@
+"""Encoder-decoders: a graph for the source, and one for the first and every later step of the target.
+
+The decoder's cross-attention needs keys and values of the source, which change with no step. In one graph without an
+``If`` they are those of the past and ``project(encoder_hidden_states[:, :n])``: n is the source's length at the first
+step, where the past is empty, and 0 from then on. So nothing is computed twice, and no weight is stored twice.
+
+The decoder's inputs are ``input_ids``, ``encoder_attention_mask``, ``encoder_hidden_states``, ``use_cache_branch`` and
+``past_key_values.{i}.decoder|encoder.key|value``; its outputs ``logits`` and ``present.{i}`` likewise. The source's are
+to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as it
+is in optimum's merged decoders.
+
+Where all rows of the target have one source, that may have one row (:mod:`edgepipe_export.tracing.passes.source_rows`).
+
+One more input is optional (:mod:`edgepipe_export.tracing.passes.optional_inputs`): ``past_sequence_length``,
+int64[1], says how many
+tokens of the target the past has where its tensors have room for more, so that past and present may be one buffer.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edgepipe.errors import ExportError
+from edgepipe.models.decoder.seq2seq import PAST_LENGTH
+from edgepipe_export.tracing import encoder
+from edgepipe_export.tracing.cached_attention import CachedLayers, cached_attention, can_have_cached_attention
+from edgepipe_export.tracing.cross_attention import SourceLayers
+from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes, shaped_like
+from edgepipe_export.tracing.model_patches import rewritten
+from edgepipe_export.tracing.passes.optional_inputs import give_length
+from edgepipe_export.tracing.passes.reshapes import state_known_dimensions
+from edgepipe_export.tracing.passes.source_rows import ROWS, give_source_its_rows
+from edgepipe_export.tracing.passes.tidy import tidy
+
+if TYPE_CHECKING:
+    import onnx_ir
+    from transformers import PreTrainedModel
+
+    Layers = list[dict[str, dict[str, torch.Tensor]]]
+
+ENCODER_INPUTS = ("input_ids", "attention_mask")
+ENCODER_OUTPUTS = ("last_hidden_state",)
+
+# Two rows; new tokens, past ones and room for them, source ones before and now, in numbers that are not alike:
+# torch.export takes a dimension of 0 or 1 for a constant, and equal dimensions for one. That the source has a past
+# *and* states happens while tracing alone.
+_BATCH, _NEW, _PAST, _ROOM, _SOURCE_PAST, _SOURCE = 2, 5, 7, 17, 3, 11
+
+# Stands for `PAST_LENGTH` while a graph is traced.
+_PAST_TOKENS = "past_tokens"
+
+# Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
+ONE_BY_ONE = ("prophetnet",)
+
+
+class Seq2SeqDecoder(nn.Module):
+    """The decoder of an encoder-decoder, its head, and its cache as tensors with names.
+
+    Attributes:
+        model: The model that is traced.
+        config: Its config; transformers' exporter looks for it.
+        divided: Whether attention is computed as in :mod:`edgepipe_export.tracing.cross_attention` and
+            :mod:`edgepipe_export.tracing.cached_attention`; else past and new keys are concatenated.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+        self.divided = can_have_cached_attention(model)
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        encoder_attention_mask: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        past_key_values: Layers,
+        use_cache_branch: torch.Tensor,
+        past_tokens: torch.Tensor | None = None,
+    ) -> dict[str, Any]:
+        """Run the decoder.
+
+        Args:
+            input_ids: int64[batch, new].
+            encoder_attention_mask: int64[batch, source].
+            encoder_hidden_states: float32[batch, source, width]; not read where the cache has the source.
+            past_key_values: For each layer ``decoder`` and ``encoder``, of each ``key`` and ``value``:
+                float32[batch, heads, past or source, width]. The source's have length 0 at the first step.
+            use_cache_branch: bool[1], whether the cache has the source.
+            past_tokens: As long as the target's past; only where attention is divided.
+
+        Returns:
+            ``logits``, float32[batch, new, vocabulary], and ``present``, like `past_key_values` with the new tokens; of
+            the source those that were projected now, where attention is divided.
+
+        Raises:
+            ExportError: the model's cross-attention does not go through transformers' interface.
+        """
+        from transformers.cache_utils import DynamicCache, EncoderDecoderCache
+        from transformers.modeling_outputs import BaseModelOutput
+
+        states = encoder_hidden_states
+        count = ((1 - use_cache_branch.to(torch.int64).squeeze()) * states.shape[1]).item()
+        _require(count >= 0, count <= states.shape[1])
+        batch, new = input_ids.shape
+        _require(states.shape[0] == batch, encoder_attention_mask.shape[0] == batch)
+        past, cached = (past_key_values[0][kind]["key"].shape[2] for kind in ("decoder", "encoder"))
+        for layer in past_key_values:
+            _require(*(tensor.shape[0] == batch for kind in layer.values() for tensor in kind.values()))
+            _require(*(tensor.shape[2] == past for tensor in layer["decoder"].values()))
+            _require(*(tensor.shape[2] == cached for tensor in layer["encoder"].values()))
+        _require(encoder_attention_mask.shape[1] == cached + count)
+        targets = [(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values]
+        if past_tokens is not None:
+            own = CachedLayers(targets, batch, past_tokens.shape[0] + new, new)
+        else:
+            # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
+            own = DynamicCache(targets)
+        sources = [(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values]
+        cross = SourceLayers(sources) if self.divided else DynamicCache(sources)
+        cache = EncoderDecoderCache(own, cross)
+        cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
+        mask = encoder_attention_mask
+        if self.config.model_type not in ONE_BY_ONE:
+            # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
+            lowest = torch.finfo(states.dtype).min
+            mask = torch.where(mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
+        result = self.model(
+            attention_mask=mask,
+            decoder_input_ids=input_ids,
+            encoder_outputs=BaseModelOutput(last_hidden_state=states[:, :count]),
+            past_key_values=cache,
+            use_cache=True,
+            return_dict=True,
+        )
+        written = [layer.present if self.divided else (layer.keys, layer.values) for layer in own.layers]
+        projected = [layer.new if self.divided else (layer.keys, layer.values) for layer in cross.layers]
+        if None in projected or None in written:
+            raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
+        layers = [
+            {kind: {"key": key, "value": value} for kind, (key, value) in (("decoder", target), ("encoder", source))}
+            for target, source in zip(written, projected, strict=True)
+        ]
+        return {"logits": result.logits, "present": layers}
+
+
+def _require(*facts: Any) -> None:
+    """Tell the tracer what always holds, where it could not decide."""
+    for fact in facts:
+        torch._check(fact)  # type: ignore[no-untyped-call]
+
+
+def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
+    """Inputs to trace a decoder with."""
+    mask = torch.ones((_BATCH, _SOURCE_PAST + _SOURCE), dtype=torch.int64)
+    mask[1, -2:] = 0
+    ids = torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW)
+    new = ids[:, :1] if model.config.model_type in ONE_BY_ONE else ids
+    with torch.no_grad():
+        result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
+    cache = result.past_key_values
+    divided = can_have_cached_attention(model)
+    kinds = {
+        "decoder": (cache.self_attention_cache, _ROOM if divided else _PAST),
+        "encoder": (cache.cross_attention_cache, _SOURCE_PAST),
+    }
+
+    def past(tensor: torch.Tensor, length: int) -> torch.Tensor:
+        return torch.zeros((_BATCH, tensor.shape[1], length, tensor.shape[3]))
+
+    layers = [
+        {
+            kind: {
+                "key": past(cached.layers[index].keys, length),
+                "value": past(cached.layers[index].values, length),
+            }
+            for kind, (cached, length) in kinds.items()
+        }
+        for index in range(len(cache.self_attention_cache.layers))
+    ]
+    return {
+        "input_ids": new,
+        "encoder_attention_mask": mask,
+        "encoder_hidden_states": torch.zeros((_BATCH, _SOURCE, result.encoder_last_hidden_state.shape[-1])),
+        "past_key_values": layers,
+        "use_cache_branch": torch.tensor([False]),
+        **({_PAST_TOKENS: torch.zeros(_PAST)} if divided else {}),
+    }
+
+
+def decoder_axes(sample: dict[str, Any]) -> Axes:
+    """The names of the axes of a decoder's inputs that vary."""
+    source = {0: ROWS, 1: "encoder_sequence_length"}
+    past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
+    return {
+        _PAST_TOKENS: {0: _PAST_TOKENS},
+        "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: ROWS},
+        "encoder_attention_mask": source,
+        "encoder_hidden_states": source,
+        **{
+            f"past_key_values.{index}.{kind}.{name}": {0: ROWS, 2: length}
+            for index in range(len(sample["past_key_values"]))
+            for kind, length in past.items()
+            for name in ("key", "value")
+        },
+    }
+
+
+def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+    """Trace the encoder of an encoder-decoder.
+
+    Args:
+        model: In evaluation mode, fp32, with eager attention.
+        opset: ONNX opset; by default the exporter's own choice.
+
+    Returns:
+        A graph from ``input_ids`` and ``attention_mask``, int64[batch, source], to ``last_hidden_state``,
+        float32[batch, source, width].
+
+    Raises:
+        ExportError: the encoder cannot be traced for every size.
+    """
+    return encoder.trace(model.get_encoder(), ENCODER_INPUTS, ENCODER_OUTPUTS, opset)
+
+
+def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+    """Trace the decoder of an encoder-decoder, with its head and its cache.
+
+    Past and present may be one buffer where :func:`can_have_cached_attention` says so.
+
+    Args:
+        model: In evaluation mode, fp32, with eager attention.
+        opset: ONNX opset; by default the exporter's own choice.
+
+    Returns:
+        A graph with the inputs and outputs of the module's docstring.
+
+    Raises:
+        ExportError: the decoder cannot be traced for every size.
+    """
+    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
+    sample = sample_inputs(model)
+    axes = decoder_axes(sample)
+    config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
+    decoder = Seq2SeqDecoder(model)
+    with rewritten(model), cached_attention(model) if decoder.divided else nullcontext(), torch.no_grad():
+        exported = OnnxExporter().export(decoder, sample, config)
+    program: onnx_ir.Model = exported.program
+    state_known_dimensions(program.graph)
+    tidy(program, axes)
+    if decoder.divided:
+        give_source_its_rows(program.graph)
+        give_length(program.graph, _PAST_TOKENS, PAST_LENGTH, "past_key_values.0.decoder.key", axis=2)
+    return program

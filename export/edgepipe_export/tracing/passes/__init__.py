@@ -1,0 +1,1 @@
+"""Passes over a traced graph, one file each."""

@@ -1,0 +1,220 @@
+"""Parity of a bundle with the PyTorch model it was made from: what ``edgepipe verify`` shows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.bundle import strict_json
+from edgepipe.bundle.directory import Bundle
+from edgepipe.errors import CheckpointError, InputError
+from edgepipe.models.variants import chosen_variant, open_bundle, preferred
+from edgepipe_export.calibration.readers import checked_path
+from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
+from edgepipe_export.output.interrupts import delivered
+from edgepipe_export.output.log import logged
+from edgepipe_export.output.progress import Progress, Steps
+from edgepipe_export.quantization.quantize import FP32
+from edgepipe_export.requirements import require_packages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from edgepipe_export.calibration.dataset import Calibration
+    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.evaluation.parity import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What was compared, and how it came out.
+
+    Attributes:
+        rows: One a check.
+        notes: What else is known of the figures.
+    """
+
+    rows: tuple[Check, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(row.passed for row in self.rows)
+
+    def table(self) -> str:
+        """The checks as an aligned text table, under it their figures and the first difference of those that failed."""
+        from edgepipe.text_table import table
+
+        headers = ["dtype", "check", "reference", "compared", "max difference", "label agreement", "result"]
+        lines = [
+            [
+                row.dtype,
+                row.check,
+                row.reference,
+                str(row.compared),
+                "-" if row.max_difference is None else f"{row.max_difference:.2g}",
+                "-" if row.agreement is None else f"{100 * row.agreement:.1f} %",
+                "passed" if row.passed else "FAILED",
+            ]
+            for row in self.rows
+        ]
+        figures = [f"{row.dtype}, {row.check}: {_listed(row.figures)}" for row in self.rows if row.figures]
+        failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
+        return "\n".join([table(headers, lines), *figures, *self.notes, *failed])
+
+    def to_json(self) -> str:
+        """The checks as JSON."""
+        checks = [asdict(row) for row in self.rows]
+        return strict_json.dumps({"passed": self.passed, "checks": checks, "notes": list(self.notes)})
+
+
+def _listed(figures: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
+
+
+def verify(
+    bundle: str | os.PathLike[str] | Bundle,
+    model: str | os.PathLike[str] | PreTrainedModel,
+    *,
+    texts: Sequence[str] | None = None,
+    calibration: str | os.PathLike[str] | None = None,
+    dtype: str | None = None,
+    device: str | int | None = None,
+    tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    revision: str | None = None,
+    max_drop: float | None = None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    progress: bool | None = None,
+) -> Verification:
+    """Compare a bundle with a PyTorch model: tokens, tensors, and pipeline results.
+
+    While it runs, what the process writes to standard output and standard error goes to a log file.
+
+    Args:
+        bundle: Directory or Hub id of the bundle, or a :class:`~edgepipe.Bundle`.
+        model: What it was made from: Hub id, directory, or a loaded model.
+        texts: Texts to compare on; by default a built-in set of English sentences.
+        calibration: A file to measure every variant on as the gate of an export does, in place of `texts`: quantized
+            ones against fp32 where the bundle has it, fp32 itself against PyTorch. With the right answers in it, what
+            the task's own figure loses decides.
+        dtype: The variant to compare; by default all that are there, on CUDA those that it has kernels for.
+        device: Where the bundle runs, as in :func:`~edgepipe.pipeline`; PyTorch runs on the processor.
+        tokenizer: Needed with a loaded model.
+        revision: Branch, tag or commit of a Hub id.
+        max_drop: What a quantized variant may lose, as for :func:`~edgepipe_export.export`.
+        allow_pickle: Whether weights may be unpickled.
+        trust_remote_code: Whether Python files of the checkpoint may be run.
+        progress: Whether to show stages on standard error; by default only on a terminal.
+
+    Raises:
+        BundleError: the bundle is damaged or has no such variant.
+        CheckpointError: the model cannot be loaded, or the bundle cannot have been made from it.
+        DependencyError: a package of the exporter is missing.
+        DeviceError: the device cannot be used, or has no kernels for the variant.
+        InputError: `texts` is empty or holds something else than texts, or comes with `calibration`; or that file does
+            not fit the task.
+        TaskError: the model has no head for the bundle's task.
+    """
+    require_packages()
+    if texts is not None and (isinstance(texts, str) or not texts or not all(isinstance(t, str) for t in texts)):
+        raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
+    if texts is not None and calibration is not None:
+        raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
+    data = checked_path(calibration)
+    session = SessionConfig(device)
+    first = preferred(session)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
+    chosen = chosen_variant(opened, dtype, session)
+    opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
+    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
+    options = Options(
+        None if texts is None else tuple(texts),
+        data,
+        tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,),
+        tolerance(max_drop),
+        session,
+    )
+    with Progress(progress) as stages, delivered(), logged(lambda: stages.current):
+        return _verify(opened, request, options, stages)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to compare.
+
+    Attributes:
+        texts: Texts to compare on; None for the built-in ones.
+        calibration: The file to measure on; None for none.
+        dtypes: The variants to compare.
+        allowed: What a quantized variant may lose.
+        session: Where the variants run.
+    """
+
+    texts: tuple[str, ...] | None
+    calibration: Path | None
+    dtypes: tuple[str, ...]
+    allowed: Tolerance
+    session: SessionConfig
+
+
+def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress) -> Verification:
+    with stages.stage("resolve"):
+        checkpoint = resolve(request)
+    with stages.stage("load"):
+        from edgepipe import Tokenizer
+        from edgepipe_export.calibration.dataset import calibration_of
+        from edgepipe_export.calibration.split import unsplit
+        from edgepipe_export.checkpoint.load import load
+        from edgepipe_export.evaluation.comparison import PYTORCH, data_of, make_comparison
+        from edgepipe_export.evaluation.parity import check_tokens
+
+        loaded = load(checkpoint)
+        _require_same_kind(bundle, loaded)
+        given = None if options.calibration is None else calibration_of(options.calibration, loaded)
+        tokenizer, task, steps = Tokenizer.from_pretrained(bundle.path), checkpoint.task, Steps()
+        data = data_of(task, tokenizer, bundle.max_length, given, options.texts)
+        comparison = make_comparison(bundle, loaded, task, options.texts, unsplit(data), options.session, steps)
+    rows = []
+    with stages.stage("compare tokens"):
+        rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
+    for dtype in options.dtypes:
+        with stages.stage(f"compare {dtype}"), steps.told(stages.step, comparison.steps(dtype)):
+            by_fp32 = given is not None and dtype != FP32 and FP32 in bundle.dtypes
+            rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.allowed))
+            if given is not None and dtype == FP32:
+                rows.extend(comparison.measure(dtype, PYTORCH, options.allowed))
+    return Verification(tuple(rows), tuple(_seen(bundle, options.dtypes, data)))
+
+
+def _seen(bundle: Bundle, dtypes: Sequence[str], data: Calibration) -> Iterator[str]:
+    """Say of what was calibrated with some of these very data that its figures flatter it."""
+    variants = {} if bundle.manifest is None else bundle.manifest.variants
+    for dtype in dtypes:
+        variant = variants.get(dtype)
+        calibrated = {} if variant is None else variant.recipe.get("calibrated", {})
+        if variant is None or calibrated.get("data_sha256") != data.digest:
+            continue
+        note = f"{dtype} was calibrated with {calibrated.get('inputs')} of these {len(data.inputs)} inputs"
+        parity = variant.parity
+        if parity is not None and parity.seen == 0:
+            note += f"; at export it was measured on {parity.texts} others (edgepipe.json)"
+        yield note
+
+
+def _require_same_kind(bundle: Bundle, loaded: Loaded) -> None:
+    """Raise for a model that the bundle cannot have been made from: what the two give could not even be compared."""
+    config = loaded.model.config.to_dict()
+    for name in ("model_type", "vocab_size"):
+        ours, theirs = bundle.config.get(name), config.get(name)
+        if None not in (ours, theirs) and ours != theirs:
+            raise CheckpointError(
+                f"{loaded.checkpoint.name} has {name} {theirs!r}, {bundle.path} has {ours!r}: it was not made from "
+                "this model; name the one that it was made from"
+            )

@@ -1,0 +1,1 @@
+"""Inference engines. No other room imports one."""

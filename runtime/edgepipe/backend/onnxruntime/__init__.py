@@ -1,0 +1,1 @@
+"""onnxruntime as an engine: sessions, execution providers, memory on a device."""

@@ -1,0 +1,156 @@
+"""What onnxruntime raises, or leaves out in silence, as errors of ours that say the cause."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgepipe.backend.onnxruntime import cuda_diagnostics as cuda
+from edgepipe.backend.onnxruntime.library import first_line, ort_errors
+from edgepipe.backend.onnxruntime.providers import Provider, asked_gpu, name_of
+from edgepipe.bundle.integrity import damage
+from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, KernelError, OutOfMemoryError
+
+# onnxruntime's arena, CUDA's allocator, cuBLAS's, and the processor's.
+_OUT_OF_MEMORY = re.compile(
+    r"Failed to allocate memory for requested buffer of size (?P<buffer>\d+)"
+    r"|is smaller than requested bytes of (?P<limited>\d+)"
+    r"|CUDA failure 2: out of memory|CUBLAS_STATUS_ALLOC_FAILED|std::bad_alloc|bad allocation"
+)
+
+_BAD_OPTION = re.compile(r"Failed to parse provider option \"(?P<name>\w+)\"|Unknown provider option: \"(?P<new>\w+)\"")
+
+_CUDA_FAILURE = re.compile(r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;")
+
+
+_NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)\(")
+
+
+@contextmanager
+def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[None]:
+    """Around the start of a session: what onnxruntime raises becomes an error that says the cause.
+
+    Args:
+        ort: The module onnxruntime.
+        graph: The graph that is loaded.
+        providers: What was asked for.
+
+    Raises:
+        BundleError: the graph cannot be loaded.
+        DeviceError: the GPU that was asked for cannot be used.
+        InputError: an option of a provider has a value that onnxruntime cannot read.
+        KernelError: the providers have no kernel for an operator of the graph.
+        OutOfMemoryError: the device has too little memory.
+    """
+    index = asked_gpu(providers)
+    if index is not None:  # what it logs about a GPU that it cannot use, our error says better
+        ort.set_default_logger_severity(4)
+    try:
+        yield
+    except ort_errors() as error:
+        raise _start_failure(ort, graph, providers, error) from error
+    finally:
+        if index is not None:
+            ort.set_default_logger_severity(3)
+
+
+def require_gpu(ort: Any, providers: Sequence[Provider]) -> None:
+    """Make sure that the driver has the GPU that a list asks for, before a session is started.
+
+    Args:
+        ort: The module onnxruntime.
+        providers: What was asked for.
+
+    Raises:
+        DeviceError: it has not; the message has the cause.
+    """
+    index = asked_gpu(providers)
+    why = None if index is None else cuda.cause(cuda.ask_driver(ort), index)
+    if why:
+        raise _not_started(index, why)
+
+
+def require_started(ort: Any, providers: Sequence[Provider], started: Sequence[str]) -> None:
+    """Make sure that a session has the providers that were asked for: onnxruntime leaves out what it cannot start.
+
+    Args:
+        ort: The module onnxruntime.
+        providers: What was asked for.
+        started: What the session has.
+
+    Raises:
+        DeviceError: one is not among them; the message has the cause.
+    """
+    for provider in providers:
+        if name_of(provider) not in started:
+            raise DeviceError(
+                f"onnxruntime could not start {name_of(provider)}, only {', '.join(started)}: "
+                + (
+                    _why_no_gpu(ort, asked_gpu([provider]))
+                    or "a library it needs is missing or does not fit; onnxruntime.set_default_logger_severity(0) and "
+                    "an onnxruntime.InferenceSession on the same graph show which"
+                )
+            )
+
+
+def run_failure(what: str, error: Exception) -> EdgepipeError:
+    """The error for a run that failed.
+
+    Args:
+        what: What failed, to begin the message with.
+        error: What onnxruntime raised.
+    """
+    asked = _memory_asked(error)
+    if asked is None:
+        return BundleError(f"{what}: {first_line(error)}")
+    return OutOfMemoryError(
+        f"{what}: memory ran out{asked}; put fewer or shorter texts through at once (batch_size=, max_length=), or "
+        "raise the CUDA provider's gpu_mem_limit where you have set it"
+    )
+
+
+def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
+    index = asked_gpu(providers)
+    asked = _memory_asked(error)
+    if asked is not None:
+        return OutOfMemoryError(
+            f"{graph} cannot be loaded: memory ran out{asked}; take a smaller variant (dtype=), another device, or "
+            "make room on this one"
+        )
+    text = str(error)
+    failure = _CUDA_FAILURE.search(text)
+    why = _why_no_gpu(ort, index) or (failure and f"CUDA failure {failure['code']}, {failure['text']}")
+    if why:
+        return _not_started(index, why)
+    option = _BAD_OPTION.search(text)
+    if option is not None:
+        name = option["name"] or option["new"]
+        return InputError(f"onnxruntime {ort.__version__} cannot use the provider option {name!r}: {first_line(error)}")
+    missing = _NO_KERNEL.search(text)
+    if missing is not None:
+        names = ", ".join(map(name_of, providers))
+        return KernelError(
+            f"{graph} needs {missing['operator']}, for which onnxruntime {ort.__version__} has no kernel on {names}"
+        )
+    damaged = damage(graph, text)
+    return BundleError(f"onnxruntime {ort.__version__} cannot load {graph}: {damaged or first_line(error)}")
+
+
+def _not_started(index: int | None, why: str) -> DeviceError:
+    return DeviceError(f"onnxruntime could not start {cuda.PROVIDER} for GPU {index}: {why}")
+
+
+def _why_no_gpu(ort: Any, index: int | None) -> str | None:
+    return None if index is None else cuda.cause(cuda.observe(ort), index)
+
+
+def _memory_asked(error: Exception) -> str | None:
+    """How much memory was asked for when there was none left, in words; None where memory is not what failed."""
+    found = _OUT_OF_MEMORY.search(str(error))
+    if found is None:
+        return None
+    size = found["buffer"] or found["limited"]
+    return f" when {int(size):,} bytes were asked for at once" if size else ""

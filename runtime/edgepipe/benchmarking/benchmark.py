@@ -1,0 +1,143 @@
+"""How fast a bundle is on this machine: latency, throughput, cold start and memory.
+
+A run goes through these stages: check the shapes; load the bundle; warm up; time the graph at every shape and one text
+through the pipeline (of a decoder: prompts, and the steps behind them), all of them in every round, so that a machine
+that slows down for a while slows all of them; start fresh processes for the cold start. Nothing here is asserted:
+figures hold for a machine and a moment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.backend.machine import machine_name, runtime_versions
+from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.threads import available_threads
+from edgepipe.benchmarking.cold_start import measure_cold_start
+from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
+from edgepipe.benchmarking.latency import graph_runner, measure
+from edgepipe.benchmarking.results import BenchReport, ColdStart, Generation, Latency, Shape
+from edgepipe.bundle.directory import Bundle
+from edgepipe.errors import InputError
+from edgepipe.models.variants import chosen_variant, open_bundle
+from edgepipe.pipelines.factory import pipeline
+from edgepipe.pipelines.generative import GenerativeTask
+from edgepipe.pipelines.registry import task_class
+
+if TYPE_CHECKING:
+    from edgepipe.backend.onnxruntime.providers import Provider
+
+__all__ = ["BenchReport", "ColdStart", "Generation", "Latency", "Shape", "bench"]
+
+# Tokens of the texts that are measured where no lengths are given.
+LENGTHS = (16, 128)
+TEXT = "This film is a quiet triumph, and I loved it."
+
+
+def bench(
+    bundle_path: str | os.PathLike[str],
+    *,
+    dtype: str | None = None,
+    batch_sizes: Sequence[int] = (1, 8),
+    lengths: Sequence[int] | None = None,
+    rounds: int = 5,
+    seconds: float = 2.0,
+    num_threads: int | None = None,
+    device: str | int | None = None,
+    low_memory: bool = False,
+    providers: Sequence[Provider] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> BenchReport:
+    """Measure a bundle.
+
+    Args:
+        bundle_path: Directory or Hub id of the bundle.
+        dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
+        batch_sizes: Texts that go through the graph at once.
+        lengths: Tokens of each text, special tokens included; where text is generated, of each prompt. By default 16
+            and 128, as far as the model takes them.
+        rounds: How many times all shapes are gone through, and how many processes are started.
+        seconds: Measuring time of each shape, over all rounds; a graph that is slow is still run twice a round.
+        num_threads: Threads inside one operator; by default what the process may use.
+        device: As in :func:`~edgepipe.pipelines.factory.pipeline`, as for the two arguments that follow.
+        low_memory: Keep the weights mapped.
+        providers: onnxruntime's own list, in place of `device`.
+        progress: Called with a line of text before each step.
+
+    Raises:
+        InputError: a size, length or count that cannot be measured, e.g. a length over the model's limit.
+        BundleError: the bundle is damaged or has no such variant.
+        DeviceError: the device or a provider cannot be used here.
+    """
+    say = progress or _silent
+    sizes = _whole_numbers("batch_sizes", batch_sizes)
+    wanted = LENGTHS if lengths is None else _whole_numbers("lengths", lengths)
+    _whole_numbers("rounds", [rounds])
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+        raise InputError(f"seconds must be a number above 0, got {seconds!r}")
+    config = SessionConfig(device, num_threads, low_memory, providers)
+    bundle = open_bundle(bundle_path, dtype, config)
+    limit = bundle.max_length
+    longest = _longest(bundle)
+    tokens = list(dict.fromkeys(min(length, longest) for length in wanted))
+    if lengths is not None and max(wanted) > longest:
+        raise InputError(f"lengths has {max(wanted)} tokens, the model takes at most {longest}; give shorter ones")
+
+    options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
+    options |= {"dtype": chosen_variant(bundle, dtype, config), "providers": providers}
+    say(f"loading {bundle.path} ({options['dtype']})")
+    task = pipeline(None, bundle, **options)
+    ids: list[int] = task.tokenizer(TEXT)["input_ids"]
+    shapes = [(batch, length) for batch in sizes for length in tokens]
+    call: dict[str, Any] = {}
+    generation: tuple[Generation, ...] = ()
+    runners = []
+    if isinstance(task, GenerativeTask):
+        call = request_options(task)
+        generation = measure_generation(task.decoder, ids, shapes, rounds=rounds, seconds=seconds, progress=say)
+    else:
+        runners = [graph_runner(task.model, ids, batch, length) for batch, length in shapes]
+    latencies = measure([*runners, lambda: task(TEXT, **call)], rounds=rounds, seconds=seconds, progress=say)
+    in_use = available_threads() if num_threads is None else num_threads
+    cold_start = measure_cold_start(bundle.path, options, TEXT, rounds=rounds, progress=say, call=call)
+    return BenchReport(
+        bundle=bundle.path.resolve().name,
+        task=bundle.task,
+        dtype=options["dtype"],
+        bytes=sum(file.stat().st_size for file in bundle.files(options["dtype"])),
+        providers=tuple(task.model.session.providers),
+        low_memory=low_memory,
+        threads=in_use,
+        machine=machine_name(in_use),
+        versions=runtime_versions(),
+        rounds=rounds,
+        shapes=tuple(Shape.of(*shape, latency) for shape, latency in zip(shapes, latencies, strict=False)),
+        request_tokens=len(ids) if limit is None else min(len(ids), limit),
+        request=latencies[-1],
+        cold_start=cold_start,
+        generation=generation,
+        new_tokens=NEW_TOKENS if generation else 0,
+    )
+
+
+def _longest(bundle: Bundle) -> int:
+    """Most tokens of a text, or of a prompt that one more token can follow."""
+    limit = sys.maxsize if bundle.max_length is None else bundle.max_length
+    shares = bundle.task is not None and task_class(bundle.task).generates
+    return limit - 1 if shares and not bundle.config.get("is_encoder_decoder") else limit
+
+
+def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+    numbers = list(values) if isinstance(values, Sequence) and not isinstance(values, (str, bytes)) else []
+    right = all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in numbers)
+    if not numbers or not right:
+        shown = values[0] if name == "rounds" else values
+        raise InputError(f"{name} must be whole numbers of at least 1, got {shown!r}")
+    return list(dict.fromkeys(numbers))
+
+
+def _silent(_: str) -> None:
+    pass

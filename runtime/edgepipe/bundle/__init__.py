@@ -1,0 +1,1 @@
+"""The directory that is deployed: its layout, its manifest, and where it comes from."""

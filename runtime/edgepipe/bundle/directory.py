@@ -1,0 +1,351 @@
+"""The deployable directory: its manifest, its variants, and where each file lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgepipe.bundle.integrity import is_there, obstacle, unreadable
+from edgepipe.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from edgepipe.bundle.third_party import positions
+from edgepipe.errors import BundleError, InputError, VariantError
+from edgepipe.pipelines.registry import task_for_architecture
+
+# dtype -> the suffix of its files, ours first, then those that only other tools write.
+SUFFIXES: dict[str, str] = {
+    "fp32": "",
+    "fp16": "_fp16",
+    "int8": "_int8",
+    "int8-static": "_int8_static",
+    "w8": "_w8",
+    "q4": "_q4",
+    "q4f16": "_q4f16",
+    "q8": "_quantized",
+    "uint8": "_uint8",
+    "bnb4": "_bnb4",
+}
+
+# Where graphs lie: ours and transformers.js's, then optimum's flat directories.
+GRAPH_FOLDERS = ("onnx", ".")
+
+# What transformers writes the weights of a checkpoint into.
+_CHECKPOINTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+# What they are called: one graph, or an encoder and a decoder that serves every step; or one that has no cache to read.
+MODEL, ENCODER, DECODER, PLAIN_DECODER = "model", "encoder_model", "decoder_model_merged", "decoder_model"
+GRAPH_NAMES = (MODEL, ENCODER, DECODER, PLAIN_DECODER)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A directory of graphs with tokenizer and config.
+
+    Attributes:
+        path: The directory.
+        manifest: What the exporter recorded; None for a directory that another tool made.
+        config: ``config.json``.
+    """
+
+    path: Path
+    manifest: Manifest | None
+    config: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        path_or_repo_id: str | os.PathLike[str],
+        *,
+        dtype: str | None = None,
+        preferred: Sequence[str] = (),
+        revision: str | None = None,
+        local_files_only: bool = False,
+    ) -> Bundle:
+        """Open a bundle and check the sizes of its files.
+
+        A variant of which no file is there (a partial download, or deleted to save space) is left out of
+        :attr:`dtypes`.
+
+        Args:
+            path_or_repo_id: A directory, or the Hub id of a bundle, of which only the files of one variant are
+                downloaded.
+            dtype: That variant; by default the manifest's.
+            preferred: Variants to take before that one where `dtype` names none, the first most.
+            revision: Branch, tag or commit, for a Hub id.
+            local_files_only: Do not use the network: the Hub's cache must have the files.
+
+        Raises:
+            BundleError: no bundle is there, or files are missing or have another size than recorded.
+            DownloadError: the Hub id could not be downloaded.
+            InputError: neither a path nor a Hub id.
+        """
+        if not isinstance(path_or_repo_id, (str, os.PathLike)):
+            raise InputError(f"a bundle is named by its directory or Hub id, got {type(path_or_repo_id).__name__}")
+        path = Path(path_or_repo_id)
+        try:
+            is_here = path.exists()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        if not is_here:
+            from edgepipe.bundle.hub import fetch_bundle
+
+            path = fetch_bundle(
+                os.fspath(path_or_repo_id),
+                dtype=dtype,
+                preferred=preferred,
+                revision=revision,
+                local_files_only=local_files_only,
+            )
+        if not path.is_dir():
+            raise BundleError(f"{path} is not a directory; a bundle is one, with config.json and graphs in onnx/")
+        try:
+            return cls._open(path)
+        except OSError as error:  # a folder that may not be entered
+            raise unreadable(path, error) from error
+
+    @classmethod
+    def _open(cls, path: Path) -> Bundle:
+        manifest_path = path / MANIFEST_NAME
+        manifest = None
+        if is_there(manifest_path):
+            manifest = Manifest.from_json(_read_text(manifest_path), str(manifest_path))
+        bundle = cls(path, manifest, _read_config(path))
+        if manifest is not None:
+            bundle._check_sizes(manifest.files)
+            for entries in bundle._present_variants().values():
+                bundle._check_sizes(entries)
+        if not bundle.dtypes:
+            graphs = (file for folder in GRAPH_FOLDERS for file in (path / folder).glob("*.onnx"))
+            raise BundleError(
+                next(filter(None, map(obstacle, graphs)), None)
+                or f"{path} has no graph: neither onnx/model*.onnx nor model*.onnx; "
+                + (
+                    f"it is a checkpoint: make a bundle of it with: edgepipe export {path} OUT"
+                    if any((path / name).is_file() for name in _CHECKPOINTS)
+                    else "was it exported whole?"
+                )
+            )
+        return bundle
+
+    @cached_property
+    def dtypes(self) -> tuple[str, ...]:
+        """The variants whose files are there."""
+        if self.manifest is not None:
+            return tuple(self._present_variants())
+        return tuple(dtype for dtype in SUFFIXES if self._found_graphs(dtype))
+
+    @property
+    def default_dtype(self) -> str:
+        """The manifest's default variant, or the first that is there."""
+        if self.manifest is not None and self.manifest.default_dtype in self.dtypes:
+            return self.manifest.default_dtype
+        return self.dtypes[0]
+
+    @property
+    def task(self) -> str | None:
+        """The task the bundle is for; None if neither manifest nor config say.
+
+        Without a manifest it is what the checkpoint was made for; ``pipeline`` and ``edgepipe info`` look at the
+        graph's outputs too.
+        """
+        if self.manifest is not None:
+            return self.manifest.task
+        if (self.path / "modules.json").is_file():
+            from edgepipe.embeddings.sentence_config import is_sentence_encoder  # few bundles need it
+
+            if is_sentence_encoder(self.path):
+                return "feature-extraction"
+        return task_for_architecture(self.config.get("architectures"))
+
+    @cached_property
+    def generation_config(self) -> Mapping[str, Any]:
+        """``generation_config.json``; empty where there is none."""
+        path = self.path / "generation_config.json"
+        return _read_object(path) if is_there(path) else {}
+
+    def shares_cache(self, dtype: str) -> bool:
+        """Whether a variant's decoder may write its cache into the buffer that it reads it from.
+
+        Only the exporter knows; of what other tools made it is not assumed.
+        """
+        return self.manifest is not None and self.manifest.variants[dtype].recipe.get("cache") == "shared"
+
+    @property
+    def max_length(self) -> int | None:
+        """Longest input in tokens that the graph accepts; None where it has no limit.
+
+        Without a manifest it is the smaller of the positions that the config tells of and the tokenizer's
+        ``model_max_length``.
+        """
+        if self.manifest is not None:
+            return self.manifest.max_length
+        tokenizer = self.path / "tokenizer_config.json"
+        tokens = _read_object(tokenizer).get("model_max_length") if is_there(tokenizer) else None
+        limits = [positions(self.config), tokens]
+        return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
+
+    @property
+    def max_target_length(self) -> int | None:
+        """Longest sequence in tokens that an encoder-decoder's decoder takes; None where it has no limit."""
+        if self.manifest is not None:
+            return self.manifest.max_target_length
+        names = ("max_decoder_position_embeddings", "max_position_embeddings")
+        limits = (self.config.get(name) for name in names)
+        return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+    def files(self, dtype: str) -> tuple[Path, ...]:
+        """The files of a variant, graphs and weights.
+
+        Raises:
+            VariantError: the bundle has no such variant; the message names those it has.
+        """
+        self._require(dtype)
+        if self.manifest is not None:
+            return tuple(self.path / entry.path for entry in self.manifest.variants[dtype].files)
+        return tuple(
+            sorted(file for graph in self._found_graphs(dtype) for file in graph.parent.glob(f"{graph.name}*"))
+        )
+
+    def has_graph(self, dtype: str, name: str) -> bool:
+        """Whether a variant has a graph of this name."""
+        return any(file.name == f"{name}{SUFFIXES[dtype]}.onnx" for file in self.files(dtype))
+
+    def graph(self, dtype: str, name: str = MODEL) -> Path:
+        """The path of a variant's graph, its content checked against the manifest's hash.
+
+        Args:
+            dtype: The variant.
+            name: Which graph of it.
+
+        Raises:
+            VariantError: the bundle has no such variant.
+            BundleError: the graph was altered.
+        """
+        self._require(dtype)
+        if self.manifest is None:
+            found = self._found_graph(dtype, name)
+            if found is None:
+                raise self._lacks(dtype, name)
+            return found
+        file_name = f"{name}{SUFFIXES[dtype]}.onnx"
+        for entry in self.manifest.variants[dtype].files:
+            if entry.path.rsplit("/", 1)[-1] == file_name:
+                self._check_hash(entry)
+                return self.path / entry.path
+        raise self._lacks(dtype, name)
+
+    def check(self) -> tuple[FileEntry, ...]:
+        """Check the sha256 of every file that is there; returns the files checked.
+
+        Raises:
+            BundleError: a file was altered, or there is no manifest to check against.
+        """
+        if self.manifest is None:
+            raise BundleError(f"{self.path} has no {MANIFEST_NAME}: there is nothing to check its files against")
+        checked = list(self.manifest.files)
+        for entries in self._present_variants().values():
+            checked.extend(entries)
+        for entry in checked:
+            self._check_hash(entry)
+        return tuple(checked)
+
+    def _lacks(self, dtype: str, name: str) -> BundleError:
+        there = [file.name for file in self.files(dtype) if file.suffix == ".onnx"]
+        advice = "; a model of several graphs is loaded with pipeline()" if name == MODEL else ""
+        return BundleError(
+            f"{self.path} has no {name}{SUFFIXES[dtype]}.onnx for {dtype}, only {', '.join(there)}{advice}"
+        )
+
+    def _require(self, dtype: str) -> None:
+        if dtype in self.dtypes:
+            return
+        listed = self.manifest is not None and dtype in tuple(self.manifest.variants)
+        why = "its files are not there" if listed else "it has no such variant"
+        raise VariantError(f"{self.path} cannot give dtype {dtype!r}: {why}; there is {', '.join(self.dtypes)}")
+
+    def _present_variants(self) -> dict[str, tuple[FileEntry, ...]]:
+        assert self.manifest is not None
+        return {
+            dtype: variant.files
+            for dtype, variant in self.manifest.variants.items()
+            if any((self.path / entry.path).exists() for entry in variant.files)
+        }
+
+    def _found_graphs(self, dtype: str) -> list[Path]:
+        found = (self._found_graph(dtype, name) for name in GRAPH_NAMES)
+        return [path for path in found if path is not None]
+
+    def _found_graph(self, dtype: str, name: str) -> Path | None:
+        for folder in GRAPH_FOLDERS:
+            candidate = self.path / folder / f"{name}{SUFFIXES[dtype]}.onnx" if dtype in SUFFIXES else None
+            if candidate is not None and candidate.is_file():
+                return candidate
+        return None
+
+    def _check_sizes(self, entries: tuple[FileEntry, ...]) -> None:
+        for entry in entries:
+            path = self.path / entry.path
+            try:
+                size = path.stat().st_size
+            except OSError as error:
+                raise unreadable(path, error) from error
+            if size != entry.bytes:
+                raise BundleError(
+                    obstacle(path)
+                    or f"{path} has {size} bytes, the manifest says {entry.bytes}: it was truncated or altered; "
+                    "export or download the bundle again"
+                )
+
+    def _check_hash(self, entry: FileEntry) -> None:
+        path = self.path / entry.path
+        digest = sha256(path)
+        if digest != entry.sha256:
+            raise BundleError(
+                f"{path} was altered: its sha256 is {digest[:12]}…, the manifest says {entry.sha256[:12]}…; export or "
+                "download the bundle again"
+            )
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _read_config(path: Path) -> Mapping[str, Any]:
+    file = path / "config.json"
+    if not is_there(file):
+        raise BundleError(f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT")
+    return _read_object(file)
+
+
+def _read_object(file: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(_read_text(file))
+    except ValueError as error:
+        raise BundleError(f"{file} is not valid JSON ({error}); export or download the bundle again") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{file} holds a {type(content).__name__}, not an object")
+    return content

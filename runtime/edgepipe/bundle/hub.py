@@ -1,0 +1,221 @@
+"""Bundles from the Hugging Face Hub, through ``huggingface_hub`` and its cache.
+
+Only the files of the wanted variant are downloaded, all at one commit; what the cache has is not downloaded again,
+and with everything cached no network is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, FileEntry, Manifest
+from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
+from edgepipe.models.variants import first_of
+
+# What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
+_BESIDE_A_GRAPH = re.compile(
+    r"config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json"
+    r"|config_sentence_transformers\.json|sentence_\w+_config\.json|\d+_\w+/[^/]+"
+)
+
+_REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def fetch_bundle(
+    repo_id: str,
+    *,
+    dtype: str | None = None,
+    preferred: Sequence[str] = (),
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Path:
+    """Download what one variant of a bundle needs, or of a repository with graphs that another tool made.
+
+    Args:
+        repo_id: ``owner/name``.
+        dtype: The variant; by default the manifest's or, without one, the first that is there.
+        preferred: Variants to take before that one where `dtype` names none, the first most.
+        revision: Branch, tag or commit; by default the main branch.
+        local_files_only: Use the cache alone.
+
+    Returns:
+        The snapshot's directory in the cache.
+
+    Raises:
+        BundleError: the name is no Hub id (and so a path that does not exist), or a file arrived altered.
+        DownloadError: the repository cannot be reached, or is not a bundle.
+        VariantError: the bundle has no such variant.
+    """
+    if not _REPO_ID.fullmatch(repo_id):
+        raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
+    from huggingface_hub import errors, hf_hub_download, snapshot_download
+
+    with _hub_errors(repo_id, local_files_only):
+        try:
+            path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
+        except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
+            cached = _cached_foreign(repo_id, dtype, preferred, revision)
+            if cached is None:
+                raise
+            return cached
+        except errors.EntryNotFoundError:
+            fetched = _fetch_foreign(repo_id, dtype, preferred, revision)
+            if fetched is None:
+                raise
+            return fetched
+    manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
+    entries = _wanted(manifest, repo_id, dtype, preferred)
+    commit = path.parent.name
+    missing = [entry for entry in entries if not _cached(path.parent / entry.path, entry, local_files_only)]
+    if missing:
+        with _hub_errors(repo_id, local_files_only):
+            snapshot_download(
+                repo_id,
+                revision=commit,
+                allow_patterns=[entry.path for entry in entries],
+                local_files_only=local_files_only,
+            )
+        _check_arrived(path.parent, missing, repo_id)
+    return path.parent
+
+
+def fetch_measurements(repo_id: str, folder: Path) -> None:
+    """Download what was measured of a bundle, if its repository has that: it is not needed to run.
+
+    Args:
+        repo_id: ``owner/name``.
+        folder: The snapshot's directory, as :func:`fetch_bundle` gave it.
+
+    Raises:
+        DownloadError: the repository cannot be read any more.
+    """
+    from huggingface_hub import errors, hf_hub_download
+
+    with _hub_errors(repo_id, local_files_only=False), suppress(errors.EntryNotFoundError):  # not there, or no network
+        hf_hub_download(repo_id, REPORT_NAME, revision=folder.name)
+
+
+def _fetch_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
+    """Download one variant of a repository without a manifest; None if it has no graph."""
+    from huggingface_hub import model_info, snapshot_download
+
+    info = model_info(repo_id, revision=revision or "main")
+    names = [file.rfilename for file in info.siblings or ()]
+    graphs = _graphs_of(names, repo_id, dtype, preferred)
+    if not graphs:
+        return None
+    wanted = [name for name in names if name.startswith(graphs) or _BESIDE_A_GRAPH.fullmatch(name)]
+    return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted))
+
+
+def _cached_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
+    """The snapshot of a repository without a manifest, if the cache has the variant."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")]
+    try:
+        return folder if _graphs_of(names, repo_id, dtype, preferred) else None
+    except VariantError:  # not downloaded, though the repository may have it
+        return None
+
+
+def _graphs_of(names: list[str], repo_id: str, dtype: str | None, preferred: Sequence[str]) -> tuple[str, ...]:
+    """The names of the variant's graphs among the files of a repository; none if there is no graph at all."""
+    from edgepipe.bundle.directory import GRAPH_FOLDERS, GRAPH_NAMES, SUFFIXES
+
+    found: dict[str, tuple[str, ...]] = {}
+    for variant, suffix in SUFFIXES.items():
+        for folder in GRAPH_FOLDERS:
+            paths = [f"{folder}/{name}{suffix}.onnx".removeprefix("./") for name in GRAPH_NAMES]
+            if any(path in names for path in paths):
+                found.setdefault(variant, tuple(path for path in paths if path in names))
+    if dtype is not None and found and dtype not in found:
+        raise VariantError(f"{repo_id} has no variant {dtype!r}; it has {', '.join(found)}")
+    chosen = dtype or first_of((*preferred, *found), tuple(found))
+    return () if chosen is None else found.get(chosen, ())
+
+
+def _wanted(manifest: Manifest, repo_id: str, dtype: str | None, preferred: Sequence[str]) -> list[FileEntry]:
+    chosen = dtype or first_of(preferred, tuple(manifest.variants)) or manifest.default_dtype
+    if chosen not in manifest.variants:
+        raise VariantError(f"{repo_id} has no variant {chosen!r}; it has {', '.join(manifest.variants)}")
+    return [*manifest.files, *manifest.variants[chosen].files]
+
+
+def _cached(path: Path, entry: FileEntry, local_files_only: bool) -> bool:
+    """Whether the cache has the file; one of another size is removed, so that it is downloaded again."""
+    if not path.is_file():
+        return False
+    if path.stat().st_size != entry.bytes and not local_files_only:
+        _remove(path)
+        return False
+    return True
+
+
+def _remove(path: Path) -> None:
+    # The blob behind the link goes too, or the next download would find it in the cache and keep it.
+    path.resolve().unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None:
+    from edgepipe.bundle.directory import sha256
+
+    for entry in entries:
+        path = folder / entry.path
+        if not path.is_file():
+            raise DownloadError(f"{repo_id} has no {entry.path}, which its manifest lists; tell its owner")
+        if sha256(path) != entry.sha256:
+            _remove(path)
+            raise BundleError(
+                f"{repo_id}/{entry.path} does not have the sha256 that its manifest says; the copy was removed from "
+                "the cache: try again, and tell its owner if it stays so"
+            )
+
+
+@contextmanager
+def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
+    from huggingface_hub import constants, errors
+
+    try:
+        yield
+    except errors.HFValidationError as error:
+        raise BundleError(
+            f"{repo_id} does not exist, and is not a Hub id (owner/name) either: {_first_line(error)}"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise DownloadError(f"{repo_id} has no such revision: {_first_line(error)}") from error
+    except errors.LocalEntryNotFoundError as error:
+        how = (
+            "local_files_only (or HF_HUB_OFFLINE) forbids the network"
+            if local_files_only or constants.HF_HUB_OFFLINE
+            else "the Hub cannot be reached"
+        )
+        raise DownloadError(
+            f"no directory {repo_id!r} is there, the cache does not have that Hub repository, and {how}"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise DownloadError(
+            f"there is neither a directory nor a Hub repository {repo_id!r} (or it is private: set HF_TOKEN)"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise DownloadError(
+            f"{repo_id} has neither {MANIFEST_NAME} nor onnx/model*.onnx: it is not an edgepipe bundle; make one with: "
+            f"edgepipe export {repo_id} OUT"
+        ) from error
+    except EdgepipeError:
+        raise
+    except Exception as error:
+        # The HTTP library that huggingface_hub brings has errors of its own, and is another one every few versions.
+        raise DownloadError(f"{repo_id} could not be downloaded: {_first_line(error)}; try again") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,235 @@
+"""The bundle's own record, ``edgepipe.json``, as frozen dataclasses.
+
+The exporter writes it and the runtime reads it. A field that is not known to this version is an error only when the
+schema version is newer than ours: an old runtime must not misread a new bundle.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from edgepipe.bundle import strict_json
+from edgepipe.errors import BundleError
+
+MANIFEST_NAME = "edgepipe.json"
+
+# Beside it, for people and the report page: every check, and the texts that variants differ most on. The runtime does
+# not read it, and a bundle may lack it.
+REPORT_NAME = "edgepipe_report.json"
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of the bundle.
+
+    Attributes:
+        path: Relative to the bundle's directory, with forward slashes.
+        bytes: Its size.
+        sha256: Hexadecimal digest of its content.
+    """
+
+    path: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        # A manifest comes from whoever made the bundle: what it lists is read, and removed where it arrived altered.
+        parts = self.path.split("/")
+        if {"", ".", ".."} & set(parts) or "\\" in self.path or ":" in parts[0]:
+            raise ValueError(f"{self.path!r} is not a path within the bundle")
+        if not isinstance(self.bytes, int) or self.bytes < 0 or not isinstance(self.sha256, str):
+            raise ValueError(f"{self.path} has bytes {self.bytes!r}, sha256 {self.sha256!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights came from.
+
+    Attributes:
+        model: Hub id, or the last part of the local directory's name.
+        revision: Commit of the Hub repository; None for a local directory or a model object.
+        architecture: The transformers class that was traced, e.g. ``BertForSequenceClassification``.
+    """
+
+    model: str
+    revision: str | None
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far a variant is from its reference, measured at export.
+
+    Attributes:
+        reference: What it was compared with: ``"pytorch-fp32"`` for the fp32 graph, ``"fp32"`` for the others.
+        texts: How many texts were compared.
+        max_abs_diff: Largest absolute difference of each output tensor, by name; infinite where a tensor holds
+            something else than numbers, or is missing (null in the file).
+        max_score_diff: Largest difference of a pipeline score; None where the task has none.
+        label_agreement: Share of decisions, 0 to 1, that are the reference's: a text's label, a mask's token, an
+            answer, the label of a token that either side gives one. None where there are none.
+        bound: The bound that decided, in words.
+        passed: Whether the bound held. False only in a bundle that was written by force.
+        figures: What else was measured, by name, e.g. ``perplexity``.
+        seen: On how many of the texts the variant was calibrated too, which flatters it; None where that was not
+            recorded.
+    """
+
+    reference: str
+    texts: int
+    max_abs_diff: Mapping[str, float]
+    max_score_diff: float | None
+    label_agreement: float | None
+    bound: str
+    passed: bool
+    figures: Mapping[str, float] = field(default_factory=dict)
+    seen: int | None = None
+
+    @property
+    def told_texts(self) -> str:
+        """On how many texts it was measured, in words."""
+        return f"{self.texts} texts" + (f", {self.seen} of them calibrated with" if self.seen else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One dtype of the bundle.
+
+    Attributes:
+        files: The graphs and their external weights.
+        recipe: Name and options of what made it, e.g. ``{"name": "int8", "per_channel": True}``.
+        parity: None where nothing was measured (``verify=False``).
+    """
+
+    files: tuple[FileEntry, ...]
+    recipe: Mapping[str, Any]
+    parity: Parity | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size on disk of the variant's files."""
+        return sum(file.bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of ``edgepipe.json``.
+
+    Attributes:
+        task: The pipeline task the bundle is for.
+        source: The checkpoint it was made from.
+        versions: Versions of the packages that made it.
+        machine: The machine that parity was measured on, in words.
+        max_length: Longest input, in tokens, that the graph accepts; None where it has no limit.
+        max_length_source: How the limit was found.
+        labels: The labels in the order of the logits; empty where the task has none.
+        default_dtype: The variant that is loaded when none is asked for.
+        variants: The variants by dtype.
+        files: Files all variants share (config, tokenizer).
+        max_target_length: Longest sequence, in tokens, that the decoder of an encoder-decoder accepts; None where it
+            has no limit, and for other models.
+        candidates: Where the exporter chose the dtype, a row for each that it measured: its size, latency, quality, and
+            whether it passed; empty otherwise.
+    """
+
+    task: str
+    source: Source
+    versions: Mapping[str, str]
+    machine: str
+    max_length: int | None
+    max_length_source: str
+    labels: tuple[str, ...]
+    default_dtype: str
+    variants: Mapping[str, Variant]
+    files: tuple[FileEntry, ...] = field(default=())
+    max_target_length: int | None = None
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as JSON text, keys in the order of the fields."""
+        record = {"schema_version": self.schema_version} | asdict(self)
+        return strict_json.dumps(record) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, origin: str = MANIFEST_NAME) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            text: JSON text.
+            origin: What error messages call it, usually the path.
+
+        Raises:
+            BundleError: not JSON, written by a newer schema, or fields missing or of a wrong type.
+        """
+        try:
+            record = json.loads(text)
+        except ValueError as error:
+            raise BundleError(f"{origin} is not valid JSON ({error}); export or download the bundle again") from error
+        if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
+            raise BundleError(f"{origin} has no schema_version: it is not an edgepipe manifest")
+        if record["schema_version"] > SCHEMA_VERSION:
+            raise BundleError(
+                f"{origin} has schema version {record['schema_version']}, this edgepipe reads up to "
+                f"{SCHEMA_VERSION}; upgrade edgepipe"
+            )
+        try:
+            for name, kind in _JSON_TYPES.items():
+                if not isinstance(record[name], kind) or isinstance(record[name], bool):
+                    raise TypeError(f"{name} is {record[name]!r}")
+            if not isinstance(record.get("max_target_length"), (int, type(None))):  # older bundles lack it
+                raise TypeError(f"max_target_length is {record['max_target_length']!r}")
+            if not all(isinstance(label, str) for label in record["labels"]):
+                raise TypeError(f"labels is {record['labels']!r}")
+            manifest = cls(
+                **_known(cls, record)
+                | {
+                    "source": Source(**_known(Source, record["source"])),
+                    "labels": tuple(record["labels"]),
+                    "variants": {dtype: _variant(entry) for dtype, entry in record["variants"].items()},
+                    "files": _files(record["files"]),
+                    "candidates": tuple(record.get("candidates", ())),  # older bundles lack it
+                }
+            )
+            if manifest.default_dtype not in manifest.variants:
+                raise ValueError(f"default_dtype {manifest.default_dtype!r} is none of its variants")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BundleError(f"{origin} is damaged: {error}; export or download the bundle again") from error
+        return manifest
+
+
+# A field that the reader takes as it is must have the JSON type it was written with.
+_JSON_TYPES: dict[str, type | tuple[type, ...]] = {
+    "task": str,
+    "versions": dict,
+    "machine": str,
+    "max_length": (int, type(None)),
+    "max_length_source": str,
+    "labels": list,
+    "default_dtype": str,
+}
+
+
+def _known(kind: type[Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a record that this version knows: a later one may add some that do not change the others."""
+    return {each.name: record[each.name] for each in fields(kind) if each.name in record}
+
+
+def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
+    return tuple(FileEntry(**_known(FileEntry, entry)) for entry in entries)
+
+
+def _variant(entry: dict[str, Any]) -> Variant:
+    parity = entry["parity"]
+    return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else _parity(parity))
+
+
+def _parity(entry: dict[str, Any]) -> Parity:
+    differences = {name: math.inf if value is None else value for name, value in entry["max_abs_diff"].items()}
+    return Parity(**_known(Parity, entry) | {"max_abs_diff": differences})

@@ -1,0 +1,1 @@
+"""The ``edgepipe`` command, one file a command."""

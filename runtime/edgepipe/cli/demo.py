@@ -1,0 +1,79 @@
+"""``edgepipe demo``: from a checkpoint to labels, with sizes, latencies and parity, and no torch in this process."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edgepipe.bundle.directory import Bundle
+from edgepipe.cli.info import describe
+from edgepipe.errors import ExportError
+from edgepipe.pipelines.factory import embedded_bundle, pipeline
+from edgepipe.text_table import table
+
+SENTENCES = (
+    "I love this",
+    "What a waste of two hours.",
+    "The soup was cold and nobody apologized.",
+    "It starts slowly, but the ending is wonderful.",
+)
+_ROUNDS = 50
+
+
+def export_in_subprocess(checkpoint: str, output: Path) -> None:
+    """Export to fp32 and int8 in a process of its own, so that this one never loads torch.
+
+    Raises:
+        ExportError: the export failed; what it said is on stderr.
+    """
+    command = [sys.executable, "-m", "edgepipe", "export", checkpoint, str(output), "--dtype", "fp32,int8"]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise ExportError(f"the export of {checkpoint} failed, see above")
+
+
+def demo_text(bundle_path: Path | None) -> str:
+    """Run every variant of a bundle on a few sentences and show what came out.
+
+    Args:
+        bundle_path: The bundle; None for the embedded default.
+    """
+    bundle = Bundle.load(embedded_bundle() if bundle_path is None else bundle_path)
+    facts = {variant["dtype"]: variant for variant in describe(bundle)["variants"]}
+    answers, variants = [], []
+    for dtype in bundle.dtypes:
+        classify = pipeline(bundle.task, bundle, dtype=dtype)
+        for sentence in SENTENCES:
+            best = classify(sentence)[0]
+            answers.append([sentence, dtype, best["label"], f"{best['score']:.4f}"])
+        fact = facts[dtype]
+        variants.append(
+            [
+                dtype,
+                f"{fact['bytes'] / 1e6:.1f} MB",
+                f"{_median_ms(classify):.2f} ms",
+                fact["reference"] or "-",
+                "-" if fact["max_abs_diff"] is None else f"{fact['max_abs_diff']:.1e}",
+                "-" if fact["label_agreement"] is None else f"{fact['label_agreement']:.1%}",
+            ]
+        )
+    answers.sort(key=lambda row: SENTENCES.index(row[0]))
+    torch = "is" if "torch" in sys.modules else "is not"
+    return "\n\n".join(
+        [
+            table(["text", "dtype", "label", "score"], answers),
+            table(["dtype", "size", "one text", "compared with", "max difference", "same label"], variants),
+            f"{bundle.task} on onnxruntime; torch {torch} loaded in this process.",
+        ]
+    )
+
+
+def _median_ms(classify: object) -> float:
+    times = []
+    for _ in range(_ROUNDS):
+        start = time.perf_counter()
+        classify(SENTENCES[0])  # type: ignore[operator]
+        times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3

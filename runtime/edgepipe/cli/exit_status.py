@@ -1,0 +1,103 @@
+"""How the ``edgepipe`` command ends.
+
+Exit status: 0; 1 when the work failed, with one clear line on stderr; 2 for wrong usage; 130 when interrupted, 143 when
+told to end.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import click
+
+from edgepipe.errors import EdgepipeError, Terminated
+
+
+class _ReaderGone(BaseException):
+    """Nobody reads our output any more, e.g. after ``| head``: no failure, while click ends with 1 for it."""
+
+
+class Commands(click.Group):
+    """Commands whose output may lose its reader."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """As click's; here it writes help."""
+        with _told_of_readers():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click's."""
+        with _told_of_readers():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _told_of_readers() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderGone from error
+
+
+def leave_after(work: Callable[[], Any]) -> NoReturn:
+    """Run a command and leave with its exit status; warnings are a line each."""
+    signal.signal(signal.SIGTERM, _terminate)
+    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
+    try:
+        _prepare_streams()
+        work()
+    except click.exceptions.Exit as leave:
+        sys.exit(leave.exit_code)
+    except click.ClickException as usage:
+        usage.show()
+        sys.exit(usage.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except Terminated:
+        click.echo("terminated", err=True)
+        sys.exit(143)
+    except EdgepipeError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)
+    except _ReaderGone:
+        _forget_output()
+        sys.exit(0)
+    except OSError as error:  # what nothing else explains: a full disk behind our output, a folder that may not be read
+        _forget_output()
+        place = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {place}{error.strerror or error}", err=True)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _prepare_streams() -> None:
+    """Have streams that were closed (`<&-`), or cannot write every character, behave like any other.
+
+    Raises:
+        OSError: standard output is closed.
+    """
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "standard output is closed")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # results hold what texts hold, whatever a terminal's encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _forget_output() -> None:
+    """Have what is not written yet go nowhere, so that Python does not fail once more at the end."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,76 @@
+"""``edgepipe info``: what a bundle is, as text or JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.manifest import Parity
+from edgepipe.bundle.third_party import told_task
+from edgepipe.text_table import table
+
+
+def describe(bundle: Bundle) -> dict[str, Any]:
+    """What is known about a bundle, from its manifest or, without one, from its config, files and graph."""
+    manifest = bundle.manifest
+    return {
+        "path": str(bundle.path),
+        "task": told_task(bundle),
+        "source": f"{manifest.source.model}" if manifest else None,
+        "revision": manifest.source.revision if manifest else None,
+        "architecture": manifest.source.architecture if manifest else _first(bundle.config.get("architectures")),
+        "max_length": bundle.max_length,
+        "labels": list(manifest.labels) if manifest else None,
+        "default_dtype": bundle.default_dtype,
+        "versions": dict(manifest.versions) if manifest else None,
+        "machine": manifest.machine if manifest else None,
+        "variants": [_variant(bundle, dtype) for dtype in bundle.dtypes],
+    }
+
+
+def render(description: dict[str, Any]) -> str:
+    """A description as text: a line a fact, then a table of the variants."""
+    lines = []
+    for key, value in description.items():
+        if key == "variants" or value in (None, [], {}, ""):
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {version}" for name, version in value.items())
+        elif isinstance(value, list):
+            value = ", ".join(map(str, value))
+        lines.append(f"{key.replace('_', ' '):<14} {value}")
+    rows = [
+        [
+            variant["dtype"],
+            f"{variant['bytes'] / 1e6:.1f} MB",
+            variant["reference"] or "-",
+            "-" if variant["max_abs_diff"] is None else f"{variant['max_abs_diff']:.1e}",
+            "-" if variant["label_agreement"] is None else f"{variant['label_agreement']:.1%}",
+            {None: "not measured", True: "passed", False: "FAILED, written by force"}[variant["passed"]],
+        ]
+        for variant in description["variants"]
+    ]
+    headers = ["dtype", "size", "compared with", "max difference", "same label", "parity"]
+    # Names come from whoever made the bundle, and JSON can hold half a character, which no terminal takes.
+    return "\n".join([*lines, "", table(headers, rows)]).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
+    parity: Parity | None = bundle.manifest.variants[dtype].parity if bundle.manifest else None
+    return {
+        "dtype": dtype,
+        "bytes": sum(file.stat().st_size for file in bundle.files(dtype)),
+        "files": [str(file.relative_to(bundle.path)) for file in bundle.files(dtype)],
+        "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
+        "reference": parity.reference if parity else None,
+        "texts": parity.texts if parity else None,
+        "seen": parity.seen if parity else None,
+        "max_abs_diff": max(parity.max_abs_diff.values(), default=None) if parity else None,
+        "max_score_diff": parity.max_score_diff if parity else None,
+        "label_agreement": parity.label_agreement if parity else None,
+        "passed": parity.passed if parity else None,
+    }
+
+
+def _first(names: object) -> str | None:
+    return str(names[0]) if isinstance(names, list) and names else None

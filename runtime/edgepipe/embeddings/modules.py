@@ -1,0 +1,297 @@
+"""The layers that follow a transformer in a sentence-transformers model, on numpy.
+
+To add one: a class that takes and returns features, a function that reads it from its directory, and a line in
+``_READERS``. Reference: sentence-transformers 6.2, the modules of the same names.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from edgepipe.bundle.integrity import unreadable
+from edgepipe.embeddings.pooling import check_modes, normalize, pool
+from edgepipe.embeddings.safetensors import read_safetensors
+from edgepipe.errors import BundleError, InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+TOKENS = "token_embeddings"
+SENTENCE = "sentence_embedding"
+
+_erf = np.frompyfunc(math.erf, 1, 1)
+
+
+def _sigmoid(x: Vectors) -> Vectors:
+    with np.errstate(over="ignore"):
+        value: Vectors = np.float32(1) / (np.float32(1) + np.exp(-x))
+    return value
+
+
+def _gelu(x: Vectors) -> Vectors:
+    value: Vectors = (x * 0.5 * (1 + _erf(x / math.sqrt(2)).astype(np.float64))).astype(np.float32)
+    return value
+
+
+# The torch.nn class of an activation: its function, as the class computes it when made without arguments.
+ACTIVATIONS: dict[str, Callable[[Vectors], Vectors]] = {
+    "Identity": lambda x: x,
+    "Tanh": lambda x: np.tanh(x),
+    "ReLU": lambda x: np.maximum(x, np.float32(0)),
+    "GELU": _gelu,
+    "SiLU": lambda x: x * _sigmoid(x),
+    "Sigmoid": _sigmoid,
+}
+
+# The flags of older pooling configs, in the order in which the results stand side by side.
+_POOLING_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """A batch on its way through the modules.
+
+    Attributes:
+        vectors: float32 arrays by name: ``token_embeddings`` [batch, tokens, hidden], and from the pooling on
+            ``sentence_embedding`` [batch, dimension].
+        attention_mask: int64[batch, tokens].
+        prompt_length: How many tokens of each text are the prompt.
+    """
+
+    vectors: Mapping[str, Vectors]
+    attention_mask: NDArray[np.int64]
+    prompt_length: int = 0
+
+    def __getitem__(self, name: str) -> Vectors:
+        if name not in self.vectors:
+            raise BundleError(f"modules.json: a module reads {name!r}, and none before it makes that")
+        return self.vectors[name]
+
+    def with_vectors(self, name: str, vectors: Vectors) -> Features:
+        """The same with one array added or replaced."""
+        return Features({**self.vectors, name: vectors}, self.attention_mask, self.prompt_length)
+
+
+class Module(Protocol):
+    """One layer."""
+
+    def __call__(self, features: Features) -> Features:
+        """The features with what the layer makes of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pooling:
+    """Token vectors to one vector a text.
+
+    Attributes:
+        modes: Names in :data:`edgepipe.embeddings.pooling.MODES`.
+        include_prompt: Whether the prompt's tokens count.
+    """
+
+    modes: tuple[str, ...]
+    include_prompt: bool = True
+
+    def __call__(self, features: Features) -> Features:
+        """Pool the token vectors."""
+        left_out = 0 if self.include_prompt else features.prompt_length
+        return features.with_vectors(SENTENCE, pool(features[TOKENS], features.attention_mask, self.modes, left_out))
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A linear layer and an activation, with the input added to the result if it is residual.
+
+    Attributes:
+        weight: float32[out, in].
+        bias: float32[out], or None.
+        activation: The activation's function.
+        shortcut: float32[out, in] for the input on its way around the layer; None for the input as it is.
+        residual: Whether there is such a way.
+        source: Name of the array to read.
+        target: Name of the array to make.
+    """
+
+    weight: Vectors
+    bias: Vectors | None
+    activation: Callable[[Vectors], Vectors]
+    shortcut: Vectors | None
+    residual: bool
+    source: str
+    target: str
+
+    def __call__(self, features: Features) -> Features:
+        """Apply the layer to the last axis."""
+        x = features[self.source]
+        if x.shape[-1] != self.weight.shape[1]:
+            raise BundleError(f"a Dense module takes {self.weight.shape[1]} values, it was given {x.shape[-1]}")
+        linear = x @ self.weight.T if self.bias is None else x @ self.weight.T + self.bias
+        result = self.activation(linear)
+        if self.residual:
+            result = result + (x if self.shortcut is None else x @ self.shortcut.T)
+        return features.with_vectors(self.target, result)
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """torch.nn.LayerNorm over the last axis of the sentence vector, weight and bias float32[dimension]."""
+
+    weight: Vectors
+    bias: Vectors
+
+    def __call__(self, features: Features) -> Features:
+        """Normalize mean and variance."""
+        x = features[SENTENCE]
+        deviation = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(deviation).mean(axis=-1, keepdims=True)
+        result = deviation / np.sqrt(variance + np.float32(1e-5)) * self.weight + self.bias
+        return features.with_vectors(SENTENCE, result)
+
+
+@dataclass(frozen=True, slots=True)
+class Normalize:
+    """Vectors to length 1; `source` and `target` name the arrays to read and to make."""
+
+    source: str = SENTENCE
+    target: str = SENTENCE
+
+    def __call__(self, features: Features) -> Features:
+        """Normalize, where there is something to normalize yet."""
+        if self.source not in features.vectors:
+            return features
+        return features.with_vectors(self.target, normalize(features[self.source]))
+
+
+def read_modules(directory: Path) -> tuple[Module, ...]:
+    """The modules after the transformer, in order, from ``modules.json`` and the directories it names.
+
+    Raises:
+        BundleError: a file is missing or damaged, or a module or one of its settings is not known here.
+    """
+    path = directory / "modules.json"
+    entries = module_entries(directory)
+    if not entries or entries[0][0] != "Transformer" or entries[0][1] not in ("", "."):
+        raise BundleError(f"{path} does not begin with a Transformer in the directory itself, as edgepipe needs it")
+    modules = []
+    for kind, folder in entries[1:]:
+        if kind == "Dropout":
+            continue  # it does nothing after training
+        if kind not in _READERS:
+            raise BundleError(
+                f"{path} has a {kind} module; edgepipe has Transformer, Dropout, {', '.join(_READERS)}; use "
+                "sentence-transformers for this model"
+            )
+        modules.append(_READERS[kind](directory / folder))
+    return tuple(modules)
+
+
+def module_entries(directory: Path) -> list[tuple[str, str]]:
+    """The class and the directory, relative to the bundle, of each module in ``modules.json``, in order.
+
+    The class is its bare name for those of sentence-transformers, whose packages have moved over time, and the
+    whole path for others.
+
+    Raises:
+        BundleError: the file is damaged, or names a directory outside.
+    """
+    path = directory / "modules.json"
+    entries = read_json(path, list)
+    found = []
+    for entry in entries:
+        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(key), str) for key in ("type", "path")):
+            raise BundleError(f"{path}: each module needs a type and a path, got {entry!r:.80}")
+        folder = entry["path"]
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise BundleError(f"{path} names {folder!r}, which is outside the bundle")
+        kind = entry["type"]
+        found.append((kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind, folder))
+    return found
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        BundleError: it cannot be read, is not JSON, or holds something else than a `kind`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise BundleError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise BundleError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}")
+    return content
+
+
+def _read_pooling(folder: Path) -> Pooling:
+    config = read_json(folder / "config.json", dict)
+    named = config.get("pooling_mode")
+    if named is None:
+        # Older configs have a flag a mode, and none of them set means the mean.
+        named = [mode for flag, mode in _POOLING_FLAGS.items() if config.get(flag)] or "mean"
+    modes = (named,) if isinstance(named, str) else tuple(named)
+    try:
+        check_modes(modes)
+    except InputError as error:
+        raise BundleError(f"{folder / 'config.json'}: {error}") from error
+    return Pooling(modes, bool(config.get("include_prompt", True)))
+
+
+def _read_dense(folder: Path) -> Dense:
+    path = folder / "config.json"
+    config = read_json(path, dict)
+    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
+    package, _, kind = name.rpartition(".")
+    if kind not in ACTIVATIONS or package.partition(".")[0] != "torch":
+        raise BundleError(f"{path} has the activation function {name}; edgepipe has {', '.join(ACTIVATIONS)}")
+    weights = read_safetensors(folder / "model.safetensors")
+    residual = bool(config.get("use_residual", False))
+    try:
+        weight, bias = weights["linear.weight"], weights["linear.bias"] if config.get("bias", True) else None
+        shortcut = weights["residual.weight"] if residual and weight.shape[0] != weight.shape[1] else None
+    except KeyError as error:
+        raise BundleError(f"{folder / 'model.safetensors'} has no {error}, only {', '.join(weights)}") from error
+    source = str(config.get("module_input_name", SENTENCE))
+    target = str(config.get("module_output_name") or source)
+    return Dense(weight, bias, ACTIVATIONS[kind], shortcut, residual, source, target)
+
+
+def _read_layer_norm(folder: Path) -> LayerNorm:
+    weights = read_safetensors(folder / "model.safetensors")
+    try:
+        return LayerNorm(weights["norm.weight"], weights["norm.bias"])
+    except KeyError as error:
+        raise BundleError(f"{folder / 'model.safetensors'} has no {error}, only {', '.join(weights)}") from error
+
+
+def _read_normalize(folder: Path) -> Normalize:
+    # Before version 5.2 it had no config, and so no directory either once it was uploaded.
+    path = folder / "config.json"
+    config = read_json(path, dict) if path.is_file() else {}
+    source = str(config.get("module_input_name", SENTENCE))
+    return Normalize(source, str(config.get("module_output_name") or source))
+
+
+_READERS: dict[str, Callable[[Path], Module]] = {
+    "Pooling": _read_pooling,
+    "Dense": _read_dense,
+    "LayerNorm": _read_layer_norm,
+    "Normalize": _read_normalize,
+}

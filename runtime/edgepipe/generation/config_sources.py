@@ -1,0 +1,94 @@
+"""Where the values of options come from: the checkpoint, the task, the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
+from edgepipe.generation.conflicts import check_agreement, check_names, check_supported
+
+if TYPE_CHECKING:
+    from edgepipe.generation.decoder_protocol import Decoder
+    from edgepipe.tokenization.tokenizer import Tokenizer
+
+__all__ = ["CHECKS", "GenerationConfig", "checkpoint_options", "generation_config"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+# None in place of a value switches an option off. For these that is not their default.
+_OFF: Mapping[str, Any] = {"top_k": 0}
+_DEFAULTS = {field.name: field.default for field in fields(GenerationConfig)}
+# Configs of parts of a model in which transformers looks for what config.json itself does not set.
+_PARTS = ("decoder", "generator", "text_config")
+
+
+def generation_config(
+    decoder: Decoder,
+    task_params: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    tokenizer: Tokenizer | None = None,
+    defaults: Mapping[str, Any] = _NOTHING,
+) -> GenerationConfig:
+    """Gather the options of a call, the last of these that has one winning.
+
+    `defaults`, the checkpoint's own (see :func:`checkpoint_options`), `task_params`, `options`.
+
+    Args:
+        decoder: The loaded graphs.
+        task_params: What ``task_specific_params`` of ``config.json`` has for the task; names that are no options
+            (``prefix``) are left alone.
+        options: What was passed to the call. None switches an option off.
+        tokenizer: Its padding token is taken where nothing else names one.
+        defaults: What a pipeline sets unless someone else does, as transformers 5's pipelines do it: a default for
+            `max_new_tokens` gives way to any `max_length`, and those for sampling go where nothing is sampled.
+
+    Raises:
+        InputError: an option that there is not, a value that it cannot have, or two that contradict each other.
+    """
+    check_names(options)
+    merged = checkpoint_options(decoder) | dict(task_params)
+    given = merged | dict(options)
+    added = {name: value for name, value in defaults.items() if name not in given}
+    if "max_length" in given:
+        added.pop("max_new_tokens", None)
+    merged = added | given
+    if not merged.get("do_sample"):
+        merged = {name: value for name, value in merged.items() if name not in SAMPLING or name not in added}
+    check_supported(merged)
+    values = {
+        name: _OFF.get(name, _DEFAULTS[name]) if merged[name] is None else check(name, merged[name])
+        for name, check in CHECKS.items()
+        if name in merged
+    }
+    if values.get("pad_token_id") is None:
+        values["pad_token_id"] = _pad_token_id(values.get("eos_token_id", ()), tokenizer)
+    if "decoder_start_token_id" not in values and values.get("bos_token_id") is not None:
+        values["decoder_start_token_id"] = (values["bos_token_id"],)
+    config = GenerationConfig(**values)
+    check_agreement(config, options, decoder)
+    return config
+
+
+def checkpoint_options(decoder: Decoder) -> dict[str, Any]:
+    """The options that a checkpoint sets: ``generation_config.json``, or without one what ``config.json`` has of them.
+
+    Values of None, which set nothing, are left out; names that are no options stay in.
+    """
+    found = {name: value for name, value in decoder.generation_config.items() if value is not None}
+    if found:
+        return found
+    found = {name: decoder.config[name] for name in CHECKS if decoder.config.get(name) is not None}
+    if decoder.config.get("force_bos_token_to_be_generated") and "bos_token_id" in found:
+        found["forced_bos_token_id"] = found["bos_token_id"]
+    part = next((decoder.config[name] for name in _PARTS if decoder.config.get(name)), _NOTHING)
+    inner = {name: part[name] for name in CHECKS if isinstance(part, Mapping) and part.get(name) is not None}
+    return inner | found
+
+
+def _pad_token_id(eos_token_id: tuple[int, ...], tokenizer: Tokenizer | None) -> int | None:
+    if tokenizer is not None and tokenizer.pad_token_id is not None:
+        return tokenizer.pad_token_id
+    return eos_token_id[0] if eos_token_id else None

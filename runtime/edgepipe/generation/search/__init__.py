@@ -1,0 +1,1 @@
+"""The searches for tokens: greedy, sampling, beams."""

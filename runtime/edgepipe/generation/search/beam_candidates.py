@@ -1,0 +1,94 @@
+"""What the beams of an input might go on with: the tokens with the best totals, or drawn ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edgepipe.generation.logits_processor_list import beam_warpers, processors
+from edgepipe.generation.search.sampling import Generators, draw_without_replacement
+from edgepipe.numerics import log_softmax, top_indices
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.generation.config import GenerationConfig
+    from edgepipe.generation.decoder_protocol import Decoding
+    from edgepipe.generation.prompt import Prompt
+
+    Totals = NDArray[np.float32]
+    Places = NDArray[np.int64]
+
+# The score of what is no candidate; added to that of what is to lose against every candidate.
+NEVER = np.float32(-1e9)
+
+
+class Candidates:
+    """The candidates of every step of a beam search."""
+
+    def __init__(self, decoding: Decoding, prompt: Prompt, config: GenerationConfig, first_row: int) -> None:
+        """Begin.
+
+        Args:
+            decoding: What gives the scores.
+            prompt: What it started from.
+            config: The options.
+            first_row: See :class:`Generators`.
+        """
+        self._decoding = decoding
+        self._config = config
+        self._width = config.num_beams
+        # So many that beams are left to go on with even where every end token is the best that follows.
+        self._count = max(2, 1 + len(config.eos_token_id)) * config.num_beams
+        self._bend = processors(config, prompt)
+        self._warp = beam_warpers(config) if config.do_sample else []
+        draws = Generators(config.seed, first_row, 1)
+        self._generators = [draws[item] for item in range(len(prompt.ids))] if config.do_sample else []
+        self._takes_best = decoding.keeps_scores and not self._bend and not config.do_sample
+
+    def following(self, last: Places, ids: Places, items: Places, running: Totals) -> tuple[Totals, Places, Places]:
+        """Go a step on.
+
+        Args:
+            last: The tokens that the decoder has not read, int64[rows, new]: a row for each beam, at the first step one
+                for each input.
+            ids: The tokens so far, int64[inputs * beams, length].
+            items: Which input each is, int64[inputs].
+            running: The totals of the beams, float32[inputs, beams].
+
+        Returns:
+            Of each input's candidates, the best first where they are not drawn: their totals, the sums of
+            log-probabilities, float32[inputs, candidates], the tokens, int64[inputs, candidates], and the rows of `ids`
+            that they follow, likewise.
+        """
+        words = None  # which tokens the scores are of, where not of all
+        if self._takes_best:
+            scores, words = self._decoding.best(last, self._count)
+        else:
+            scores = self._decoding.step(last)
+        if len(scores) < len(ids):
+            scores = np.repeat(scores, self._width, axis=0)
+            words = None if words is None else np.repeat(words, self._width, axis=0)
+        if words is None:
+            log_softmax(scores)
+        for process in self._bend:
+            process(ids, scores, np.repeat(items, self._width))
+        for change in self._warp:
+            change(scores)
+        if self._config.renormalize_logits and self._config.do_sample:
+            log_softmax(scores)
+        scores += running.reshape(-1, 1)
+        totals = scores.reshape(len(items), -1)
+        top = np.stack([self._chosen(row, item) for row, item in zip(totals, items.tolist(), strict=True)])
+        beams, tokens = np.divmod(top, scores.shape[1])
+        parents = beams + np.arange(len(items))[:, None] * self._width
+        if words is not None:
+            tokens = words[parents, tokens]
+        return totals[np.arange(len(items))[:, None], top], tokens, parents
+
+    def _chosen(self, totals: Totals, item: int) -> Places:
+        """Places of an input's candidates among all totals of its beams, float32[beams * vocabulary]."""
+        if self._config.do_sample:
+            return draw_without_replacement(totals, self._count, self._generators[item])
+        return top_indices(totals, self._count)

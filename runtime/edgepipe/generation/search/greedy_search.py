@@ -1,0 +1,84 @@
+"""Search without beams: each sequence goes its own way, by the likeliest token or by draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.generation.logits_processor_list import processors
+from edgepipe.generation.search.sampling import Generators, Sampler, likeliest
+from edgepipe.generation.search.sequences import Sequences, without
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.generation.config import GenerationConfig
+    from edgepipe.generation.decoder_protocol import Decoder
+    from edgepipe.generation.prompt import Prompt
+    from edgepipe.generation.stopping_criteria import Stopping
+
+
+def single_search(
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: Stopping, first_row: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Go on with every sequence until it is finished; what is finished leaves the batch.
+
+    Args:
+        decoder: The loaded graphs.
+        prompt: What to start from.
+        config: The options; `num_return_sequences` sequences for each input, the first ones those of the first input.
+        stopping: When a sequence is finished.
+        first_row: How many inputs came before the first of this batch; see :class:`Generators`.
+
+    Yields:
+        At each step which sequences got a token, int64[rows], and the tokens, int64[rows].
+    """
+    bend = processors(config, prompt)
+    width = config.num_return_sequences
+    inputs = np.repeat(np.arange(len(prompt.ids)), width)
+    rows = np.arange(len(inputs))
+    takes_likeliest = not bend and not config.do_sample
+    choose = likeliest
+    if config.do_sample:
+        generators = Generators(config.seed, first_row, width)
+        choose = Sampler(config, [generators[row] for row in rows.tolist()])
+
+    decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
+
+    def spread(*found: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """What came of the first step, where each input is there once, for all its sequences."""
+        if len(found[0]) == len(rows):
+            return found
+        decoding.select(inputs)
+        return tuple(each[inputs] for each in found)
+
+    # What is drawn from lies among the `top_k` best, and nothing before top-k needs more than these.
+    draws_from_best = decoding.keeps_scores and config.do_sample and not bend and config.top_k and config.top_h is None
+    sequences = Sequences(prompt.ids[inputs])
+    last = prompt.ids
+    while True:
+        if takes_likeliest:  # on a device tokens leave it, and scores do not
+            (tokens,) = spread(decoding.likeliest(last))
+        elif draws_from_best:
+            scores, words = spread(*decoding.best(last, config.top_k))
+            order = np.argsort(words, axis=1)
+            chosen = choose(np.take_along_axis(scores, order, axis=1), rows)
+            tokens = np.take_along_axis(words, order, axis=1)[np.arange(len(rows)), chosen]
+        else:
+            (scores,) = spread(decoding.step(last))
+            for process in bend:
+                process(sequences.ids, scores, inputs[rows])
+            tokens = choose(scores, rows)
+        yield rows, tokens
+        finished = stopping(sequences.ids, tokens)
+        sequences.append(tokens)
+        if finished.any():
+            kept = without(finished)
+            if not kept.size:
+                return
+            rows, tokens = rows[kept], tokens[kept]
+            decoding.select(kept)
+            sequences.select(kept)
+        last = tokens[:, None]

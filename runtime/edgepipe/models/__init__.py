@@ -1,0 +1,1 @@
+"""Graphs of a bundle: named arrays in, named arrays out."""

@@ -1,0 +1,1 @@
+"""Decoders with their key-value cache, as the search for tokens uses them."""

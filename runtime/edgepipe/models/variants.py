@@ -1,0 +1,153 @@
+"""Which variant of a bundle runs where."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from edgepipe.backend.machine import saturates
+from edgepipe.backend.onnxruntime.providers import name_of, on_cuda
+from edgepipe.backend.onnxruntime.session import Session, SessionConfig, require_device
+from edgepipe.bundle.directory import Bundle
+from edgepipe.errors import DeviceError, EdgepipeError, KernelError
+
+_CPU = "CPUExecutionProvider"
+
+# What a GPU runs as a whole, the first best.
+ON_CUDA = ("fp16", "fp32", "q4f16", "w8", "q4", "bnb4")
+
+# Products in 8-bit integers. onnxruntime has no CUDA kernel for DynamicQuantizeLinear, and computes quantized-and-
+# dequantized graphs in fp32 there: the one would go back and forth between the devices, the other be slower than fp32.
+_CPU_ONLY = ("int8", "int8-static", "q8", "uint8")
+
+
+def preferred(session: SessionConfig | None) -> tuple[str, ...]:
+    """The variants that a device wants, the first most; none where the bundle's default does."""
+    return ON_CUDA if session is not None and on_cuda(session.device, session.providers) else ()
+
+
+def open_bundle(
+    path: str | os.PathLike[str],
+    dtype: str | None,
+    session: SessionConfig,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+) -> Bundle:
+    """Open a bundle for a session, whose device is looked for before anything is downloaded.
+
+    Args:
+        path: Its directory or Hub id; of the latter only one variant is downloaded.
+        dtype: That variant; None for the device's own choice.
+        session: Where it runs.
+        revision: Branch, tag or commit, for a Hub id.
+        local_files_only: Do not use the network.
+
+    Raises:
+        BundleError: the bundle is damaged, or is none.
+        DependencyError: onnxruntime is missing.
+        DeviceError: the device or a provider cannot be used here.
+        DownloadError: the Hub id could not be downloaded.
+    """
+    wanted = preferred(session)
+    require_device(session)
+    return Bundle.load(path, dtype=dtype, preferred=wanted, revision=revision, local_files_only=local_files_only)
+
+
+def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
+    """The variant to load.
+
+    Args:
+        bundle: The bundle.
+        dtype: The one that was asked for; None for the device's own choice: on CUDA fp16, else fp32, elsewhere the
+            bundle's default.
+        session: Where it runs.
+
+    Raises:
+        DeviceError: it has no kernels on that device, and would run slowly from one to the other.
+    """
+    wanted = preferred(session)
+    if not wanted:
+        own = bundle.default_dtype if dtype is None else dtype
+        _warn_of_overflow(bundle, own, session)
+        return own
+    chosen = first_of(wanted, bundle.dtypes) if dtype is None else dtype
+    if chosen is None or chosen in _CPU_ONLY:
+        fitting = [name for name in wanted if name in bundle.dtypes]
+        raise DeviceError(
+            f"{bundle.path}: there are no CUDA kernels for {', '.join(bundle.dtypes) if chosen is None else chosen}, "
+            "which would run slower there than on a processor; "
+            + (f"take dtype={fitting[0]!r}" if fitting else "export the checkpoint with --dtype fp16 too")
+            + ', or device="cpu"'
+        )
+    if chosen in bundle.dtypes and bundle.shares_cache(chosen):
+        warnings.warn(
+            f"{bundle.path}: the attention of {chosen} has no CUDA kernel in fp32 and runs on the processor, which is "
+            "slow; export the checkpoint with --target cuda, or take fp16",
+            stacklevel=2,
+        )
+    return chosen
+
+
+@contextmanager
+def loading(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterator[None]:
+    """Around the load of a variant: where it cannot run, say which of the others can, found by trying.
+
+    Args:
+        bundle: The bundle.
+        dtype: The variant.
+        session: Where it runs.
+
+    Raises:
+        KernelError: the device has no kernel for one of its operators.
+    """
+    try:
+        yield
+    except KernelError as error:
+        fitting = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
+        advice = (
+            f"{', '.join(fitting)} can run there (dtype=, --dtype)" if fitting else "no other variant can run there"
+        )
+        raise KernelError(f"{error}; of {bundle.path} {advice}") from error
+
+
+def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
+    try:
+        for file in bundle.files(dtype):
+            if file.suffix == ".onnx":
+                Session(file, session)
+    except EdgepipeError:
+        return False
+    return True
+
+
+def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
+    """The first of the wanted variants that is there."""
+    return next((name for name in wanted if name in there), None)
+
+
+def _warn_of_overflow(bundle: Bundle, dtype: str, session: SessionConfig | None) -> None:
+    """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
+    elsewhere = session is not None and session.providers and name_of(session.providers[0]) != _CPU
+    if elsewhere or not _uses_8_bits(bundle, dtype) or not saturates():
+        return
+    exact = [name for name in bundle.dtypes if not _uses_8_bits(bundle, name)]
+    warnings.warn(
+        f"{bundle.path}: {dtype} was made for another processor: its weights use all of 8 bits, and sums of such "
+        "products overflow on this one, which has no VNNI, so that results may be wrong; "
+        + (f"{', '.join(exact)} can be trusted here, or " if exact else "")
+        + "export the checkpoint with --target avx2",
+        stacklevel=3,
+    )
+
+
+def _uses_8_bits(bundle: Bundle, dtype: str) -> bool:
+    """Whether a variant multiplies integers without room for their sum; of others' variants that is not known."""
+    if bundle.manifest is None or dtype not in bundle.dtypes:
+        return False
+    recipe = bundle.manifest.variants[dtype].recipe
+    graphs = recipe.get("graphs")
+    recipes = graphs.values() if isinstance(graphs, Mapping) else [recipe]
+    return any(isinstance(made, Mapping) and made.get("reduce_range") is False for made in recipes)

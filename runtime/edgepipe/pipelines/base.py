@@ -1,0 +1,226 @@
+"""What all tasks share: how inputs arrive, how they are batched, and in what order results leave."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgepipe.errors import InputError
+from edgepipe.pipelines.batching import batches, chunks
+from edgepipe.pipelines.progress import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.bundle.directory import Bundle
+    from edgepipe.models.encoder import Model
+    from edgepipe.tokenization.tokenizer import Tokenizer
+
+    Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One input on its way through the graph.
+
+    Attributes:
+        pieces: Token ids and masks of each piece, as lists of one length. A text is one piece; tasks that cut long
+            texts, or that ask several questions of one text, have more.
+        context: Whatever the task needs to decode, e.g. the text and its offsets.
+    """
+
+    pieces: Sequence[Mapping[str, list[int]]]
+    context: Any = None
+
+
+class Task(ABC):
+    """A pipeline task: encode, run, decode.
+
+    A subclass names itself, says as plain data what the exporter needs, turns one input into token arrays, and the
+    graph's outputs for them into a result.
+
+    Attributes:
+        name: The task's name, as in the registry.
+        auto_model: Name of the transformers auto class that loads a checkpoint for it.
+        head: How the class names of such checkpoints end.
+        other_heads: How else they may end.
+        outputs: The output tensors the task reads.
+        token_level: Whether these have an entry for each token.
+        generates: Whether it writes text, token by token.
+        json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
+        token_types: Whether the texts of a pair are told apart for every model that can, whatever its tokenizer does.
+        tokenizer: The bundle's tokenizer.
+        model: The bundle's graph, or what else :meth:`load` gives.
+        batch_size: How many pieces go through the graph at once.
+        options: Options given when the pipeline was made; those of a call go before them.
+    """
+
+    name: ClassVar[str]
+    auto_model: ClassVar[str]
+    head: ClassVar[str]
+    other_heads: ClassVar[tuple[str, ...]] = ()
+    outputs: ClassVar[tuple[str, ...]]
+    token_level: ClassVar[bool] = False
+    generates: ClassVar[bool] = False
+    json_example: ClassVar[str | None] = None
+    token_types: ClassVar[bool] = False
+
+    def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
+        self.tokenizer = tokenizer
+        self.model: Model = model
+        self.batch_size = _checked_batch_size(batch_size)
+        self.options = options
+        # Wrong options are reported here, not at the first call, and calls without options need not check them again.
+        self._own_settings = self.settings(options)
+
+    @classmethod
+    def fits(cls, architecture: str) -> bool:
+        """Whether a checkpoint of a transformers class, e.g. ``BertForMaskedLM``, has what the task reads."""
+        return architecture.endswith((cls.head, *cls.other_heads))
+
+    @classmethod
+    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> Any:
+        """What of a bundle the task runs: here its one graph, as a :class:`~edgepipe.models.encoder.Model`.
+
+        Raises:
+            BundleError: the bundle is damaged or has no such variant.
+            DeviceError: the device or a provider cannot be used here.
+        """
+        from edgepipe.models.encoder import Model
+
+        return Model(bundle, dtype, session)
+
+    @abstractmethod
+    def settings(self, options: Mapping[str, Any]) -> Any:
+        """Check the options and give them the form that :meth:`encode` and :meth:`decode` take.
+
+        Raises:
+            InputError: an option is unknown or has a value that cannot be used.
+        """
+
+    @abstractmethod
+    def encode(self, item: Any, settings: Any) -> Request:
+        """Tokenize one input.
+
+        Raises:
+            InputError: the input cannot be used.
+        """
+
+    @abstractmethod
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> Any:
+        """The result of one input, from the graph's outputs for each of its pieces (without the batch axis)."""
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+        """Run the task.
+
+        Args:
+            inputs: One input; a list or tuple of them; or a generator or other iterator.
+            batch_size: How many pieces go through the graph at once, instead of the pipeline's own. With more than 1
+                inputs are read ahead, and pieces of like length go together.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: The task's options, before those given when the pipeline was made.
+
+        Returns:
+            The result of one input; a list of results; or an iterator of results, which reads the iterator only as
+            far as it needs. Results come in the order of the inputs.
+
+        Raises:
+            InputError: an input or option cannot be used; of a list, the message has the input's position.
+            DependencyError: `progress` without ``tqdm``.
+        """
+        settings = self.settings({**self.options, **options}) if options else self._own_settings
+        size = self.checked_batch_size(batch_size)
+        if not self.is_one(inputs):
+            total = len(inputs) if isinstance(inputs, (list, tuple)) else None
+            results = self._run(self._encode_all(inputs, settings), size, settings)
+            if progress:
+                results = shown(results, total)
+            return results if total is None else list(results)
+        [result] = self._answers([self.encode(inputs, settings)], size, settings)
+        return result
+
+    def is_one(self, inputs: Any) -> bool:
+        """Whether this is one input, and not a list or iterator of them."""
+        return not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping))
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """The checkpoint's labels in the order of the logits."""
+        return labels_of(self.model.config)
+
+    def checked_batch_size(self, batch_size: int | None) -> int:
+        """The batch size of a call: the pipeline's own where the call names none.
+
+        Raises:
+            InputError: it is no whole number of at least 1.
+        """
+        return self.batch_size if batch_size is None else _checked_batch_size(batch_size)
+
+    def _encode_all(self, inputs: Iterable[Any], settings: Any) -> Iterator[Request]:
+        for position, item in enumerate(inputs):
+            try:
+                yield self.encode(item, settings)
+            except InputError as error:
+                raise InputError(f"input {position}: {error}") from error
+
+    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        for chunk in chunks(requests, batch_size):
+            yield from self._answers(chunk, batch_size, settings)
+
+    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        """The results of requests that are looked at together, in their order."""
+        pieces = [piece for request in requests for piece in request.pieces]
+        outputs = iter(self._outputs(pieces, batch_size))
+        for request in requests:
+            yield self.decode(request, list(islice(outputs, len(request.pieces))), settings)
+
+    def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Outputs]:
+        """The graph's outputs for each piece, without those for padding."""
+        lengths = [len(piece["input_ids"]) for piece in pieces]
+        outputs: list[Outputs] = [{}] * len(pieces)
+        for batch in self._batches(lengths, batch_size):
+            arrays = self.model(**self._padded([pieces[index] for index in batch]))
+            for row, index in enumerate(batch):
+                unpadded = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
+                outputs[index] = self.kept(pieces[index], unpadded)
+        return outputs
+
+    def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+        return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
+
+    def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
+        if len(pieces) == 1:
+            return {name: [values] for name, values in pieces[0].items()}
+        return self.tokenizer.pad(pieces, return_tensors="np")
+
+    def kept(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
+        """What :meth:`decode` needs of a piece's outputs, for tasks where all of them would fill the memory."""
+        return outputs
+
+    def _unpadded(self, array: NDArray[Any], length: int) -> NDArray[Any]:
+        if not self.token_level or len(array) == length:
+            return array
+        return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
+
+
+def _checked_batch_size(batch_size: Any) -> int:
+    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+        raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    return batch_size
+
+
+def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The labels of a checkpoint's config in the order of the logits.
+
+    A config without ``id2label`` has ``num_labels`` (2 if that is missing too) labels named ``LABEL_0``,
+    ``LABEL_1`` and so on, as in transformers' ``PreTrainedConfig``.
+    """
+    id2label = config.get("id2label")
+    if isinstance(id2label, Mapping) and id2label:
+        return tuple(str(label) for _, label in sorted(id2label.items(), key=lambda pair: int(pair[0])))
+    return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))

@@ -1,0 +1,124 @@
+"""``pipeline()``: a path or Hub id becomes a bundle, and a bundle a task."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.backend.onnxruntime.providers import Provider
+from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.shape_buckets import Shape
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.third_party import graph_decides, task_of_graph
+from edgepipe.errors import DependencyError, TaskError
+from edgepipe.models.encoder import Model
+from edgepipe.models.variants import open_bundle
+from edgepipe.pipelines.registry import ALIASES, task_class, task_names
+from edgepipe.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgepipe.pipelines.base import Task
+
+
+def pipeline(
+    task: str | None = None,
+    model: str | os.PathLike[str] | Bundle | None = None,
+    *,
+    dtype: str | None = None,
+    device: str | int | None = None,
+    batch_size: int = 1,
+    num_threads: int | None = None,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    low_memory: bool = False,
+    providers: Sequence[Provider] | None = None,
+    session_options: Any = None,
+    buckets: Sequence[Shape] | None = None,
+    **task_options: Any,
+) -> Task:
+    """Load a bundle for a task; the result is called as transformers' pipeline of that task is.
+
+    Args:
+        task: Name of the task, e.g. ``"text-classification"``; by default the bundle's own.
+        model: Directory or Hub id of the bundle, or a :class:`Bundle`; by default the embedded English sentiment
+            model.
+        dtype: The variant, e.g. ``"int8"``; by default the manifest's, on CUDA fp16 or else fp32.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or an index. A device that is not there is an error.
+        batch_size: How many inputs of a list or iterator go through the graph at once.
+        num_threads: Threads inside one operator; by default what the process may use.
+        revision: Branch, tag or commit, for a Hub id.
+        local_files_only: Do not use the network; the Hub's cache must have the files.
+        low_memory: Keep the weights mapped from their file: slower, far less private memory.
+        providers: onnxruntime's own list of execution providers, in place of `device`.
+        session_options: An ``onnxruntime.SessionOptions`` to start from; it is changed, so give each its own.
+        buckets: Shapes (batch, length) that an encoder's inputs are padded to; by default some on a GPU, none
+            elsewhere.
+        **task_options: Options of the task that hold for every call.
+
+    Raises:
+        TaskError: the task is unknown or does not fit the bundle.
+        BundleError: the bundle is damaged or has no such variant.
+        DeviceError: the device or a provider cannot be used here.
+        InputError: an option is unknown or has a wrong value.
+    """
+    if task is not None:
+        _require_task(task)  # an unknown task is reported before anything is downloaded
+    config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
+    if isinstance(model, Bundle):
+        bundle = model
+    else:
+        path = embedded_bundle() if model is None else model
+        bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
+    if not graph_decides(bundle):
+        chosen = _task_of(task, bundle, bundle.task)
+        loaded = task_class(chosen).load(bundle, dtype, config)
+    else:  # what another tool made: the graph has the last word on what it is for
+        loaded = Model(bundle, dtype, config)
+        own = task_of_graph(bundle.task, bundle.config, loaded.session.output_shapes)
+        chosen = _task_of(task, bundle, own)
+    tokenizer = Tokenizer.from_pretrained(bundle.path)
+    return task_class(chosen)(tokenizer, loaded, batch_size=batch_size, **task_options)
+
+
+def embedded_bundle() -> Path:
+    """The directory of the sentiment model that comes with edgepipe.
+
+    Raises:
+        DependencyError: this installation lacks it.
+    """
+    try:
+        from edgepipe_models import default_bundle
+
+        return default_bundle()
+    except (ImportError, FileNotFoundError) as error:
+        raise DependencyError(
+            f"the embedded default model is not installed ({error}); reinstall edgepipe, or name a bundle"
+        ) from error
+
+
+def _require_task(task: str) -> None:
+    try:
+        task_class(task)
+    except TaskError as error:
+        if isinstance(task, str) and os.path.isdir(task):
+            raise TaskError(f"{task!r} is a directory, not a task; name a bundle with model={task!r}") from error
+        raise
+
+
+def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
+    if task is None:
+        if own is None:
+            raise TaskError(
+                f"{bundle.path} does not say its task (architectures: {bundle.config.get('architectures')}); name "
+                f"one of {', '.join(task_names())}"
+            )
+        return own
+    name = ALIASES.get(task, task)
+    if own is not None and task_class(own).head != task_class(name).head:
+        raise TaskError(
+            f"{bundle.path} is for {own}, not for {task}; take task={own!r} (--task), or name a bundle for {task}"
+        )
+    return name

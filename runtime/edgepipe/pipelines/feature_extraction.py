@@ -1,0 +1,253 @@
+"""Feature extraction: the hidden state of every token, and sentence embeddings made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.embeddings.modules import SENTENCE, TOKENS, Features, Module
+from edgepipe.embeddings.pooling import check_modes, normalize
+from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
+from edgepipe.errors import BundleError, InputError
+from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.batching import chunks
+from edgepipe.pipelines.options import checked_options, tokenizer_options
+from edgepipe.pipelines.progress import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.tokenization.tokenizer import Tokenizer
+
+    Vectors = NDArray[np.float32]
+
+# The output of our graphs, then that of graphs that optimum exports from sentence-transformers directories.
+_HIDDEN_STATES = ("last_hidden_state", TOKENS)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked options.
+
+    Attributes:
+        tokenizer: Keyword arguments for the tokenizer.
+        arrays: Whether results are arrays rather than lists.
+    """
+
+    tokenizer: Mapping[str, Any]
+    arrays: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """How texts are embedded in one call.
+
+    Attributes:
+        prompt: What goes before every text.
+        modules: What makes one vector of the tokens'.
+        truncate_dim: How many values are kept, None for all.
+        normalize: Whether vectors are scaled to length 1 in the end.
+    """
+
+    prompt: str
+    modules: Sequence[Module]
+    truncate_dim: int | None
+    normalize: bool
+
+
+class FeatureExtraction(Task):
+    """Hidden states, as transformers' ``FeatureExtractionPipeline`` gives them; and sentence embeddings.
+
+    Options: ``truncation``, ``tokenize_kwargs`` (a dict of the tokenizer's arguments) and ``return_tensors`` (an
+    array instead of lists).
+    """
+
+    name = "feature-extraction"
+    auto_model = "AutoModel"
+    head = "Model"
+    outputs = ("last_hidden_state",)
+    token_level = True
+
+    @classmethod
+    def fits(cls, architecture: str) -> bool:
+        """Any checkpoint has a body, whatever its head."""
+        return True
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Compute hidden states.
+
+        Args:
+            inputs: A text, or a list or iterator of texts.
+            batch_size: How many texts go through the graph at once. Results have no rows for padding.
+            **options: See the class.
+
+        Returns:
+            For each text the last hidden state, [1, tokens, hidden], as nested lists of float or, with
+            ``return_tensors=True``, as a float32 array.
+        """
+        return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def settings(self, options: Mapping[str, Any]) -> Any:
+        """Check the options; see :meth:`Task.settings`."""
+        checked_options(options, ("truncation", "tokenize_kwargs", "return_tensors"), self.name)
+        given = options.get("tokenize_kwargs")
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"tokenize_kwargs must be a dict of the tokenizer's arguments, got {given!r:.60}")
+        arguments = dict(given or {})
+        if options.get("truncation") is not None:
+            if "truncation" in arguments:
+                raise InputError("truncation is given twice: alone, and in tokenize_kwargs")
+            arguments["truncation"] = options["truncation"]
+        return Settings(
+            tokenizer_options(arguments, self.tokenizer, self.model.max_length, self.name),
+            bool(options.get("return_tensors", False)),
+        )
+
+    def encode(self, item: Any, settings: Any) -> Request:
+        """Token ids of one text."""
+        return Request([self.tokenizer(_checked_text(item), **settings.tokenizer)])
+
+    def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> Any:
+        """The hidden states of one text, float32[1, tokens, hidden]."""
+        hidden = _hidden_states(outputs[0])[None]
+        # A copy: a row of a batch would keep the whole batch in memory.
+        return hidden.copy() if settings.arrays else hidden.tolist()
+
+    def embed(
+        self,
+        texts: Any,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pooling: str | Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """One vector a text, as ``SentenceTransformer.encode`` of sentence-transformers gives it.
+
+        Args:
+            texts: A text, or a list or iterator of texts. Those that are too long are cut.
+            prompt: A text to put before each.
+            prompt_name: The name of such a text in the bundle's ``config_sentence_transformers.json``; without
+                either, its default prompt.
+            batch_size: How many texts go through the graph at once, instead of the pipeline's own.
+            normalize_embeddings: Whether to scale vectors to length 1, in case the bundle's modules do not.
+            truncate_dim: How many values of a vector to keep; by default what the bundle says, or all.
+            pooling: One or several modes, e.g. ``"mean"``, in place of the bundle's modules; needed if it has none.
+            progress: Whether to count the texts of a list or iterator on standard error. Needs ``tqdm``.
+
+        Returns:
+            float32[texts, dimension] in the order of the texts, float32[dimension] for one text.
+
+        Raises:
+            BundleError: the bundle's modules are damaged, or not known here.
+            DependencyError: `progress` without ``tqdm``.
+            InputError: an input or option cannot be used, or the bundle does not say how to embed.
+        """
+        config = self.sentence_config
+        embedding = Embedding(
+            config.prompt(prompt, prompt_name),
+            config.modules_for(None if pooling is None else _checked_pooling(pooling)),
+            config.truncate_dim if truncate_dim is None else _checked_dimension(truncate_dim),
+            normalize_embeddings,
+        )
+        size = self.checked_batch_size(batch_size)
+        if isinstance(texts, str):
+            alone: Vectors = self._embedded([self._tokens(texts, embedding.prompt)], 1, embedding)[0]
+            return alone
+        if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
+            raise InputError(f"expected a text or a list of texts, got {type(texts).__name__} {texts!r:.60}")
+        vectors = self._vectors(texts, size, embedding)
+        if progress:
+            vectors = shown(vectors, len(texts) if isinstance(texts, Sized) else None)
+        rows = list(vectors)
+        if not rows:  # the empty text tells how many values a vector has
+            return self._embedded([self._tokens("", embedding.prompt)], 1, embedding)[:0]
+        return np.stack(rows)
+
+    def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding) -> Iterator[Vectors]:
+        for chunk in chunks(self._requests(texts, embedding.prompt), size):
+            yield from self._embedded([piece for request in chunk for piece in request.pieces], size, embedding)
+
+    @cached_property
+    def sentence_config(self) -> SentenceConfig:
+        """What the bundle says about embedding texts."""
+        return read_sentence_config(self.model.directory)
+
+    @cached_property
+    def _embedding_tokenizer(self) -> Tokenizer:
+        return self.tokenizer.lower_casing() if self.sentence_config.lower_case else self.tokenizer
+
+    @cached_property
+    def _embedding_limit(self) -> int | None:
+        own = self.sentence_config.max_seq_length
+        wanted = self.tokenizer.model_max_length if own is None else own
+        return min((length for length in (wanted, self.model.max_length) if length is not None), default=None)
+
+    def _requests(self, texts: Iterable[Any], prompt: str) -> Iterator[Request]:
+        for position, text in enumerate(texts):
+            try:
+                yield Request([self._tokens(text, prompt)])
+            except InputError as error:
+                raise InputError(f"input {position}: {error}") from error
+
+    def _tokens(self, text: Any, prompt: str = "") -> Mapping[str, list[int]]:
+        """Token ids and masks of a text after its prompt, cut to what the model was trained for."""
+        limit = self._embedding_limit
+        return self._embedding_tokenizer(
+            prompt + _checked_text(text),
+            truncation=limit is not None,
+            max_length=limit,
+            return_attention_mask=True,
+        )
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Tokens of a prompt, less the one that ends a text: ``Transformer._get_prompt_length`` in the reference."""
+        ids = self._tokens(prompt)["input_ids"] if prompt else []
+        return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
+
+    def _embedded(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int, embedding: Embedding) -> Vectors:
+        """The vector of each piece, float32[pieces, dimension]."""
+        prompt_length = self._prompt_length(embedding.prompt)
+        rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
+        for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
+            arrays = self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
+            hidden = _hidden_states(self.model(**arrays))
+            features = Features({TOKENS: hidden}, arrays["attention_mask"], prompt_length)
+            for module in embedding.modules:
+                features = module(features)
+            for index, vector in zip(batch, features[SENTENCE], strict=True):
+                rows[index] = vector
+        vectors = np.stack(rows)[:, : embedding.truncate_dim]
+        return normalize(vectors) if embedding.normalize else vectors
+
+
+def _hidden_states(arrays: Mapping[str, Vectors]) -> Vectors:
+    for name in _HIDDEN_STATES:
+        if name in arrays:
+            return arrays[name]
+    raise BundleError(f"the graph gives {', '.join(arrays)}, and no {_HIDDEN_STATES[0]}: it has another task's head")
+
+
+def _checked_text(item: Any) -> str:
+    if not isinstance(item, str):
+        raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
+    return item
+
+
+def _checked_pooling(pooling: Any) -> tuple[str, ...]:
+    modes = (pooling,) if isinstance(pooling, str) else tuple(pooling) if isinstance(pooling, (list, tuple)) else ()
+    check_modes(modes)
+    return modes
+
+
+def _checked_dimension(count: Any) -> int:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise InputError(f"truncate_dim must be a whole number of at least 1, got {count!r}")
+    return count

@@ -1,0 +1,144 @@
+"""Fill-mask: the likeliest tokens in place of each mask of a text."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.errors import InputError
+from edgepipe.numerics import softmax, top_indices
+from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.options import checked_options, tokenizer_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked options.
+
+    Attributes:
+        tokenizer: Keyword arguments for the tokenizer.
+        top_k: How many tokens to propose for a mask.
+        targets: Token ids to choose among; None for the whole vocabulary.
+    """
+
+    tokenizer: Mapping[str, Any]
+    top_k: int
+    targets: NDArray[np.int64] | None
+
+
+class FillMask(Task):
+    """Proposals for masked tokens, as transformers' ``FillMaskPipeline`` gives them.
+
+    Options: ``top_k`` (default 5), ``targets`` (words to choose among; one that the vocabulary lacks counts as its
+    first token, with a warning) and ``tokenizer_kwargs`` (a dict).
+    """
+
+    name = "fill-mask"
+    auto_model = "AutoModelForMaskedLM"
+    head = "ForMaskedLM"
+    outputs = ("logits",)
+    token_level = True
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Propose tokens.
+
+        Args:
+            inputs: A text with at least one mask token, or a list or iterator of them.
+            batch_size: How many texts go through the graph at once.
+            **options: See the class.
+
+        Returns:
+            For each text a list of dicts with ``score``, ``token`` (id), ``token_str`` and ``sequence``, best first;
+            for a text with several masks a list of such lists. A list of one text gives that text's result.
+        """
+        results = super().__call__(inputs, batch_size=batch_size, **options)
+        return results[0] if isinstance(inputs, list) and len(inputs) == 1 else results
+
+    def settings(self, options: Mapping[str, Any]) -> Settings:
+        """Check the options; see :meth:`Task.settings`."""
+        checked_options(options, ("top_k", "targets", "tokenizer_kwargs"), self.name)
+        if self.tokenizer.mask_token_id is None:
+            raise InputError("the tokenizer has no mask token: the checkpoint is not one for fill-mask")
+        top_k = options.get("top_k")
+        top_k = 5 if top_k is None else top_k
+        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+            raise InputError(f"top_k must be a whole number of at least 1, got {top_k!r}")
+        tokenizer = options.get("tokenizer_kwargs")
+        tokenizer = {} if tokenizer is None else tokenizer
+        if not isinstance(tokenizer, Mapping):
+            raise InputError(f"tokenizer_kwargs must be a dict of the tokenizer's arguments, got {tokenizer!r}")
+        targets = options.get("targets")
+        return Settings(
+            tokenizer_options(tokenizer, self.tokenizer, self.model.max_length, self.name),
+            top_k,
+            None if targets is None else self._target_ids(targets),
+        )
+
+    def _target_ids(self, targets: Any) -> NDArray[np.int64]:
+        words = [targets] if isinstance(targets, str) else targets
+        if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+            raise InputError(f"targets must be a word or a list of words, got {targets!r}")
+        vocabulary = self.tokenizer.get_vocab()
+        ids = []
+        for word in words:
+            if word in vocabulary:
+                ids.append(vocabulary[word])
+                continue
+            pieces = self.tokenizer(word, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
+            if pieces:
+                used = self.tokenizer.convert_ids_to_tokens(pieces[0])
+                warnings.warn(f"the vocabulary has no {word!r}; {used!r} is used in its place", stacklevel=4)
+                ids.append(pieces[0])
+            else:
+                warnings.warn(f"the target {word!r} has no token and is left out", stacklevel=4)
+        if not ids:
+            raise InputError(f"none of the targets {words!r} has a token; pass at least one word that does")
+        return np.array(list(set(ids)), dtype=np.int64)
+
+    def encode(self, item: Any, settings: Settings) -> Request:
+        """Token ids of one text."""
+        if not isinstance(item, str):
+            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
+        encoding = self.tokenizer(item, **settings.tokenizer)
+        if self.tokenizer.mask_token_id not in encoding["input_ids"]:
+            raise InputError(
+                f"the text has no mask token {self.tokenizer.mask_token!r} (within the model's limit): {item!r:.80}"
+            )
+        return Request([encoding], encoding["input_ids"])
+
+    def kept(
+        self, piece: Mapping[str, list[int]], outputs: Mapping[str, NDArray[np.float32]]
+    ) -> Mapping[str, NDArray[np.float32]]:
+        """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""
+        return {"logits": outputs["logits"][np.array(piece["input_ids"]) == self.tokenizer.mask_token_id]}
+
+    def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings) -> Any:
+        """The proposals of one text, from ``logits`` float32[masks, vocabulary]."""
+        ids = np.array(request.context)
+        masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
+        results = []
+        for position, scores in zip(masks, softmax(outputs[0]["logits"]), strict=True):
+            candidates = scores if settings.targets is None else scores[settings.targets]
+            proposals = []
+            for index in top_indices(candidates, settings.top_k).tolist():
+                token = index if settings.targets is None else int(settings.targets[index])
+                filled = np.where(np.arange(len(ids)) == position, token, ids)
+                filled = filled[filled != self.tokenizer.pad_token_id]
+                proposals.append(
+                    {
+                        "score": candidates[index].item(),
+                        "token": token,
+                        "token_str": self.tokenizer.decode([token]),
+                        # With several masks the others stay visible, special tokens and all.
+                        "sequence": self.tokenizer.decode(filled.tolist(), skip_special_tokens=len(masks) == 1),
+                    }
+                )
+            results.append(proposals)
+        return results[0] if len(results) == 1 else results

@@ -1,0 +1,239 @@
+"""What the tasks that write text share: a decoder instead of a graph, prompts in batches, text while it comes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from edgepipe.errors import InputError
+from edgepipe.generation.config_sources import CHECKS, GenerationConfig, generation_config
+from edgepipe.generation.generate import generate, stream
+from edgepipe.generation.lengths import for_prompt, was_cut
+from edgepipe.generation.streamer import TextStream
+from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.batching import chunks
+from edgepipe.pipelines.options import checked_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.bundle.directory import Bundle
+    from edgepipe.generation.decoder_protocol import Decoder
+    from edgepipe.generation.generate import Generated
+    from edgepipe.tokenization.tokenizer import Tokenizer
+
+# How many batches are read ahead, to find prompts of like length.
+_WINDOW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """Checked options that all tasks which write text have.
+
+    Attributes:
+        tokenizer: Keyword arguments of the tokenizer.
+        generation: How tokens are searched for.
+        tensors: Whether results are token ids instead of text.
+        clean_up: The tokenizer's ``clean_up_tokenization_spaces`` in decoding.
+        skip_special_tokens: Whether special tokens are left out of text.
+    """
+
+    tokenizer: Mapping[str, Any]
+    generation: GenerationConfig
+    tensors: bool
+    clean_up: bool | None
+    skip_special_tokens: bool
+
+
+class GenerativeTask(Task):
+    """A task that writes text. Its options are its own and those of the search for tokens.
+
+    Attributes:
+        own_options: Names of the options that are not of the search for tokens.
+        defaults: Options of the search where neither the checkpoint nor the caller sets them.
+        decoder: The bundle's decoder.
+    """
+
+    outputs = ("logits",)
+    generates = True
+    own_options: ClassVar[tuple[str, ...]]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, tokenizer: Tokenizer, model: Decoder, *, batch_size: int = 1, **options: Any) -> None:
+        self.decoder = model
+        super().__init__(tokenizer, model, batch_size=batch_size, **options)
+
+    @classmethod
+    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> Any:
+        """The bundle's decoder; see :meth:`Task.load`."""
+        from edgepipe.models.decoder.decoder_loading import load_decoder
+
+        return load_decoder(bundle, dtype, session)
+
+    def task_options(self) -> Mapping[str, Any]:
+        """The options of the search that go between the checkpoint's and the caller's."""
+        return {}
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
+        """Write text and give each piece of it as soon as it is whole.
+
+        Args:
+            prompt: One input.
+            **options: The task's options, before those given when the pipeline was made.
+
+        Returns:
+            An iterator of pieces of text, without the prompt; joined they are the new text of the whole result.
+            Whoever closes it, or stops reading, ends the search.
+
+        Raises:
+            InputError: the prompt or an option cannot be used; several beams, whose text is certain only at the end.
+        """
+        settings = self.settings({**self.options, **options}) if options else self._own_settings
+        if not self.is_one(prompt):
+            raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
+        request = self.encode(prompt, settings)
+        config = self._for_prompt(settings.generation, request)
+        if config.num_beams > 1:
+            raise InputError(
+                f"num_beams is {config.num_beams}: which beam wins is known only at the end, so there is nothing to "
+                "stream; pass num_beams=1, or call the pipeline itself"
+            )
+        if config.num_return_sequences > 1:
+            raise InputError(
+                f"num_return_sequences is {config.num_return_sequences}, but a stream has one text; call the pipeline "
+                "itself"
+            )
+        ids, mask = self._rows([request])
+        tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
+        text = TextStream(self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up)
+        for token in self.shown_prompt(request):
+            text.push(token)
+        return _pieces(tokens, text)
+
+    @property
+    def streams(self) -> bool:
+        """Whether the options given when the pipeline was made let text be streamed: one sequence, and no beams."""
+        config: GenerationConfig = self._own_settings.generation
+        return config.num_beams == 1 and config.num_return_sequences == 1
+
+    def before_stream(self, prompt: Any) -> str:
+        """What the text of the whole result has before that of :meth:`stream`, with the pipeline's own options."""
+        return ""
+
+    def shown_prompt(self, request: Request) -> Sequence[int]:
+        """Tokens of the prompt that are decoded with the new ones."""
+        return ()
+
+    def generation_config(self, options: Mapping[str, Any]) -> GenerationConfig:
+        """The options of the search, from the checkpoint, the task and the caller; the last one wins.
+
+        Raises:
+            InputError: an option is unknown, has a wrong value or contradicts another.
+        """
+        checked_options(options, [*self.own_options, *CHECKS], self.name)
+        searched = {name: value for name, value in options.items() if name not in self.own_options}
+        return generation_config(
+            self.decoder, self.task_options(), searched, tokenizer=self.tokenizer, defaults=self.defaults
+        )
+
+    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        first = 0
+        for chunk in chunks(requests, batch_size, window=_WINDOW):
+            yield from self._answers(chunk, batch_size, settings, first)
+            first += len(chunk)
+
+    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
+        """The results of requests, in their order.
+
+        Args:
+            requests: Encoded inputs.
+            batch_size: How many go through the decoder at once.
+            settings: Of the call.
+            first: How many inputs of the call came before these.
+        """
+        generated: list[Sequence[Generated]] = [()] * len(requests)
+        for batch, config in self._batches_alike(requests, batch_size, settings.generation):
+            ids, mask = self._rows([requests[index] for index in batch])
+            found = generate(self.decoder, ids, mask, config, tokenizer=self.tokenizer, first_row=first + batch[0])
+            for index, sequences in zip(batch, found, strict=True):
+                generated[index] = sequences
+                length = len(requests[index].pieces[0]["input_ids"])
+                if any(
+                    was_cut(each.token_ids, settings.generation, config, self.decoder, length) for each in sequences
+                ):
+                    warnings.warn(
+                        f"a text ends where the model's limit of {self.decoder.max_length} tokens is reached; pass a "
+                        "shorter prompt to have more",
+                        stacklevel=4,
+                    )
+        for request, texts in zip(requests, generated, strict=True):
+            yield self.decode(request, [{"sequences": self._stacked(texts, settings.generation)}], settings)
+
+    def _batches_alike(
+        self, requests: Sequence[Request], batch_size: int, config: GenerationConfig
+    ) -> Iterator[tuple[list[int], GenerationConfig]]:
+        """Indices of requests that may write as much, those of like length together.
+
+        With a seed they stay in their order: what is drawn for a row depends on its place in the call.
+        """
+        indices = list(range(len(requests)))
+        if config.seed is None:
+            indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
+        for each, alike in groupby(indices, lambda index: self._for_prompt(config, requests[index])):
+            for batch in _batched(alike, batch_size):
+                yield batch, each
+
+    def _for_prompt(self, config: GenerationConfig, request: Request) -> GenerationConfig:
+        return for_prompt(config, self.decoder, len(request.pieces[0]["input_ids"]))
+
+    def _rows(self, requests: Sequence[Request]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Token ids and mask of prompts, int64[rows, longest]; decoder-only models want the padding on the left."""
+        pieces = [request.pieces[0] for request in requests]
+        longest = max(len(piece["input_ids"]) for piece in pieces)
+        ids = np.full((len(pieces), longest), self.tokenizer.pad_token_id or 0, np.int64)
+        mask = np.zeros_like(ids)
+        for row, piece in enumerate(pieces):
+            length = len(piece["input_ids"])
+            place = slice(0, length) if self.decoder.is_encoder_decoder else slice(longest - length, longest)
+            ids[row, place] = piece["input_ids"]
+            mask[row, place] = piece["attention_mask"]
+        return ids, mask
+
+    def _stacked(self, sequences: Sequence[Generated], config: GenerationConfig) -> NDArray[np.int64]:
+        """The sequences of one input as the reference gives them: int64[sequences, longest], padded at their ends."""
+        ids = np.full((len(sequences), max(len(each.token_ids) for each in sequences)), _padding(config), np.int64)
+        for row, each in enumerate(sequences):
+            ids[row, : len(each.token_ids)] = each.token_ids
+        return ids
+
+
+def _batched(indices: Iterable[int], size: int) -> Iterator[list[int]]:
+    source = iter(indices)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _padding(config: GenerationConfig) -> int:
+    """What fills shorter sequences up: in ``generate`` the padding token, but with beams never the token 0."""
+    first_end = config.eos_token_id[0] if config.eos_token_id else 0
+    if config.pad_token_id is None or (config.num_beams > 1 and config.pad_token_id == 0):
+        return first_end
+    return config.pad_token_id
+
+
+def _pieces(tokens: Iterator[int], text: TextStream) -> Iterator[str]:
+    try:
+        for token in tokens:
+            if piece := text.push(token):
+                yield piece
+    finally:
+        if isinstance(tokens, Generator):
+            tokens.close()
+    if piece := text.finish():
+        yield piece

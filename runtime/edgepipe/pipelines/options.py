@@ -1,0 +1,78 @@
+"""The tokenizer's keyword arguments as options of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.errors import InputError
+
+if TYPE_CHECKING:
+    from edgepipe.tokenization.tokenizer import Tokenizer
+
+# What a task sets itself: the texts, and the form of the arrays.
+_NOT_OPTIONS = {
+    "self",
+    "text",
+    "text_pair",
+    "return_tensors",
+    "is_split_into_words",
+    "return_overflowing_tokens",
+}
+
+
+def checked_options(options: Mapping[str, Any], known: Sequence[str], task: str) -> None:
+    """Refuse options that a task does not have.
+
+    Raises:
+        InputError: an option is not among `known`; the message has the nearest that is.
+    """
+    for name in options:
+        if name not in known:
+            import difflib  # not at the top: it costs every start, for an error
+
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"{task} has no option {name!r}{hint}")
+
+
+def checked_flag(name: str, value: Any) -> bool:
+    """A truth value; no text or number stands in for one.
+
+    Raises:
+        InputError: `value` is something else.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def tokenizer_options(
+    options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str, own: Sequence[str] = ()
+) -> Mapping[str, Any]:
+    """Check options meant for the tokenizer, and keep texts within what the graph accepts.
+
+    Args:
+        options: What is left of the caller's options once the task took its own.
+        tokenizer: The bundle's tokenizer.
+        limit: Longest input in tokens that the graph accepts; None where it has no limit. Longer texts are truncated
+            unless ``truncation=False`` is among the options.
+        task: Name of the task, for the message.
+        own: The task's own options, for the message.
+
+    Raises:
+        InputError: an option that neither the task nor the tokenizer has.
+    """
+    if options:
+        known = [name for name in signature(type(tokenizer).__call__).parameters if name not in _NOT_OPTIONS]
+        checked_options(options, [*own, *known], task)
+    if limit is None or options.get("truncation", True) in (False, "do_not_truncate"):
+        return options
+    wanted = options.get("max_length")
+    if wanted is None and "truncation" in options:
+        wanted = tokenizer.model_max_length
+    if wanted is None:
+        wanted = limit
+    longest = min(limit, wanted) if isinstance(wanted, int) else wanted  # the tokenizer refuses what is no number
+    return {"truncation": True, **options, "max_length": longest}

@@ -1,0 +1,228 @@
+"""Extractive question answering: the span of a context that answers a question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.errors import InputError
+from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.options import checked_flag, checked_options
+from edgepipe.pipelines.spans import best_spans
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.tokenization.batch_encoding import BatchEncoding
+
+_COUNTS = {"top_k": 1, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1, "doc_stride": 0}
+_FLAGS = ("handle_impossible_answer", "align_to_words")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked options.
+
+    Attributes:
+        top_k: How many answers to return.
+        doc_stride: Tokens that pieces of a long context share; None for half a piece, 128 at most.
+        max_answer_len: Longest answer, in tokens.
+        max_seq_len: Longest piece with its question, in tokens; None for the model's limit, 384 at most.
+        handle_impossible_answer: Whether "no answer" may win.
+        align_to_words: Whether answers are widened to whole words.
+    """
+
+    top_k: int = 1
+    doc_stride: int | None = None
+    max_answer_len: int = 15
+    max_seq_len: int | None = None
+    handle_impossible_answer: bool = False
+    align_to_words: bool = True
+
+
+class QuestionAnswering(Task):
+    """Answers from a context, as the ``QuestionAnsweringPipeline`` of transformers 4.57 gives them.
+
+    Options: ``top_k``, ``doc_stride``, ``max_answer_len``, ``max_seq_len``, ``handle_impossible_answer`` and
+    ``align_to_words``. ``max_question_len`` is accepted and, as in the reference with fast tokenizers, changes nothing.
+    """
+
+    name = "question-answering"
+    auto_model = "AutoModelForQuestionAnswering"
+    head = "ForQuestionAnswering"
+    outputs = ("start_logits", "end_logits")
+    json_example = '{"question": "...", "context": "..."}'
+    token_level = True
+    token_types = True  # as in transformers 4, the reference
+
+    def __call__(
+        self,
+        inputs: Any = None,
+        second: str | None = None,
+        /,
+        *,
+        question: Any = None,
+        context: Any = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Answer questions.
+
+        Args:
+            inputs: A dict with ``"question"`` and ``"context"``, or a list or iterator of them; or the question.
+            second: The context, where `inputs` is the question.
+            question: A question, or a list of them.
+            context: The context of all questions, or a list with one for each.
+            batch_size: How many pieces go through the graph at once.
+            **options: See the class.
+
+        Returns:
+            For each question ``{"score": float, "start": int, "end": int, "answer": str}`` (characters of the
+            context), or a list of them, best first, where there are several. A list of one question gives that
+            question's result.
+        """
+        positional = inputs is not None or second is not None
+        if positional and (question is not None or context is not None):
+            raise InputError("give either question= and context=, or a dict or list of dicts")
+        if second is not None:
+            inputs = {"question": inputs, "context": second}
+        elif not positional:
+            inputs = _paired(question, context)
+        if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
+            inputs = inputs[0]
+        return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def settings(self, options: Mapping[str, Any]) -> Settings:
+        """Check the options; see :meth:`Task.settings`."""
+        checked_options(options, [*_COUNTS, *_FLAGS], self.name)
+        given = {name: value for name, value in options.items() if value is not None}
+        for name, least in _COUNTS.items():
+            value = given.get(name, least)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        for name in given.keys() & set(_FLAGS):
+            checked_flag(name, given[name])
+        given.pop("max_question_len", None)
+        settings = Settings(**given)
+        length, stride = self._lengths(settings)
+        if stride >= length:
+            raise InputError(f"doc_stride={stride} must be less than max_seq_len={length}")
+        return settings
+
+    def _lengths(self, settings: Settings) -> tuple[int, int]:
+        """Longest piece and shared tokens."""
+        limits = [settings.max_seq_len or 384, self.model.max_length]
+        if settings.max_seq_len is None:
+            limits.append(self.tokenizer.model_max_length)
+        length = min(limit for limit in limits if limit is not None)
+        return length, min(length // 2, 128) if settings.doc_stride is None else settings.doc_stride
+
+    @property
+    def _question_first(self) -> bool:
+        return bool(self.tokenizer.padding_side == "right")
+
+    def encode(self, item: Any, settings: Settings) -> Request:
+        """Token ids of the question with each piece of its context."""
+        question, context = _question_and_context(item)
+        length, stride = self._lengths(settings)
+        texts = (question, context) if self._question_first else (context, question)
+        try:
+            encoding = self.tokenizer(
+                *texts,
+                truncation="only_second" if self._question_first else "only_first",
+                max_length=length,
+                stride=stride,
+                return_overflowing_tokens=True,
+            )
+        except InputError as error:
+            self._check_question(question, length, stride, error)
+            raise
+        names = [name for name in self.tokenizer.model_input_names if name in encoding]
+        pieces = [{name: encoding[name][row] for name in names} for row in range(len(encoding["input_ids"]))]
+        return Request(pieces, (context, encoding))
+
+    def _check_question(self, question: str, length: int, stride: int, error: InputError) -> None:
+        """Say so where the question is why a piece could not be made.
+
+        Raises:
+            InputError: the question leaves too little room for the context.
+        """
+        tokens = len(self.tokenizer(question, add_special_tokens=False)["input_ids"])
+        room = max(length - self.tokenizer.num_special_tokens_to_add(pair=True) - tokens, 0)
+        if room <= stride:
+            raise InputError(
+                f"the question is too long: its {tokens} tokens leave {room} of max_seq_len={length} for the context, "
+                f"which must be more than doc_stride={stride}; shorten it, or pass a smaller doc_stride or a larger "
+                "max_seq_len"
+            ) from error
+
+    def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings) -> Any:
+        """The answers to one question, from ``start_logits`` and ``end_logits``, float32[tokens], of each piece."""
+        context, encoding = request.context
+        answers: dict[str, dict[str, Any]] = {}
+        null_score = 1_000_000.0
+        # Some spans become the same answer once they are widened to words, hence more of them.
+        count = settings.top_k * 2 + 10 if settings.align_to_words else settings.top_k
+        for row, arrays in enumerate(outputs):
+            allowed = self._allowed(encoding, row)
+            spans, piece_null = best_spans(
+                arrays["start_logits"], arrays["end_logits"], allowed, count, settings.max_answer_len
+            )
+            null_score = min(null_score, piece_null)
+            for first, last, score in spans:
+                start, end = self._characters(encoding.encodings[row], first, last, settings.align_to_words)
+                answer = context[start:end]
+                # Answers that differ in case alone count as one, with the scores of all.
+                if answer.lower() in answers:
+                    answers[answer.lower()]["score"] += score
+                else:
+                    answers[answer.lower()] = {"score": score, "start": start, "end": end, "answer": answer}
+        ranked = list(answers.values())
+        if settings.handle_impossible_answer:
+            ranked.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
+        ranked = sorted(ranked, key=lambda answer: -answer["score"])[: settings.top_k]
+        return ranked[0] if len(ranked) == 1 else ranked
+
+    def _allowed(self, encoding: BatchEncoding, row: int) -> NDArray[np.bool_]:
+        """bool[tokens]: the context's tokens, and the classification token, which stands for "no answer"."""
+        ids = np.array(encoding["input_ids"][row])
+        if not self._question_first:
+            return np.ones(len(ids), dtype=bool)  # the reference masks nothing where padding is on the left
+        of_context = np.array([sequence == 1 for sequence in encoding.sequence_ids(row)])
+        cls = self.tokenizer.cls_token_id
+        return of_context if cls is None else of_context | (ids == cls)
+
+    def _characters(self, piece: Any, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
+        if align_to_words:
+            sequence = 1 if self._question_first else 0
+            words = piece.token_to_word(first), piece.token_to_word(last)
+            if None not in words:
+                spans = [piece.word_to_chars(word, sequence) for word in words]
+                if None not in spans:
+                    return spans[0][0], spans[1][1]
+        return piece.offsets[first][0], piece.offsets[last][1]
+
+
+def _paired(question: Any, context: Any) -> Any:
+    if question is None or context is None:
+        raise InputError("question answering takes question= and context=, or a dict with both")
+    if isinstance(question, (list, tuple)):
+        contexts = [context] * len(question) if isinstance(context, str) else context
+        if not isinstance(contexts, (list, tuple)) or len(contexts) != len(question):
+            raise InputError(f"{len(question)} questions need one context, or as many, got {context!r:.60}")
+        return [{"question": one, "context": other} for one, other in zip(question, contexts, strict=True)]
+    return {"question": question, "context": context}
+
+
+def _question_and_context(item: Any) -> tuple[str, str]:
+    if not isinstance(item, Mapping) or set(item) != {"question", "context"}:
+        raise InputError(f'expected a dict with "question" and "context", got {item!r:.80}')
+    for name, text in item.items():
+        if not isinstance(text, str):
+            raise InputError(f"{name} must be a text, got {type(text).__name__} {text!r:.60}")
+        if not text:
+            raise InputError(f"{name} is empty: give a text")
+    return item["question"], item["context"]

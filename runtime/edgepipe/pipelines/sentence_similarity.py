@@ -1,0 +1,90 @@
+"""Sentence similarity: how near sentences are to another, by their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.embeddings.modules import SENTENCE
+from edgepipe.embeddings.pooling import normalize
+from edgepipe.errors import InputError
+from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.feature_extraction import Embedding, FeatureExtraction
+from edgepipe.pipelines.options import checked_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+_KEYS = ("source_sentence", "sentences")
+
+
+def _cosine(source: Vectors, sentences: Vectors) -> Vectors:
+    return _dot(normalize(source), normalize(sentences))
+
+
+def _dot(source: Vectors, sentences: Vectors) -> Vectors:
+    scores: Vectors = sentences @ source
+    return scores
+
+
+# float32[dimension] and float32[sentences, dimension] to float32[sentences].
+SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Vectors]] = {"cosine": _cosine, "dot": _dot}
+
+
+class SentenceSimilarity(FeatureExtraction):
+    """Similarity of sentences, in the form of the Hub's inference API.
+
+    Option: ``similarity``, ``"cosine"`` (the default) or ``"dot"``. Sentences are embedded as
+    :meth:`~FeatureExtraction.embed` does it, with the bundle's default prompt.
+    """
+
+    name = "sentence-similarity"
+    json_example = '{"source_sentence": "...", "sentences": ["...", "..."]}'
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Compare sentences.
+
+        Args:
+            inputs: ``{"source_sentence": str, "sentences": [str]}``, or a list or iterator of such dicts.
+            batch_size: How many sentences go through the graph at once.
+            **options: See the class.
+
+        Returns:
+            For each dict a list with the similarity of each of its sentences to the source sentence.
+        """
+        return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def settings(self, options: Mapping[str, Any]) -> Any:
+        """Check the options; see :meth:`Task.settings`."""
+        checked_options(options, ("similarity",), self.name)
+        name = options.get("similarity", "cosine")
+        if not isinstance(name, str) or name not in SIMILARITIES:
+            raise InputError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {name!r}")
+        self.sentence_config.modules_for(None)  # a bundle that does not say how to embed is reported at once
+        return SIMILARITIES[name]
+
+    def encode(self, item: Any, settings: Any) -> Request:
+        """Token ids of the source sentence and of those to compare with it."""
+        if not isinstance(item, Mapping) or set(item) != set(_KEYS):
+            raise InputError(f'expected {{"source_sentence": a text, "sentences": a list of texts}}, got {item!r:.80}')
+        source, sentences = (item[key] for key in _KEYS)
+        if not isinstance(sentences, (list, tuple)) or not sentences:
+            raise InputError(f"sentences must be a list of at least one text, got {sentences!r:.60}")
+        prompt = self.sentence_config.prompt()
+        return Request([self._tokens(text, prompt) for text in (source, *sentences)])
+
+    def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Mapping[str, Vectors]]:
+        """The vector of each piece, in place of its hidden states."""
+        config = self.sentence_config
+        embedding = Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
+        return [{SENTENCE: vector} for vector in self._embedded(pieces, batch_size, embedding)]
+
+    def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> list[float]:
+        """The similarities of one dict."""
+        source, *sentences = (arrays[SENTENCE] for arrays in outputs)
+        scores: list[float] = settings(source, np.stack(sentences)).tolist()
+        return scores

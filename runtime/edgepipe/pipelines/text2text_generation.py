@@ -1,0 +1,155 @@
+"""Text-to-text generation: what an encoder-decoder writes for a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgepipe.errors import InputError
+from edgepipe.generation.config_sources import checkpoint_options
+from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
+from edgepipe.pipelines.options import checked_flag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.tokenization.tokenizer import Tokenizer
+
+# Where a checkpoint says this length it says nothing: it was the default of all.
+_UNSAID_LENGTH = 20
+
+
+class Text2TextGeneration(GenerativeTask):
+    """Texts for texts, as transformers 4.57's ``Text2TextGenerationPipeline`` gives them.
+
+    Options: those of the search for tokens, ``return_tensors``, ``clean_up_tokenization_spaces`` (default False) and
+    ``truncation`` (default True, where the model has a limit). What ``task_specific_params`` of the checkpoint's config
+    says for the task holds where the caller says nothing, a ``prefix`` before every text too.
+
+    Where nobody says otherwise, 4 beams write up to 256 tokens.
+
+    Attributes:
+        result_name: What the keys of results begin with.
+    """
+
+    name = "text2text-generation"
+    auto_model = "AutoModelForSeq2SeqLM"
+    head = "ForConditionalGeneration"
+    other_heads = ("MTModel",)
+    own_options: ClassVar[tuple[str, ...]] = (
+        "return_tensors", "return_text", "clean_up_tokenization_spaces", "truncation", "stop_sequence",
+    )  # fmt: skip
+    result_name: ClassVar[str] = "generated"
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+        """Write a text for a text.
+
+        Args:
+            inputs: A text, or a list or iterator of them.
+            batch_size: How many texts go through the model at once.
+            progress: Whether to count the results of a list or iterator on standard error.
+            **options: See the class.
+
+        Returns:
+            For a text a list of dicts, one a returned sequence, with ``…_text`` or ``…_token_ids``; for a list of
+            texts a list of such lists, or of such dicts where each text has one; for an iterator an iterator of lists.
+        """
+        results = super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
+        if isinstance(inputs, (list, tuple)) and all(len(result) == 1 for result in results):
+            return [result[0] for result in results]
+        return results
+
+    def task_options(self) -> Mapping[str, Any]:
+        """The task's defaults, which 4.57 puts before the checkpoint's own, and what the config says for the task."""
+        defaults: dict[str, Any] = {"max_new_tokens": 256, "num_beams": 4}
+        if checkpoint_options(self.decoder).get("max_length", _UNSAID_LENGTH) != _UNSAID_LENGTH:
+            del defaults["max_new_tokens"]
+        return defaults | dict(self._of_config())
+
+    def _of_config(self) -> Mapping[str, Any]:
+        found = self.params_of_config.get(self.params_name)
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def params_of_config(self) -> Mapping[str, Any]:
+        """What the checkpoint's config says for tasks, by their names."""
+        params = self.decoder.config.get("task_specific_params")
+        return params if isinstance(params, Mapping) else {}
+
+    @property
+    def params_name(self) -> str:
+        """The name under which the config may have something for this task."""
+        return self.name
+
+    def settings(self, options: Mapping[str, Any]) -> GenerationSettings:
+        """Check the options; see :meth:`Task.settings`."""
+        stop = options.get("stop_sequence")
+        searched = dict(options) if stop is None else {**options, "eos_token_id": self._stop_token(stop)}
+        form = {name: options[name] for name in ("return_tensors", "return_text") if options.get(name) is not None}
+        for name, value in form.items():
+            checked_flag(name, value)
+        clean_up = options.get("clean_up_tokenization_spaces")
+        return GenerationSettings(
+            tokenizer=self._truncation(options.get("truncation")),
+            generation=self.generation_config(searched),
+            tensors=form.get("return_tensors", False),
+            clean_up=False if clean_up is None else checked_flag("clean_up_tokenization_spaces", clean_up),
+            skip_special_tokens=True,
+        )
+
+    def _stop_token(self, stop: Any) -> int:
+        """The first token of a text that is to end what is written; the reference takes no more of it either."""
+        if not isinstance(stop, str):
+            raise InputError(f"stop_sequence must be a text, got {stop!r}")
+        ids: list[int] = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
+        if not ids:
+            raise InputError(f"stop_sequence is {stop!r}, which has no token")
+        return ids[0]
+
+    def _truncation(self, wanted: Any) -> Mapping[str, Any]:
+        """Keep texts within what the encoder takes, unless told not to."""
+        limits = [self.decoder.max_source_length]
+        if wanted not in (None, False, "do_not_truncate"):
+            limits.append(self.tokenizer.model_max_length)
+        known = [limit for limit in limits if limit is not None]
+        if wanted in (False, "do_not_truncate") or not known:
+            return {"truncation": False}
+        return {"truncation": True if wanted is None else wanted, "max_length": min(known)}
+
+    def encode(self, item: Any, settings: Any) -> Request:
+        """Token ids of one text."""
+        return self.request(item, self.prefix, self.tokenizer, settings)
+
+    def request(self, item: Any, prefix: str, tokenizer: Tokenizer, settings: GenerationSettings) -> Request:
+        """Token ids of one text, with a prefix, by a tokenizer.
+
+        Raises:
+            InputError: it is no text, or has no token.
+        """
+        if not isinstance(item, str):
+            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
+        encoding = tokenizer(prefix + item, **settings.tokenizer)
+        ids = encoding["input_ids"]
+        if not ids:
+            raise InputError("the text has no token; pass some text")
+        return Request([{"input_ids": ids, "attention_mask": encoding.get("attention_mask", [1] * len(ids))}])
+
+    @property
+    def prefix(self) -> str:
+        """What is put before every text."""
+        found = self._of_config().get("prefix")
+        found = self.decoder.config.get("prefix") if found is None else found
+        return found if isinstance(found, str) else ""
+
+    def decode(
+        self, request: Request, outputs: Sequence[Mapping[str, NDArray[Any]]], settings: GenerationSettings
+    ) -> Any:
+        """The result of one text, from ``sequences`` int64[sequences, tokens]."""
+        sequences = outputs[0]["sequences"].tolist()
+        if settings.tensors:
+            return [{f"{self.result_name}_token_ids": ids} for ids in sequences]
+        texts = self.tokenizer.batch_decode(
+            sequences, skip_special_tokens=True, clean_up_tokenization_spaces=settings.clean_up
+        )
+        return [{f"{self.result_name}_text": text} for text in texts]

@@ -1,0 +1,305 @@
+"""Text generation: a prompt or a chat, and what the model writes behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from edgepipe.errors import InputError
+from edgepipe.generation.lengths import for_prompt, new_tokens
+from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
+from edgepipe.pipelines.options import checked_flag
+from edgepipe.tokenization.chat_template import is_message
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.generation.config_sources import GenerationConfig
+
+# Options of the tokenizer; `max_length` is one of the search for tokens as well.
+_TOKENIZER = ("add_special_tokens", "truncation", "padding", "max_length")
+# Those that the tokenizer gets for a chat; the template gets all others.
+_OF_CHATS = ("truncation", "padding", "max_length")
+# Before short prompts of XLNet, by Aman Rusia (https://github.com/rusiaaman/XLNet-gen#methodology); the very text
+# that transformers puts there.
+_XLNET_PREFIX = """
+    In 1991, the remains of Russian Tsar Nicholas II and his family (except for Alexei and Maria) are discovered. The
+    voice of Nicholas's young son, Tsarevich Alexei Nikolaevich, narrates the remainder of the story. 1883 Western
+    Siberia, a young Grigori Rasputin is asked by his father and a group of men to perform magic. Rasputin has a vision
+    and denounces one of the men as a horse thief. Although his father initially slaps him for making such an
+    accusation, Rasputin watches as the man is chased outside and beaten. Twenty years later, Rasputin sees a vision of
+    the Virgin Mary, prompting him to become a priest. Rasputin quickly becomes famous, with people, even a bishop,
+    begging for his blessing. <eod> </s> <eos>
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(GenerationSettings):
+    """Checked options.
+
+    Attributes:
+        full_text: Whether texts begin with the prompt, and chats with the messages given.
+        prefix: Text before every prompt that is not shown.
+        hole: Whether a prompt that leaves no room loses its beginning.
+        continue_final_message: Whether to go on with a chat's last message; None: where the assistant wrote it.
+        template: What else the chat template is given.
+    """
+
+    full_text: bool
+    prefix: str
+    hole: bool
+    continue_final_message: bool | str | None
+    template: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the result is made of beside new tokens.
+
+    Attributes:
+        given: The text, or the messages of a chat.
+        shown: Prompt tokens that are decoded with the new ones: those that stand in for an empty prompt.
+        continues: Whether the new text belongs to the last message.
+    """
+
+    given: str | Sequence[Mapping[str, Any]]
+    shown: Sequence[int]
+    continues: bool = False
+
+
+class TextGeneration(GenerativeTask):
+    """Continuations of prompts and answers to chats, as transformers' ``TextGenerationPipeline`` gives them.
+
+    Options: those of the search for tokens, ``return_full_text`` (default True), ``return_tensors``,
+    ``skip_special_tokens`` (default True), ``clean_up_tokenization_spaces``, ``prefix``, ``handle_long_generation``
+    (None or "hole"), ``stop_sequence`` (one or several), ``continue_final_message``, ``tools``, ``documents``,
+    ``add_special_tokens``, ``truncation``, ``padding`` and ``tokenizer_encode_kwargs`` (a dict).
+
+    Where neither checkpoint nor caller says otherwise, up to 256 tokens are sampled at a temperature of 0.7.
+    """
+
+    name = "text-generation"
+    auto_model = "AutoModelForCausalLM"
+    head = "ForCausalLM"
+    other_heads = ("LMHeadModel", "ModelWithLMHead")
+    defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
+    own_options: ClassVar[tuple[str, ...]] = (
+        "return_full_text", "return_tensors", "return_text", "skip_special_tokens", "clean_up_tokenization_spaces",
+        "prefix", "handle_long_generation", "stop_sequence", "continue_final_message", "tools", "documents",
+        "add_special_tokens", "truncation", "padding", "tokenizer_encode_kwargs",
+    )  # fmt: skip
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+        """Write behind a prompt.
+
+        Args:
+            inputs: A text, or a chat: a list of dicts with ``role`` and ``content``; or a list or iterator of either.
+            batch_size: How many prompts go through the decoder at once.
+            progress: Whether to count the results of a list or iterator on standard error.
+            **options: See the class.
+
+        Returns:
+            For each prompt a list of dicts, one a returned sequence, with ``generated_text`` (of a chat: its messages
+            and the answer) or ``generated_token_ids``.
+        """
+        if isinstance(inputs, Iterator):
+            inputs = _chat_or_inputs(inputs)
+        return super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
+
+    def is_one(self, inputs: Any) -> bool:
+        """A chat is one input, though it is a list."""
+        return _is_chat(inputs) or super().is_one(inputs)
+
+    def settings(self, options: Mapping[str, Any]) -> Settings:
+        """Check the options; see :meth:`Task.settings`."""
+        stop = options.get("stop_sequence")
+        searched = dict(options) if stop is None else {**options, "stop_strings": stop}
+        generation = self.generation_config(searched)
+        tensors, full_text = _form(options)
+        tokenizer = {name: options[name] for name in _TOKENIZER if options.get(name) is not None}
+        extra = options.get("tokenizer_encode_kwargs") or {}
+        if not isinstance(extra, Mapping):
+            raise InputError(f"tokenizer_encode_kwargs must be a dict of the tokenizer's arguments, got {extra!r}")
+        prefix = options.get("prefix")
+        if prefix is None:
+            prefix = self.decoder.config.get("prefix")
+        if prefix is None:
+            prefix = _XLNET_PREFIX if self.decoder.config.get("model_type") == "xlnet" else ""
+        if not isinstance(prefix, str):
+            raise InputError(f"prefix must be a text, got {prefix!r}")
+        long = options.get("handle_long_generation")
+        if long not in (None, "hole"):
+            raise InputError(f"handle_long_generation must be None or 'hole', got {long!r}")
+        continues = options.get("continue_final_message")
+        if not isinstance(continues, bool | str | None):
+            raise InputError(f"continue_final_message must be True, False or the field to continue, got {continues!r}")
+        clean_up = options.get("clean_up_tokenization_spaces")
+        skip = options.get("skip_special_tokens")
+        if self.tokenizer.has_response_template:
+            skip = False  # what takes the answer apart looks for them
+        return Settings(
+            tokenizer={**tokenizer, **extra},
+            generation=self._with_prefix(generation, prefix, options),
+            tensors=tensors,
+            clean_up=None if clean_up is None else checked_flag("clean_up_tokenization_spaces", clean_up),
+            skip_special_tokens=True if skip is None else checked_flag("skip_special_tokens", skip),
+            full_text=full_text,
+            prefix=prefix,
+            hole=long == "hole",
+            continue_final_message=continues,
+            template={name: options[name] for name in ("tools", "documents") if options.get(name) is not None},
+        )
+
+    def _with_prefix(self, config: GenerationConfig, prefix: str, options: Mapping[str, Any]) -> GenerationConfig:
+        """Total lengths count the prefix, which nobody sees, out of the prompt."""
+        if not prefix:
+            return config
+        special = bool(options.get("add_special_tokens", False))
+        tokens = len(self.tokenizer(prefix, add_special_tokens=special)["input_ids"])
+        longest = config.max_length
+        if longest is not None and config.max_new_tokens is None:
+            longest += tokens
+        least = config.min_length
+        if least and config.min_new_tokens is None:
+            least += tokens
+        return replace(config, max_length=longest, min_length=least)
+
+    def encode(self, item: Any, settings: Settings) -> Request:
+        """Token ids of one prompt or chat."""
+        if isinstance(item, str):
+            encoding: Mapping[str, Any] = self.tokenizer(settings.prefix + item, **settings.tokenizer)
+            continues = False
+        elif isinstance(item, (list, tuple)):
+            encoding, continues = self._encode_chat(item, settings)
+        else:
+            raise InputError(
+                f"expected a text, or a chat as a list of messages, got {type(item).__name__} {item!r:.60}"
+            )
+        ids = list(encoding["input_ids"])
+        mask = list(encoding.get("attention_mask", [1] * len(ids)))
+        if settings.hole:
+            kept = self._kept(len(ids), settings.generation)
+            ids, mask = ids[-kept:], mask[-kept:]
+        shown: list[int] = []
+        if not ids:
+            if settings.generation.bos_token_id is None:
+                raise InputError("the prompt is empty, and the model has no token to begin a text with; pass some text")
+            ids, mask = [settings.generation.bos_token_id], [1]
+            shown = ids
+        request = Request([{"input_ids": ids, "attention_mask": mask}], Prompt(item, shown, continues))
+        for_prompt(settings.generation, self.decoder, len(ids))  # here the message gets the input's position
+        return request
+
+    def _encode_chat(self, messages: Sequence[Any], settings: Settings) -> tuple[Mapping[str, Any], bool]:
+        for position, message in enumerate(messages):
+            if not is_message(message):
+                raise InputError(
+                    f"message {position} of the chat must be a dict with 'role' and 'content', got {message!r:.60}"
+                )
+        if not messages:
+            raise InputError("the chat has no message; give at least one, {'role': 'user', 'content': ...}")
+        continues = settings.continue_final_message
+        if continues is None:
+            # Few models take two messages of the assistant in a row: one at the end is the beginning of its answer.
+            continues = messages[-1]["role"] == "assistant"
+        if continues and settings.full_text and not isinstance(messages[-1]["content"], str):
+            raise InputError("the last message's content is no text, so there is nothing to put the answer behind")
+        of_tokenizer = {name: value for name, value in settings.tokenizer.items() if name in _OF_CHATS}
+        others = {
+            name: value
+            for name, value in settings.tokenizer.items()
+            if name not in of_tokenizer and name != "add_special_tokens"
+        }
+        encoding = self.tokenizer.apply_chat_template(
+            messages,
+            add_generation_prompt=not continues,
+            continue_final_message=continues,
+            tokenizer_kwargs={"truncation": False, **of_tokenizer},  # max_length alone does not cut a chat
+            **settings.template,
+            **others,
+        )
+        assert not isinstance(encoding, str)  # it was to be tokenized
+        return encoding, bool(continues)
+
+    def _kept(self, length: int, config: GenerationConfig) -> int:
+        """How many tokens of a prompt are kept so that what is to be written has room behind it."""
+        new = new_tokens(config, length)
+        if new < 0:
+            raise InputError(
+                f"max_length={config.max_length} is less than the {length} tokens of the prompt, so it does not say "
+                "how many are to be written; pass max_new_tokens"
+            )
+        limits = [limit for limit in (self.tokenizer.model_max_length, self.decoder.max_length) if limit is not None]
+        if not limits or length + new <= min(limits):
+            return length
+        kept = min(limits) - new
+        if kept <= 0:
+            raise InputError(
+                f"{new} new tokens leave no room for a prompt within the {min(limits)} that the model takes; pass a "
+                "smaller max_new_tokens"
+            )
+        return kept
+
+    def before_stream(self, prompt: Any) -> str:
+        """The prompt, where results begin with it; see the base class."""
+        return prompt if isinstance(prompt, str) and self._own_settings.full_text else ""
+
+    def shown_prompt(self, request: Request) -> Sequence[int]:
+        """The token that stands in for an empty prompt; see the base class."""
+        prompt: Prompt = request.context
+        return prompt.shown
+
+    def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[Any]]], settings: Settings) -> Any:
+        """The result of one prompt, from ``sequences`` int64[sequences, new tokens]."""
+        prompt: Prompt = request.context
+        records: list[dict[str, Any]] = []
+        for new in outputs[0]["sequences"].tolist():
+            if settings.tensors:
+                records.append({"generated_token_ids": [*request.pieces[0]["input_ids"], *new]})
+                continue
+            text = self.tokenizer.decode(
+                [*prompt.shown, *new],
+                skip_special_tokens=settings.skip_special_tokens,
+                clean_up_tokenization_spaces=settings.clean_up,
+            )
+            records.append({"generated_text": _full(prompt, str(text)) if settings.full_text else text})
+        return records
+
+
+def _full(prompt: Prompt, text: str) -> str | list[Mapping[str, Any]]:
+    """The prompt with what was written behind it."""
+    if isinstance(prompt.given, str):
+        return prompt.given + text
+    *before, last = prompt.given
+    if prompt.continues:
+        return [*before, {"role": last["role"], "content": last["content"] + text}]
+    return [*before, last, {"role": "assistant", "content": text}]
+
+
+def _form(options: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Whether token ids are wanted, and whether texts begin with the prompt."""
+    full_text, tensors, text = (options.get(name) for name in ("return_full_text", "return_tensors", "return_text"))
+    given = {"return_full_text": full_text, "return_tensors": tensors, "return_text": text}
+    for name, value in given.items():
+        if value is not None:
+            checked_flag(name, value)
+    both = [name for name in ("return_full_text", "return_text") if given[name] is not None]
+    if tensors:
+        both.append("return_tensors")
+    if len(both) > 1:
+        raise InputError(f"{both[0]} and {both[1]} exclude each other: each says what form results have; pass one")
+    return bool(tensors), full_text is None or full_text
+
+
+def _is_chat(inputs: Any) -> bool:
+    return isinstance(inputs, (list, tuple)) and len(inputs) > 0 and is_message(inputs[0])
+
+
+def _chat_or_inputs(inputs: Iterator[Any]) -> Any:
+    """An iterator of messages is one chat; any other stays as it is."""
+    for first in inputs:
+        return [first, *inputs] if is_message(first) else chain([first], inputs)
+    return iter(())

@@ -1,0 +1,216 @@
+"""Token classification: a label for each token, or for each entity made of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.errors import InputError
+from edgepipe.numerics import softmax
+from edgepipe.pipelines.base import Request, Task, labels_of
+from edgepipe.pipelines.entities import Token, grouped, merged_overlaps, worded
+from edgepipe.pipelines.options import checked_flag, checked_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+STRATEGIES = ("none", "simple", "first", "average", "max")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked options.
+
+    Attributes:
+        strategy: One of :data:`STRATEGIES`.
+        ignore_labels: Labels (of tokens, or of entities without ``B-``/``I-``) that are left out of the result.
+        stride: Tokens that pieces of a long text share; None to cut the text at the limit instead.
+        words: Whether inputs are lists of words.
+        delimiter: What joins the words for display and offsets.
+    """
+
+    strategy: str
+    ignore_labels: tuple[str, ...]
+    stride: int | None
+    words: bool
+    delimiter: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """The text, where its words start in it (only for inputs of words), and each piece's encoding."""
+
+    text: str
+    word_starts: Sequence[int] | None
+    encodings: Any
+
+
+class TokenClassification(Task):
+    """Entities in texts, as transformers' ``TokenClassificationPipeline`` gives them.
+
+    Options: ``aggregation_strategy`` (``"none"``, ``"simple"``, ``"first"``, ``"average"``, ``"max"``),
+    ``ignore_labels`` (default ``["O"]``), ``stride`` (long texts go through in overlapping pieces), and
+    ``is_split_into_words`` with ``delimiter`` (inputs are lists of words).
+    """
+
+    name = "token-classification"
+    auto_model = "AutoModelForTokenClassification"
+    head = "ForTokenClassification"
+    outputs = ("logits",)
+    token_level = True
+
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+        """Find entities.
+
+        Args:
+            inputs: A text, or a list or iterator of texts; with ``is_split_into_words=True`` a list of words, or a
+                list or iterator of those.
+            batch_size: How many pieces go through the graph at once.
+            **options: See the class.
+
+        Returns:
+            For each text a list of dicts with ``entity`` (``entity_group`` when aggregated), ``score``, ``index``
+            (token; only when not aggregated), ``word``, ``start`` and ``end`` (characters).
+        """
+        words = {**self.options, **options}.get("is_split_into_words", False)
+        if words and inputs and isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs):
+            # As in transformers, one list of words comes back as a list with one result.
+            inputs = [list(inputs)]
+        return super().__call__(inputs, batch_size=batch_size, **options)
+
+    def settings(self, options: Mapping[str, Any]) -> Settings:
+        """Check the options; see :meth:`Task.settings`."""
+        known = ("aggregation_strategy", "ignore_labels", "stride", "is_split_into_words", "delimiter")
+        checked_options(options, known, self.name)
+        strategy = options.get("aggregation_strategy") or "none"
+        if not isinstance(strategy, str) or strategy.lower() not in STRATEGIES:
+            raise InputError(f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
+        ignored = options.get("ignore_labels")
+        if ignored is None:
+            ignored = ["O"]
+        if not isinstance(ignored, (list, tuple, set, frozenset)) or not all(
+            isinstance(label, str) for label in ignored
+        ):
+            raise InputError(f"ignore_labels must be a list of labels, got {ignored!r}")
+        delimiter = options.get("delimiter")
+        if delimiter is not None and not isinstance(delimiter, str):
+            raise InputError(f"delimiter must be a text, got {delimiter!r}")
+        stride = options.get("stride")
+        if stride is not None:
+            if options.get("aggregation_strategy") is not None and strategy.lower() == "none":
+                raise InputError("stride needs an aggregation_strategy other than 'none', to join what pieces share")
+            self._check_stride(stride)
+        return Settings(
+            strategy.lower(),
+            tuple(ignored),
+            stride,
+            checked_flag("is_split_into_words", options.get("is_split_into_words", False)),
+            " " if delimiter is None else delimiter,
+        )
+
+    def _check_stride(self, stride: Any) -> None:
+        if not isinstance(stride, int) or isinstance(stride, bool) or stride < 0:
+            raise InputError(f"stride must be a whole number of tokens, got {stride!r}")
+        limit = self.text_limit
+        if limit is not None and stride >= (room := limit - self.tokenizer.num_special_tokens_to_add()):
+            raise InputError(f"stride={stride} must be less than the {room} tokens of text that a piece holds")
+
+    @property
+    def text_limit(self) -> int | None:
+        """Longest piece in tokens: the smaller of the tokenizer's and the graph's limit."""
+        limits = [self.tokenizer.model_max_length, self.model.max_length]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def encode(self, item: Any, settings: Settings) -> Request:
+        """Token ids of one text or list of words, in pieces where `stride` says so."""
+        text, starts = item, None
+        if settings.words:
+            if not isinstance(item, (list, tuple)) or not all(isinstance(word, str) for word in item):
+                raise InputError(f"is_split_into_words=True expects a list of words, got {item!r:.80}")
+            text = settings.delimiter.join(item)
+            steps = (len(word) + len(settings.delimiter) for word in item)
+            starts = [0, *itertools.accumulate(steps)]
+        elif not isinstance(item, str):
+            hint = "; for a list of words pass is_split_into_words=True" if isinstance(item, (list, tuple)) else ""
+            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}{hint}")
+        limit = self.text_limit
+        encoding = self.tokenizer(
+            list(item) if settings.words else item,
+            is_split_into_words=settings.words,
+            truncation=limit is not None,
+            max_length=limit,
+            stride=settings.stride or 0,
+            return_overflowing_tokens=True,
+        )
+        if settings.stride is None:
+            pieces = [self._piece(encoding, 0)]
+        else:
+            pieces = [self._piece(encoding, row) for row in range(len(encoding["input_ids"]))]
+        return Request(pieces, _Context(text, starts, encoding.encodings))
+
+    def _piece(self, encoding: Any, row: int) -> Mapping[str, list[int]]:
+        names = [name for name in self.tokenizer.model_input_names if name in encoding]
+        return {name: encoding[name][row] for name in names}
+
+    def decode(
+        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings
+    ) -> list[dict[str, Any]]:
+        """The entities of one text, from ``logits`` float32[tokens, labels] of each piece."""
+        found: list[dict[str, Any]] = []
+        for number, arrays in enumerate(outputs):
+            tokens = self._tokens(request.context, number, softmax(arrays["logits"]))
+            found.extend(
+                entity
+                for entity in self._entities(tokens, settings.strategy)
+                if not {entity.get("entity"), entity.get("entity_group")} & set(settings.ignore_labels)
+            )
+        return merged_overlaps(found) if len(outputs) > 1 else found
+
+    def _tokens(self, context: _Context, number: int, scores: NDArray[np.float32]) -> list[Token]:
+        encoding = context.encodings[number]
+        prefixed = bool(self.tokenizer.continuing_subword_prefix)  # byte-level tokenizers have an empty one
+        words: Any = self.tokenizer.convert_ids_to_tokens(
+            encoding.ids
+        )  # encoding.tokens has blanks around special ones
+        tokens = []
+        for index, special in enumerate(encoding.special_tokens_mask):
+            if special:
+                continue
+            start, end = encoding.offsets[index]
+            if context.word_starts is not None and encoding.word_ids[index] is not None:
+                shift = context.word_starts[encoding.word_ids[index]]
+                start, end = start + shift, end + shift
+            word, shown = words[index], context.text[start:end]
+            if prefixed:
+                is_subword = len(word) != len(shown)
+            else:  # the reference's heuristic for tokenizers that do not mark the parts of words
+                is_subword = start > 0 and " " not in context.text[start - 1 : start + 1]
+            if encoding.ids[index] == self.tokenizer.unk_token_id:
+                word, is_subword = shown, False
+            tokens.append(Token(word, scores[index], index, start, end, is_subword))
+        return tokens
+
+    def _entities(self, tokens: Sequence[Token], strategy: str) -> list[dict[str, Any]]:
+        labels = labels_of(self.model.config)
+        join = self.tokenizer.convert_tokens_to_string
+        if strategy in ("none", "simple"):
+            entities = []
+            for token in tokens:
+                best = int(token.scores.argmax())
+                entities.append(
+                    {
+                        "entity": labels[best],
+                        "score": token.scores[best],
+                        "index": token.index,
+                        "word": token.word,
+                        "start": token.start,
+                        "end": token.end,
+                    }
+                )
+        else:
+            entities = worded(tokens, strategy, labels, join)
+        return entities if strategy == "none" else grouped(entities, join)

@@ -1,0 +1,148 @@
+"""Zero-shot classification: labels named at the call, each posed as a hypothesis about the text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.errors import InputError, TaskError
+from edgepipe.numerics import softmax
+from edgepipe.pipelines.base import Request, Task, labels_of
+from edgepipe.pipelines.options import checked_flag, checked_options
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TEMPLATE = "This example is {}."
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Checked options.
+
+    Attributes:
+        labels: The labels to choose among.
+        template: Makes a hypothesis of a label.
+        multi_label: Whether several labels can be true: each is then scored on its own.
+    """
+
+    labels: tuple[str, ...]
+    template: str
+    multi_label: bool
+
+
+class ZeroShotClassification(Task):
+    """Any labels, on a model trained for natural language inference, as transformers' pipeline gives them.
+
+    Options: ``candidate_labels`` (a list, or a text with commas), ``hypothesis_template`` (with ``{}`` for the label)
+    and ``multi_label``. All labels of a text go through the graph as one batch.
+    """
+
+    name = "zero-shot-classification"
+    auto_model = "AutoModelForSequenceClassification"
+    head = "ForSequenceClassification"
+    outputs = ("logits",)
+
+    def __call__(
+        self,
+        inputs: Any,
+        candidate_labels: Any = None,
+        *,
+        batch_size: int | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> Any:
+        """Classify texts.
+
+        Args:
+            inputs: A text, or a list or iterator of texts.
+            candidate_labels: The labels; see the class.
+            batch_size: How many pairs of text and label go through the graph at once, at least all of one text.
+            progress: Whether to count the results of a list or iterator on standard error.
+            **options: See the class.
+
+        Returns:
+            For each text ``{"sequence": str, "labels": [str], "scores": [float]}``, the best label first.
+        """
+        if candidate_labels is not None:
+            options["candidate_labels"] = candidate_labels
+        labels = self.settings({**self.options, **options}).labels
+        if not labels:
+            raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
+        size = max(len(labels), self.checked_batch_size(batch_size))
+        return super().__call__(inputs, batch_size=size, progress=progress, **options)
+
+    def settings(self, options: Mapping[str, Any]) -> Settings:
+        """Check the options; see :meth:`Task.settings`. Labels may be missing here: they come with the call."""
+        checked_options(options, ("candidate_labels", "hypothesis_template", "multi_label"), self.name)
+        self.entailment_id  # noqa: B018 - a checkpoint that cannot do the task is reported at once
+        given = options.get("candidate_labels")
+        given = () if given is None else given
+        labels = [label.strip() for label in given.split(",") if label.strip()] if isinstance(given, str) else given
+        if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) and label for label in labels):
+            raise InputError(f"candidate_labels must be a list of texts, or one text with commas, got {given!r}")
+        template = options.get("hypothesis_template", _TEMPLATE)
+        try:
+            usable = isinstance(template, str) and template.format("label") != template
+        except (AttributeError, IndexError, KeyError, ValueError):
+            usable = False
+        if not usable:
+            raise InputError(f"hypothesis_template must have one {{}} for the label, got {template!r}")
+        return Settings(tuple(labels), template, checked_flag("multi_label", options.get("multi_label", False)))
+
+    @property
+    def entailment_id(self) -> int:
+        """Index of the label that says the hypothesis follows.
+
+        Raises:
+            TaskError: no label's name starts with "entail".
+        """
+        labels = labels_of(self.model.config)
+        for index, label in enumerate(labels):
+            if label.lower().startswith("entail"):
+                return index
+        raise TaskError(
+            f"zero-shot-classification needs a label that starts with 'entail', the model has {', '.join(labels)}; "
+            "use a checkpoint trained on natural language inference, or name its labels in config.json"
+        )
+
+    def encode(self, item: Any, settings: Settings) -> Request:
+        """Token ids of one text with each label; a text that is too long is cut, the hypotheses never."""
+        if not isinstance(item, str) or not item:
+            raise InputError(f"expected a text that is not empty, got {type(item).__name__} {item!r:.60}")
+        limits = [self.tokenizer.model_max_length, self.model.max_length]
+        limit = min((limit for limit in limits if limit is not None), default=None)
+        pieces = []
+        for label in settings.labels:
+            hypothesis = settings.template.format(label)
+            encoding = self.tokenizer(item, hypothesis)
+            if limit is not None and (excess := len(encoding["input_ids"]) - limit) > 0:
+                if excess >= encoding.sequence_ids().count(0):
+                    raise InputError(
+                        f"the label {label!r:.60} leaves no room for the text: model and tokenizer take {limit} tokens "
+                        f"of text, hypothesis and special tokens together"
+                    )
+                encoding = self.tokenizer(item, hypothesis, truncation="only_first", max_length=limit)
+            pieces.append(encoding)
+        return Request(pieces, item)
+
+    def decode(
+        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings
+    ) -> dict[str, Any]:
+        """The labels of one text, from ``logits`` float32[3] (or as many labels as the model has) of each pair."""
+        logits = np.stack([arrays["logits"] for arrays in outputs])
+        entailment = self.entailment_id
+        if settings.multi_label or len(settings.labels) == 1:
+            contradiction = -1 if entailment == 0 else 0
+            scores = softmax(logits[:, [contradiction, entailment]])[:, 1]
+        else:
+            scores = softmax(logits[:, entailment])
+        order = scores.argsort()[::-1]
+        return {
+            "sequence": request.context,
+            "labels": [settings.labels[index] for index in order],
+            "scores": scores[order].tolist(),
+        }
