@@ -74,3 +74,8 @@ class ParityError(ExportError):
 
 class Terminated(BaseException):
     """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines behind the first; its class where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
