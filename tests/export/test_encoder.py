@@ -13,7 +13,8 @@ import torch
 from edgepipe import Bundle, Model
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.limits import find_limit
-from edgepipe_export.tracing.encoder import AXES, readable_inputs, trace
+from edgepipe_export.checkpoint.model_inputs import accepted_inputs
+from edgepipe_export.tracing.encoder import AXES, trace
 from edgepipe_export.tracing.passes.tidy import drop_unread_inputs, tidy
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny import LIMIT, build
@@ -82,7 +83,7 @@ def test_the_graph_says_nothing_about_who_made_it_where(exported: Bundle) -> Non
 
 def test_an_input_the_model_does_not_take_is_left_out() -> None:
     model, _ = build("distilbert")
-    names = readable_inputs(model, ("input_ids", "token_type_ids", "attention_mask"))
+    names = accepted_inputs(model, ("input_ids", "token_type_ids", "attention_mask"))
     assert names == ("input_ids", "attention_mask")
 
 

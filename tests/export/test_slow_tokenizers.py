@@ -28,10 +28,9 @@ from transformers import (
 from edgepipe import Tokenizer, pipeline
 from edgepipe.errors import CheckpointError, ExportError
 from edgepipe_export import export
-from edgepipe_export.calibration.texts import tokenizer_corpus
-from edgepipe_export.checkpoint.tokenizer_conversion.convert import as_fast
+from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 from edgepipe_export.checkpoint.tokenizer_conversion.marian import looks_up_unknown
-from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
+from edgepipe_export.checkpoint.tokenizer_files import tokenizer_corpus, write_tokenizer
 from tests.tiny import TOKENIZERS
 from tests.tiny.generative import build_generative
 
@@ -129,7 +128,7 @@ def test_a_tokenizer_in_python_is_converted(kind: str, tmp_path: Path) -> None:
     assert not slow.is_fast
     bundle = tmp_path / "bundle"
     bundle.mkdir()
-    write_tokenizer(as_fast(slow), bundle)  # each step proves itself on the corpus
+    write_tokenizer(convert_to_fast(slow), bundle)  # each step proves itself on the corpus
     ours = Tokenizer.from_pretrained(bundle)
     known = set()
     for text in tokenizer_corpus():
@@ -145,7 +144,7 @@ def test_a_tokenizer_in_python_is_converted(kind: str, tmp_path: Path) -> None:
 
 def test_a_code_before_a_source_says_the_language(tmp_path: Path) -> None:
     slow = marian(tmp_path)
-    fast = as_fast(slow)
+    fast = convert_to_fast(slow)
     for text in (">>fra<< Hello there", ">>deu<<Hello  there ", ">>fra<<"):
         assert fast(text)["input_ids"] == slow(text)["input_ids"]
         assert len(slow(text)["input_ids"]) < 8
@@ -153,7 +152,7 @@ def test_a_code_before_a_source_says_the_language(tmp_path: Path) -> None:
 
 def test_what_marian_writes_has_the_targets_pieces(tmp_path: Path) -> None:
     slow = marian(tmp_path)
-    fast = as_fast(slow)
+    fast = convert_to_fast(slow)
     targets = [slow.encoder[piece] for piece in pieces(slow.spm_target)]
     own = [number for number in targets if slow.spm_source.IsUnknown(slow.spm_source.PieceToId(slow.decoder[number]))]
     assert len(own) > 100
@@ -165,7 +164,7 @@ def test_marian_with_a_vocabulary_for_each_side_is_refused(tmp_path: Path) -> No
     slow = marian(tmp_path)
     slow.separate_vocabs = True
     with pytest.raises(ExportError, match="a vocabulary for the source and another for the target"):
-        as_fast(slow)
+        convert_to_fast(slow)
 
 
 def test_m2m_100_says_the_language_that_it_is_set_to(tmp_path: Path) -> None:
@@ -173,7 +172,7 @@ def test_m2m_100_says_the_language_that_it_is_set_to(tmp_path: Path) -> None:
     slow.src_lang = "fr"
     folder = tmp_path / "bundle"
     folder.mkdir()
-    write_tokenizer(as_fast(slow), folder)
+    write_tokenizer(convert_to_fast(slow), folder)
     ours = Tokenizer.from_pretrained(folder)
     assert ours.language == "__fr__"
     assert ours("Bonjour")["input_ids"] == slow("Bonjour")["input_ids"]
@@ -186,7 +185,7 @@ def test_a_conversion_that_is_not_exact_is_refused_and_the_first_text_is_shown(t
     slow = ctrl(tmp_path)
     slow._tokenize = lambda text: ["the"]
     with pytest.raises(ExportError, match=r"this CTRLTokenizer cannot be written .* of '"):
-        as_fast(slow)
+        convert_to_fast(slow)
 
 
 def test_other_tokenizers_in_python_are_named(tmp_path: Path) -> None:
@@ -194,7 +193,7 @@ def test_other_tokenizers_in_python_are_named(tmp_path: Path) -> None:
         pass
 
     with pytest.raises(CheckpointError, match=r"Spelling is neither a fast tokenizer .* MarianTokenizer"):
-        as_fast(Spelling())
+        convert_to_fast(Spelling())
 
 
 @pytest.mark.coverage

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from edgepipe import Model, Tokenizer
 from edgepipe_export import verify
-from edgepipe_export.checkpoint.token_types import with_token_types
+from edgepipe_export.checkpoint.model_inputs import add_token_types
 from tests.conftest import Exported
 from tests.tiny import TOKENIZERS, build
 
@@ -21,7 +21,7 @@ NAMES = ["input_ids", "token_type_ids", "attention_mask"]
 def test_a_tokenizer_that_knows_types_makes_them() -> None:
     model, tokenizer = build("albert", task="question-answering")
     before = list(tokenizer.model_input_names)
-    restored = with_token_types(tokenizer, model)
+    restored = add_token_types(tokenizer, model)
     assert restored.model_input_names == NAMES
     assert restored("a", "b")["token_type_ids"][-1] == 1
     assert tokenizer.model_input_names == before == ["input_ids", "attention_mask"]
@@ -37,7 +37,7 @@ def test_a_tokenizer_that_knows_types_makes_them() -> None:
 )
 def test_tokenizers_that_are_left_alone(architecture: str, why: str) -> None:
     model, tokenizer = build(architecture, task="question-answering")
-    assert with_token_types(tokenizer, model) is tokenizer, why
+    assert add_token_types(tokenizer, model) is tokenizer, why
 
 
 def test_names_that_the_checkpoint_gives_are_kept(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_names_that_the_checkpoint_gives_are_kept(tmp_path: Path) -> None:
     named = '{"model_input_names": ["input_ids", "attention_mask"],'
     config.write_text(config.read_text().replace("{", named, 1))
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    assert with_token_types(tokenizer, model) is tokenizer
+    assert add_token_types(tokenizer, model) is tokenizer
 
 
 def test_the_bundle_reads_them_for_question_answering_only(tiny_export: Callable[..., Exported]) -> None:

@@ -16,8 +16,7 @@ from transformers import AutoTokenizer, XLMRobertaTokenizer
 from edgepipe import Tokenizer, pipeline
 from edgepipe.errors import CheckpointError, ExportError
 from edgepipe_export import export
-from edgepipe_export.calibration.texts import tokenizer_corpus
-from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
+from edgepipe_export.checkpoint.tokenizer_files import tokenizer_corpus, write_tokenizer
 from tests.export.test_tokenizers import load
 from tests.golden.compare import assert_same
 from tests.tiny import TOKENIZERS, build

@@ -9,8 +9,8 @@ from transformers import AutoTokenizer
 
 from edgepipe import Tokenizer
 from edgepipe.errors import ExportError
-from edgepipe_export.calibration.texts import sentences, tokenizer_corpus
-from edgepipe_export.checkpoint.tokenizer_files import differences, tell_added_tokens, write_tokenizer
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.checkpoint.tokenizer_files import differences, tell_added_tokens, tokenizer_corpus, write_tokenizer
 from tests.tiny import ARCHITECTURES, TOKENIZERS
 
 FAMILIES = sorted({architecture.tokenizer for architecture in ARCHITECTURES.values()})

@@ -12,7 +12,7 @@ import torch
 from edgepipe import Bundle, Model
 from edgepipe.errors import InputError
 from edgepipe_export import export
-from edgepipe_export.tracing.encoder import readable_inputs
+from edgepipe_export.checkpoint.model_inputs import accepted_inputs
 from tests.tiny import LIMIT, build
 from tests.tiny.table import ARCHITECTURES, MORE
 
@@ -105,4 +105,4 @@ def feeds_for(model: Any, tokenizer: Any, batch: int, length: int) -> dict[str, 
     feeds = {"input_ids": ids, "attention_mask": mask}
     if "token_type_ids" in tokenizer.model_input_names:
         feeds["token_type_ids"] = (np.arange(length) >= length // 2) * mask
-    return {name: feeds[name] for name in readable_inputs(model, feeds)}
+    return {name: feeds[name] for name in accepted_inputs(model, feeds)}

@@ -1,19 +1,11 @@
-"""The texts that ship with the exporter: what tokenizers are proved on, and what graphs are measured on."""
+"""The texts that ship with the exporter: what graphs are measured on."""
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from importlib.resources import files
 
 _DATA = files("edgepipe_export") / "data"
-
-
-@cache
-def tokenizer_corpus() -> tuple[str, ...]:
-    """Short texts that tokenizers trip over: every script, emoji, marks, controls, runs of blanks, no text at all."""
-    texts: list[str] = json.loads((_DATA / "tokenizer_corpus.json").read_text(encoding="utf-8"))
-    return tuple(texts)
 
 
 @cache

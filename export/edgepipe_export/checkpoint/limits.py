@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import CheckpointError
-from edgepipe_export.tracing.model_patches import rewritten
+from edgepipe_export.checkpoint.model_patches import patch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -93,7 +93,7 @@ def _find(model: PreTrainedModel, run: Callable[..., Any], layered: nn.Module, n
     positions = _declared(model, name)
     if positions is None:
         return Limit(None, "the config has no max_position_embeddings")
-    with rewritten(model), _light_attention(model):
+    with patch_model(model), _light_attention(model):
         if _accepts(model, run, layered, positions + 1):
             return Limit(None, f"probed: more tokens than max_position_embeddings ({positions}) work")
         for tokens in range(positions, max(positions - _MOST_RESERVED, 1) - 1, -1):

@@ -14,8 +14,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
 from edgepipe.errors import CheckpointError
 from edgepipe_export.checkpoint.auto_classes import auto_class, encoder_of
-from edgepipe_export.checkpoint.token_types import with_token_types
-from edgepipe_export.checkpoint.tokenizer_conversion.convert import as_fast
+from edgepipe_export.checkpoint.model_inputs import add_token_types
+from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,7 +55,7 @@ def load(checkpoint: Checkpoint) -> Loaded:
     _settle(model, generates=checkpoint.task.generates)
     tokenizer = _load_tokenizer(checkpoint)
     if checkpoint.task.token_types:
-        tokenizer = with_token_types(tokenizer, model)
+        tokenizer = add_token_types(tokenizer, model)
     return Loaded(checkpoint, model, tokenizer)
 
 
@@ -145,7 +145,7 @@ def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         source = loaded
     if not isinstance(source, PreTrainedTokenizerBase):
         raise CheckpointError(f"{type(source).__name__} is not a tokenizer of transformers")
-    return as_fast(source)
+    return convert_to_fast(source)
 
 
 def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase) -> None:

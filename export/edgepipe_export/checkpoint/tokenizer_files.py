@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe import Tokenizer
 from edgepipe.errors import ExportError
-from edgepipe_export.calibration.texts import tokenizer_corpus
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -60,6 +61,14 @@ class Difference:
     def __str__(self) -> str:
         shown = " + ".join(repr(text if len(text) <= 80 else text[:77] + "...") for text in self.texts)
         return f"{self.key} of {shown}: transformers {_shown(self.expected)}, edgepipe {_shown(self.got)}"
+
+
+@cache
+def tokenizer_corpus() -> tuple[str, ...]:
+    """Short texts that tokenizers trip over: every script, emoji, marks, controls, runs of blanks, no text at all."""
+    data = files("edgepipe_export") / "data" / "tokenizer_corpus.json"
+    texts: list[str] = json.loads(data.read_text(encoding="utf-8"))
+    return tuple(texts)
 
 
 def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

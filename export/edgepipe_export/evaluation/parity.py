@@ -11,8 +11,7 @@ import numpy as np
 
 from edgepipe import Tokenizer
 from edgepipe.bundle.manifest import Parity
-from edgepipe_export.calibration.texts import tokenizer_corpus
-from edgepipe_export.checkpoint.tokenizer_files import differences
+from edgepipe_export.checkpoint.tokenizer_files import differences, tokenizer_corpus
 from edgepipe_export.evaluation.differences import ABSOLUTE, RELATIVE, compare_results, compare_tensors
 from edgepipe_export.evaluation.predictors import Side
 from edgepipe_export.evaluation.task_inputs import Questions, asked, questions, shortened

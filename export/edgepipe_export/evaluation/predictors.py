@@ -69,10 +69,11 @@ class PyTorchSide:
         """See :class:`Side`."""
         import torch
 
-        from edgepipe_export.tracing.encoder import Encoder, readable_inputs
+        from edgepipe_export.checkpoint.model_inputs import accepted_inputs
+        from edgepipe_export.tracing.encoder import Encoder
 
         encoder = Encoder(self._model, self._outputs, self._series)
-        names = readable_inputs(self._model, encoding)
+        names = accepted_inputs(self._model, encoding)
         with torch.no_grad():
             result = encoder(**{name: torch.from_numpy(encoding[name]) for name in names})
         self._steps.tick()

@@ -16,8 +16,9 @@ import torch
 
 from edgepipe import Model, Tokenizer
 from edgepipe_export.checkpoint.limits import find_limit
+from edgepipe_export.checkpoint.model_inputs import accepted_inputs
 from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
-from edgepipe_export.tracing.encoder import Encoder, readable_inputs
+from edgepipe_export.tracing.encoder import Encoder
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -56,7 +57,7 @@ class PyTorchModel(Model):
 
     def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Run the model on [batch, length] integers."""
-        names = readable_inputs(self._model, encoding)
+        names = accepted_inputs(self._model, encoding)
         with torch.no_grad():
             result = self._encoder(**{name: torch.from_numpy(np.asarray(encoding[name])) for name in names})
         return {name: tensor.numpy() for name, tensor in result.items()}

@@ -56,7 +56,7 @@ def page(contents: Contents) -> str:
                 "p",
                 "All figures are those of the bundle's manifest, and of the file of measurements beside it; nothing "
                 "was measured again. The JSON beside this page has them in full. "
-                f"Written by edgepipe {edgepipe.__version__}.",
+                f"NodeReplacement by edgepipe {edgepipe.__version__}.",
             ),
         ),
     )

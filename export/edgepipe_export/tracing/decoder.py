@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.model_patches import patch_model
 from edgepipe_export.tracing.cached_attention import CachedLayers, cached_attention, can_have_cached_attention
 from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes
-from edgepipe_export.tracing.model_patches import rewritten
 from edgepipe_export.tracing.passes.optional_inputs import give_default
 from edgepipe_export.tracing.passes.tidy import tidy
 
@@ -200,7 +200,7 @@ def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool = Tr
     sample = sample_inputs(model)
     axes = _axes(sample)
     config = OnnxConfig(dynamic_shapes=_varying(sample, axes), opset_version=opset)
-    with rewritten(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
+    with patch_model(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
         exported = OnnxExporter().export(CausalDecoder(model, shared=shared), dict(sample), config)
     program: onnx_ir.Model = exported.program
     tidy(program, axes)

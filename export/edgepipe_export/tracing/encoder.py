@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.model_patches import patch_model
 from edgepipe_export.tracing.dynamic_axes import dynamic_shapes
-from edgepipe_export.tracing.model_patches import rewritten
 from edgepipe_export.tracing.passes.tidy import tidy
 
 if TYPE_CHECKING:
@@ -73,12 +72,6 @@ def series_of(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(series for series in SERIES if any(name.endswith(series) for name in given))
 
 
-def readable_inputs(model: PreTrainedModel, produced: Iterable[str]) -> tuple[str, ...]:
-    """Those of the tokenizer's arrays that the model's ``forward`` takes."""
-    taken = inspect.signature(model.forward).parameters
-    return tuple(name for name in produced if name in taken)
-
-
 def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, torch.Tensor]:
     """Inputs to trace with, int64[2, 11] each: distinct ids, and a second row that ends in padding."""
     batch, length = SAMPLE_SHAPE
@@ -123,7 +116,7 @@ def trace(
     sample: dict[str, Any] = sample_inputs(model, inputs)
     axes = dict.fromkeys(sample, AXES)
     config = OnnxConfig(dynamic_shapes=dynamic_shapes(axes), opset_version=opset)
-    with rewritten(model), torch.no_grad():
+    with patch_model(model), torch.no_grad():
         encoder(**sample)  # a missing output is reported here; within the tracer the message would drown
         exported = OnnxExporter().export(encoder, sample, config)
     program: onnx_ir.Model = exported.program

@@ -26,11 +26,11 @@ from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe.models.decoder.seq2seq import PAST_LENGTH
+from edgepipe_export.checkpoint.model_patches import patch_model
 from edgepipe_export.tracing import encoder
 from edgepipe_export.tracing.cached_attention import CachedLayers, cached_attention, can_have_cached_attention
 from edgepipe_export.tracing.cross_attention import SourceLayers
 from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes, shaped_like
-from edgepipe_export.tracing.model_patches import rewritten
 from edgepipe_export.tracing.passes.optional_inputs import give_length
 from edgepipe_export.tracing.passes.reshapes import state_known_dimensions
 from edgepipe_export.tracing.passes.source_rows import ROWS, give_source_its_rows
@@ -248,7 +248,7 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     axes = decoder_axes(sample)
     config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
     decoder = Seq2SeqDecoder(model)
-    with rewritten(model), cached_attention(model) if decoder.divided else nullcontext(), torch.no_grad():
+    with patch_model(model), cached_attention(model) if decoder.divided else nullcontext(), torch.no_grad():
         exported = OnnxExporter().export(decoder, sample, config)
     program: onnx_ir.Model = exported.program
     state_known_dimensions(program.graph)

@@ -50,7 +50,7 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
     Raises:
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
-    from edgepipe_export.quantization.methods.attention_decomposition import write_out_attention
+    from edgepipe_export.tracing.passes.decompose_attention import decompose_attention
 
     task = loaded.checkpoint.task
     more: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
         graphs, more = _encoder_decoder(loaded, wanted)
     else:
         graphs, more = _decoder(loaded, wanted)
-    if wanted.standard_attention and any([write_out_attention(graph) for graph in graphs.values()]):
+    if wanted.standard_attention and any([decompose_attention(graph) for graph in graphs.values()]):
         more["cache"] = "concatenated"
     opset = next(iter(graphs.values())).opset_imports[""]
     return Traced(
@@ -69,9 +69,10 @@ def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
 
 
 def _encoder(loaded: Loaded, wanted: Wanted) -> onnx_ir.Model:
-    from edgepipe_export.tracing.encoder import POOLER, readable_inputs, trace
+    from edgepipe_export.checkpoint.model_inputs import accepted_inputs
+    from edgepipe_export.tracing.encoder import POOLER, trace
 
-    inputs = readable_inputs(loaded.model, loaded.tokenizer.model_input_names)
+    inputs = accepted_inputs(loaded.model, loaded.tokenizer.model_input_names)
     outputs = (*loaded.checkpoint.task.outputs, *([POOLER] if wanted.pooler else []))
     return trace(loaded.model, inputs, outputs, wanted.opset, wanted.series)
 

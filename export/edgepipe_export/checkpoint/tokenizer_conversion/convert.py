@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import PreTrainedTokenizerFast
 
 from edgepipe.errors import CheckpointError, ExportError
-from edgepipe_export.calibration.texts import tokenizer_corpus
 from edgepipe_export.checkpoint.tokenizer_conversion import byt5, m2m_100, marian, prophetnet, word_bpe
+from edgepipe_export.checkpoint.tokenizer_files import tokenizer_corpus
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -30,7 +30,7 @@ CONVERSIONS: Mapping[str, Callable[[Any], Tokenizer]] = {
 _KEPT = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces", "model_input_names")
 
 
-def as_fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
+def convert_to_fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
     """A fast tokenizer that gives the same ids and the same texts.
 
     Args:

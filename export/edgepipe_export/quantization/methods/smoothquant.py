@@ -15,8 +15,8 @@ import onnx_ir
 
 from edgepipe_export.quantization.methods.activations import channel_peaks
 from edgepipe_export.quantization.recipe import FP32, Order
-from edgepipe_export.quantization.weights.blocks import constant
 from edgepipe_export.quantization.weights.layers import Use, find_layers, find_uses
+from edgepipe_export.tracing.graph_editing import add_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def _divided(
     """The activations with each channel divided by its factor: in the layer norm before them, or by a node."""
     if _fold(activations, uses, factors):
         return activations
-    inverse = constant(graph, f"{activations.name}_smoothing", (1 / factors).astype(np.float32))
+    inverse = add_constant(graph, f"{activations.name}_smoothing", (1 / factors).astype(np.float32))
     node = onnx_ir.node("Mul", [activations, inverse], name=f"{activations.name}_smoothed")
     value = node.outputs[0]
     value.name, value.shape, value.type = node.name, activations.shape, activations.type

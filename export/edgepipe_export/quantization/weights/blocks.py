@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir
 
+from edgepipe_export.tracing.graph_editing import add_constant
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -76,7 +78,7 @@ def store(graph: onnx_ir.Graph, name: str, coded: Coded) -> Stored:
     """Add a coded weight to a graph's initializers, under names that begin with `name`."""
 
     def keep(array: NDArray[Any], suffix: str) -> onnx_ir.Value:
-        return constant(graph, f"{name}_{suffix}", array)
+        return add_constant(graph, f"{name}_{suffix}", array)
 
     return Stored(
         coded,
@@ -84,14 +86,3 @@ def store(graph: onnx_ir.Graph, name: str, coded: Coded) -> Stored:
         keep(coded.scales, "scales"),
         None if coded.zero_points is None else keep(coded.zero_points, "zero_points"),
     )
-
-
-def constant(graph: onnx_ir.Graph, name: str, array: NDArray[Any]) -> onnx_ir.Value:
-    """The initializer of that name, made if it is not there yet."""
-    if name not in graph.initializers:
-        tensor = onnx_ir.tensor(array, name=name)
-        value = onnx_ir.Value(
-            name=name, const_value=tensor, shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
-        )
-        graph.register_initializer(value)
-    return graph.initializers[name]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import onnx_ir
 
-from edgepipe_export.quantization.methods.node_replacement import Written
 from edgepipe_export.quantization.weights.blocks import Stored
+from edgepipe_export.tracing.graph_editing import NodeReplacement
 
 
 def look_up(graph: onnx_ir.Graph, gather: onnx_ir.Node, table: Stored) -> None:
@@ -24,7 +24,7 @@ def look_up(graph: onnx_ir.Graph, gather: onnx_ir.Node, table: Stored) -> None:
     _Lookup(graph, gather, table).replace()
 
 
-class _Lookup(Written):
+class _Lookup(NodeReplacement):
     def __init__(self, graph: onnx_ir.Graph, gather: onnx_ir.Node, table: Stored) -> None:
         ids = gather.inputs[1]
         assert ids is not None

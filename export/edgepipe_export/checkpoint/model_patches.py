@@ -1,6 +1,6 @@
 """Code of transformers that cannot be traced, and code with the same results that can; in place while a block runs.
 
-To add one: a function that takes the original's place, and a line in ``REWRITES`` with where it goes. It must give the
+To add one: a function that takes the original's place, and a line in ``PATCHES`` with where it goes. It must give the
 original's numbers for every input that the original takes.
 """
 
@@ -191,7 +191,7 @@ class LastOfEachRow(TorchFunctionMode):
 
 
 # model_type: what goes where in the module of its model.
-REWRITES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
+PATCHES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
     "led": _led,
     "longformer": _longformer,
     "mbart": _mbart,
@@ -212,9 +212,9 @@ def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def rewritten(model: PreTrainedModel) -> Iterator[None]:
+def patch_model(model: PreTrainedModel) -> Iterator[None]:
     """Put the rewrites for a model into transformers while the block runs."""
-    rewrites = REWRITES.get(model.config.model_type)
+    rewrites = PATCHES.get(model.config.model_type)
     module = importlib.import_module(type(model).__module__)
     with ExitStack() as stack:
         stack.callback(setattr, Conv1D, "forward", Conv1D.forward)

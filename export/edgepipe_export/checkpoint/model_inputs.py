@@ -1,5 +1,6 @@
-"""Token types for tasks whose reference is transformers 4, where the tokenizers of transformers 5 make none.
+"""Which of a tokenizer's arrays a model reads, and the token types that a tokenizer leaves out.
 
+Token types are added for tasks whose reference is transformers 4, where the tokenizers of transformers 5 make none.
 ALBERT, RemBERT, RoFormer, Splinter, XLNet and others read which of two texts a token is from. Their tokenizers in
 transformers 5 know it (the post-processor says so) and no longer pass it on, as those of transformers 4 did.
 """
@@ -7,9 +8,9 @@ transformers 5 know it (the post-processor says so) and no longer pass it on, as
 from __future__ import annotations
 
 import copy
+import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-from edgepipe_export.tracing.encoder import readable_inputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,14 +21,20 @@ TOKEN_TYPES = "token_type_ids"
 _NEVER = ("BigBirdTokenizer",)
 
 
-def with_token_types(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> PreTrainedTokenizerBase:
+def accepted_inputs(model: PreTrainedModel, names: Iterable[str]) -> tuple[str, ...]:
+    """Those of the named inputs that the model's ``forward`` takes."""
+    parameters = inspect.signature(model.forward).parameters
+    return tuple(name for name in names if name in parameters)
+
+
+def add_token_types(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> PreTrainedTokenizerBase:
     """The tokenizer as transformers 4 would have it: a copy that makes the token types it knows and `model` reads.
 
     A checkpoint whose ``tokenizer_config.json`` names the inputs itself is left alone in both versions.
     """
     names = tokenizer.model_input_names
     said = tokenizer.init_kwargs.get("model_input_names")
-    if TOKEN_TYPES in names or said or type(tokenizer).__name__ in _NEVER or not readable_inputs(model, [TOKEN_TYPES]):
+    if TOKEN_TYPES in names or said or type(tokenizer).__name__ in _NEVER or not accepted_inputs(model, [TOKEN_TYPES]):
         return tokenizer
     if not any(tokenizer("a", "b", return_token_type_ids=True)[TOKEN_TYPES]):
         return tokenizer

@@ -1,16 +1,28 @@
-"""Nodes that are written in another's place."""
+"""Edits of a graph that several passes and recipes make: a constant is added, a node is replaced by others."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir
 
-from edgepipe_export.quantization.weights.blocks import constant
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
-class Written:
+def add_constant(graph: onnx_ir.Graph, name: str, array: NDArray[Any]) -> onnx_ir.Value:
+    """The initializer of that name, made if it is not there yet."""
+    if name not in graph.initializers:
+        tensor = onnx_ir.tensor(array, name=name)
+        value = onnx_ir.Value(
+            name=name, const_value=tensor, shape=onnx_ir.Shape(array.shape), type=onnx_ir.TensorType(tensor.dtype)
+        )
+        graph.register_initializer(value)
+    return graph.initializers[name]
+
+
+class NodeReplacement:
     """What takes the place of a node: nodes are added one by one, values take over its outputs, and it goes.
 
     Attributes:
@@ -33,11 +45,11 @@ class Written:
 
     def number(self, name: str, number: float) -> onnx_ir.Value:
         """A constant of the graph, float32[]; what has the same name is the same."""
-        return constant(self.graph, name, np.array(number, np.float32))
+        return add_constant(self.graph, name, np.array(number, np.float32))
 
     def numbers(self, name: str, numbers: list[int]) -> onnx_ir.Value:
         """Likewise int64[numbers]: a shape, or axes."""
-        return constant(self.graph, name, np.array(numbers, np.int64))
+        return add_constant(self.graph, name, np.array(numbers, np.int64))
 
     def take_place(self, index: int, value: onnx_ir.Value) -> None:
         """Let a value be what one of the node's outputs was."""

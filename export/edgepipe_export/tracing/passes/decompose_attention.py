@@ -11,12 +11,12 @@ import onnx_ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgepipe.errors import ExportError
-from edgepipe_export.quantization.methods.node_replacement import Written
+from edgepipe_export.tracing.graph_editing import NodeReplacement
 
 OPERATOR = "GroupQueryAttention"
 
 
-def write_out_attention(model: onnx_ir.Model) -> bool:
+def decompose_attention(model: onnx_ir.Model) -> bool:
     """Replace every ``GroupQueryAttention`` whose past is given, in place; returns whether there was one.
 
     Raises:
@@ -30,7 +30,7 @@ def write_out_attention(model: onnx_ir.Model) -> bool:
     return bool(found)
 
 
-class _Attention(Written):
+class _Attention(NodeReplacement):
     def __init__(self, graph: onnx_ir.Graph, node: onnx_ir.Node) -> None:
         super().__init__(graph, node)
         self.heads, self.groups = (node.attributes[name].as_int() for name in ("num_heads", "kv_num_heads"))
