@@ -5,6 +5,8 @@ A room is a folder directly in a package, or a file there. To add one: a line he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 # What every room of the runtime may import.
 FOUNDATION = "errors arguments numerics"
 
@@ -37,3 +39,29 @@ EXPORTER = {
     "exporter": "requirements calibration checkpoint tracing quantization output evaluation selection",
     "verifier": "requirements calibration checkpoint quantization output evaluation",
 }
+
+
+def may_import(table: Mapping[str, str], room: str, target: str) -> bool:
+    """Whether a module of `room` may import the module `target`, both of the package that the table is for."""
+    parts = target.split(".")[1:]
+    if not parts or parts[0] == room:
+        return True
+    allowed = table[room].split()
+    if table is RUNTIME and room not in FOUNDATION.split():
+        allowed += FOUNDATION.split()
+    return parts[0] in allowed or ".".join(parts[:2]) in allowed
+
+
+def arrows(table: Mapping[str, str]) -> set[tuple[str, str]]:
+    """The arrows to draw: those of the table that do not follow from others, without those to the foundation."""
+    direct = {room: {name.split(".")[0] for name in allowed.split()} for room, allowed in table.items()}
+
+    def reach(room: str) -> set[str]:
+        return direct[room].union(*map(reach, direct[room]))
+
+    return {
+        (room, other)
+        for room, others in direct.items()
+        for other in others
+        if not any(other in reach(between) for between in others - {other})
+    }

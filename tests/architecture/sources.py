@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -81,3 +81,62 @@ def _is_import_call(call: ast.Call) -> bool:
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     literal = call.args and isinstance(call.args[0], ast.Constant) and isinstance(call.args[0].value, str)
     return name in ("import_module", "__import__") and bool(literal)
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of a package.
+
+    Attributes:
+        path: Its file.
+        tree: Its syntax.
+        imports: The modules of the same package that it imports, in functions and for type checkers too.
+        foreign: What else it imports.
+    """
+
+    path: Path
+    tree: ast.Module
+    imports: frozenset[str]
+    foreign: frozenset[str]
+
+
+@cache
+def modules(package: str, root: Path | None = None) -> dict[str, Module]:
+    """Every module of a package by its full name.
+
+    Args:
+        package: The import package.
+        root: The folder that holds it; by default where ours lies.
+    """
+    root = root or ROOTS[package]
+    paths = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted((root / package).rglob("*.py"))
+    }
+    found = {}
+    for name, path in paths.items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        targets = set(_targets(tree, paths)) - {name}
+        own = frozenset(target for target in targets if target in paths)
+        found[name] = Module(path, tree, own, frozenset(targets - own))
+    return found
+
+
+def _targets(tree: ast.Module, paths: Collection[str]) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in paths else str(node.module)
+        elif isinstance(node, ast.Call) and _is_import_call(node):
+            yield ast.literal_eval(node.args[0])
+
+
+def sources() -> list[Path]:
+    """Every Python file of the repository's own folders."""
+    folders = [REPOSITORY / name for name in ("runtime", "export", "models", "tests", "benchmarks")]
+    found = [path for folder in folders for path in folder.rglob("*.py")]
+    # An environment that someone made in a folder (.venv, node_modules) holds other people's files.
+    return [path for path in found if not any(part.startswith(".") or part == "node_modules" for part in path.parts)]
