@@ -41,7 +41,7 @@ from edgepipe_export.quantization.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.selection.choose import AUTO, candidates_for, checked_preference
 from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
-from edgepipe_export.tracing.trace import Wanted
+from edgepipe_export.tracing.trace import TraceOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -73,7 +73,7 @@ class Options:
     dtypes: tuple[str, ...]
     prefer: str | None
     target: Target
-    traced: Wanted
+    traced: TraceOptions
     verify: bool
     calibration: Path | None
     allowed: Tolerance
@@ -171,7 +171,7 @@ def export(
         () if chosen else checked_dtypes(dtypes, processor),
         prefer if chosen else None,
         processor,
-        Wanted(
+        TraceOptions(
             _checked_opset(opset),
             _series(hidden_states=output_hidden_states, attentions=output_attentions),
             output_pooler,

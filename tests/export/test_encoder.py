@@ -14,8 +14,10 @@ from edgepipe import Bundle, Model
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.limits import find_limit
 from edgepipe_export.checkpoint.model_inputs import accepted_inputs
-from edgepipe_export.tracing.encoder import AXES, trace
-from edgepipe_export.tracing.passes.tidy import drop_unread_inputs, tidy
+from edgepipe_export.tracing.dynamic_axes import TOKEN_AXES
+from edgepipe_export.tracing.encoder import trace_encoder
+from edgepipe_export.tracing.onnx_export import clean_up
+from edgepipe_export.tracing.passes.remove_unused_inputs import RemoveUnusedInputsPass
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny import LIMIT, build
 
@@ -89,21 +91,21 @@ def test_an_input_the_model_does_not_take_is_left_out() -> None:
 
 def test_an_input_the_graph_does_not_read_is_dropped() -> None:
     model, _ = build("deberta-v3")  # takes token_type_ids, and with type_vocab_size 0 never looks at them
-    graph = trace(model, ("input_ids", "attention_mask", "token_type_ids"), ("logits",)).graph
+    graph = trace_encoder(model, ("input_ids", "attention_mask", "token_type_ids"), ("logits",)).graph
     assert [value.name for value in graph.inputs] == ["input_ids", "attention_mask"]
 
 
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     model, _ = build("albert")
     parameters = sum(parameter.numel() for parameter in model.parameters()) * 4
-    program = trace(model, ("input_ids", "attention_mask"), ("logits",))
+    program = trace_encoder(model, ("input_ids", "attention_mask"), ("logits",))
     _, weights = save_graph(program, tmp_path / "model.onnx")
     assert weights.stat().st_size < 1.01 * parameters
 
 
 def test_the_opset_can_be_chosen() -> None:
     model, _ = build("distilbert")
-    assert trace(model, ("input_ids", "attention_mask"), ("logits",), opset=18).opset_imports[""] == 18
+    assert trace_encoder(model, ("input_ids", "attention_mask"), ("logits",), opset=18).opset_imports[""] == 18
 
 
 def hand_made(shape: list[Any]) -> onnx_ir.Model:
@@ -118,32 +120,32 @@ def hand_made(shape: list[Any]) -> onnx_ir.Model:
 
 
 def test_unread_inputs() -> None:
-    graph = hand_made(["s1", "s2"]).graph
-    drop_unread_inputs(graph)
-    assert [value.name for value in graph.inputs] == ["read", "passed on"]
+    model = hand_made(["s1", "s2"])
+    assert RemoveUnusedInputsPass()(model).modified
+    assert [value.name for value in model.graph.inputs] == ["read", "passed on"]
 
 
 def test_symbols_within_expressions_are_renamed() -> None:
     model = hand_made(["s1", "s2"])
-    tidy(model, {"read": AXES, "passed on": {0: "batch_size"}, "not there": {0: "another"}})
+    clean_up(model, {"read": TOKEN_AXES, "passed on": {0: "batch_size"}, "not there": {0: "another"}})
     assert model.graph.inputs[0].shape == onnx_ir.Shape(["batch_size", "sequence_length"])
     assert model.graph.outputs[0].shape == onnx_ir.Shape(["2*batch_size", "other"])
 
 
 def test_an_axis_that_became_a_constant_is_an_error() -> None:
     with pytest.raises(ExportError, match=r"sequence_length of the input read .* constant 11"):
-        tidy(hand_made(["s1", 11]), {"read": AXES})
+        clean_up(hand_made(["s1", 11]), {"read": TOKEN_AXES})
 
 
 def test_axes_with_two_names_that_became_one_are_an_error() -> None:
     with pytest.raises(ExportError, match=r"past_length of the input passed on .* equal to sequence_length"):
-        tidy(hand_made(["s1", "s2"]), {"read": AXES, "passed on": {1: "past_length"}})
+        clean_up(hand_made(["s1", "s2"]), {"read": TOKEN_AXES, "passed on": {1: "past_length"}})
 
 
 def test_an_axis_that_is_a_sum_is_called_by_the_names_of_its_parts() -> None:
     model = hand_made(["s1", "s2"])
     model.graph.inputs[2].shape = onnx_ir.Shape(["s1", "s1 + s2"])
-    tidy(model, {"read": AXES, "passed on": {1: "total_length"}})
+    clean_up(model, {"read": TOKEN_AXES, "passed on": {1: "total_length"}})
     assert model.graph.inputs[1].shape == onnx_ir.Shape(["batch_size", "batch_size + sequence_length"])
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from edgepipe import Bundle
 from edgepipe.models.decoder.seq2seq import SOURCE_ROWS
-from edgepipe_export.tracing.passes.reshapes import state_known_dimensions
+from edgepipe_export.tracing.passes.state_known_dimensions import StateKnownDimensionsPass
 from tests.tiny.generative import ENCODER_DECODERS, build_generative
 from tests.tiny.seq2seq import DECODER, ENCODER, compare, trace_tiny
 
@@ -59,7 +59,7 @@ def test_graphs_of_every_other_family(family: str, tmp_path: Path) -> None:
     check(model, tmp_path)
 
 
-def reshape(sizes: list[int], output: list[int | str], *, concatenated: bool) -> onnx_ir.Graph:
+def reshape(sizes: list[int], output: list[int | str], *, concatenated: bool) -> onnx_ir.Model:
     """A graph that reshapes its input to `sizes`, a constant or a concatenation of one for each axis."""
     given = onnx_ir.Value(name="given", shape=onnx_ir.Shape(["a", "b", 32]), type=onnx_ir.TensorType(FLOAT))
     parts = [sizes] if not concatenated else [[size] for size in sizes]
@@ -68,7 +68,8 @@ def reshape(sizes: list[int], output: list[int | str], *, concatenated: bool) ->
     shape = nodes[0].outputs[0] if concatenated else constants[0]
     nodes.append(onnx_ir.node("Reshape", [given, shape]))
     nodes[-1].outputs[0].shape = onnx_ir.Shape(output)
-    return onnx_ir.Graph([given], nodes[-1].outputs, nodes=nodes, initializers=constants, opset_imports={"": 20})
+    graph = onnx_ir.Graph([given], nodes[-1].outputs, nodes=nodes, initializers=constants, opset_imports={"": 20})
+    return onnx_ir.Model(graph, ir_version=10)
 
 
 def sizes_of(graph: onnx_ir.Graph) -> list[int]:
@@ -80,13 +81,13 @@ def sizes_of(graph: onnx_ir.Graph) -> list[int]:
 
 @pytest.mark.parametrize("concatenated", [False, True])
 def test_sizes_that_are_known_are_stated(concatenated: bool) -> None:
-    graph = reshape([2, 3, -1, 8], ["a", "b", 4, 8], concatenated=concatenated)
-    state_known_dimensions(graph)
-    assert sizes_of(graph) == [2, 3, 4, 8]
+    model = reshape([2, 3, -1, 8], ["a", "b", 4, 8], concatenated=concatenated)
+    StateKnownDimensionsPass()(model)
+    assert sizes_of(model.graph) == [2, 3, 4, 8]
 
 
 @pytest.mark.parametrize("concatenated", [False, True])
 def test_sizes_that_vary_are_left_to_be_computed(concatenated: bool) -> None:
-    graph = reshape([2, -1, 4, 8], ["a", "b", 4, 8], concatenated=concatenated)
-    state_known_dimensions(graph)
-    assert sizes_of(graph) == [2, -1, 4, 8]
+    model = reshape([2, -1, 4, 8], ["a", "b", 4, 8], concatenated=concatenated)
+    StateKnownDimensionsPass()(model)
+    assert sizes_of(model.graph) == [2, -1, 4, 8]

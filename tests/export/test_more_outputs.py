@@ -13,7 +13,7 @@ from transformers import AutoModel
 from edgepipe import Model, pipeline
 from edgepipe.errors import ExportError
 from edgepipe_export import export, verify
-from edgepipe_export.tracing.encoder import series_of, trace
+from edgepipe_export.tracing.encoder import find_layer_outputs, trace_encoder
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny import build
 from tests.tiny.parity import feeds_for
@@ -63,7 +63,7 @@ def test_the_pooler(tmp_path: Path) -> None:
     classifier, _ = build("bert")
     model = AutoModel.from_config(classifier.config)
     model.eval()
-    program = trace(model, ("input_ids", "attention_mask"), ("last_hidden_state", "pooler_output"))
+    program = trace_encoder(model, ("input_ids", "attention_mask"), ("last_hidden_state", "pooler_output"))
     save_graph(program, tmp_path / "model.onnx")
     assert [value.name for value in program.graph.outputs] == ["last_hidden_state", "pooler_output"]
 
@@ -81,6 +81,6 @@ def test_a_series_the_model_does_not_have(tmp_path: Path) -> None:
 
 
 def test_series_are_told_from_the_names_of_outputs() -> None:
-    assert series_of(["logits"]) == ()
-    assert series_of(["logits", "hidden_states.0", "hidden_states.1"]) == ("hidden_states",)
-    assert series_of(["encoder_hidden_states.0", "cross_attentions.0"]) == ("hidden_states", "attentions")
+    assert find_layer_outputs(["logits"]) == ()
+    assert find_layer_outputs(["logits", "hidden_states.0", "hidden_states.1"]) == ("hidden_states",)
+    assert find_layer_outputs(["encoder_hidden_states.0", "cross_attentions.0"]) == ("hidden_states", "attentions")

@@ -11,13 +11,13 @@ import pytest
 from edgepipe.backend.onnxruntime.io_binding import value_over
 from edgepipe.backend.onnxruntime.session import Session
 from edgepipe.errors import ExportError
-from edgepipe_export.tracing.passes.optional_inputs import give_length
+from edgepipe_export.tracing.passes.read_length_from_input import ReadLengthFromInputPass
 from edgepipe_export.tracing.serialization import save_graph
 
 INT64 = onnx_ir.TensorType(onnx_ir.DataType.INT64)
 
 
-def graph_that_reads(operator: str) -> onnx_ir.Graph:
+def model_that_reads(operator: str) -> onnx_ir.Model:
     """A graph that gives what an operator makes of ``stand_in``, int64[n]; ``other``, int64[3, m], is not read."""
     stand_in = onnx_ir.Value(name="stand_in", shape=onnx_ir.Shape(["n"]), type=INT64)
     other = onnx_ir.Value(name="other", shape=onnx_ir.Shape([3, "m"]), type=INT64)
@@ -25,13 +25,14 @@ def graph_that_reads(operator: str) -> onnx_ir.Graph:
     node.outputs[0].name, node.outputs[0].type, node.outputs[0].shape = "read", INT64, onnx_ir.Shape(["k"])
     tail = onnx_ir.node("Neg", node.outputs, name="tail")
     tail.outputs[0].name, tail.outputs[0].type, tail.outputs[0].shape = "negative", INT64, onnx_ir.Shape(["k"])
-    return onnx_ir.Graph([stand_in, other], tail.outputs, nodes=[node, tail], name="g", opset_imports={"": 18})
+    graph = onnx_ir.Graph([stand_in, other], tail.outputs, nodes=[node, tail], name="g", opset_imports={"": 18})
+    return onnx_ir.Model(graph, ir_version=8)
 
 
 def test_a_length_is_the_input_or_another_tensors_where_it_is_not_given(tmp_path: Path) -> None:
-    graph = graph_that_reads("Shape")
-    give_length(graph, "stand_in", "length", "other", axis=1)
-    save_graph(onnx_ir.Model(graph, ir_version=8), tmp_path / "graph.onnx")
+    model = model_that_reads("Shape")
+    ReadLengthFromInputPass("stand_in", "length", "other", axis=1)(model)
+    save_graph(model, tmp_path / "graph.onnx")
     session = Session(tmp_path / "graph.onnx")
     assert session.inputs == {"other": "int64"}
     assert session.optional_inputs == {"length": "int64"}
@@ -51,4 +52,4 @@ def test_a_length_is_the_input_or_another_tensors_where_it_is_not_given(tmp_path
 
 def test_what_stands_in_for_a_length_can_be_nothing_else() -> None:
     with pytest.raises(ExportError, match="Neg reads stand_in"):
-        give_length(graph_that_reads("Neg"), "stand_in", "length", "other", axis=1)
+        ReadLengthFromInputPass("stand_in", "length", "other", axis=1)(model_that_reads("Neg"))

@@ -12,7 +12,7 @@ from edgepipe.backend.onnxruntime.session import Session
 from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe_export import export
 from edgepipe_export.quantization.quantize import find_layers
-from edgepipe_export.tracing.decoder import KEEP
+from edgepipe_export.tracing.decoder import LOGITS_TO_KEEP
 from tests.tiny.generative import build_generative
 
 # Least correlation with the scores of fp32; random weights are far from what 4 bits are good for.
@@ -58,7 +58,7 @@ def test_scores_stay_close(bundle: Bundle, dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["fp32", *RECIPES])
 def test_runtimes_that_know_no_number_of_logits_get_all(bundle: Bundle, dtype: str) -> None:
     session = Session(bundle.graph(dtype))
-    assert session.optional_inputs == {KEEP: "int64"}
+    assert session.optional_inputs == {LOGITS_TO_KEEP: "int64"}
     ids = np.array([[5, 6, 7]])
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(3)[None]}
     for name, shape in session.input_shapes.items():
@@ -68,7 +68,7 @@ def test_runtimes_that_know_no_number_of_logits_get_all(bundle: Bundle, dtype: s
             assert isinstance(width, int)
             feeds[name] = np.zeros((1, heads, 0, width), session.inputs[name])
     feeds = {name: feeds[name] for name in session.inputs}
-    every, last = session.run(feeds)["logits"], session.run(feeds | {KEEP: np.array(1)})["logits"]
+    every, last = session.run(feeds)["logits"], session.run(feeds | {LOGITS_TO_KEEP: np.array(1)})["logits"]
     assert every.shape[:2] == (1, 3)
     np.testing.assert_allclose(every[:, -1:], last, atol=1e-2 * np.abs(last).max())
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgepipe.backend.onnxruntime.session import Session
-from edgepipe_export.tracing.encoder_decoder import ONE_BY_ONE, trace_decoder, trace_encoder
+from edgepipe_export.tracing.encoder_decoder import SINGLE_TOKEN_DECODERS, trace_seq2seq_decoder, trace_source_encoder
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny.parity import ABSOLUTE, RELATIVE
 
@@ -51,8 +51,8 @@ class Differences:
 
 def trace_tiny(model: Any, folder: Path) -> None:
     """Trace both graphs into a folder."""
-    save_graph(trace_encoder(model), folder / ENCODER)
-    save_graph(trace_decoder(model), folder / DECODER)
+    save_graph(trace_source_encoder(model), folder / ENCODER)
+    save_graph(trace_seq2seq_decoder(model), folder / DECODER)
 
 
 def compare(model: Any, folder: Path) -> Differences:
@@ -97,7 +97,7 @@ def _compare_one(model: Any, encoder: Session, decoder: Session, batch: int, len
     }
     generator = np.random.default_rng(length)
     before = 0
-    for new in STEPS[3] if model.config.model_type in ONE_BY_ONE else STEPS[batch]:
+    for new in STEPS[3] if model.config.model_type in SINGLE_TOKEN_DECODERS else STEPS[batch]:
         ids = ordinary(model, generator, (batch, new))
         got = decoder.run(fixed | cache | {"input_ids": ids, "use_cache_branch": np.array([before > 0])})
         logits = []

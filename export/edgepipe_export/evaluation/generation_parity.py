@@ -133,13 +133,13 @@ class PyTorchWriter:
         return np.concatenate(each, axis=1)
 
     def _decoder(self, ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        from edgepipe_export.tracing.decoder import takes_positions
+        from edgepipe_export.tracing.decoder import takes_position_ids
 
         positions = np.maximum(mask.cumsum(axis=1) - 1, 0)
         return self._run(
             input_ids=ids,
             attention_mask=mask,
-            **({"position_ids": positions} if takes_positions(self._model) else {}),
+            **({"position_ids": positions} if takes_position_ids(self._model) else {}),
         )
 
     def _run(self, **inputs: Ids) -> NDArray[np.float32]:

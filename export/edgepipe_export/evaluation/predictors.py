@@ -169,9 +169,9 @@ class VariantSide:
     @property
     def series(self) -> tuple[str, ...]:
         """Which tensors of every layer the graph gives: ``"hidden_states"``, ``"attentions"``."""
-        from edgepipe_export.tracing.encoder import series_of
+        from edgepipe_export.tracing.encoder import find_layer_outputs
 
-        return series_of(self._model.output_names)
+        return find_layer_outputs(self._model.output_names)
 
     def encodings(self, calibration: Calibration) -> tuple[Arrays, ...]:
         """The first inputs as the graph takes them: padded batches, int64[batch, length] arrays."""

@@ -8,18 +8,17 @@ and ``present.{i}.key|value``.
 from __future__ import annotations
 
 import inspect
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.model_patches import patch_model
-from edgepipe_export.tracing.cached_attention import CachedLayers, cached_attention, can_have_cached_attention
-from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes
-from edgepipe_export.tracing.passes.optional_inputs import give_default
-from edgepipe_export.tracing.passes.tidy import tidy
+from edgepipe_export.tracing.cache_layers import GroupQueryCache
+from edgepipe_export.tracing.cached_attention import NO_CACHE, SHARED, cached_attention, find_cache_kind
+from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
+from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.passes.make_input_optional import MakeInputOptionalPass
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     Layers = list[dict[str, torch.Tensor]]
 
-KEEP = "num_logits_to_keep"
+LOGITS_TO_KEEP = "num_logits_to_keep"
 
 # Two rows, new tokens and past ones in numbers that are not alike: torch.export takes a dimension of 1 for a constant,
 # and equal dimensions for one.
@@ -40,14 +39,14 @@ class CausalDecoder(nn.Module):
     Attributes:
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
-        shared: Whether past and present may be one buffer; see :mod:`edgepipe_export.tracing.cached_attention`.
+        cache_kind: See :mod:`edgepipe_export.tracing.cached_attention`.
     """
 
-    def __init__(self, model: PreTrainedModel, *, shared: bool) -> None:
+    def __init__(self, model: PreTrainedModel, cache_kind: str) -> None:
         super().__init__()
         self.model = model
         self.config = model.config
-        self.shared = shared
+        self.cache_kind = cache_kind
 
     def forward(
         self,
@@ -62,7 +61,7 @@ class CausalDecoder(nn.Module):
         Args:
             input_ids: int64[batch, new].
             attention_mask: int64[batch, past + new].
-            past_key_values: A layer's ``key`` and ``value`` each, float32[batch, heads, past, width].
+            past_key_values: A layer's ``key`` and ``value`` each, float32[batch, kv_heads, past, head_dim].
             num_logits_to_keep: int64[], how many of the last positions to give scores for; 0 for all.
             **positions: ``position_ids``, int64[batch, new], where the model takes them.
 
@@ -75,12 +74,14 @@ class CausalDecoder(nn.Module):
             attention_mask=attention_mask,
             **positions,
             **({} if cache is None else {"past_key_values": cache, "use_cache": True}),
-            logits_to_keep=_last(input_ids.shape[1], num_logits_to_keep),
+            logits_to_keep=_last_positions(input_ids.shape[1], num_logits_to_keep),
             return_dict=True,
         )
         if cache is None:
             return {"logits": result["logits"]}
-        presents = [layer.present if self.shared else (layer.keys, layer.values) for layer in cache.layers]
+        presents = [
+            layer.present if self.cache_kind == SHARED else (layer.keys, layer.values) for layer in cache.layers
+        ]
         if None in presents:
             raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
         layers = [{"key": keys, "value": values} for keys, values in presents]
@@ -89,15 +90,15 @@ class CausalDecoder(nn.Module):
     def _cache(self, past: list[tuple[torch.Tensor, torch.Tensor]], ids: torch.Tensor, mask: torch.Tensor) -> Any:
         if not past:
             return None
-        if self.shared:
-            return CachedLayers(past, ids.shape[0], mask.shape[1], ids.shape[1])
+        if self.cache_kind == SHARED:
+            return GroupQueryCache(past, ids.shape[0], mask.shape[1], ids.shape[1])
         from transformers.cache_utils import DynamicCache
 
         # Without the config: it would make layers that drop what is out of their window, which the mask hides as well.
         return DynamicCache(past)
 
 
-def _last(new: int, keep: torch.Tensor) -> torch.Tensor:
+def _last_positions(new: int, keep: torch.Tensor) -> torch.Tensor:
     """Indices of the last positions, int64[kept]; all of them where `keep`, int64[], is 0, as in transformers."""
     length = torch.full((), new)
     count = (length - (length - keep) % length).item()
@@ -106,8 +107,8 @@ def _last(new: int, keep: torch.Tensor) -> torch.Tensor:
     return torch.arange(count) + (new - count)
 
 
-def takes_positions(model: PreTrainedModel) -> bool:
-    """Whether the model is told each token's position."""
+def takes_position_ids(model: PreTrainedModel) -> bool:
+    """Whether the model takes each token's position."""
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
@@ -116,24 +117,14 @@ def cache_shapes(model: PreTrainedModel) -> list[dict[str, tuple[int, int]]]:
 
     None where the model has no cache (the first GPT).
     """
+    use_cache = {"use_cache": True} if "use_cache" in inspect.signature(model.forward).parameters else {}
     with torch.no_grad():
-        cache = getattr(_on_one_token(model), "past_key_values", None)
+        result = model(input_ids=torch.ones((1, 1), dtype=torch.int64), **use_cache)
+    cache = getattr(result, "past_key_values", None)
     return [
         {"key": (layer.keys.shape[1], layer.keys.shape[3]), "value": (layer.values.shape[1], layer.values.shape[3])}
         for layer in (() if cache is None else cache.layers)
     ]
-
-
-def cache_kind(model: PreTrainedModel) -> str:
-    """How a graph of the model can have a cache: ``"shared"`` buffers, ``"concatenated"`` tensors, or ``"none"``."""
-    if not cache_shapes(model):
-        return "none"
-    return "shared" if can_have_cached_attention(model) else "concatenated"
-
-
-def _on_one_token(model: PreTrainedModel) -> Any:
-    wanted = {"use_cache": True} if "use_cache" in inspect.signature(model.forward).parameters else {}
-    return model(input_ids=torch.ones((1, 1), dtype=torch.int64), **wanted)
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
@@ -147,62 +138,46 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         "input_ids": torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW) % vocabulary,
         "attention_mask": mask,
     }
-    if takes_positions(model):
+    if takes_position_ids(model):
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -_NEW:]
     inputs["past_key_values"] = [
         {name: torch.zeros((_BATCH, heads, _PAST, width)) for name, (heads, width) in layer.items()} for layer in layers
     ]
-    inputs[KEEP] = torch.tensor(1)
+    inputs[LOGITS_TO_KEEP] = torch.tensor(1)
     return inputs
-
-
-_TOKENS = {0: "batch_size", 1: "sequence_length"}
 
 
 def _axes(sample: dict[str, Any]) -> Axes:
     """The names of the axes that vary."""
-    past = {0: "batch_size", 2: "past_sequence_length"}
+    past = {0: BATCH, 2: "past_sequence_length"}
     layers = sample["past_key_values"]
     return {
-        "input_ids": _TOKENS,
-        "attention_mask": {0: "batch_size", 1: "total_sequence_length"} if layers else _TOKENS,
-        "position_ids": _TOKENS,
+        "input_ids": TOKEN_AXES,
+        "attention_mask": {0: BATCH, 1: "total_sequence_length"} if layers else TOKEN_AXES,
+        "position_ids": TOKEN_AXES,
         **{f"past_key_values.{index}.{name}": past for index, layer in enumerate(layers) for name in layer},
     }
 
 
-def _varying(sample: dict[str, Any], axes: Axes) -> dict[str, Any]:
-    """`axes` as torch.export takes them: in the form of `sample`."""
-    flat = dynamic_shapes(axes)
-    layers = [
-        {name: flat[f"past_key_values.{index}.{name}"] for name in layer}
-        for index, layer in enumerate(sample["past_key_values"])
-    ]
-    return {name: layers if name == "past_key_values" else flat.get(name, {}) for name in sample}
-
-
-def trace(model: PreTrainedModel, opset: int | None = None, *, shared: bool = True) -> onnx_ir.Model:
+def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onnx_ir.Model, str]:
     """Trace a causal language model with its cache.
 
     Args:
         model: In evaluation mode, fp32, with eager attention.
         opset: ONNX opset; by default the exporter's own choice.
-        shared: Whether past and present may be one buffer; see :func:`cache_kind`.
 
     Returns:
-        The graph, as the module describes it.
+        The graph, as the module describes it, and the kind of its cache; see
+        :mod:`edgepipe_export.tracing.cached_attention`.
 
     Raises:
-        ExportError: the model's attention cannot be traced in the wanted way.
+        ExportError: the model's attention cannot be traced with that kind of cache.
     """
-    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
-
     sample = sample_inputs(model)
     axes = _axes(sample)
-    config = OnnxConfig(dynamic_shapes=_varying(sample, axes), opset_version=opset)
-    with patch_model(model), cached_attention(model) if shared else nullcontext(), torch.no_grad():
-        exported = OnnxExporter().export(CausalDecoder(model, shared=shared), dict(sample), config)
-    program: onnx_ir.Model = exported.program
-    tidy(program, axes)
-    give_default(program.graph, KEEP, 0)
-    return program
+    kind = find_cache_kind(model) if sample["past_key_values"] else NO_CACHE
+    with cached_attention(model, kind):
+        program = export_to_onnx(model, CausalDecoder(model, kind), sample, axes, opset)
+    clean_up(program, axes)
+    MakeInputOptionalPass(LOGITS_TO_KEEP, 0)(program)
+    return program, kind

@@ -9,28 +9,26 @@ from typing import Any
 # others may be called "past_sequence_length + sequence_length".
 Axes = Mapping[str, Mapping[int, str]]
 
-
-def dynamic_shapes(axes: Axes) -> dict[str, dict[int, Any]]:
-    """What ``torch.export`` takes for these axes."""
-    from torch.export import Dim
-
-    return {name: dict.fromkeys(varying, Dim.AUTO) for name, varying in axes.items()}
+BATCH = "batch_size"
+TOKEN_AXES: Mapping[int, str] = {0: BATCH, 1: "sequence_length"}
 
 
-def shaped_like(sample: Any, shapes: Mapping[str, Any], name: str = "") -> Any:
-    """Bring what is given by name into the form of nested inputs.
+def dynamic_shapes(sample: Any, axes: Axes, name: str = "") -> Any:
+    """The axes in the form that ``torch.export`` takes.
 
     Args:
         sample: A mapping or list of inputs, or of such mappings and lists, or a single input.
-        shapes: What each input gets, by the name it has in the graph: its keys and positions, joined with dots.
+        axes: The axes that vary, by the input's name in the graph: its keys and positions, joined with dots.
         name: The name of `sample` itself.
 
     Returns:
-        As `sample`, with ``shapes[name]`` for each input, or ``{}`` where there is none.
+        As `sample`, with the varying axes of each input in its place.
     """
-    within = f"{name}." if name else ""
+    from torch.export import Dim
+
+    prefix = f"{name}." if name else ""
     if isinstance(sample, Mapping):
-        return {key: shaped_like(value, shapes, f"{within}{key}") for key, value in sample.items()}
+        return {key: dynamic_shapes(value, axes, f"{prefix}{key}") for key, value in sample.items()}
     if isinstance(sample, (list, tuple)):
-        return [shaped_like(value, shapes, f"{within}{index}") for index, value in enumerate(sample)]
-    return shapes.get(name, {})
+        return [dynamic_shapes(value, axes, f"{prefix}{index}") for index, value in enumerate(sample)]
+    return dict.fromkeys(axes.get(name, ()), Dim.AUTO)

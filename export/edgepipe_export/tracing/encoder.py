@@ -10,8 +10,8 @@ from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.model_patches import patch_model
-from edgepipe_export.tracing.dynamic_axes import dynamic_shapes
-from edgepipe_export.tracing.passes.tidy import tidy
+from edgepipe_export.tracing.dynamic_axes import TOKEN_AXES
+from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
 
 # Two rows and a length that divides nothing: torch.export treats a dimension of 1 as a constant, and a length that
 # equals another size of the model could be taken for it.
-SAMPLE_SHAPE = (2, 11)
+_SAMPLE_SHAPE = (2, 11)
 
 # The tensors of every layer that a model returns when asked for them.
-SERIES = ("hidden_states", "attentions")
+LAYER_OUTPUTS = ("hidden_states", "attentions")
 
 POOLER = "pooler_output"
-
-AXES = {0: "batch_size", 1: "sequence_length"}
 
 
 class Encoder(nn.Module):
@@ -36,27 +34,27 @@ class Encoder(nn.Module):
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
         outputs: Names of the tensors to return.
-        series: Which tensors of every layer to return after them, of ``"hidden_states"`` and ``"attentions"``. They
-            are named ``hidden_states.0`` (the embeddings), ``hidden_states.1`` and so on; those of an
-            encoder-decoder ``encoder_hidden_states.0``, ``decoder_hidden_states.0`` and so on.
+        layer_outputs: Which tensors of every layer to return after them, of :data:`LAYER_OUTPUTS`. They are named
+            ``hidden_states.0`` (the embeddings), ``hidden_states.1`` and so on; those of an encoder-decoder
+            ``encoder_hidden_states.0``, ``decoder_hidden_states.0`` and so on.
     """
 
-    def __init__(self, model: PreTrainedModel, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
+    def __init__(self, model: PreTrainedModel, outputs: Sequence[str], layer_outputs: Sequence[str] = ()) -> None:
         super().__init__()
         self.model = model
         self.config = model.config
         self.outputs = tuple(outputs)
-        self.series = tuple(series)
+        self.layer_outputs = tuple(layer_outputs)
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run the model on int64[batch, length] inputs."""
-        wanted = {f"output_{name}": True for name in self.series}
+        wanted = {f"output_{name}": True for name in self.layer_outputs}
         result = self.model(**inputs, return_dict=True, **wanted)
         missing = [name for name in self.outputs if name not in result]
         named = {name: result[name] for name in self.outputs if name in result}
-        for series in self.series:
-            keys = [key for key in result if key == series or key.endswith(f"_{series}")]
-            missing += [] if keys else [series]
+        for name in self.layer_outputs:
+            keys = [key for key in result if key == name or key.endswith(f"_{name}")]
+            missing += [] if keys else [name]
             for key in keys:
                 named |= {f"{key}.{index}": tensor for index, tensor in enumerate(result[key])}
         if missing:
@@ -66,33 +64,33 @@ class Encoder(nn.Module):
         return named
 
 
-def series_of(names: Iterable[str]) -> tuple[str, ...]:
-    """The `series` of an :class:`Encoder` that gives outputs of these names."""
+def find_layer_outputs(names: Iterable[str]) -> tuple[str, ...]:
+    """The `layer_outputs` of an :class:`Encoder` that gives outputs of these names."""
     given = {name.partition(".")[0] for name in names if "." in name}
-    return tuple(series for series in SERIES if any(name.endswith(series) for name in given))
+    return tuple(output for output in LAYER_OUTPUTS if any(name.endswith(output) for name in given))
 
 
 def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, torch.Tensor]:
     """Inputs to trace with, int64[2, 11] each: distinct ids, and a second row that ends in padding."""
-    batch, length = SAMPLE_SHAPE
+    batch, length = _SAMPLE_SHAPE
     vocabulary = int(getattr(model.config, "vocab_size", batch * length))
-    ids = torch.arange(batch * length).reshape(SAMPLE_SHAPE) % vocabulary
+    ids = torch.arange(batch * length).reshape(_SAMPLE_SHAPE) % vocabulary
     end = getattr(model.config, "eos_token_id", None)
     if getattr(model.config, "is_encoder_decoder", False) and isinstance(end, int):
         ids[ids == end] = vocabulary - 1  # their classification heads read the last of these, and count them
         ids[:, -1] = end
-    mask = torch.ones(SAMPLE_SHAPE, dtype=torch.int64)
+    mask = torch.ones(_SAMPLE_SHAPE, dtype=torch.int64)
     mask[1, length // 2 :] = 0
-    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(SAMPLE_SHAPE, dtype=torch.int64)}
+    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(_SAMPLE_SHAPE, dtype=torch.int64)}
     return {name: known[name] for name in known if name in names}
 
 
-def trace(
+def trace_encoder(
     model: PreTrainedModel,
     inputs: Sequence[str],
     outputs: Sequence[str],
     opset: int | None = None,
-    series: Sequence[str] = (),
+    layer_outputs: Sequence[str] = (),
 ) -> onnx_ir.Model:
     """Trace an encoder.
 
@@ -102,7 +100,7 @@ def trace(
         inputs: Names of the int64[batch, length] inputs; those the graph turns out not to read are left out.
         outputs: Names of the tensors to return.
         opset: ONNX opset; by default the exporter's own choice.
-        series: See :class:`Encoder`.
+        layer_outputs: See :class:`Encoder`.
 
     Returns:
         The graph, with the dimensions ``batch_size`` and ``sequence_length``, and float32 outputs.
@@ -110,15 +108,11 @@ def trace(
     Raises:
         ExportError: the model has no such output.
     """
-    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
-
-    encoder = Encoder(model, outputs, series)
+    encoder = Encoder(model, outputs, layer_outputs)
     sample: dict[str, Any] = sample_inputs(model, inputs)
-    axes = dict.fromkeys(sample, AXES)
-    config = OnnxConfig(dynamic_shapes=dynamic_shapes(axes), opset_version=opset)
+    axes = dict.fromkeys(sample, TOKEN_AXES)
     with patch_model(model), torch.no_grad():
         encoder(**sample)  # a missing output is reported here; within the tracer the message would drown
-        exported = OnnxExporter().export(encoder, sample, config)
-    program: onnx_ir.Model = exported.program
-    tidy(program, axes)
+    program = export_to_onnx(model, encoder, sample, axes, opset)
+    clean_up(program, axes)
     return program

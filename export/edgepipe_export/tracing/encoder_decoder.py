@@ -9,16 +9,16 @@ The decoder's inputs are ``input_ids``, ``encoder_attention_mask``, ``encoder_hi
 to be read at the first step and given back as they are: at later steps ``present.{i}.encoder.key`` may be empty, as it
 is in optimum's merged decoders.
 
-Where all rows of the target have one source, that may have one row (:mod:`edgepipe_export.tracing.passes.source_rows`).
+Where all rows of the target have one source, that may have one row
+(:mod:`edgepipe_export.tracing.passes.separate_source_rows`).
 
-One more input is optional (:mod:`edgepipe_export.tracing.passes.optional_inputs`): ``past_sequence_length``,
-int64[1], says how many
-tokens of the target the past has where its tensors have room for more, so that past and present may be one buffer.
+One more input is optional (:mod:`edgepipe_export.tracing.passes.read_length_from_input`): ``past_sequence_length``,
+int64[1], says how many tokens of the target the past has where its tensors have room for more, so that past and present
+may be one buffer.
 """
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,15 +26,14 @@ from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe.models.decoder.seq2seq import PAST_LENGTH
-from edgepipe_export.checkpoint.model_patches import patch_model
-from edgepipe_export.tracing import encoder
-from edgepipe_export.tracing.cached_attention import CachedLayers, cached_attention, can_have_cached_attention
-from edgepipe_export.tracing.cross_attention import SourceLayers
-from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes, shaped_like
-from edgepipe_export.tracing.passes.optional_inputs import give_length
-from edgepipe_export.tracing.passes.reshapes import state_known_dimensions
-from edgepipe_export.tracing.passes.source_rows import ROWS, give_source_its_rows
-from edgepipe_export.tracing.passes.tidy import tidy
+from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache
+from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
+from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
+from edgepipe_export.tracing.encoder import trace_encoder
+from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.passes.read_length_from_input import ReadLengthFromInputPass
+from edgepipe_export.tracing.passes.separate_source_rows import SeparateSourceRowsPass
+from edgepipe_export.tracing.passes.state_known_dimensions import StateKnownDimensionsPass
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -54,7 +53,7 @@ _BATCH, _NEW, _PAST, _ROOM, _SOURCE_PAST, _SOURCE = 2, 5, 7, 17, 3, 11
 _PAST_TOKENS = "past_tokens"
 
 # Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
-ONE_BY_ONE = ("prophetnet",)
+SINGLE_TOKEN_DECODERS = ("prophetnet",)
 
 
 class Seq2SeqDecoder(nn.Module):
@@ -63,15 +62,15 @@ class Seq2SeqDecoder(nn.Module):
     Attributes:
         model: The model that is traced.
         config: Its config; transformers' exporter looks for it.
-        divided: Whether attention is computed as in :mod:`edgepipe_export.tracing.cross_attention` and
-            :mod:`edgepipe_export.tracing.cached_attention`; else past and new keys are concatenated.
+        attends_in_cache: Whether the layers of the cache compute attention
+            (:mod:`edgepipe_export.tracing.cache_layers`); else past and new keys are concatenated.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
         self.config = model.config
-        self.divided = can_have_cached_attention(model)
+        self.attends_in_cache = find_cache_kind(model) == SHARED
 
     def forward(
         self,
@@ -91,11 +90,11 @@ class Seq2SeqDecoder(nn.Module):
             past_key_values: For each layer ``decoder`` and ``encoder``, of each ``key`` and ``value``:
                 float32[batch, heads, past or source, width]. The source's have length 0 at the first step.
             use_cache_branch: bool[1], whether the cache has the source.
-            past_tokens: As long as the target's past; only where attention is divided.
+            past_tokens: As long as the target's past; only where the cache's layers attend.
 
         Returns:
             ``logits``, float32[batch, new, vocabulary], and ``present``, like `past_key_values` with the new tokens; of
-            the source those that were projected now, where attention is divided.
+            the source those that were projected now, where the cache's layers attend.
 
         Raises:
             ExportError: the model's cross-attention does not go through transformers' interface.
@@ -116,16 +115,16 @@ class Seq2SeqDecoder(nn.Module):
         _require(encoder_attention_mask.shape[1] == cached + count)
         targets = [(layer["decoder"]["key"], layer["decoder"]["value"]) for layer in past_key_values]
         if past_tokens is not None:
-            own = CachedLayers(targets, batch, past_tokens.shape[0] + new, new)
+            own = GroupQueryCache(targets, batch, past_tokens.shape[0] + new, new)
         else:
             # Without the config: it would make layers that drop what is out of their window, which the mask hides too.
             own = DynamicCache(targets)
         sources = [(layer["encoder"]["key"], layer["encoder"]["value"]) for layer in past_key_values]
-        cross = SourceLayers(sources) if self.divided else DynamicCache(sources)
+        cross = CrossAttentionCache(sources) if self.attends_in_cache else DynamicCache(sources)
         cache = EncoderDecoderCache(own, cross)
         cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
         mask = encoder_attention_mask
-        if self.config.model_type not in ONE_BY_ONE:
+        if self.config.model_type not in SINGLE_TOKEN_DECODERS:
             # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
             lowest = torch.finfo(states.dtype).min
             mask = torch.where(mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
@@ -137,21 +136,21 @@ class Seq2SeqDecoder(nn.Module):
             use_cache=True,
             return_dict=True,
         )
-        written = [layer.present if self.divided else (layer.keys, layer.values) for layer in own.layers]
-        projected = [layer.new if self.divided else (layer.keys, layer.values) for layer in cross.layers]
-        if None in projected or None in written:
+        presents = [layer.present if self.attends_in_cache else (layer.keys, layer.values) for layer in own.layers]
+        projected = [layer.new if self.attends_in_cache else (layer.keys, layer.values) for layer in cross.layers]
+        if None in projected or None in presents:
             raise ExportError(f"{type(self.model).__name__} computes attention past transformers' interface")
         layers = [
             {kind: {"key": key, "value": value} for kind, (key, value) in (("decoder", target), ("encoder", source))}
-            for target, source in zip(written, projected, strict=True)
+            for target, source in zip(presents, projected, strict=True)
         ]
         return {"logits": result.logits, "present": layers}
 
 
-def _require(*facts: Any) -> None:
+def _require(*conditions: Any) -> None:
     """Tell the tracer what always holds, where it could not decide."""
-    for fact in facts:
-        torch._check(fact)  # type: ignore[no-untyped-call]
+    for condition in conditions:
+        torch._check(condition)  # type: ignore[no-untyped-call]
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
@@ -159,13 +158,13 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     mask = torch.ones((_BATCH, _SOURCE_PAST + _SOURCE), dtype=torch.int64)
     mask[1, -2:] = 0
     ids = torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW)
-    new = ids[:, :1] if model.config.model_type in ONE_BY_ONE else ids
+    new = ids[:, :1] if model.config.model_type in SINGLE_TOKEN_DECODERS else ids
     with torch.no_grad():
         result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
     cache = result.past_key_values
-    divided = can_have_cached_attention(model)
+    attends_in_cache = find_cache_kind(model) == SHARED
     kinds = {
-        "decoder": (cache.self_attention_cache, _ROOM if divided else _PAST),
+        "decoder": (cache.self_attention_cache, _ROOM if attends_in_cache else _PAST),
         "encoder": (cache.cross_attention_cache, _SOURCE_PAST),
     }
 
@@ -188,21 +187,21 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         "encoder_hidden_states": torch.zeros((_BATCH, _SOURCE, result.encoder_last_hidden_state.shape[-1])),
         "past_key_values": layers,
         "use_cache_branch": torch.tensor([False]),
-        **({_PAST_TOKENS: torch.zeros(_PAST)} if divided else {}),
+        **({_PAST_TOKENS: torch.zeros(_PAST)} if attends_in_cache else {}),
     }
 
 
-def decoder_axes(sample: dict[str, Any]) -> Axes:
+def _decoder_axes(sample: dict[str, Any]) -> Axes:
     """The names of the axes of a decoder's inputs that vary."""
-    source = {0: ROWS, 1: "encoder_sequence_length"}
+    source = {0: BATCH, 1: "encoder_sequence_length"}
     past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
     return {
         _PAST_TOKENS: {0: _PAST_TOKENS},
-        "input_ids": encoder.AXES if sample["input_ids"].shape[1] > 1 else {0: ROWS},
+        "input_ids": TOKEN_AXES if sample["input_ids"].shape[1] > 1 else {0: BATCH},
         "encoder_attention_mask": source,
         "encoder_hidden_states": source,
         **{
-            f"past_key_values.{index}.{kind}.{name}": {0: ROWS, 2: length}
+            f"past_key_values.{index}.{kind}.{name}": {0: BATCH, 2: length}
             for index in range(len(sample["past_key_values"]))
             for kind, length in past.items()
             for name in ("key", "value")
@@ -210,7 +209,7 @@ def decoder_axes(sample: dict[str, Any]) -> Axes:
     }
 
 
-def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+def trace_source_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
     """Trace the encoder of an encoder-decoder.
 
     Args:
@@ -224,13 +223,13 @@ def trace_encoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     Raises:
         ExportError: the encoder cannot be traced for every size.
     """
-    return encoder.trace(model.get_encoder(), ENCODER_INPUTS, ENCODER_OUTPUTS, opset)
+    return trace_encoder(model.get_encoder(), ENCODER_INPUTS, ENCODER_OUTPUTS, opset)
 
 
-def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
+def trace_seq2seq_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.Model:
     """Trace the decoder of an encoder-decoder, with its head and its cache.
 
-    Past and present may be one buffer where :func:`can_have_cached_attention` says so.
+    Past and present may be one buffer where :func:`find_cache_kind` says so.
 
     Args:
         model: In evaluation mode, fp32, with eager attention.
@@ -242,18 +241,14 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> onnx_ir.M
     Raises:
         ExportError: the decoder cannot be traced for every size.
     """
-    from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
-
     sample = sample_inputs(model)
-    axes = decoder_axes(sample)
-    config = OnnxConfig(dynamic_shapes=shaped_like(sample, dynamic_shapes(axes)), opset_version=opset)
-    decoder = Seq2SeqDecoder(model)
-    with patch_model(model), cached_attention(model) if decoder.divided else nullcontext(), torch.no_grad():
-        exported = OnnxExporter().export(decoder, sample, config)
-    program: onnx_ir.Model = exported.program
-    state_known_dimensions(program.graph)
-    tidy(program, axes)
-    if decoder.divided:
-        give_source_its_rows(program.graph)
-        give_length(program.graph, _PAST_TOKENS, PAST_LENGTH, "past_key_values.0.decoder.key", axis=2)
+    axes = _decoder_axes(sample)
+    kind = find_cache_kind(model)
+    with cached_attention(model, kind):
+        program = export_to_onnx(model, Seq2SeqDecoder(model), sample, axes, opset)
+    StateKnownDimensionsPass()(program)
+    clean_up(program, axes)
+    if kind == SHARED:
+        SeparateSourceRowsPass()(program)
+        ReadLengthFromInputPass(_PAST_TOKENS, PAST_LENGTH, "past_key_values.0.decoder.key", axis=2)(program)
     return program

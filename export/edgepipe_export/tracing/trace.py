@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TraceOptions:
     """How to trace.
 
     Attributes:
         opset: ONNX opset; None for the exporter's own choice.
-        series: Which tensors of every layer to add to an encoder's outputs.
+        layer_outputs: Which tensors of every layer to add to an encoder's outputs.
         pooler: Whether to add an encoder's pooler output.
         standard_attention: Whether attention with a cache is in standard operators, which have kernels everywhere.
     """
 
     opset: int | None = None
-    series: tuple[str, ...] = ()
+    layer_outputs: tuple[str, ...] = ()
     pooler: bool = False
     standard_attention: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Traced:
+class TracedGraphs:
     """A checkpoint's fp32 graphs.
 
     Attributes:
@@ -44,49 +44,35 @@ class Traced:
     recipe: Mapping[str, Any]
 
 
-def trace_graphs(loaded: Loaded, wanted: Wanted) -> Traced:
+def trace_graphs(loaded: Loaded, options: TraceOptions) -> TracedGraphs:
     """Trace the graphs that the checkpoint's task needs.
 
     Raises:
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
-    from edgepipe_export.tracing.passes.decompose_attention import decompose_attention
-
-    task = loaded.checkpoint.task
-    more: dict[str, Any] = {}
-    if not task.generates:
-        graphs = {MODEL: _encoder(loaded, wanted)}
-    elif loaded.model.config.is_encoder_decoder:
-        graphs, more = _encoder_decoder(loaded, wanted)
-    else:
-        graphs, more = _decoder(loaded, wanted)
-    if wanted.standard_attention and any([decompose_attention(graph) for graph in graphs.values()]):
-        more["cache"] = "concatenated"
-    opset = next(iter(graphs.values())).opset_imports[""]
-    return Traced(
-        graphs, {"name": "fp32", "opset": opset, "attention": loaded.model.config._attn_implementation} | more
-    )
-
-
-def _encoder(loaded: Loaded, wanted: Wanted) -> onnx_ir.Model:
+    # Not at the top: the options are needed before torch is.
     from edgepipe_export.checkpoint.model_inputs import accepted_inputs
-    from edgepipe_export.tracing.encoder import POOLER, trace
+    from edgepipe_export.tracing.cached_attention import CONCATENATED, find_cache_kind
+    from edgepipe_export.tracing.decoder import trace_decoder
+    from edgepipe_export.tracing.encoder import POOLER, trace_encoder
+    from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
+    from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
 
-    inputs = accepted_inputs(loaded.model, loaded.tokenizer.model_input_names)
-    outputs = (*loaded.checkpoint.task.outputs, *([POOLER] if wanted.pooler else []))
-    return trace(loaded.model, inputs, outputs, wanted.opset, wanted.series)
-
-
-def _decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], dict[str, Any]]:
-    from edgepipe_export.tracing.decoder import cache_kind, trace
-
-    kind = cache_kind(loaded.model)
-    return {MODEL: trace(loaded.model, wanted.opset, shared=kind == "shared")}, {"cache": kind}
-
-
-def _encoder_decoder(loaded: Loaded, wanted: Wanted) -> tuple[dict[str, onnx_ir.Model], dict[str, Any]]:
-    from edgepipe_export.tracing.cached_attention import can_have_cached_attention
-    from edgepipe_export.tracing.encoder_decoder import trace_decoder, trace_encoder
-
-    graphs = {ENCODER: trace_encoder(loaded.model, wanted.opset), DECODER: trace_decoder(loaded.model, wanted.opset)}
-    return graphs, {"cache": "shared" if can_have_cached_attention(loaded.model) else "concatenated"}
+    task, model, opset = loaded.checkpoint.task, loaded.model, options.opset
+    cache = {}
+    if not task.generates:
+        inputs = accepted_inputs(model, loaded.tokenizer.model_input_names)
+        outputs = (*task.outputs, *([POOLER] if options.pooler else []))
+        graphs = {MODEL: trace_encoder(model, inputs, outputs, opset, options.layer_outputs)}
+    elif model.config.is_encoder_decoder:
+        graphs = {ENCODER: trace_source_encoder(model, opset), DECODER: trace_seq2seq_decoder(model, opset)}
+        cache = {"cache": find_cache_kind(model)}
+    else:
+        graph, kind = trace_decoder(model, opset)
+        graphs, cache = {MODEL: graph}, {"cache": kind}
+    if options.standard_attention and any([DecomposeAttentionPass()(graph).modified for graph in graphs.values()]):
+        cache = {"cache": CONCATENATED}
+    traced_opset = next(iter(graphs.values())).opset_imports[""]
+    return TracedGraphs(
+        graphs, {"name": "fp32", "opset": traced_opset, "attention": model.config._attn_implementation} | cache
+    )

@@ -20,7 +20,7 @@ from edgepipe_export.quantization.methods import half_precision as half
 from edgepipe_export.quantization.methods.activations import value_peaks
 from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, Facts, Order
 from edgepipe_export.quantization.weights.layers import find_layers
-from edgepipe_export.tracing.passes.decompose_attention import decompose_attention
+from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
 from edgepipe_export.tracing.serialization import save_graph
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def convert(source: Path, order: Order, headroom: float) -> dict[str, Any]:
     kept |= _norms(model.graph)
     if order.batches:
         kept |= _near_the_limit(model.graph, value_peaks(source, order.batches), half.LARGEST / headroom)
-    written_out = decompose_attention(model)
+    decomposed = DecomposeAttentionPass()(model).modified
     half.to_half(model.graph, kept, _CACHE)
     save_graph(model, order.destination)
     _probe(order.destination, order.batches)
-    return {"kept": sorted(kept), **({"cache": "concatenated"} if written_out else {})}
+    return {"kept": sorted(kept), **({"cache": "concatenated"} if decomposed else {})}
 
 
 def _norms(graph: onnx_ir.Graph) -> set[str]:
