@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from tests.conftest import shared
-from tests.export.test_recipes_on_real_weights import (
+from tests.export.end_to_end.test_recipes_on_real_weights import (
     CALIBRATION,
     Workbench,
     accuracy,

@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
+from edgepipe_export.quantization.methods import gptq
 from edgepipe_export.quantization.methods.activations import second_moments
 from edgepipe_export.quantization.methods.gptq import round_by_moments
-from edgepipe_export.quantization.quantize import gptq, quantize
+from edgepipe_export.quantization.quantize import quantize
 from edgepipe_export.quantization.recipes.q4 import Options
 from edgepipe_export.quantization.target import Target
 from edgepipe_export.quantization.weights.blocks import Blocks, Coded
 from edgepipe_export.quantization.weights.blockwise import round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_uses
 from edgepipe_export.tracing.serialization import save_graph
-from tests.export.test_blockwise import decoded, tied
+from tests.export.quantization.weights.test_blockwise import decoded, tied
 
 TARGET = Target("vnni")
 INPUTS, OUTPUTS = 200, 48  # the last block is not full

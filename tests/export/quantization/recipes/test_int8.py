@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepipe import Bundle
 from edgepipe.backend.onnxruntime.session import Session
 from edgepipe.errors import InputError
+from edgepipe_export.quantization import target as target_module
 from edgepipe_export.quantization.quantize import checked_dtypes, graph_path, quantize
-from edgepipe_export.quantization.quantize import target as target_module
 from edgepipe_export.quantization.target import Target, find_target
 
 

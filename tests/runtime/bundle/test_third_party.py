@@ -22,7 +22,7 @@ from tests.runtime.small_bundle import LABELS, expected_logits, write_foreign, w
 from tests.tiny import LIMIT
 from tests.tiny.table import ARCHITECTURES, MORE
 
-FOLDER = Path(__file__).parents[1] / "data" / "foreign"
+FOLDER = Path(__file__).parents[2] / "data" / "foreign"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 
 

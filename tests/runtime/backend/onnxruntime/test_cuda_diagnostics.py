@@ -18,7 +18,7 @@ from edgepipe.errors import BundleError, DeviceError, InputError, OutOfMemoryErr
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 
-RECORDED = json.loads((Path(__file__).parents[1] / "data" / "cuda" / "causes.json").read_text(encoding="utf-8"))
+RECORDED = json.loads((Path(__file__).parents[3] / "data" / "cuda" / "causes.json").read_text(encoding="utf-8"))
 STARTS = {row["name"]: row for row in RECORDED["starts"]}
 
 # What each message says, and what it tells to do.

@@ -17,7 +17,7 @@ from edgepipe import Tokenizer, pipeline
 from edgepipe.errors import CheckpointError, ExportError
 from edgepipe_export import export
 from edgepipe_export.checkpoint.tokenizer_files import tokenizer_corpus, write_tokenizer
-from tests.export.test_tokenizers import load
+from tests.export.checkpoint.test_tokenizer_files import load
 from tests.golden.compare import assert_same
 from tests.tiny import TOKENIZERS, build
 

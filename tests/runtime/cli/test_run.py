@@ -19,7 +19,7 @@ from edgepipe.cli.run import parse_inputs, shown, split_model, write_results, wr
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
 
-FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
+FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
 ENTITY = {"entity": "B-PER", "score": np.float32(0.5), "word": "Zoë", "start": 0, "end": 3}
 
 

@@ -14,7 +14,7 @@ from edgepipe.errors import BundleError
 from tests.golden.compare import assert_same
 from tests.runtime.foreign_folders import as_repository
 
-FOLDER = Path(__file__).parents[1] / "data" / "foreign_writers"
+FOLDER = Path(__file__).parents[2] / "data" / "foreign_writers"
 # Of decoders apart the first serves every step.
 pytestmark = pytest.mark.filterwarnings("ignore:.* has no cache inputs")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))

@@ -331,7 +331,7 @@ def test_what_is_no_hub_id_asks_nothing(name: str, hub: Hub, home: Path) -> None
 
 # Repositories that other tools made: no manifest.
 
-FOREIGN = Path(__file__).parents[1] / "data" / "foreign"
+FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
 BESIDE = ["config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
 
 
