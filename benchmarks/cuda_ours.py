@@ -4,7 +4,7 @@ import numpy as np
 from cuda_work import TEXT, answer, asked, ids
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder

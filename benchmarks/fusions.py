@@ -16,13 +16,14 @@ from benchmarks.quantized import arguments_for, cases, feeds
 from benchmarks.turns import beside, medians
 
 from edgepipe import Bundle, session
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import Session, SessionConfig
 
 
 def loaded(graph: Path, config: SessionConfig, refused: tuple[str, ...]) -> Session:
     """A session without these rewrites."""
     with patch.object(session, "SLOWER_ON_CPU", refused):
-        return Session(graph, config)
+        return create_session(graph, config)
 
 
 def main() -> None:

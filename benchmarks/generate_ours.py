@@ -8,7 +8,7 @@ from generating import answer
 
 from edgepipe import Bundle
 from edgepipe.backend.onnxruntime.io_binding import Binding
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder

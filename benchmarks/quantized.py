@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.turns import ROUNDS, beside, medians
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import Session, SessionConfig
 
 ENCODED = ((1, 16), (1, 128), (8, 128))
 PASTS = (32, 256)
@@ -71,7 +72,7 @@ def main() -> None:
     arguments = arguments_for(__doc__).parse_args()
     bundle = Bundle.load(arguments.bundle)
     config = SessionConfig(num_threads=arguments.threads)
-    sessions = {dtype: Session(bundle.graph(dtype), config) for dtype in bundle.dtypes}
+    sessions = {dtype: create_session(bundle.graph(dtype), config) for dtype in bundle.dtypes}
     bytes_of = {dtype: sum(path.stat().st_size for path in bundle.files(dtype)) for dtype in sessions}
     first = next(iter(sessions))
     vocabulary = int(bundle.config["vocab_size"])

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import CheckpointError, InputError
-from edgepipe.models.variants import chosen_variant, open_bundle, preferred
+from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants
 from edgepipe_export.calibration.readers import checked_path
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
@@ -129,9 +129,9 @@ def verify(
         raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
     data = checked_path(calibration)
     session = SessionConfig(device)
-    first = preferred(session)
+    first = preferred_variants(session)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
-    chosen = chosen_variant(opened, dtype, session)
+    chosen = choose_variant(opened, dtype, session)
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
     options = Options(

@@ -13,7 +13,7 @@ from edgepipe_export.quantization.quantize import FP32
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.backend.session import SessionConfig
     from edgepipe.pipelines.base import Task
     from edgepipe_export.calibration.dataset import Calibration
     from edgepipe_export.calibration.split import Split

@@ -22,7 +22,7 @@ from edgepipe_export.quantization.quantize import FP32
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.backend.session import SessionConfig
     from edgepipe_export.checkpoint.load import Loaded
     from edgepipe_export.evaluation.tolerance import Tolerance
 

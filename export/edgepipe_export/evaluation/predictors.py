@@ -15,7 +15,7 @@ from edgepipe_export.output.progress import Steps
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.backend.session import SessionConfig
     from edgepipe.pipelines.base import Task
     from edgepipe_export.calibration.dataset import Calibration
     from edgepipe_export.checkpoint.load import Loaded

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ ON_DEVICES: tuple[Shape, ...] = tuple(
 )
 
 
-def checked_buckets(buckets: object) -> tuple[Shape, ...]:
+def check_buckets(buckets: object) -> tuple[Shape, ...]:
     """The shapes [batch, length], the smallest first.
 
     Raises:
@@ -38,13 +39,13 @@ def checked_buckets(buckets: object) -> tuple[Shape, ...]:
     found = set()
     for entry in buckets:
         pair = tuple(entry) if isinstance(entry, (list, tuple)) else ()
-        if len(pair) != 2 or any(not isinstance(size, int) or isinstance(size, bool) or size < 1 for size in pair):
+        if len(pair) != 2 or not all(is_whole(size, 1) for size in pair):
             raise InputError(f"a bucket must be a pair of positive whole numbers (batch, length), got {entry!r}")
-        found.add((pair[0], pair[1]))
+        found.add((int(pair[0]), int(pair[1])))
     return tuple(sorted(found, key=_size))
 
 
-def fitting(buckets: Sequence[Shape], shape: Shape, *, pads_tokens: bool) -> Shape | None:
+def find_bucket(buckets: Sequence[Shape], shape: Shape, *, pads_tokens: bool) -> Shape | None:
     """The smallest bucket that a batch fits into; None where there is none.
 
     Args:
@@ -59,7 +60,7 @@ def fitting(buckets: Sequence[Shape], shape: Shape, *, pads_tokens: bool) -> Sha
     return None
 
 
-def padded(feeds: Mapping[str, NDArray[Any]], bucket: Shape, fill: Mapping[str, int]) -> dict[str, NDArray[Any]]:
+def pad_to_bucket(feeds: Mapping[str, NDArray[Any]], bucket: Shape, fill: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     """Inputs [rows, tokens] in a bucket's shape.
 
     Tokens are added at the end, with an attention mask of 0. Rows are added as copies of the first: a row that masks
@@ -80,19 +81,19 @@ def padded(feeds: Mapping[str, NDArray[Any]], bucket: Shape, fill: Mapping[str, 
     return found
 
 
-def cut(array: NDArray[Any], axes: Axes, shape: Shape) -> NDArray[Any]:
+def crop(array: NDArray[Any], axes: Axes, shape: Shape) -> NDArray[Any]:
     """The part of an output that belongs to what was not padding.
 
     Args:
         array: The output for the bucket.
-        axes: What each axis is; see :func:`axes_of`.
+        axes: What each axis is; see :func:`name_axes`.
         shape: Rows and tokens that were not padding.
     """
     real = {"batch": shape[0], "length": shape[1]}
     return array[tuple(slice(None) if axis is None else slice(real[axis]) for axis in axes)]
 
 
-def axes_of(declared: Sequence[int | str | None], inputs: Sequence[int | str | None]) -> Axes | None:
+def name_axes(declared: Sequence[int | str | None], inputs: Sequence[int | str | None]) -> Axes | None:
     """What each axis of an output is: ``"batch"``, ``"length"``, or None for a fixed size.
 
     Args:
@@ -110,7 +111,7 @@ def axes_of(declared: Sequence[int | str | None], inputs: Sequence[int | str | N
     return tuple(None if isinstance(size, int) else roles[size] for size in declared)
 
 
-def sized(declared: Sequence[int | str | None], axes: Axes, bucket: Shape) -> tuple[int, ...]:
+def bucket_shape(declared: Sequence[int | str | None], axes: Axes, bucket: Shape) -> tuple[int, ...]:
     """The shape an output has for a bucket."""
     sizes = {"batch": bucket[0], "length": bucket[1]}
     return tuple(

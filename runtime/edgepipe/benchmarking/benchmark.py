@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.backend.machine import machine_name, runtime_versions
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.cold_start import measure_cold_start
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
@@ -22,13 +22,13 @@ from edgepipe.benchmarking.latency import graph_runner, measure
 from edgepipe.benchmarking.results import BenchReport, ColdStart, Generation, Latency, Shape
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
-from edgepipe.models.variants import chosen_variant, open_bundle
+from edgepipe.models.variants import choose_variant, open_bundle
 from edgepipe.pipelines.factory import pipeline
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.pipelines.registry import task_class
 
 if TYPE_CHECKING:
-    from edgepipe.backend.onnxruntime.providers import Provider
+    from edgepipe.backend.session import Provider
 
 __all__ = ["BenchReport", "ColdStart", "Generation", "Latency", "Shape", "bench"]
 
@@ -87,7 +87,7 @@ def bench(
         raise InputError(f"lengths has {max(wanted)} tokens, the model takes at most {longest}; give shorter ones")
 
     options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
-    options |= {"dtype": chosen_variant(bundle, dtype, config), "providers": providers}
+    options |= {"dtype": choose_variant(bundle, dtype, config), "providers": providers}
     say(f"loading {bundle.path} ({options['dtype']})")
     task = pipeline(None, bundle, **options)
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]

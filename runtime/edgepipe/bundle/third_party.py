@@ -31,7 +31,7 @@ _POSITIONS_AFTER_PADDING = (
 
 def told_task(bundle: Bundle) -> str | None:
     """The task of a bundle: its manifest's or, without one, what config and graph tell; opens the graph for that."""
-    from edgepipe.backend.onnxruntime.session import Session
+    from edgepipe.backend.engines import create_session
 
     if not graph_decides(bundle):
         return bundle.task
@@ -39,7 +39,7 @@ def told_task(bundle: Bundle) -> str | None:
         graph = bundle.graph(bundle.default_dtype)
     except BundleError:  # several graphs, none of them alone
         return bundle.task
-    return task_of_graph(bundle.task, bundle.config, Session(graph).output_shapes)
+    return task_of_graph(bundle.task, bundle.config, create_session(graph).output_shapes)
 
 
 def graph_decides(bundle: Bundle) -> bool:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.backend.onnxruntime.bucketed_runs import BucketedRuns
-from edgepipe.backend.onnxruntime.providers import Provider, cuda_index
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
-from edgepipe.backend.shape_buckets import ON_DEVICES, Shape, checked_buckets
+from edgepipe.backend.bucketed_runs import BucketedRuns
+from edgepipe.backend.engines import create_session, device_profile
+from edgepipe.backend.session import Provider, SessionConfig
+from edgepipe.backend.shape_buckets import Shape, check_buckets
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import BundleError, InputError
-from edgepipe.models.variants import chosen_variant, loading, open_bundle
+from edgepipe.models.variants import choose_variant, explain_missing_kernels, open_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -28,18 +28,18 @@ class Model:
         config: The checkpoint's ``config.json``.
         dtype: The variant that was loaded.
         max_length: Longest input in tokens that the graph accepts; None where it has no limit.
-        session: The onnxruntime session.
+        session: The graph's session.
     """
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
-        self.dtype = chosen_variant(bundle, dtype, session)
+        self.dtype = choose_variant(bundle, dtype, session)
         self.directory = bundle.path
         self.config: Mapping[str, Any] = bundle.config
         self.max_length = bundle.max_length
         config = session or SessionConfig()
         buckets = _buckets(config, self.max_length)
-        with loading(bundle, self.dtype, session):
-            self.session = Session(bundle.graph(self.dtype), config, capture=bool(buckets))
+        with explain_missing_kernels(bundle, self.dtype, session):
+            self.session = create_session(bundle.graph(self.dtype), config, capture=bool(buckets))
         if config.buckets is None and not self.session.captures:
             buckets = ()  # nothing is won by padding where nothing can be recorded
         fill = {"input_ids": _pad_token_id(self.config)}
@@ -65,7 +65,7 @@ class Model:
         Args:
             path: Directory or Hub id of the bundle.
             dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
-            device: See :class:`~edgepipe.backend.onnxruntime.session.SessionConfig`, as for the five arguments that
+            device: See :class:`~edgepipe.backend.session.SessionConfig`, as for the five arguments that
             follow.
             num_threads: Threads inside one operator.
             low_memory: Keep the weights mapped.
@@ -96,7 +96,7 @@ class Model:
     @property
     def on_cpu(self) -> bool:
         """Whether the graph runs on a processor, with no other device before it."""
-        return self.session.providers[0] == "CPUExecutionProvider"
+        return self.session.on_cpu
 
     def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Run the graph.
@@ -150,16 +150,16 @@ class Model:
         return () if self._bucketed is None else self._bucketed.buckets
 
     def warm_up(self) -> None:
-        """Make what the first calls would have to wait for.
+        """Prepare what the first calls would have to wait for.
 
         That is a run of one token, and of every bucket its memory, its recording on a GPU, and the proof that padding
         changes nothing.
         """
-        self.session.run(self._made(1, 1))
+        self.session.run(self._example_feeds(1, 1))
         if self._bucketed is not None:
-            self._bucketed.warm_up(self._made)
+            self._bucketed.warm_up(self._example_feeds)
 
-    def _made(self, rows: int, tokens: int) -> dict[str, NDArray[Any]]:
+    def _example_feeds(self, rows: int, tokens: int) -> dict[str, NDArray[Any]]:
         """Inputs of so many rows and tokens, none of them padding."""
         size = self.config.get("vocab_size")
         words = np.arange(rows * tokens) % (size if isinstance(size, int) and size > 1 else 2)
@@ -173,17 +173,13 @@ class Model:
         if "16" in self.dtype:
             return 2e-2
         # Matrix products of other shapes add up in another order; a GPU's may round their factors too (TF32).
-        return 1e-4 if self.session.place.is_host else 1e-3
+        return 1e-4 if self.session.device.is_host else 1e-3
 
 
 def _buckets(config: SessionConfig, max_length: int | None) -> tuple[Shape, ...]:
     """The shapes that fit the model, the smallest first."""
-    if config.buckets is not None:
-        asked = checked_buckets(config.buckets)
-    else:
-        has_gpu = config.providers is None and cuda_index(config.device) is not None
-        asked = checked_buckets(ON_DEVICES if has_gpu else ())
-    return tuple(bucket for bucket in asked if max_length is None or bucket[1] <= max_length)
+    buckets = check_buckets(device_profile(config).buckets if config.buckets is None else config.buckets)
+    return tuple(bucket for bucket in buckets if max_length is None or bucket[1] <= max_length)
 
 
 def _pad_token_id(config: Mapping[str, Any]) -> int:

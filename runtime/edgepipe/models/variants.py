@@ -7,25 +7,16 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from edgepipe.backend.engines import check_device, create_session, device_profile
 from edgepipe.backend.machine import saturates
-from edgepipe.backend.onnxruntime.providers import name_of, on_cuda
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig, require_device
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import DeviceError, EdgepipeError, KernelError
 
-_CPU = "CPUExecutionProvider"
 
-# What a GPU runs as a whole, the first best.
-ON_CUDA = ("fp16", "fp32", "q4f16", "w8", "q4", "bnb4")
-
-# Products in 8-bit integers. onnxruntime has no CUDA kernel for DynamicQuantizeLinear, and computes quantized-and-
-# dequantized graphs in fp32 there: the one would go back and forth between the devices, the other be slower than fp32.
-_CPU_ONLY = ("int8", "int8-static", "q8", "uint8")
-
-
-def preferred(session: SessionConfig | None) -> tuple[str, ...]:
+def preferred_variants(session: SessionConfig | None) -> tuple[str, ...]:
     """The variants that a device wants, the first most; none where the bundle's default does."""
-    return ON_CUDA if session is not None and on_cuda(session.device, session.providers) else ()
+    return device_profile(session).preferred_variants
 
 
 def open_bundle(
@@ -51,12 +42,12 @@ def open_bundle(
         DeviceError: the device or a provider cannot be used here.
         DownloadError: the Hub id could not be downloaded.
     """
-    wanted = preferred(session)
-    require_device(session)
+    wanted = preferred_variants(session)
+    check_device(session)
     return Bundle.load(path, dtype=dtype, preferred=wanted, revision=revision, local_files_only=local_files_only)
 
 
-def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
+def choose_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
     """The variant to load.
 
     Args:
@@ -68,31 +59,33 @@ def chosen_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | N
     Raises:
         DeviceError: it has no kernels on that device, and would run slowly from one to the other.
     """
-    wanted = preferred(session)
-    if not wanted:
+    device = device_profile(session)
+    if not device.preferred_variants:
         own = bundle.default_dtype if dtype is None else dtype
-        _warn_of_overflow(bundle, own, session)
+        if device.is_cpu:
+            _warn_of_overflow(bundle, own)
         return own
-    chosen = first_of(wanted, bundle.dtypes) if dtype is None else dtype
-    if chosen is None or chosen in _CPU_ONLY:
-        fitting = [name for name in wanted if name in bundle.dtypes]
+    suitable = [name for name in device.preferred_variants if name in bundle.dtypes]
+    chosen = next(iter(suitable), None) if dtype is None else dtype
+    if chosen is None or chosen in device.unsupported_variants:
+        names = ", ".join(bundle.dtypes) if chosen is None else chosen
         raise DeviceError(
-            f"{bundle.path}: there are no CUDA kernels for {', '.join(bundle.dtypes) if chosen is None else chosen}, "
-            "which would run slower there than on a processor; "
-            + (f"take dtype={fitting[0]!r}" if fitting else "export the checkpoint with --dtype fp16 too")
+            f"{bundle.path}: there are no {device.name} kernels for {names}, which would run slower there than on a "
+            "processor; "
+            + (f"take dtype={suitable[0]!r}" if suitable else "export the checkpoint with --dtype fp16 too")
             + ', or device="cpu"'
         )
-    if chosen in bundle.dtypes and bundle.shares_cache(chosen):
+    if not device.shares_cache and chosen in bundle.dtypes and bundle.shares_cache(chosen):
         warnings.warn(
-            f"{bundle.path}: the attention of {chosen} has no CUDA kernel in fp32 and runs on the processor, which is "
-            "slow; export the checkpoint with --target cuda, or take fp16",
+            f"{bundle.path}: the attention of {chosen} has no {device.name} kernel in fp32 and runs on the processor, "
+            "which is slow; export the checkpoint with --target cuda, or take fp16",
             stacklevel=2,
         )
     return chosen
 
 
 @contextmanager
-def loading(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterator[None]:
+def explain_missing_kernels(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterator[None]:
     """Around the load of a variant: where it cannot run, say which of the others can, found by trying.
 
     Args:
@@ -106,9 +99,9 @@ def loading(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterat
     try:
         yield
     except KernelError as error:
-        fitting = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
+        suitable = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
         advice = (
-            f"{', '.join(fitting)} can run there (dtype=, --dtype)" if fitting else "no other variant can run there"
+            f"{', '.join(suitable)} can run there (dtype=, --dtype)" if suitable else "no other variant can run there"
         )
         raise KernelError(f"{error}; of {bundle.path} {advice}") from error
 
@@ -117,7 +110,7 @@ def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
     try:
         for file in bundle.files(dtype):
             if file.suffix == ".onnx":
-                Session(file, session)
+                create_session(file, session)
     except EdgepipeError:
         return False
     return True
@@ -128,10 +121,9 @@ def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
     return next((name for name in wanted if name in there), None)
 
 
-def _warn_of_overflow(bundle: Bundle, dtype: str, session: SessionConfig | None) -> None:
+def _warn_of_overflow(bundle: Bundle, dtype: str) -> None:
     """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
-    elsewhere = session is not None and session.providers and name_of(session.providers[0]) != _CPU
-    if elsewhere or not _uses_8_bits(bundle, dtype) or not saturates():
+    if not _uses_8_bits(bundle, dtype) or not saturates():
         return
     exact = [name for name in bundle.dtypes if not _uses_8_bits(bundle, name)]
     warnings.warn(

@@ -16,7 +16,7 @@ from edgepipe.pipelines.progress import shown
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.backend.session import SessionConfig
     from edgepipe.bundle.directory import Bundle
     from edgepipe.models.encoder import Model
     from edgepipe.tokenization.tokenizer import Tokenizer

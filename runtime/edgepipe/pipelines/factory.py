@@ -6,8 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.backend.onnxruntime.providers import Provider
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.third_party import graph_decides, task_of_graph

@@ -22,7 +22,7 @@ from edgepipe.pipelines.options import checked_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.backend.onnxruntime.session import SessionConfig
+    from edgepipe.backend.session import SessionConfig
     from edgepipe.bundle.directory import Bundle
     from edgepipe.generation.decoder_protocol import Decoder
     from edgepipe.generation.generate import Generated

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir
 
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
 from edgepipe_export.quantization.weights.layers import find_uses
 from edgepipe_export.tracing.serialization import save_graph
 
@@ -101,6 +101,6 @@ def _watch(
     with tempfile.TemporaryDirectory(dir=folder, prefix="watched-") as scratch:
         path = Path(scratch) / "model.onnx"
         save_graph(model, path)
-        session = Session(path)
+        session = create_session(path)
         for batch in batches:
             yield session.run({name: batch[name] for name in session.inputs})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir
 
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
 from edgepipe.errors import ExportError
 from edgepipe_export.quantization.methods import half_precision as half
 from edgepipe_export.quantization.methods.activations import value_peaks
@@ -121,7 +121,7 @@ def _probe(graph: Path, batches: Batches) -> None:
     """
     if not batches:
         return
-    session = Session(graph)
+    session = create_session(graph)
     for number, batch in enumerate(batches):
         feeds = {name: np.asarray(batch[name], dtype) for name, dtype in session.inputs.items()}
         for name, array in session.run(feeds).items():

@@ -1,7 +1,7 @@
-"""Why CUDA cannot be used here: asked of the driver and of the dynamic loader, because onnxruntime does not say.
+"""Why CUDA cannot be used here, as the driver and the dynamic loader tell; onnxruntime does not.
 
 onnxruntime goes on without a provider whose libraries it cannot load, and logs one line about the first library that is
-missing. So the questions are asked again here, once a session came without CUDA.
+missing. So the cause is looked for here, once a session came without CUDA.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-PROVIDER = "CUDAExecutionProvider"
+from edgepipe.errors import first_line
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _LIBRARY = "onnxruntime_providers_cuda.dll" if sys.platform == "win32" else "libonnxruntime_providers_cuda.so"
@@ -33,7 +33,7 @@ _INSTALL = "pip install 'onnxruntime-gpu[cuda,cudnn]=={version}' brings the libr
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
+class CudaState:
     """What can be observed of CUDA on this machine.
 
     Attributes:
@@ -59,20 +59,20 @@ class Findings:
     others: tuple[str, ...] = ()
 
 
-def observe(ort: Any) -> Findings:
-    """Ask the driver and the loader.
+def inspect_cuda(ort: Any) -> CudaState:
+    """Query the driver and the loader.
 
     Args:
         ort: The module onnxruntime, after it has tried to use CUDA: its CUDA library must not be loaded before its own.
     """
-    found = ask_driver(ort)
-    problem = _loader_says(Path(ort.__file__).parent / "capi" / _LIBRARY)
+    found = query_driver(ort)
+    problem = _load_error(Path(ort.__file__).parent / "capi" / _LIBRARY)
     others = tuple(map(str, _other_versions(problem, Path(ort.__file__).parents[1])))
     return replace(found, problem=problem, others=others)
 
 
-def ask_driver(ort: Any) -> Findings:
-    """Ask the driver alone, which can be done before onnxruntime has tried to use CUDA.
+def query_driver(ort: Any) -> CudaState:
+    """Query the driver alone, which can be done before onnxruntime has tried to use CUDA.
 
     Args:
         ort: The module onnxruntime.
@@ -81,8 +81,8 @@ def ask_driver(ort: Any) -> Findings:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:
         driver = None
-    status, supports, devices = (0, (0, 0), 0) if driver is None else _ask(driver)
-    return Findings(
+    status, supports, devices = (0, (0, 0), 0) if driver is None else _query(driver)
+    return CudaState(
         onnxruntime=ort.__version__,
         built_for=getattr(ort, "cuda_version", "") or "",
         driver=driver is not None,
@@ -93,7 +93,7 @@ def ask_driver(ort: Any) -> Findings:
     )
 
 
-def cause(found: Findings, index: int) -> str | None:
+def find_cause(found: CudaState, index: int) -> str | None:
     """Why a GPU cannot be used and what to do about it; None where nothing that was observed stands in the way.
 
     Args:
@@ -128,7 +128,7 @@ def cause(found: Findings, index: int) -> str | None:
     return _missing_library(found) if found.problem else None
 
 
-def _missing_library(found: Findings) -> str:
+def _missing_library(found: CudaState) -> str:
     built = f"onnxruntime-gpu {found.onnxruntime}" + (
         f", built with CUDA {found.built_for}," if found.built_for else ""
     )
@@ -152,7 +152,7 @@ def _major(version: str) -> int | None:
     return int(first) if first.isdecimal() else None
 
 
-def _ask(driver: ctypes.CDLL) -> tuple[int, tuple[int, int], int]:
+def _query(driver: ctypes.CDLL) -> tuple[int, tuple[int, int], int]:
     """What cuInit answers, the newest CUDA version, and the number of GPUs."""
     version, devices = ctypes.c_int(0), ctypes.c_int(0)
     status = int(driver.cuInit(0))
@@ -162,11 +162,11 @@ def _ask(driver: ctypes.CDLL) -> tuple[int, tuple[int, int], int]:
     return status, (version.value // 1000, version.value % 1000 // 10), devices.value
 
 
-def _loader_says(library: Path) -> str:
+def _load_error(library: Path) -> str:
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
-        return str(error).strip().splitlines()[0]
+        return first_line(error)
     return ""
 
 

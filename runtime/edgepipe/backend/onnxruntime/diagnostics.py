@@ -1,4 +1,4 @@
-"""What onnxruntime raises, or leaves out in silence, as errors of ours that say the cause."""
+"""Errors that say the cause, for what onnxruntime raises or leaves out in silence."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgepipe.backend.onnxruntime import cuda_diagnostics as cuda
-from edgepipe.backend.onnxruntime.library import first_line, ort_errors
-from edgepipe.backend.onnxruntime.providers import Provider, asked_gpu, name_of
+from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cuda, query_driver
+from edgepipe.backend.onnxruntime.library import ort_errors
+from edgepipe.backend.onnxruntime.providers import CUDA, gpu_index, provider_name
+from edgepipe.backend.session import Provider
 from edgepipe.bundle.integrity import damage
-from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, KernelError, OutOfMemoryError
+from edgepipe.errors import (
+    BundleError,
+    DeviceError,
+    EdgepipeError,
+    InputError,
+    KernelError,
+    OutOfMemoryError,
+    first_line,
+)
 
 # onnxruntime's arena, CUDA's allocator, cuBLAS's, and the processor's.
 _OUT_OF_MEMORY = re.compile(
@@ -25,12 +34,11 @@ _BAD_OPTION = re.compile(r"Failed to parse provider option \"(?P<name>\w+)\"|Unk
 
 _CUDA_FAILURE = re.compile(r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;")
 
-
 _NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)\(")
 
 
 @contextmanager
-def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[None]:
+def explain_start_failure(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[None]:
     """Around the start of a session: what onnxruntime raises becomes an error that says the cause.
 
     Args:
@@ -45,20 +53,20 @@ def starting(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[N
         KernelError: the providers have no kernel for an operator of the graph.
         OutOfMemoryError: the device has too little memory.
     """
-    index = asked_gpu(providers)
+    index = gpu_index(providers)
     if index is not None:  # what it logs about a GPU that it cannot use, our error says better
         ort.set_default_logger_severity(4)
     try:
         yield
     except ort_errors() as error:
-        raise _start_failure(ort, graph, providers, error) from error
+        raise _classify(ort, graph, providers, error) from error
     finally:
         if index is not None:
             ort.set_default_logger_severity(3)
 
 
-def require_gpu(ort: Any, providers: Sequence[Provider]) -> None:
-    """Make sure that the driver has the GPU that a list asks for, before a session is started.
+def check_gpu(ort: Any, providers: Sequence[Provider]) -> None:
+    """Check that the driver has the GPU of a list, before a session is started.
 
     Args:
         ort: The module onnxruntime.
@@ -67,14 +75,14 @@ def require_gpu(ort: Any, providers: Sequence[Provider]) -> None:
     Raises:
         DeviceError: it has not; the message has the cause.
     """
-    index = asked_gpu(providers)
-    why = None if index is None else cuda.cause(cuda.ask_driver(ort), index)
+    index = gpu_index(providers)
+    why = None if index is None else find_cause(query_driver(ort), index)
     if why:
         raise _not_started(index, why)
 
 
-def require_started(ort: Any, providers: Sequence[Provider], started: Sequence[str]) -> None:
-    """Make sure that a session has the providers that were asked for: onnxruntime leaves out what it cannot start.
+def check_started(ort: Any, providers: Sequence[Provider], started: Sequence[str]) -> None:
+    """Check that a session has all its providers: onnxruntime leaves out what it cannot start.
 
     Args:
         ort: The module onnxruntime.
@@ -85,25 +93,25 @@ def require_started(ort: Any, providers: Sequence[Provider], started: Sequence[s
         DeviceError: one is not among them; the message has the cause.
     """
     for provider in providers:
-        if name_of(provider) not in started:
+        if provider_name(provider) not in started:
             raise DeviceError(
-                f"onnxruntime could not start {name_of(provider)}, only {', '.join(started)}: "
+                f"onnxruntime could not start {provider_name(provider)}, only {', '.join(started)}: "
                 + (
-                    _why_no_gpu(ort, asked_gpu([provider]))
+                    _why_no_gpu(ort, gpu_index([provider]))
                     or "a library it needs is missing or does not fit; onnxruntime.set_default_logger_severity(0) and "
                     "an onnxruntime.InferenceSession on the same graph show which"
                 )
             )
 
 
-def run_failure(what: str, error: Exception) -> EdgepipeError:
+def explain_run_failure(what: str, error: Exception) -> EdgepipeError:
     """The error for a run that failed.
 
     Args:
         what: What failed, to begin the message with.
         error: What onnxruntime raised.
     """
-    asked = _memory_asked(error)
+    asked = _describe_memory(error)
     if asked is None:
         return BundleError(f"{what}: {first_line(error)}")
     return OutOfMemoryError(
@@ -112,9 +120,9 @@ def run_failure(what: str, error: Exception) -> EdgepipeError:
     )
 
 
-def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
-    index = asked_gpu(providers)
-    asked = _memory_asked(error)
+def _classify(ort: Any, graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
+    index = gpu_index(providers)
+    asked = _describe_memory(error)
     if asked is not None:
         return OutOfMemoryError(
             f"{graph} cannot be loaded: memory ran out{asked}; take a smaller variant (dtype=), another device, or "
@@ -131,7 +139,7 @@ def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: 
         return InputError(f"onnxruntime {ort.__version__} cannot use the provider option {name!r}: {first_line(error)}")
     missing = _NO_KERNEL.search(text)
     if missing is not None:
-        names = ", ".join(map(name_of, providers))
+        names = ", ".join(map(provider_name, providers))
         return KernelError(
             f"{graph} needs {missing['operator']}, for which onnxruntime {ort.__version__} has no kernel on {names}"
         )
@@ -140,15 +148,15 @@ def _start_failure(ort: Any, graph: Path, providers: Sequence[Provider], error: 
 
 
 def _not_started(index: int | None, why: str) -> DeviceError:
-    return DeviceError(f"onnxruntime could not start {cuda.PROVIDER} for GPU {index}: {why}")
+    return DeviceError(f"onnxruntime could not start {CUDA} for GPU {index}: {why}")
 
 
 def _why_no_gpu(ort: Any, index: int | None) -> str | None:
-    return None if index is None else cuda.cause(cuda.observe(ort), index)
+    return None if index is None else find_cause(inspect_cuda(ort), index)
 
 
-def _memory_asked(error: Exception) -> str | None:
-    """How much memory was asked for when there was none left, in words; None where memory is not what failed."""
+def _describe_memory(error: Exception) -> str | None:
+    """How much memory was requested when none was left, in words; None where memory is not what failed."""
     found = _OUT_OF_MEMORY.search(str(error))
     if found is None:
         return None

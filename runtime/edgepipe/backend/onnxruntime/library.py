@@ -46,8 +46,3 @@ def ort_errors() -> tuple[type[Exception], ...]:
 
     found = [item for item in vars(state).values() if isinstance(item, type) and issubclass(item, Exception)]
     return (*found, ValueError, RuntimeError)
-
-
-def first_line(error: Exception) -> str:
-    """What an error of onnxruntime says, without its stack."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

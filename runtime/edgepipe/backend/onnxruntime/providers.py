@@ -5,22 +5,67 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from edgepipe.backend.onnxruntime.cuda_diagnostics import PROVIDER as CUDA
-from edgepipe.backend.onnxruntime.provider_options import cuda_options
+from edgepipe.arguments import did_you_mean, is_whole
+from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
+from edgepipe.backend.shape_buckets import ON_DEVICES
 from edgepipe.errors import DeviceError, InputError
 
-Provider = str | tuple[str, Mapping[str, Any]]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+# Those that onnxruntime-gpu 1.31 reads; older ones read fewer, and say so themselves.
+CUDA_OPTIONS = (
+    "arena_extend_strategy",
+    "cudnn_conv1d_pad_to_nc1d",
+    "cudnn_conv_algo_search",
+    "cudnn_conv_use_max_workspace",
+    "device_id",
+    "do_copy_in_default_stream",
+    "enable_cuda_graph",
+    "enable_cudnn",
+    "enable_skip_layer_norm_strict_mode",
+    "fuse_conv_bias",
+    "gpu_external_alloc",
+    "gpu_external_empty_cache",
+    "gpu_external_free",
+    "gpu_mem_limit",
+    "has_user_compute_stream",
+    "prefer_nhwc",
+    "sdpa_kernel",
+    "tunable_op_enable",
+    "tunable_op_max_tuning_duration_ms",
+    "tunable_op_tuning_enable",
+    "use_ep_level_unified_stream",
+    "use_tf32",
+    "user_compute_stream",
+)
+
+# TF32 keeps 10 bits of a product's factors: results would be some 1e-3 from PyTorch's, which does not use it either.
+_DEFAULTS: Mapping[str, Any] = {"use_tf32": 0}
 
 
-def execution_providers(ort: Any, device: str | int | None, providers: Sequence[Provider] | None) -> list[Provider]:
+_CUDA_PROFILE = DeviceProfile(
+    name="CUDA",
+    is_cpu=False,
+    # Those it runs as a whole.
+    preferred_variants=("fp16", "fp32", "q4f16", "w8", "q4", "bnb4"),
+    # Products in 8-bit integers. onnxruntime has no CUDA kernel for DynamicQuantizeLinear, and computes quantized-and-
+    # dequantized graphs in fp32 there: the one would go back and forth between the devices, the other be slower than
+    # fp32.
+    unsupported_variants=("int8", "int8-static", "q8", "uint8"),
+    shares_cache=False,
+)
+
+
+def resolve_providers(ort: Any, device: str | int | None, providers: Sequence[Provider] | None) -> list[Provider]:
     """The list for onnxruntime.
 
     Args:
         ort: The module onnxruntime.
-        device: See :class:`~edgepipe.backend.onnxruntime.session.SessionConfig`.
+        device: See :class:`~edgepipe.backend.session.SessionConfig`.
         providers: onnxruntime's own list, in place of `device`.
 
     Raises:
@@ -32,28 +77,26 @@ def execution_providers(ort: Any, device: str | int | None, providers: Sequence[
         chosen = [_with_defaults(provider) for provider in providers]
         if not chosen:
             raise InputError(f"providers is empty; this onnxruntime has {', '.join(available)}")
-        for provider in chosen:
-            if name_of(provider) not in available:
-                raise DeviceError(
-                    f"this onnxruntime ({ort.__version__}) has no {name_of(provider)!r}, only {', '.join(available)}"
-                )
+        for name in map(provider_name, chosen):
+            if name not in available:
+                raise DeviceError(f"this onnxruntime ({ort.__version__}) has no {name!r}, only {', '.join(available)}")
     else:
         index = cuda_index(device)
         if index is None:
-            return ["CPUExecutionProvider"]
+            return [CPU]
         if CUDA not in available:
             raise DeviceError(
                 f"device {device!r} was asked for, but the installed onnxruntime {ort.__version__} has no CUDA; "
                 "pip uninstall -y onnxruntime, then pip install 'edgepipe[gpu]', or use device=\"cpu\""
             )
-        chosen = [_with_defaults((CUDA, {"device_id": index})), "CPUExecutionProvider"]
-    if any(name_of(provider) == CUDA for provider in chosen):
+        chosen = [_with_defaults((CUDA, {"device_id": index})), CPU]
+    if any(provider_name(provider) == CUDA for provider in chosen):
         _load_cuda_libraries(ort)
     return chosen
 
 
 def _with_defaults(provider: Provider) -> Provider:
-    if name_of(provider) != CUDA:
+    if provider_name(provider) != CUDA:
         return provider
     return CUDA, cuda_options({} if isinstance(provider, str) else provider[1])
 
@@ -66,30 +109,30 @@ def _load_cuda_libraries(ort: Any) -> None:
         ort.preload_dlls()
 
 
-def name_of(provider: Provider) -> str:
+def provider_name(provider: Provider) -> str:
     """The name of an entry of the list."""
     return provider if isinstance(provider, str) else provider[0]
 
 
-def asked_gpu(providers: Sequence[Provider]) -> int | None:
+def gpu_index(providers: Sequence[Provider]) -> int | None:
     """The GPU that a list asks for; None where it has no CUDA provider."""
     for provider in providers:
-        if name_of(provider) == CUDA:
+        if provider_name(provider) == CUDA:
             index = {} if isinstance(provider, str) else provider[1]
             return int(index.get("device_id", 0))
     return None
 
 
-def on_cuda(device: str | int | None, providers: Sequence[Provider] | None) -> bool:
-    """Whether the first provider that is asked for is CUDA.
+def device_profile(config: SessionConfig) -> DeviceProfile:
+    """See :class:`~edgepipe.backend.session.Engine`.
 
-    Args:
-        device: See :class:`~edgepipe.backend.onnxruntime.session.SessionConfig`.
-        providers: onnxruntime's own list, in place of `device`.
+    Raises:
+        InputError: the device is none.
     """
-    if providers is None:
-        return cuda_index(device) is not None
-    return bool(providers) and name_of(providers[0]) == CUDA
+    if config.providers is None:
+        return DeviceProfile() if cuda_index(config.device) is None else replace(_CUDA_PROFILE, buckets=ON_DEVICES)
+    first = provider_name(config.providers[0]) if config.providers else CPU
+    return _CUDA_PROFILE if first == CUDA else DeviceProfile(is_cpu=first == CPU)
 
 
 def cuda_index(device: str | int | None) -> int | None:
@@ -102,8 +145,27 @@ def cuda_index(device: str | int | None) -> int | None:
         return None
     if device == "cuda":
         return 0
-    if isinstance(device, int) and not isinstance(device, bool) and device >= 0:
-        return device
+    if is_whole(device):
+        return int(device)
     if isinstance(device, str) and device.startswith("cuda:") and device[5:].isdecimal():
         return int(device[5:])
     raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {device!r}')
+
+
+def cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the CUDA provider: those given over our defaults.
+
+    Args:
+        options: By onnxruntime's names.
+
+    Raises:
+        InputError: onnxruntime has no such option; the message names the nearest. Or ``device_id`` is no index.
+    """
+    for name in options:
+        if name not in CUDA_OPTIONS:
+            hint = did_you_mean(name, CUDA_OPTIONS) or f"; it has {', '.join(CUDA_OPTIONS)}"
+            raise InputError(f"{CUDA} has no option {name!r}{hint}")
+    index = options.get("device_id", 0)
+    if not is_whole(index) and not str(index).isdecimal():
+        raise InputError(f"{CUDA}'s device_id must be the index of a GPU, 0 or more, got {index!r}")
+    return {**_DEFAULTS, **options}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.causal import CausalGraph

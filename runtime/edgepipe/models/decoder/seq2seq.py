@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.device import Device, DeviceTensor, TensorView
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import DECODER, ENCODER, PLAIN_DECODER, Bundle
 from edgepipe.errors import InputError
-from edgepipe.models.decoder.causal import ROOM, bounded, require_room
-from edgepipe.models.decoder.logits_output import Logits
-from edgepipe.models.decoder.row_values import bindable, made, placed, taken
-from edgepipe.models.decoder.scored import ScoredDecoding
-from edgepipe.models.decoder.step_input import StepInput
-from edgepipe.models.kv_cache import Cache, History, NoCache, layer_shapes, make_cache, present_name
-from edgepipe.models.variants import chosen_variant, loading
+from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
+from edgepipe.models.decoder.step_tensors import Logits, StepInput
+from edgepipe.models.kv_cache import Cache, layer_shapes, present_name
+from edgepipe.models.variants import explain_missing_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    # A row for each sequence, in the host's memory or on a device.
+    RowTensor = NDArray[Any] | TensorView
 
 # An optional input of decoders that may have past and present in one buffer, int64[1]: how many tokens of it count.
 PAST_LENGTH = "past_sequence_length"
@@ -28,30 +31,27 @@ PAST_LENGTH = "past_sequence_length"
 SOURCE_ROWS = "source_batch_size"
 
 
-class EncoderDecoderGraphs:
+class EncoderDecoderGraphs(GraphDecoder):
     """The two graphs of an encoder-decoder, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder`.
 
-    The attributes are the protocol's, the two sessions, the source's part of the cache (`cross`), and whether the
-    target's past and present are one buffer (`shares`), and whether one row of the source serves all of the target's
-    (`broadcasts`).
+    Attributes:
+        encoder: The encoder's session; the decoder's is `session`.
+        cross: The inputs of the cache that hold keys and values of the source.
+        broadcasts: Whether one row of the source serves all rows of the target.
     """
 
     is_encoder_decoder: bool = True
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
-        self.dtype = chosen_variant(bundle, dtype, session)
-        self.directory: Path = bundle.path
-        self.config: Mapping[str, Any] = bundle.config
-        self.generation_config: Mapping[str, Any] = bundle.generation_config
+        super().__init__(bundle, dtype, session, bundle.max_target_length)
         self.max_source_length = bundle.max_length
-        self.max_length = bundle.max_target_length
         decoder = DECODER if bundle.has_graph(self.dtype, DECODER) else PLAIN_DECODER
-        with loading(bundle, self.dtype, session):
-            self.encoder = Session(bundle.graph(self.dtype, ENCODER), session)
-            self.session = Session(bundle.graph(self.dtype, decoder), session)
+        with explain_missing_kernels(bundle, self.dtype, session):
+            self.encoder = create_session(bundle.graph(self.dtype, ENCODER), session)
+            self.session = create_session(bundle.graph(self.dtype, decoder), session)
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
-        self._own = {name: shape for name, shape in shapes.items() if name not in self.cross}
+        self._layers = {name: shape for name, shape in shapes.items() if name not in self.cross}
         mask = self.session.input_shapes.get("encoder_attention_mask")
         self.broadcasts = mask is not None and mask[0] == SOURCE_ROWS
         self.shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
@@ -60,8 +60,8 @@ class EncoderDecoderGraphs:
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
     ) -> EncoderDecoderDecoding:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
-        cache = self._cache(len(input_ids), bounded(max_length or ROOM, self.max_length))
-        return EncoderDecoderDecoding(self, self._encoded(input_ids, attention_mask), attention_mask, cache)
+        cache = self._create_cache(len(input_ids), max_length or ROOM)
+        return EncoderDecoderDecoding(self, self._encode(input_ids, attention_mask), attention_mask, cache)
 
     def scores(
         self,
@@ -69,7 +69,7 @@ class EncoderDecoderGraphs:
         attention_mask: NDArray[np.int64],
         decoder_input_ids: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """The scores of what follows every token of the target, to measure how well it is foretold.
+        """The logits of what follows every token of the target, to measure perplexity.
 
         Args:
             input_ids: int64[rows, length], the source.
@@ -80,18 +80,15 @@ class EncoderDecoderGraphs:
             float32[rows, target, vocabulary].
         """
         rows, length = decoder_input_ids.shape
-        cache = self._cache(rows, length)
-        states = self._encoded(input_ids, attention_mask)
+        cache = self._create_cache(rows, length)
+        states = self._encode(input_ids, attention_mask)
         decoding = EncoderDecoderDecoding(self, states, attention_mask, cache, every=True)
         if self.session.input_shapes["input_ids"][1] == 1:  # ProphetNet's decoder takes one token at a time
             each = [decoding.step(decoder_input_ids[:, place : place + 1]) for place in range(length)]
             return np.concatenate(each, axis=1)
         return decoding.step(decoder_input_ids)
 
-    def _cache(self, rows: int, capacity: int) -> Cache:
-        return make_cache(self._own, rows, capacity, shares=self.shares, place=self.session.place)
-
-    def _encoded(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
+    def _encode(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         length = input_ids.shape[1]
         if self.max_source_length is not None and length > self.max_source_length:
             raise InputError(
@@ -99,11 +96,11 @@ class EncoderDecoderGraphs:
                 "or pass truncation=True"
             )
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
-        taken = {name: feeds[name].astype(dtype, copy=False) for name, dtype in self.encoder.inputs.items()}
-        return next(iter(self.encoder.run(taken).values()))
+        declared = {name: feeds[name].astype(dtype, copy=False) for name, dtype in self.encoder.inputs.items()}
+        return next(iter(self.encoder.run(declared).values()))
 
 
-class EncoderDecoderDecoding(ScoredDecoding):
+class EncoderDecoderDecoding(GraphDecoding):
     """Rows on their way through a decoder; see :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
 
     def __init__(
@@ -115,16 +112,12 @@ class EncoderDecoderDecoding(ScoredDecoding):
         *,
         every: bool = False,
     ) -> None:
+        super().__init__(graphs, len(states), cache)
         self._graphs = graphs
-        self._inputs = graphs.session.inputs
-        self._cache = cache
         self._every = every
-        self._cached = not isinstance(cache, NoCache)
-        self._place = graphs.session.place
-        self.keeps_scores = not self._place.is_host
-        self._history = History(len(states))
-        # Which source each row is of, and which each row of the fixed values.
-        self._sources = self._held = np.arange(len(states))
+        self._device = self._session.device
+        # Which source each row is of, and which each row of the fixed tensors.
+        self._sources = self._fixed_sources = np.arange(len(states))
         # What does not change from step to step. Of the source's keys there are none before the first.
         self._has_source = np.array([False])
         source = {
@@ -133,54 +126,80 @@ class EncoderDecoderDecoding(ScoredDecoding):
         }
         for name, (heads, width, dtype) in graphs.cross.items():
             source[name] = np.empty((len(states), heads, 0, width), dtype)
-        self._fixed = {name: placed(array, self._place) for name, array in source.items()}
-        self._open()
+        self._fixed = {name: _store(array, self._device) for name, array in source.items()}
+        self._bind_fixed()
 
-    def _open(self) -> None:
-        """Bind what does not change."""
-        self._binding = self._graphs.session.bind()
-        self._logits = Logits(self._graphs.session, self._binding, every=self._every)
+    def _bind_fixed(self) -> None:
+        """Bind what does not change, in a binding of its own."""
+        self._binding = self._session.bind()
+        self._logits = Logits(self._session, self._binding, every=self._every)
         for name in self._fixed.keys() & self._inputs.keys():
-            self._binding.feed(name, bindable(self._fixed[name]))
+            rows = self._fixed[name]
+            is_view = isinstance(rows, TensorView)
+            self._binding.bind_input(name, rows if is_view else self._device.wrap(np.ascontiguousarray(rows)))
         if "use_cache_branch" in self._inputs:
-            self._binding.feed("use_cache_branch", self._has_source)
-        self._ids = StepInput(self._binding, "input_ids", self._inputs["input_ids"], self._place)
-        self._past = StepInput(self._binding, PAST_LENGTH, "int64", self._place)
+            self._binding.bind_input("use_cache_branch", self._has_source)
+        self._ids = StepInput(self._binding, "input_ids", self._inputs["input_ids"], self._device)
+        self._past = StepInput(self._binding, PAST_LENGTH, "int64", self._device)
 
-    def _run(self, tokens: NDArray[np.int64], bind_scores: Callable[[int, int], None]) -> Mapping[str, Any]:
+    def _run(
+        self, tokens: NDArray[np.int64], before: int, bind_logits: Callable[[int, int], None]
+    ) -> Mapping[str, DeviceTensor]:
         rows, new = tokens.shape
-        before = self._history.tokens.shape[1]
-        require_room(before + new, self._graphs.max_length)
         self._history.append(tokens)
         fed = tokens if self._cached else self._history.tokens
         self._ids.write(fed)
         if self._graphs.shares:
             self._past.write(np.array([before]))
         self._cache.bind(self._binding, before + new)
-        bind_scores(rows, fed.shape[1])
+        bind_logits(rows, fed.shape[1])
         if before == 0:
             for name in self._graphs.cross:
-                self._binding.give(present_name(name), None, self._place)
+                self._binding.bind_output(present_name(name), None, self._device)
         outputs = self._binding.run()
         if before == 0 and self._graphs.cross:
             for name, (_, _, dtype) in self._graphs.cross.items():
-                self._fixed[name] = made(outputs[present_name(name)], self._place, dtype)
+                self._fixed[name] = _adopt(outputs[present_name(name)], self._device, dtype)
             self._has_source = np.array([True])
-            self._open()
+            self._bind_fixed()
         return outputs
 
-    def select(self, rows: NDArray[np.int64]) -> None:
-        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        if len(rows) == len(self._sources) and (rows == np.arange(len(rows))).all():
-            return
-        self._cache.select(rows, self._history.agreeing(rows))
-        self._history.select(rows)
-        self._sources = self._sources[rows]
-        held = self._sources
-        if self._graphs.broadcasts and (held == held[0]).all():
-            held = held[:1]  # products with what all rows have in common need it once
-        if not np.array_equal(held, self._held):
-            places = (self._held == held[:, None]).argmax(axis=1)
-            self._fixed = {name: taken(value, places) for name, value in self._fixed.items()}
-            self._held = held
-            self._open()
+    def _select_own(self, rows: NDArray[np.int64]) -> None:
+        self._sources = needed = self._sources[rows]
+        if self._graphs.broadcasts and (needed == needed[0]).all():
+            needed = needed[:1]  # products with what all rows have in common need it once
+        if not np.array_equal(needed, self._fixed_sources):
+            indices = (self._fixed_sources == needed[:, None]).argmax(axis=1)
+            self._fixed = {name: _gather(tensor, indices) for name, tensor in self._fixed.items()}
+            self._fixed_sources = needed
+            self._bind_fixed()
+
+
+def _store(array: NDArray[Any], device: Device) -> RowTensor:
+    """An array, [rows, ...], where the graph reads it."""
+    if device.is_host:
+        return array
+    memory = device.copy(array) if array.size else device.empty((1,), array.dtype.name)
+    return TensorView(memory, device, array.shape, array.dtype.name)
+
+
+def _adopt(output: DeviceTensor, device: Device, dtype: str) -> RowTensor:
+    """An output of a run, [rows, ...], as what later runs read."""
+    return output.numpy() if device.is_host else TensorView(output, device, tuple(output.shape()), dtype)
+
+
+def _gather(tensor: RowTensor, rows: NDArray[np.int64]) -> RowTensor:
+    """The rows of these indices, int64[kept]."""
+    if not isinstance(tensor, TensorView):
+        return tensor[rows]
+    shape = (len(rows), *tensor.shape[1:])
+    memory = tensor.device.empty((max(1, math.prod(shape)),), tensor.dtype)
+    gathered = TensorView(memory, tensor.device, shape, tensor.dtype)
+    if math.prod(shape):
+        tensor.device.gather_rows(_as_block(tensor), rows, _as_block(gathered))
+    return gathered
+
+
+def _as_block(view: TensorView) -> TensorView:
+    """The same memory as [1, rows, 1, 1, all of a row]."""
+    return replace(view, shape=(1, view.shape[0], 1, 1, math.prod(view.shape[1:])))

@@ -1,0 +1,57 @@
+"""The table of engines, and which of them runs a graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgepipe.backend.onnxruntime.inference_session import OnnxRuntime
+from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
+
+DEFAULT = "onnxruntime"
+# An engine is chosen by the device's name: `device="NAME"` or `device="NAME:…"`.
+ENGINES: dict[str, Engine] = {DEFAULT: OnnxRuntime()}
+
+
+def engine_for(config: SessionConfig) -> Engine:
+    """The engine that has the device; onnxruntime for all that no other engine is named for."""
+    name = config.device.partition(":")[0] if isinstance(config.device, str) else DEFAULT
+    return ENGINES.get(name, ENGINES[DEFAULT])
+
+
+def create_session(graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> Session:
+    """Load a graph.
+
+    Args:
+        graph: Its file.
+        config: Where and how it runs.
+        capture: Whether to record runs, where the device and the graph allow it.
+
+    Raises:
+        BundleError: the graph cannot be loaded.
+        DependencyError: the engine is not installed.
+        DeviceError: the device or a provider cannot be used here.
+        InputError: the configuration names no device.
+    """
+    config = config or SessionConfig()
+    return engine_for(config).create_session(graph, config, capture=capture)
+
+
+def check_device(config: SessionConfig) -> None:
+    """Check that the engine is installed and can use the device, as far as that is known without a graph.
+
+    Raises:
+        DependencyError: the engine is missing, or installed twice.
+        DeviceError: the device or a provider cannot be used here.
+        InputError: the configuration names no device.
+    """
+    engine_for(config).check_device(config)
+
+
+def device_profile(config: SessionConfig | None) -> DeviceProfile:
+    """What the device of a configuration runs well; nothing is loaded.
+
+    Raises:
+        InputError: the configuration names no device.
+    """
+    config = config or SessionConfig()
+    return engine_for(config).profile(config)

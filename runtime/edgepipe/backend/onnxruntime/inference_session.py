@@ -1,0 +1,148 @@
+"""onnxruntime as an engine: one graph, loaded, with its threads, memory and declared inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepipe.backend.device import Device
+from edgepipe.backend.onnxruntime.cuda_graphs import (
+    NO_CAPTURE,
+    enable_capture,
+    has_capture,
+    is_capture_refusal,
+    make_run_options,
+)
+from edgepipe.backend.onnxruntime.diagnostics import (
+    check_gpu,
+    check_started,
+    explain_run_failure,
+    explain_start_failure,
+)
+from edgepipe.backend.onnxruntime.io_binding import IoBinding
+from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
+from edgepipe.backend.onnxruntime.ort_device import device_of
+from edgepipe.backend.onnxruntime.providers import CPU, device_profile, provider_name, resolve_providers
+from edgepipe.backend.serial_executor import SerialExecutor
+from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
+from edgepipe.backend.threads import available_threads
+from edgepipe.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class OnnxRuntime:
+    """An :class:`~edgepipe.backend.session.Engine`."""
+
+    def create_session(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> OrtSession:
+        """See :func:`~edgepipe.backend.engines.create_session`."""
+        return OrtSession(graph, config, capture=capture)
+
+    def check_device(self, config: SessionConfig) -> None:
+        """See :func:`~edgepipe.backend.engines.check_device`."""
+        ort = load_ort()
+        check_gpu(ort, resolve_providers(ort, config.device, config.providers))
+
+    def profile(self, config: SessionConfig) -> DeviceProfile:
+        """See :func:`~edgepipe.backend.engines.device_profile`."""
+        return device_profile(config)
+
+
+class OrtSession:
+    """See :class:`~edgepipe.backend.session.Session`."""
+
+    def __init__(self, graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> None:
+        """See :func:`~edgepipe.backend.engines.create_session`."""
+        config = config or SessionConfig()
+        ort = load_ort()
+        providers = resolve_providers(ort, config.device, config.providers)
+        options = _make_options(ort, config)  # outside of the try: its InputError is a ValueError too
+        with explain_start_failure(ort, graph, providers):
+            self._session = _start(ort, graph, options, providers, capture=capture)
+        self.providers: list[str] = self._session.get_providers()
+        check_started(ort, providers, self.providers)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in inputs}
+        self.optional_inputs: dict[str, str] = {
+            node.name: _numpy_dtype(node.type) for node in self._session.get_overridable_initializers()
+        }
+        self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in inputs}
+        self.outputs: tuple[str, ...] = tuple(node.name for node in outputs)
+        self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in outputs}
+        self.output_dtypes: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in outputs}
+        self._as_float32 = any(dtype in ("float16", "float64") for dtype in self.output_dtypes.values())
+        provider_options = self._session.get_provider_options()
+        self.on_cpu = self.providers[0] == CPU
+        self.device: Device = device_of(self.providers, provider_options)
+        self.captures = has_capture(provider_options)
+        self.serial = SerialExecutor(own_thread=self.captures)
+        self._run_options = make_run_options(NO_CAPTURE) if self.captures else None
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        try:
+            if self.captures:
+                arrays = self.serial.run(lambda: self._session.run(None, feeds, self._run_options))
+            else:
+                arrays = self._session.run(None, feeds)
+        except ort_errors() as error:
+            shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
+            raise explain_run_failure(f"the graph failed on {shapes}", error) from error
+        if self._as_float32:  # graphs that others made in half precision; a softmax in it would lose digits
+            arrays = [array.astype("float32") for array in arrays]
+        return dict(zip(self.outputs, arrays, strict=True))
+
+    def bind(self, graph_id: int | None = None) -> IoBinding:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        if not self.captures:
+            return IoBinding(self._session)
+        return IoBinding(self._session, make_run_options(NO_CAPTURE if graph_id is None else graph_id))
+
+
+# Rewrites of onnxruntime's that cost time on a CPU, where SkipLayerNormalization takes longer than the addition and the
+# LayerNormalization that it stands for (`python -m benchmarks.fusions BUNDLE`).
+SLOWER_ON_CPU = ("SkipLayerNormFusion",)
+
+
+def _start(ort: Any, graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
+    """The session, one that captures where that is wanted and possible."""
+    on_cpu = all(provider_name(provider) == CPU for provider in providers)
+    refused = list(SLOWER_ON_CPU) if on_cpu else []
+    capturing = enable_capture(providers) if capture else None
+    if capturing is not None:
+        try:
+            return ort.InferenceSession(str(graph), options, providers=capturing, enable_fallback=0)
+        except ort_errors() as error:
+            if not is_capture_refusal(error):
+                raise
+    return ort.InferenceSession(
+        str(graph), options, providers=providers, disabled_optimizers=refused, enable_fallback=0
+    )
+
+
+def _make_options(ort: Any, config: SessionConfig) -> Any:
+    given = config.session_options
+    if given is not None and not isinstance(given, ort.SessionOptions):
+        raise InputError(f"session_options must be an onnxruntime.SessionOptions, got {type(given).__name__}")
+    options: Any = given
+    if given is None:
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # what fails is raised, and the log would only say it again
+    if config.num_threads is not None:
+        options.intra_op_num_threads = int(config.num_threads)
+    elif options.intra_op_num_threads == 0:  # onnxruntime's "all physical cores of the host"
+        options.intra_op_num_threads = available_threads()
+    if config.low_memory:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.enable_cpu_mem_arena = False
+        options.enable_mem_pattern = False
+    return options
+
+
+def _numpy_dtype(onnx_type: str) -> str:
+    """``tensor(int64)`` -> ``int64``; float is float32, double float64."""
+    element = onnx_type.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(element, element)

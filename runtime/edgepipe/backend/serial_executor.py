@@ -1,0 +1,35 @@
+"""One call at a time, from whatever thread it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import RLock, get_ident
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+class SerialExecutor:
+    """Runs one call at a time; others wait. A call may make further calls."""
+
+    def __init__(self, *, own_thread: bool) -> None:
+        """Begin without calls.
+
+        Args:
+            own_thread: Whether one thread of its own runs all calls, in place of the threads they come from.
+        """
+        self._lock = RLock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgepipe") if own_thread else None
+        self._ident: int | None = None
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """What `work` returns, or raises."""
+        if self._pool is not None and get_ident() != self._ident:
+            return self._pool.submit(self._run_here, work).result()
+        with self._lock:
+            return work()
+
+    def _run_here(self, work: Callable[[], Result]) -> Result:
+        self._ident = get_ident()
+        return work()

@@ -1,0 +1,175 @@
+"""What an engine provides: how a session is configured, and what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgepipe.arguments import is_whole
+from edgepipe.backend.device import Device, DeviceTensor, TensorView
+from edgepipe.backend.serial_executor import SerialExecutor
+from edgepipe.backend.shape_buckets import Shape, check_buckets
+from edgepipe.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# A name, or a name and its options, as onnxruntime takes them.
+Provider = str | tuple[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """Where and how a graph runs.
+
+    Attributes:
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or an index as transformers takes it (-1 is the CPU).
+        num_threads: Threads inside one operator; by default what the process may use.
+        low_memory: Leave the weights mapped from their file instead of packing copies of them: slower, but most of
+            the memory is shared between processes and can be given back by the kernel.
+        providers: onnxruntime's own list of execution providers, in place of `device`.
+        session_options: An ``onnxruntime.SessionOptions`` to start from. onnxruntime cannot copy one: threads and
+            memory settings are written into it, so give each session its own.
+        buckets: Shapes (batch, length) that an encoder's inputs are padded to; see
+            :class:`~edgepipe.backend.bucketed_runs.BucketedRuns`. None: some on a GPU, none elsewhere.
+    """
+
+    device: str | int | None = None
+    num_threads: int | None = None
+    low_memory: bool = False
+    providers: Sequence[Provider] | None = None
+    session_options: Any = None
+    buckets: Sequence[Shape] | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_threads is not None and not is_whole(self.num_threads, 1):
+            raise InputError(f"num_threads must be a whole number of at least 1, or None, got {self.num_threads!r}")
+        if self.device is not None and self.providers is not None:
+            raise InputError("device and providers exclude each other: give one of them")
+        given = self.providers
+        if given is not None and not (isinstance(given, (list, tuple)) and all(map(_is_provider, given))):
+            raise InputError(f"providers must be a list of names or (name, options) pairs, got {given!r}")
+        if self.buckets is not None:
+            check_buckets(self.buckets)
+
+
+def _is_provider(entry: object) -> bool:
+    if isinstance(entry, tuple) and len(entry) == 2:
+        return isinstance(entry[0], str) and isinstance(entry[1], Mapping)
+    return isinstance(entry, str)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """What a device runs well. The default is a processor, which runs everything.
+
+    Attributes:
+        name: For messages, e.g. ``"CUDA"``.
+        is_cpu: Whether it is a processor.
+        preferred_variants: The variants to take, the best first; none where the bundle's own default is taken.
+        unsupported_variants: Variants for which it has no kernels.
+        shares_cache: Whether its attention can have past and present keys in one buffer.
+        buckets: The shapes (batch, length) to pad to where nobody says otherwise.
+    """
+
+    name: str = "CPU"
+    is_cpu: bool = True
+    preferred_variants: tuple[str, ...] = ()
+    unsupported_variants: tuple[str, ...] = ()
+    shares_cache: bool = True
+    buckets: tuple[Shape, ...] = ()
+
+
+class Binding(Protocol):
+    """Inputs and outputs of a graph that are named once and used by every run after it."""
+
+    def bind_input(self, name: str, value: NDArray[Any] | DeviceTensor | TensorView) -> None:
+        """Read an input from an array (contiguous, of the declared dtype), a tensor, or a part of one."""
+        ...
+
+    def bind_output(
+        self, name: str, value: DeviceTensor | TensorView | None = None, device: Device | None = None
+    ) -> None:
+        """Write an output into a tensor or a part of one.
+
+        Args:
+            name: The output's.
+            value: The tensor; None has one allocated at every run.
+            device: Where that is allocated; None for the host's memory.
+        """
+        ...
+
+    def run(self) -> dict[str, DeviceTensor]:
+        """Run the graph; returns the outputs that were allocated.
+
+        Raises:
+            BundleError: the graph failed.
+            OutOfMemoryError: there was too little memory.
+        """
+        ...
+
+
+class Session(Protocol):
+    """One graph, loaded.
+
+    Attributes:
+        inputs: Declared inputs in order: name -> numpy dtype name (``"int64"``, ``"float32"`` ...).
+        input_shapes: Their declared shapes, with names or None for the dimensions that vary.
+        optional_inputs: Inputs with a default, which need not be fed, likewise name -> numpy dtype name.
+        outputs: Names of the outputs in order.
+        output_shapes: Their declared shapes, with names or None for the dimensions that vary.
+        output_dtypes: Their numpy dtype names.
+        providers: What runs it, first choice first, by the engine's names.
+        on_cpu: Whether a processor is that first choice.
+        device: Where it computes.
+        captures: Whether runs can be recorded and replayed.
+        serial: Runs one at a time what uses tensors that stay bound; in a session that captures, every run.
+    """
+
+    inputs: dict[str, str]
+    input_shapes: dict[str, list[int | str | None]]
+    optional_inputs: dict[str, str]
+    outputs: tuple[str, ...]
+    output_shapes: dict[str, list[int | str | None]]
+    output_dtypes: dict[str, str]
+    providers: list[str]
+    on_cpu: bool
+    device: Device
+    captures: bool
+    serial: SerialExecutor
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """Run the graph on arrays for exactly its declared inputs.
+
+        Raises:
+            BundleError: the graph failed; the message has the engine's first line and the shapes.
+            OutOfMemoryError: there was too little memory for so large a batch.
+        """
+        ...
+
+    def bind(self, graph_id: int | None = None) -> Binding:
+        """Begin a series of runs whose inputs and outputs stay bound.
+
+        Args:
+            graph_id: By which number its runs are recorded and replayed, in a session that captures; None: not at all.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """What loads and runs graphs; its methods raise what the functions of :mod:`edgepipe.backend.engines` do."""
+
+    def create_session(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> Session:
+        """Load a graph; `capture` has runs recorded, where the device and the graph allow it."""
+        ...
+
+    def check_device(self, config: SessionConfig) -> None:
+        """Check that the engine is installed and has the device."""
+        ...
+
+    def profile(self, config: SessionConfig) -> DeviceProfile:
+        """What the device runs well; nothing is loaded for that."""
+        ...

@@ -1,0 +1,124 @@
+"""What decoders with and without an encoder have in common: how they are loaded, and how their rows take a step."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.backend.device import DeviceTensor
+from edgepipe.backend.session import Session, SessionConfig
+from edgepipe.bundle.directory import Bundle
+from edgepipe.errors import InputError
+from edgepipe.models.decoder.step_tensors import Logits
+from edgepipe.models.kv_buffers import LayerShapes
+from edgepipe.models.kv_cache import Cache, History, NoCache, create_cache
+from edgepipe.models.variants import choose_variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Room for new tokens where nobody says how long the rows are going to be.
+ROOM = 64
+
+
+class GraphDecoder:
+    """Graphs for generation, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder` without its `begin`.
+
+    Attributes:
+        session: The graph that is run at every step.
+        shares: Whether its past and present are one buffer.
+    """
+
+    session: Session
+    shares: bool
+    _layers: LayerShapes
+
+    def __init__(self, bundle: Bundle, dtype: str | None, config: SessionConfig | None, max_length: int | None) -> None:
+        self.dtype = choose_variant(bundle, dtype, config)
+        self.directory: Path = bundle.path
+        self.config: Mapping[str, Any] = bundle.config
+        self.generation_config: Mapping[str, Any] = bundle.generation_config
+        self.max_length = max_length
+
+    def _create_cache(self, rows: int, capacity: int) -> Cache:
+        """A cache for rows of so many tokens, or as many as the model takes."""
+        if self.max_length is not None:
+            capacity = min(capacity, self.max_length)
+        return create_cache(self._layers, rows, capacity, shares=self.shares, device=self.session.device)
+
+
+class GraphDecoding(ABC):
+    """Rows on their way through a graph; see :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+
+    _logits: Logits
+
+    def __init__(self, decoder: GraphDecoder, rows: int, cache: Cache) -> None:
+        """Begin without tokens."""
+        self._session = decoder.session
+        self._inputs = decoder.session.inputs
+        self._max_length = decoder.max_length
+        self._cache = cache
+        self._cached = not isinstance(cache, NoCache)
+        self._history = History(rows)
+        self.keeps_scores = not decoder.session.device.is_host
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        logits = self._logits  # a run may replace it
+        return logits.read(self._advance(tokens, logits.bind))
+
+    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        if not self.keeps_scores:
+            best: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
+            return best
+        logits = self._logits
+        return logits.argmax(self._advance(tokens, logits.bind_on_device))
+
+    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        logits = self._logits
+        return logits.top_k(self._advance(tokens, logits.bind_on_device), count)
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        if len(rows) == len(self._history.tokens) and (rows == np.arange(len(rows))).all():
+            return
+        self._cache.select(rows, self._history.count_common(rows))
+        self._history.select(rows)
+        self._select_own(rows)
+
+    def _advance(
+        self, tokens: NDArray[np.int64], bind_logits: Callable[[int, int], None]
+    ) -> Mapping[str, DeviceTensor]:
+        before = self._history.tokens.shape[1]
+        length = before + tokens.shape[1]
+        if self._max_length is not None and length > self._max_length:
+            raise InputError(
+                f"{length} tokens are more than the {self._max_length} that the model takes, prompt and new tokens "
+                "together; shorten the prompt or ask for fewer tokens"
+            )
+        return self._run(tokens, before, bind_logits)
+
+    @abstractmethod
+    def _run(
+        self, tokens: NDArray[np.int64], before: int, bind_logits: Callable[[int, int], None]
+    ) -> Mapping[str, DeviceTensor]:
+        """Append tokens and run the graph.
+
+        Args:
+            tokens: int64[rows, new].
+            before: How many tokens the rows have had.
+            bind_logits: Binds the output of the logits for so many rows and new tokens.
+
+        Returns:
+            The outputs that were allocated.
+        """
+
+    @abstractmethod
+    def _select_own(self, rows: NDArray[np.int64]) -> None:
+        """As :meth:`select`, for what is not in the cache."""

@@ -1,0 +1,110 @@
+"""What differs from step to step: the inputs that are fed, and the logits that are read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe.backend.device import Device, DeviceTensor
+from edgepipe.backend.session import Binding, Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_LOGITS = "logits"
+_KEEP = "num_logits_to_keep"
+
+
+class StepInput:
+    """An input of integers, in a buffer that is bound once while its shape stays the same.
+
+    A device gets a copy of the buffer when that is bound, so there it is bound at every step.
+    """
+
+    def __init__(self, binding: Binding, name: str, dtype: str, device: Device) -> None:
+        """Begin without a buffer.
+
+        Args:
+            binding: Where the input is bound.
+            name: The input's.
+            dtype: The numpy name of its declared type.
+            device: Where the graph computes.
+        """
+        self._binding = binding
+        self._name = name
+        self._dtype = dtype
+        self._device = device
+        self._buffer: NDArray[Any] | None = None
+
+    def write(self, numbers: NDArray[np.int64]) -> None:
+        """Have the next run read these."""
+        if self._device.is_host and self._buffer is not None and self._buffer.shape == numbers.shape:
+            self._buffer[...] = numbers
+        else:
+            self._buffer = numbers.astype(self._dtype, order="C")
+            self._binding.bind_input(self._name, self._device.wrap(self._buffer))
+
+
+class Logits:
+    """The logits of the last token of each row, or of every token.
+
+    They are written into one buffer for all steps, where the graph gives those of the last token alone. On a device
+    they stay there while only the best tokens are asked for.
+    """
+
+    def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
+        self._binding = binding
+        self._device = session.device
+        self._every = every
+        inputs = session.inputs | session.optional_inputs
+        self._keeps = _KEEP in inputs
+        vocabulary = session.output_shapes[_LOGITS][-1]
+        self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
+        self._buffer: NDArray[np.float32] | None = None
+        self._dtype = session.output_dtypes[_LOGITS]
+        self._tensor: DeviceTensor | None = None
+        if self._keeps:
+            # A tensor of the engine's: an optional input cannot be bound to an array.
+            binding.bind_input(_KEEP, self._device.wrap(np.array(0 if every else 1, dtype=inputs[_KEEP])))
+
+    def bind(self, rows: int, new: int) -> None:
+        """Bind the output for a run of so many rows and new tokens."""
+        self._tensor = None
+        if self._vocabulary is None or not (self._keeps or new == 1):
+            self._buffer = None
+            self._binding.bind_output(_LOGITS)
+        elif self._buffer is None or len(self._buffer) != rows:
+            self._buffer = np.empty((rows, 1, self._vocabulary), np.float32)
+            self._binding.bind_output(_LOGITS, self._device.wrap(self._buffer))
+
+    def bind_on_device(self, rows: int, new: int) -> None:
+        """As :meth:`bind`, for :meth:`argmax` and :meth:`top_k`."""
+        self._buffer = None
+        if self._vocabulary is None or not (self._keeps or new == 1):
+            self._tensor = None
+            self._binding.bind_output(_LOGITS, None, self._device)
+        elif self._tensor is None or self._tensor.shape()[0] != rows:
+            self._tensor = self._device.empty((rows, 1, self._vocabulary), self._dtype)
+            self._binding.bind_output(_LOGITS, self._tensor)
+
+    def read(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.float32]:
+        """float32[rows, vocabulary], or [rows, tokens, vocabulary] for every token, from the outputs of the run."""
+        if self._buffer is not None:
+            return self._buffer[:, -1]
+        logits: NDArray[np.float32] = outputs[_LOGITS].numpy().astype(np.float32, copy=False)
+        return logits if self._every else logits[:, -1]
+
+    def argmax(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.int64]:
+        """The best token of each row, int64[rows]; nothing else leaves the device."""
+        return self._device.argmax(self._on_device(outputs), self._dtype)[:, -1]
+
+    def top_k(self, outputs: Mapping[str, DeviceTensor], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The best tokens of each row, best first: log-probabilities and tokens, [rows, count] each."""
+        most = count if self._vocabulary is None else min(count, self._vocabulary)
+        logarithms, tokens = self._device.top_k(self._on_device(outputs), self._dtype, most)
+        return logarithms[:, -1], tokens[:, -1]
+
+    def _on_device(self, outputs: Mapping[str, DeviceTensor]) -> DeviceTensor:
+        return outputs[_LOGITS] if self._tensor is None else self._tensor

@@ -1,0 +1,174 @@
+"""Memory for keys and values: the host's, where numpy moves rows in place, or a device's, where operators copy them."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from edgepipe.backend.device import Device, DeviceTensor, TensorView
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Heads, width and dtype of each cache input of a graph.
+LayerShapes = Mapping[str, tuple[int, int, str]]
+
+
+class KeyValueBuffer(ABC):
+    """Keys and values of some rows: for each cache input of a graph a tensor [rows, heads, tokens, width].
+
+    Tensors of one shape lie in one block, [tensors, rows, heads, tokens, width], so that moving rows takes one
+    operation.
+
+    Attributes:
+        in_place: Whether rows can be moved without other memory.
+        rows: How many rows the tensors have.
+        tokens: How many tokens each row has.
+    """
+
+    in_place: bool
+    _memories: list[Any]
+    _blocks: list[Any]
+
+    def __init__(self, shapes: LayerShapes, device: Device) -> None:
+        """Begin without memory."""
+        self._device = device
+        self._names: dict[tuple[int, int, str], list[str]] = {}
+        for name, shape in shapes.items():
+            self._names.setdefault(shape, []).append(name)
+        self.release()
+
+    def release(self) -> None:
+        """Give the memory back."""
+        self._memories, self._blocks = [], []
+        self._sizes: list[int] = []
+        self._tensors: dict[str, Any] | None = None
+        self.rows = self.tokens = 0
+
+    def resize(self, rows: int, tokens: int, capacity: int = 0) -> None:
+        """Have room for so many rows of so many tokens; what they hold is undefined.
+
+        Args:
+            rows: How many rows.
+            tokens: How many tokens of each.
+            capacity: For how many tokens memory is allocated, if it has to be.
+        """
+        needed = self._count_elements(rows, tokens)
+        if not self._sizes or any(size < need for size, need in zip(self._sizes, needed, strict=True)):
+            self.release()
+            self._sizes = self._count_elements(rows, max(tokens, capacity))
+            self._memories = [self._empty(size, shape[2]) for size, shape in zip(self._sizes, self._names, strict=True)]
+        self.rows, self.tokens, self._tensors = rows, tokens, None
+        self._blocks = [
+            self._view(memory, dtype, (len(names), rows, heads, tokens, width))
+            for memory, ((heads, width, dtype), names) in zip(self._memories, self._names.items(), strict=True)
+        ]
+
+    def tensors(self) -> Mapping[str, Any]:
+        """What a binding takes for each input."""
+        if self._tensors is None:  # kept, because making them takes longer than binding them
+            self._tensors = {
+                name: self._tensor(block, index)
+                for block, names in zip(self._blocks, self._names.values(), strict=True)
+                for index, name in enumerate(names)
+            }
+        return self._tensors
+
+    @abstractmethod
+    def move_rows(self, rows: NDArray[np.int64], common: NDArray[np.int64], length: int) -> bool:
+        """Make the rows those of these indices, in place.
+
+        Args:
+            rows: int64[kept], a former row for each place.
+            common: int64[kept], how many of its tokens the row in that place has too.
+            length: How many tokens of a row mean anything.
+
+        Returns:
+            False where there is no room, and nothing was moved.
+        """
+
+    @abstractmethod
+    def copy_rows(self, source: Self, rows: NDArray[np.int64], length: int) -> None:
+        """Copy the first `length` tokens of these rows of another buffer, whose rows have at most as many tokens."""
+
+    @abstractmethod
+    def _empty(self, size: int, dtype: str) -> Any:
+        """Memory for so many elements."""
+
+    @abstractmethod
+    def _view(self, memory: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+        """A block of this shape at the beginning of a memory."""
+
+    @abstractmethod
+    def _tensor(self, block: Any, index: int) -> Any:
+        """A tensor of a block, as a binding takes it."""
+
+    def _count_elements(self, rows: int, tokens: int) -> list[int]:
+        """Elements of each block; one at least, for an empty memory has no address on a device."""
+        return [max(1, len(names) * rows * heads * tokens * width) for (heads, width, _), names in self._names.items()]
+
+
+class HostBuffer(KeyValueBuffer):
+    """A buffer of numpy arrays."""
+
+    in_place = True
+    _blocks: list[NDArray[Any]]
+
+    def move_rows(self, rows: NDArray[np.int64], common: NDArray[np.int64], length: int) -> bool:
+        """See :class:`KeyValueBuffer`; only tokens that differ are copied."""
+        if len(rows) > self._blocks[0].shape[1]:
+            return False
+        places = np.flatnonzero(common < length)
+        if len(places):
+            tokens = slice(int(common[places].min()), length)
+            for block in self._blocks:
+                # The right side is a copy, so that places may be sources too.
+                block[:, places, :, tokens] = block[:, rows[places], :, tokens]
+        if len(rows) != self.rows:
+            self.rows, self._tensors = len(rows), None
+        return True
+
+    def copy_rows(self, source: Self, rows: NDArray[np.int64], length: int) -> None:
+        """See :class:`KeyValueBuffer`."""
+        for old, new in zip(source._blocks, self._blocks, strict=True):
+            new[:, :, :, :length] = old[:, rows, :, :length]
+
+    def _empty(self, size: int, dtype: str) -> NDArray[Any]:
+        return np.empty(size, dtype)
+
+    def _view(self, memory: NDArray[Any], dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        return memory[: math.prod(shape)].reshape(shape)
+
+    def _tensor(self, block: NDArray[Any], index: int) -> DeviceTensor:
+        return self._device.wrap(block[index, : self.rows])
+
+
+class DeviceBuffer(KeyValueBuffer):
+    """A buffer in a device's memory, where rows are moved by copying all of them."""
+
+    in_place = False
+    _blocks: list[TensorView]
+
+    def move_rows(self, rows: NDArray[np.int64], common: NDArray[np.int64], length: int) -> bool:
+        """See :class:`KeyValueBuffer`."""
+        return False
+
+    def copy_rows(self, source: Self, rows: NDArray[np.int64], length: int) -> None:
+        """See :class:`KeyValueBuffer`; tokens behind `length` are copied too."""
+        for old, new in zip(source._blocks, self._blocks, strict=True):
+            if math.prod(new.shape):
+                self._device.gather_rows(old, rows, new)
+
+    def _empty(self, size: int, dtype: str) -> DeviceTensor:
+        return self._device.empty([size], dtype)
+
+    def _view(self, memory: DeviceTensor, dtype: str, shape: tuple[int, ...]) -> TensorView:
+        return TensorView(memory, self._device, shape, dtype)
+
+    def _tensor(self, block: TensorView, index: int) -> TensorView:
+        shape = block.shape[1:]
+        return TensorView(block.memory, block.device, shape, block.dtype, index * math.prod(shape))
