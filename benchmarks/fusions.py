@@ -1,9 +1,8 @@
 """What onnxruntime's rewrites of graphs gain or cost on this machine: python -m benchmarks.fusions BUNDLE
 
-Each variant as edgepipe loads it, which refuses some rewrites (`edgepipe.backend.onnxruntime.session.SLOWER_ON_CPU`),
-then with all of
-them, and with each of `--without` refused too; rounds in turn, medians, ratios to the first. Inputs as in
-`benchmarks.quantized`.
+Each variant as edgepipe loads it, which refuses some rewrites (`SLOWER_ON_CPU` of
+`edgepipe.backend.onnxruntime.inference_session`), then with all of them, and with each of `--without` refused too;
+rounds in turn, medians, ratios to the first. Inputs as in `benchmarks.quantized`.
 """
 
 from __future__ import annotations
@@ -15,14 +14,15 @@ from unittest.mock import patch
 from benchmarks.quantized import arguments_for, cases, feeds
 from benchmarks.turns import beside, medians
 
-from edgepipe import Bundle, session
+from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
+from edgepipe.backend.onnxruntime import inference_session
 from edgepipe.backend.session import Session, SessionConfig
 
 
 def loaded(graph: Path, config: SessionConfig, refused: tuple[str, ...]) -> Session:
     """A session without these rewrites."""
-    with patch.object(session, "SLOWER_ON_CPU", refused):
+    with patch.object(inference_session, "SLOWER_ON_CPU", refused):
         return create_session(graph, config)
 
 
@@ -32,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
     config = SessionConfig(num_threads=arguments.threads)
-    own = session.SLOWER_ON_CPU
+    own = inference_session.SLOWER_ON_CPU
     settings = {"edgepipe": own, "all": ()} | {f"without {name}": (*own, name) for name in arguments.without}
     for dtype in bundle.dtypes:
         sessions = {name: loaded(bundle.graph(dtype), config, refused) for name, refused in settings.items()}

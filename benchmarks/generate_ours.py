@@ -7,8 +7,9 @@ import numpy as np
 from generating import answer
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.io_binding import Binding
-from edgepipe.backend.session import Session, SessionConfig
+from edgepipe.backend.onnxruntime.inference_session import OrtSession
+from edgepipe.backend.onnxruntime.io_binding import IoBinding
+from edgepipe.backend.session import SessionConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
@@ -29,7 +30,7 @@ def timed(run):
     return wrapper
 
 
-Binding.run, Session.run = timed(Binding.run), timed(Session.run)
+IoBinding.run, OrtSession.run = timed(IoBinding.run), timed(OrtSession.run)
 
 
 def write(prompt, new, beams):

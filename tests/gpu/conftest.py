@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import SessionConfig
 from edgepipe.errors import EdgepipeError
 from edgepipe_export import export
 from tests.conftest import Exported
@@ -26,7 +27,7 @@ def usable(tmp_path_factory: pytest.TempPathFactory) -> None:
     graph = tmp_path_factory.mktemp("device") / "model.onnx"
     write_graph(graph)
     try:
-        Session(graph, SessionConfig(device=DEVICE))
+        create_session(graph, SessionConfig(device=DEVICE))
     except EdgepipeError as error:
         pytest.skip(f"no GPU: {error}")
 

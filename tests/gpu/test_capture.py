@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgepipe import Model
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from tests.conftest import Exported
 from tests.gpu.driver import free_bytes
 from tests.tiny.parity import feeds_for

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from edgepipe import Model, pipeline
-from edgepipe.backend.onnxruntime.providers import Provider
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.errors import DeviceError, InputError, OutOfMemoryError
 from edgepipe_export import export
 from tests.conftest import Exported

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from edgepipe import Model, pipeline
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe_export import export, verify
 from tests.conftest import Exported, shared
 from tests.tiny.generation import compare_tokens

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import Session
 from edgepipe_export.tracing.encoder_decoder import SINGLE_TOKEN_DECODERS, trace_seq2seq_decoder, trace_source_encoder
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny.parity import ABSOLUTE, RELATIVE
@@ -57,7 +58,7 @@ def trace_tiny(model: Any, folder: Path) -> None:
 
 def compare(model: Any, folder: Path) -> Differences:
     """Compare every output of both graphs with those of PyTorch's usual cached steps, for every batch and length."""
-    encoder, decoder = Session(folder / ENCODER), Session(folder / DECODER)
+    encoder, decoder = create_session(folder / ENCODER), create_session(folder / DECODER)
     found = Differences()
     for batch in STEPS:
         for length in LENGTHS:

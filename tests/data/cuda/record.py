@@ -17,9 +17,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime import cuda_diagnostics as cuda
+from edgepipe.backend.onnxruntime.cuda_diagnostics import inspect_cuda
 from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
-from edgepipe.backend.onnxruntime.providers import execution_providers
+from edgepipe.backend.onnxruntime.providers import resolve_providers
 
 
 def row(graph: str, name: str, index: int) -> dict[str, object]:
@@ -27,11 +27,11 @@ def row(graph: str, name: str, index: int) -> dict[str, object]:
     ort.set_default_logger_severity(4)
     raised, started = None, []
     try:
-        providers = execution_providers(ort, index, None)
+        providers = resolve_providers(ort, index, None)
         started = ort.InferenceSession(graph, providers=providers, enable_fallback=0).get_providers()
     except ort_errors() as error:
         raised = str(error).strip().replace(f"hostname={platform.node()}", "hostname=host")
-    found = asdict(cuda.observe(ort))
+    found = asdict(inspect_cuda(ort))
     site = str(Path(ort.__file__).parents[1])
     found["others"] = [path.replace(site, "/site-packages") for path in found["others"]]
     return {"name": name, "gpu": index, "found": found, "raised": raised, "started": started}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from tests.conftest import Exported
 
 BUCKETS = [(1, 16), (4, 32)]

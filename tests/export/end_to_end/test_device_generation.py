@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.device_memory import Place
+from edgepipe.backend.onnxruntime.ort_device import OrtDevice
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import Generated, generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
-from edgepipe.models.decoder.logits_output import Logits
+from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe_export import export
 from tests.tiny.generation import TEXTS
 from tests.tiny.generative import build_generative
 
-DEVICE = Place(is_host=False)
+DEVICE = OrtDevice(is_host=False)
 SEARCHES: list[dict[str, Any]] = [
     {"max_new_tokens": 20},
     {"max_new_tokens": 20, "repetition_penalty": 1.3},
@@ -35,15 +35,15 @@ WITHOUT_SCORES = [SEARCHES[0], SEARCHES[2], SEARCHES[3]]
 @pytest.fixture
 def unclean(monkeypatch: pytest.MonkeyPatch) -> None:
     """A device's memory holds anything at first: numbers that are none must not leak into results."""
-    empty = Place.empty
+    empty = OrtDevice.empty
 
-    def filled(place: Place, shape: Any, dtype: str) -> Any:
-        value = empty(place, shape, dtype)
+    def filled(device: OrtDevice, shape: Any, dtype: str) -> Any:
+        value = empty(device, shape, dtype)
         if np.dtype(dtype).kind == "f" and value.numpy().size:
             value.numpy()[...] = np.nan
         return value
 
-    monkeypatch.setattr(Place, "empty", filled)
+    monkeypatch.setattr(OrtDevice, "empty", filled)
 
 
 def assert_same(found: list[list[Generated]], expected: list[list[Generated]]) -> None:
@@ -62,7 +62,7 @@ def test_every_search_writes_the_same_tokens(
 ) -> None:
     _, tokenizer, bundle = writer(family)
     host, device = load_decoder(bundle), load_decoder(bundle)
-    device.session.place = DEVICE
+    device.session.device = DEVICE
     encoded = tokenizer(list(TEXTS), return_tensors="np", padding=True)
     ids, mask = (encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask"))
     scores_read = 0
@@ -89,7 +89,7 @@ def test_half_precision_of_an_encoder_decoder(tmp_path: Path) -> None:
     assert bundle.shares_cache("fp32")
     assert not bundle.shares_cache("fp16"), "its attention is written out, and concatenates"
     host, device = load_decoder(bundle, "fp16"), load_decoder(bundle, "fp16")
-    device.session.place = DEVICE
+    device.session.device = DEVICE
     encoded = tokenizer(list(TEXTS), return_tensors="np", padding=True)
     ids, mask = (encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask"))
     for options in SEARCHES:

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
 from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe_export import export
 from edgepipe_export.quantization.quantize import find_layers
@@ -57,7 +57,7 @@ def test_scores_stay_close(bundle: Bundle, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["fp32", *RECIPES])
 def test_runtimes_that_know_no_number_of_logits_get_all(bundle: Bundle, dtype: str) -> None:
-    session = Session(bundle.graph(dtype))
+    session = create_session(bundle.graph(dtype))
     assert session.optional_inputs == {LOGITS_TO_KEEP: "int64"}
     ids = np.array([[5, 6, 7]])
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(3)[None]}

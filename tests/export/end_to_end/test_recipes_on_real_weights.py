@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
 from edgepipe_export import export
 from edgepipe_export.quantization.quantize import default_options, quantize
 from edgepipe_export.quantization.target import find_target
@@ -60,7 +60,7 @@ class Workbench:
 
     def run(self, graph: Path) -> list[NDArray[np.float32]]:
         """The first output of each text, without padding where it is a row for each token."""
-        session = Session(graph)
+        session = create_session(graph)
         rows = []
         for inputs in self.inputs:
             output = session.run({name: inputs[name] for name in session.inputs})[session.outputs[0]]

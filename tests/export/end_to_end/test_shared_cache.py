@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.io_binding import value_over
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.onnxruntime.ort_device import HOST
+from edgepipe.backend.session import Session
 from edgepipe.bundle.directory import DECODER
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import Generated, generate
@@ -66,14 +67,14 @@ def buffered(decoder: Session, ids: list[NDArray[np.int64]]) -> list[NDArray[np.
         binding = decoder.bind()
         now = {**feeds, "input_ids": new, "use_cache_branch": np.array([before > 0]), PAST_LENGTH: np.array([before])}
         for name, array in (now | own).items():
-            value = value_over(array)
-            binding.feed(name, value)
+            value = HOST.wrap(array)
+            binding.bind_input(name, value)
             if name in own:
-                binding.give(present_name(name), value)
-        binding.give("logits")
+                binding.bind_output(present_name(name), value)
+        binding.bind_output("logits")
         for name in feeds:
             if ".encoder." in name and before == 0:
-                binding.give(present_name(name))
+                binding.bind_output(present_name(name))
         got = binding.run()
         found.append(got["logits"].numpy())
         feeds |= {name: got[present_name(name)].numpy() for name in feeds if present_name(name) in got}
@@ -87,7 +88,7 @@ def test_a_buffer_gives_what_a_growing_past_gives(
     rows: int, family: str, writer: Callable[[str], tuple[Any, Any, Bundle]]
 ) -> None:
     model, _, bundle = writer(family)
-    decoder = Session(bundle.graph("fp32", DECODER))
+    decoder = create_session(bundle.graph("fp32", DECODER))
     assert decoder.optional_inputs == {PAST_LENGTH: "int64"}
     generator = np.random.default_rng(rows)
     ids = [generator.integers(5, model.config.vocab_size, (rows, new)) for new in STEPS[rows]]

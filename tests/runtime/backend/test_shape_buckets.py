@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe import Model, pipeline
-from edgepipe.backend.onnxruntime.bucketed_runs import BucketedRuns
-from edgepipe.backend.onnxruntime.session import Session
-from edgepipe.backend.shape_buckets import ON_DEVICES, axes_of, checked_buckets, cut, fitting, padded
+from edgepipe.backend.bucketed_runs import BucketedRuns
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import Session
+from edgepipe.backend.shape_buckets import ON_DEVICES, check_buckets, crop, find_bucket, name_axes, pad_to_bucket
 from edgepipe.errors import InputError
 from tests.runtime.small_bundle import LIMIT, VOCABULARY, expected_logits, write_bundle, write_graph
 
@@ -35,9 +36,9 @@ def model(folder: Path) -> Model:
 
 @given(st.lists(st.tuples(sizes, sizes)), sizes, sizes, st.booleans())
 def test_the_smallest_bucket_that_fits(pairs: list[tuple[int, int]], rows: int, tokens: int, pads: bool) -> None:
-    buckets = checked_buckets(pairs)
+    buckets = check_buckets(pairs)
     fit = [bucket for bucket in buckets if rows <= bucket[0] and (tokens <= bucket[1] if pads else tokens == bucket[1])]
-    found = fitting(buckets, (rows, tokens), pads_tokens=pads)
+    found = find_bucket(buckets, (rows, tokens), pads_tokens=pads)
     if not fit:
         assert found is None
     else:
@@ -54,31 +55,31 @@ def test_what_is_no_bucket(buckets: Any, folder: Path) -> None:
 
 
 def test_the_buckets_of_gpus_grow_in_small_steps() -> None:
-    assert checked_buckets(ON_DEVICES)[0] == (1, 16)
+    assert check_buckets(ON_DEVICES)[0] == (1, 16)
     assert (1, 512) in ON_DEVICES
     assert (32, 128) in ON_DEVICES
     for rows in range(1, 33):
         for tokens in range(16, 129):
-            bucket = fitting(checked_buckets(ON_DEVICES), (rows, tokens), pads_tokens=True)
+            bucket = find_bucket(check_buckets(ON_DEVICES), (rows, tokens), pads_tokens=True)
             assert bucket is not None
             assert bucket[0] * bucket[1] <= 4 * rows * tokens
 
 
 def test_padding_masks_tokens_and_repeats_a_row() -> None:
     feeds = {"input_ids": np.array([[5, 6], [7, 8]]), "attention_mask": np.array([[1, 1], [1, 0]])}
-    found = padded(feeds, (3, 4), {"input_ids": 9})
+    found = pad_to_bucket(feeds, (3, 4), {"input_ids": 9})
     assert found["input_ids"].tolist() == [[5, 6, 9, 9], [7, 8, 9, 9], [5, 6, 9, 9]]
     assert found["attention_mask"].tolist() == [[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]]
 
 
 def test_outputs_are_cut_by_the_names_of_their_axes() -> None:
     inputs = ["batch_size", "sequence_length"]
-    axes = axes_of(["batch_size", 2, "sequence_length", "sequence_length"], inputs)
+    axes = name_axes(["batch_size", 2, "sequence_length", "sequence_length"], inputs)
     assert axes == ("batch", None, "length", "length")
-    assert cut(np.zeros((4, 2, 8, 8)), axes, (3, 5)).shape == (3, 2, 5, 5)
-    assert axes_of(["batch_size", "some_dimension"], inputs) is None
-    assert axes_of(["batch_size", 3], ["batch_size", 128]) is None
-    assert axes_of([None, 3], [None, None]) is None
+    assert crop(np.zeros((4, 2, 8, 8)), axes, (3, 5)).shape == (3, 2, 5, 5)
+    assert name_axes(["batch_size", "some_dimension"], inputs) is None
+    assert name_axes(["batch_size", 3], ["batch_size", 128]) is None
+    assert name_axes([None, 3], [None, None]) is None
 
 
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (1, 4), (1, 5), (2, 8), (2, 3), (3, 16), (4, 9), (5, 4), (3, 2)])
@@ -103,7 +104,7 @@ def test_buckets_beyond_the_model_s_limit_are_left_out(folder: Path) -> None:
     assert Model.from_pretrained(folder, buckets=[(1, LIMIT), (1, LIMIT + 1)]).buckets == ((1, LIMIT),)
 
 
-def test_without_buckets_nothing_is_padded(folder: Path) -> None:
+def test_without_buckets_nothing_is_pad_to_bucket(folder: Path) -> None:
     assert Model.from_pretrained(folder).buckets == ()
     assert Model.from_pretrained(folder, buckets=[]).buckets == ()
 
@@ -145,9 +146,9 @@ def test_many_callers_of_one_pipeline(folder: Path) -> None:
 
 def test_values_are_bound_once_and_take_no_more_than_is_allowed(tmp_path: Path, monkeypatch: Any) -> None:
     write_graph(tmp_path / "model.onnx")
-    session = Session(tmp_path / "model.onnx")
+    session = create_session(tmp_path / "model.onnx")
     row = 3 * np.dtype(np.float32).itemsize
-    monkeypatch.setattr("edgepipe.backend.onnxruntime.bucketed_runs._MOST_BYTES", 3 * row)
+    monkeypatch.setattr("edgepipe.backend.bucketed_runs._MOST_BYTES", 3 * row)
     bound = 0
     bind = session.bind
 
@@ -157,7 +158,7 @@ def test_values_are_bound_once_and_take_no_more_than_is_allowed(tmp_path: Path, 
         return bind(graph_id)
 
     monkeypatch.setattr(session, "bind", counted)
-    runs = BucketedRuns(session, checked_buckets([(1, 4), (2, 8), (4, 8)]), fill={}, tolerance=1e-5)
+    runs = BucketedRuns(session, check_buckets([(1, 4), (2, 8), (4, 8)]), fill={}, tolerance=1e-5)
     for rows, tokens in [(1 + count % 4, 1 + count % 8) for count in range(16)]:
         ids = np.full((rows, tokens), 30)
         found = runs({"input_ids": ids, "attention_mask": np.ones_like(ids)})["logits"]
@@ -195,5 +196,5 @@ def test_a_bucket_that_gives_something_else_is_not_used(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("edgepipe.backend.onnxruntime.session.available_threads", lambda: 1)
+    monkeypatch.setattr("edgepipe.backend.onnxruntime.inference_session.available_threads", lambda: 1)
     return

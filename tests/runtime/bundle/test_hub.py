@@ -109,10 +109,10 @@ def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home
     program = """
         import sys
         from edgepipe import Bundle
-        from edgepipe.backend.onnxruntime.session import SessionConfig
-        from edgepipe.models.variants import preferred
+        from edgepipe.backend.session import SessionConfig
+        from edgepipe.models.variants import preferred_variants
 
-        print(*Bundle.load(sys.argv[1], preferred=preferred(SessionConfig(device="cuda"))).dtypes)
+        print(*Bundle.load(sys.argv[1], preferred=preferred_variants(SessionConfig(device="cuda"))).dtypes)
     """
     hub = Hub()
     hub.add(REPO, write_bundle(tmp_path / "source", ("int8", "fp16")))

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgepipe.backend.onnxruntime.device_memory import HOST, Place, View
-from edgepipe.models.device_kv_cache import SharedDeviceCache, SwappedDeviceCache
-from edgepipe.models.kv_cache import Cache, History, SharedCache, SwappedCache, make_cache
+from edgepipe.backend.device import TensorView
+from edgepipe.backend.onnxruntime.ort_device import HOST, OrtDevice
+from edgepipe.models.kv_cache import History, SharedBufferCache, SwappedBufferCache, create_cache
 
 # The processor's memory, dealt with as a device's.
-DEVICE = Place(is_host=False)
+DEVICE = OrtDevice(is_host=False)
 SHAPES = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float32")}
 
 
@@ -24,10 +24,10 @@ class Graph:
         self.inputs: dict[str, NDArray[Any]] = {}
         self.outputs: dict[str, NDArray[Any]] = {}
 
-    def feed(self, name: str, value: Any) -> None:
+    def bind_input(self, name: str, value: Any) -> None:
         self.inputs[name] = memory(value)
 
-    def give(self, name: str, value: Any = None) -> None:
+    def bind_output(self, name: str, value: Any = None) -> None:
         self.outputs[name] = memory(value)
 
     def run(self, tokens: NDArray[np.int64], total: int) -> NDArray[np.float32]:
@@ -46,25 +46,25 @@ class Graph:
 
 def memory(value: Any) -> Any:
     """The numpy array that an ``OrtValue`` lies over, or that a view is."""
-    if isinstance(value, View):
+    if isinstance(value, TensorView):
         return value.memory.numpy()[value.start :][: np.prod(value.shape, dtype=int)].reshape(value.shape)
     return value if isinstance(value, np.ndarray) else value._numpy_obj
 
 
 @pytest.mark.parametrize(
-    ("kind", "shares", "place"),
+    ("kind", "shares", "device"),
     [
-        (SharedCache, True, HOST),
-        (SwappedCache, False, HOST),
-        (SharedDeviceCache, True, DEVICE),
-        (SwappedDeviceCache, False, DEVICE),
+        (SharedBufferCache, True, HOST),
+        (SwappedBufferCache, False, HOST),
+        (SharedBufferCache, True, DEVICE),
+        (SwappedBufferCache, False, DEVICE),
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_rows_go_on_with_what_they_had(seed: int, kind: type, shares: bool, place: Place) -> None:
+def test_rows_go_on_with_what_they_had(seed: int, kind: type, shares: bool, device: OrtDevice) -> None:
     generator = np.random.default_rng(seed)
     rows = 3
-    cache = make_cache(SHAPES, rows, 4, shares=shares, place=place)  # to be outgrown
+    cache = create_cache(SHAPES, rows, 4, shares=shares, device=device)  # to be outgrown
     assert isinstance(cache, kind)
     graph, history = Graph(), History(rows)
     wanted = np.zeros((rows, 0), np.int64)
@@ -75,7 +75,7 @@ def test_rows_go_on_with_what_they_had(seed: int, kind: type, shares: bool, plac
         cache.bind(graph, wanted.shape[1])  # type: ignore[arg-type]
         assert np.array_equal(graph.run(tokens, wanted.shape[1]), wanted)
         chosen = generator.integers(0, len(wanted), generator.integers(1, 6))
-        cache.select(chosen, history.agreeing(chosen))
+        cache.select(chosen, history.count_common(chosen))
         history.select(chosen)
         wanted = wanted[chosen]
 
@@ -84,15 +84,15 @@ def test_rows_of_one_text_agree_as_far_as_their_tokens_do() -> None:
     history = History(2)
     history.append(np.array([[7, 8, 9], [7, 8, 9]]))
     twice = np.array([0, 0, 1])
-    assert history.agreeing(twice).tolist() == [3, 0, 0], "another input, and a place that was not there"
+    assert history.count_common(twice).tolist() == [3, 0, 0], "another input, and a place that was not there"
     history.select(twice)
     history.append(np.array([[1], [2], [1]]))
-    assert history.agreeing(np.array([1, 0, 2])).tolist() == [3, 3, 4]
-    assert history.agreeing(np.array([2, 1, 0])).tolist() == [0, 4, 0]
+    assert history.count_common(np.array([1, 0, 2])).tolist() == [3, 3, 4]
+    assert history.count_common(np.array([2, 1, 0])).tolist() == [0, 4, 0]
 
 
 def test_what_lies_where_it_belongs_is_not_moved() -> None:
-    cache: Cache = SharedCache(SHAPES, 2, 8)
+    cache = create_cache(SHAPES, 2, 8, shares=True, device=HOST)
     graph = Graph()
     cache.bind(graph, 6)  # type: ignore[arg-type]
     graph.run(np.arange(12).reshape(2, 6), 6)

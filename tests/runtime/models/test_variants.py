@@ -12,10 +12,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model
-from edgepipe.backend.onnxruntime.session import SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import SUFFIXES
 from edgepipe.errors import DeviceError, KernelError
-from edgepipe.models.variants import chosen_variant
+from edgepipe.models.variants import choose_variant
 from tests.runtime.small_bundle import write_bundle
 
 CUDA = [
@@ -48,21 +48,21 @@ def bundle_of(folder: Path, *dtypes: str, cache: str | None = None) -> Bundle:
     ],
 )
 def test_a_gpu_has_a_choice_of_its_own(session: SessionConfig, dtypes: Any, chosen: str, tmp_path: Path) -> None:
-    assert chosen_variant(bundle_of(tmp_path / "bundle", *dtypes), None, session) == chosen
+    assert choose_variant(bundle_of(tmp_path / "bundle", *dtypes), None, session) == chosen
 
 
 @pytest.mark.parametrize("session", ELSEWHERE)
 def test_elsewhere_the_bundle_s_default_is_taken(session: SessionConfig | None, tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "bundle", "int8", "fp32", "fp16")
-    assert chosen_variant(bundle, None, session) == "int8"
-    assert chosen_variant(bundle, "fp16", session) == "fp16"
+    assert choose_variant(bundle, None, session) == "int8"
+    assert choose_variant(bundle, "fp16", session) == "fp16"
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int8-static", "q8", "uint8"])
 def test_what_has_no_kernels_is_refused(dtype: str, tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "bundle", dtype, "fp32")
     with pytest.raises(DeviceError, match=rf"no CUDA kernels for {dtype}, .*take dtype='fp32', or device=\"cpu\""):
-        chosen_variant(bundle, dtype, CUDA[0])
+        choose_variant(bundle, dtype, CUDA[0])
 
 
 def test_a_bundle_without_anything_for_a_gpu(tmp_path: Path) -> None:
@@ -70,15 +70,15 @@ def test_a_bundle_without_anything_for_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(
         DeviceError, match=r"no CUDA kernels for int8, uint8, .*export the checkpoint with --dtype fp16"
     ):
-        chosen_variant(bundle, None, CUDA[0])
+        choose_variant(bundle, None, CUDA[0])
 
 
 def test_every_dtype_is_for_a_gpu_or_refused_there(tmp_path: Path) -> None:
     for dtype in SUFFIXES:
         bundle = bundle_of(tmp_path / dtype, dtype)
         try:
-            assert chosen_variant(bundle, dtype, CUDA[0]) == dtype
-            assert chosen_variant(bundle, None, CUDA[0]) == dtype
+            assert choose_variant(bundle, dtype, CUDA[0]) == dtype
+            assert choose_variant(bundle, None, CUDA[0]) == dtype
         except DeviceError:
             assert dtype in ("int8", "int8-static", "q8", "uint8")
 
@@ -86,11 +86,11 @@ def test_every_dtype_is_for_a_gpu_or_refused_there(tmp_path: Path) -> None:
 def test_attention_that_a_gpu_cannot_do_is_said(tmp_path: Path) -> None:
     shared = bundle_of(tmp_path / "shared", "fp32", cache="shared")
     with pytest.warns(UserWarning, match="attention of fp32 has no CUDA kernel .*--target cuda"):
-        assert chosen_variant(shared, None, CUDA[0]) == "fp32"
+        assert choose_variant(shared, None, CUDA[0]) == "fp32"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert chosen_variant(shared, None, ELSEWHERE[2]) == "fp32"
-        assert chosen_variant(bundle_of(tmp_path / "other", "fp32", cache="concatenated"), None, CUDA[0]) == "fp32"
+        assert choose_variant(shared, None, ELSEWHERE[2]) == "fp32"
+        assert choose_variant(bundle_of(tmp_path / "other", "fp32", cache="concatenated"), None, CUDA[0]) == "fp32"
 
 
 def made_by(folder: Path, recipe: dict[str, Any]) -> Bundle:
@@ -121,7 +121,7 @@ def test_a_processor_where_8_bits_overflow_is_told(
     on_processor(monkeypatch, *OLD_X86)
     bundle = made_by(tmp_path / "bundle", recipe)
     with pytest.warns(UserWarning, match="int8 was made for another processor.*fp32, w8 can be trusted here.*--target"):
-        assert chosen_variant(bundle, "int8", session) == "int8"
+        assert choose_variant(bundle, "int8", session) == "int8"
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_where_nothing_overflows_nothing_is_said(
     bundle = made_by(tmp_path / "bundle", recipe)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert chosen_variant(bundle, dtype, session) == dtype
+        assert choose_variant(bundle, dtype, session) == dtype
 
 
 def without_kernel(path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
 from edgepipe.errors import InputError
 from edgepipe_export.quantization import target as target_module
 from edgepipe_export.quantization.quantize import checked_dtypes, graph_path, quantize
@@ -122,7 +122,7 @@ def test_a_table_of_rows_that_fill_no_block(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), source)
     quantize("int8", source, tmp_path / "model_int8.onnx", Target("vnni"))
     feeds = {"ids": np.array([[0, 31, 7]]), "states": generator.normal(size=(1, 3, 4)).astype(np.float32)}
-    found, expected = (Session(tmp_path / f"model{suffix}.onnx").run(feeds)["sum"] for suffix in ("_int8", ""))
+    found, expected = (create_session(tmp_path / f"model{suffix}.onnx").run(feeds)["sum"] for suffix in ("_int8", ""))
     np.testing.assert_allclose(found, expected, atol=0.2)
     assert np.abs(found - expected).max() > 0
     # onnxruntime believes the shapes that a file records: a larger graph with a wrong one does not load.

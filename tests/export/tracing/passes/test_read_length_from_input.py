@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir
 import pytest
 
-from edgepipe.backend.onnxruntime.io_binding import value_over
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.onnxruntime.ort_device import HOST
 from edgepipe.errors import ExportError
 from edgepipe_export.tracing.passes.read_length_from_input import ReadLengthFromInputPass
 from edgepipe_export.tracing.serialization import save_graph
@@ -33,16 +33,16 @@ def test_a_length_is_the_input_or_another_tensors_where_it_is_not_given(tmp_path
     model = model_that_reads("Shape")
     ReadLengthFromInputPass("stand_in", "length", "other", axis=1)(model)
     save_graph(model, tmp_path / "graph.onnx")
-    session = Session(tmp_path / "graph.onnx")
+    session = create_session(tmp_path / "graph.onnx")
     assert session.inputs == {"other": "int64"}
     assert session.optional_inputs == {"length": "int64"}
     other = np.zeros((3, 5), np.int64)
     assert session.run({"other": other})["negative"].tolist() == [-5]
     length = np.array([2])
     binding = session.bind()
-    binding.feed("other", other)
-    binding.feed("length", value_over(length))
-    binding.give("negative")
+    binding.bind_input("other", other)
+    binding.bind_input("length", HOST.wrap(length))
+    binding.bind_output("negative")
     assert binding.run()["negative"].numpy().tolist() == [-2]
     length[0] = 3
     assert binding.run()["negative"].numpy().tolist() == [-3]

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.session import Session
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
@@ -56,7 +57,7 @@ def feeds(decoder: Session, source_rows: int, *, first: bool) -> Feeds:
 def test_one_row_of_the_source_is_as_good_as_its_copies(
     family: str, first: bool, writer: Callable[[str], tuple[Any, Any, Bundle]]
 ) -> None:
-    decoder = Session(writer(family)[2].path / "onnx" / DECODER)
+    decoder = create_session(writer(family)[2].path / "onnx" / DECODER)
     one = decoder.run(feeds(decoder, 1, first=first))
     copies = decoder.run(feeds(decoder, ROWS, first=first))
     assert one["logits"].shape[0] == ROWS
@@ -71,7 +72,7 @@ def test_every_declared_shape_holds_with_a_source_of_one_row(
 ) -> None:
     # onnxruntime plans its memory by the names in them.
     path = writer(family)[2].path / "onnx" / DECODER
-    given = feeds(Session(path), 1, first=False)
+    given = feeds(create_session(path), 1, first=False)
     model = onnx.load(path)
     known = {value.name for value in (*model.graph.output, *model.graph.input)}
     model.graph.output.extend(value for value in model.graph.value_info if value.name not in known)
@@ -82,7 +83,7 @@ def test_every_declared_shape_holds_with_a_source_of_one_row(
     onnx.save(model, tmp_path / "every.onnx", save_as_external_data=True)
     names = {"batch_size": ROWS, SOURCE_ROWS: 1}
     checked = {name: 0 for name in names}
-    for name, value in Session(tmp_path / "every.onnx").run(given).items():
+    for name, value in create_session(tmp_path / "every.onnx").run(given).items():
         for size, declared in zip(value.shape, shapes[name], strict=True):
             if declared in names:
                 assert size == names[declared], (name, shapes[name], value.shape)

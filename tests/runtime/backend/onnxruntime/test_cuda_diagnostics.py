@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 
 from edgepipe import Model
-from edgepipe.backend.onnxruntime.cuda_diagnostics import Findings, ask_driver, cause
-from edgepipe.backend.onnxruntime.diagnostics import require_gpu, run_failure
+from edgepipe.backend.onnxruntime.cuda_diagnostics import CudaState, find_cause, query_driver
+from edgepipe.backend.onnxruntime.diagnostics import check_gpu, explain_run_failure
 from edgepipe.backend.onnxruntime.library import load_ort
-from edgepipe.backend.onnxruntime.provider_options import CUDA_OPTIONS, cuda_options
-from edgepipe.backend.onnxruntime.providers import execution_providers
+from edgepipe.backend.onnxruntime.providers import CUDA_OPTIONS, cuda_options, resolve_providers
 from edgepipe.errors import BundleError, DeviceError, InputError, OutOfMemoryError
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
@@ -39,14 +38,14 @@ SAID = {
 }
 
 
-def findings(name: str) -> Findings:
+def findings(name: str) -> CudaState:
     found = STARTS[name]["found"]
-    return Findings(**found | {"supports": tuple(found["supports"]), "others": tuple(found["others"])})
+    return CudaState(**found | {"supports": tuple(found["supports"]), "others": tuple(found["others"])})
 
 
 @pytest.mark.parametrize("name", SAID)
 def test_the_cause_is_said(name: str) -> None:
-    said = cause(findings(name), STARTS[name]["gpu"])
+    said = find_cause(findings(name), STARTS[name]["gpu"])
     assert said is not None
     for part in SAID[name]:
         assert part in said
@@ -60,28 +59,28 @@ def test_onnxruntime_did_not_use_the_gpu(name: str) -> None:
 
 def test_the_driver_is_asked_before_a_session_is_started() -> None:
     ort = load_ort()
-    if ask_driver(ort).driver:
+    if query_driver(ort).driver:
         pytest.skip("there is an NVIDIA driver")
-    require_gpu(ort, ["CPUExecutionProvider"])
+    check_gpu(ort, ["CPUExecutionProvider"])
     for provider, index in [("CUDAExecutionProvider", 0), (("CUDAExecutionProvider", {"device_id": 2}), 2)]:
         with pytest.raises(DeviceError, match=rf"could not start CUDAExecutionProvider for GPU {index}: there is no"):
-            require_gpu(ort, [provider, "CPUExecutionProvider"])
+            check_gpu(ort, [provider, "CPUExecutionProvider"])
 
 
 def test_where_nothing_stands_in_the_way_no_cause_is_made_up() -> None:
-    assert cause(findings("a GPU that fails"), 0) is None
-    assert "there is no GPU 1, but only one GPU, 0" in str(cause(findings("a GPU that fails"), 1))
+    assert find_cause(findings("a GPU that fails"), 0) is None
+    assert "there is no GPU 1, but only one GPU, 0" in str(find_cause(findings("a GPU that fails"), 1))
 
 
 def test_a_library_that_the_loader_does_not_name() -> None:
-    found = Findings("1.31.1", "", True, 0, (13, 1), 1, None, "a name that says nothing")
-    said = str(cause(found, 0))
+    found = CudaState("1.31.1", "", True, 0, (13, 1), 1, None, "a name that says nothing")
+    said = str(find_cause(found, 0))
     assert "onnxruntime-gpu 1.31.1 cannot load its CUDA library (a name that says nothing)" in said
 
 
 @pytest.mark.parametrize("row", RECORDED["memory"], ids=lambda row: row["onnxruntime"])
 def test_memory_that_ran_out_is_told_from_other_failures(row: dict[str, Any]) -> None:
-    error = run_failure("the graph failed", RuntimeError(row["said"]))
+    error = explain_run_failure("the graph failed", RuntimeError(row["said"]))
     assert isinstance(error, OutOfMemoryError)
     assert isinstance(error, MemoryError)
     assert "batch_size=" in str(error)
@@ -90,7 +89,7 @@ def test_memory_that_ran_out_is_told_from_other_failures(row: dict[str, Any]) ->
 
 
 def test_another_failure_is_not_about_memory() -> None:
-    error = run_failure("the graph failed", RuntimeError("Got invalid dimensions for input\nand a stack"))
+    error = explain_run_failure("the graph failed", RuntimeError("Got invalid dimensions for input\nand a stack"))
     assert type(error) is BundleError
     assert str(error) == "the graph failed: Got invalid dimensions for input"
 
@@ -150,4 +149,4 @@ def test_a_device_id(index: Any) -> None:
 
 def test_other_providers_keep_their_options() -> None:
     given = [("CPUExecutionProvider", {"use_arena": 0})]
-    assert execution_providers(load_ort(), None, given) == given
+    assert resolve_providers(load_ort(), None, given) == given

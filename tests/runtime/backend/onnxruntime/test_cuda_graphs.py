@@ -12,11 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgepipe.backend.onnxruntime.bucketed_runs import BucketedRuns
-from edgepipe.backend.onnxruntime.cuda_graphs import EAGER, captures, is_refusal, run_options, with_capture
-from edgepipe.backend.onnxruntime.io_binding import Binding
-from edgepipe.backend.onnxruntime.serial_executor import Alone
-from edgepipe.backend.onnxruntime.session import Session
+from edgepipe.backend.bucketed_runs import BucketedRuns
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.onnxruntime.cuda_graphs import (
+    NO_CAPTURE,
+    enable_capture,
+    has_capture,
+    is_capture_refusal,
+    make_run_options,
+)
+from edgepipe.backend.onnxruntime.inference_session import OrtSession
+from edgepipe.backend.onnxruntime.io_binding import IoBinding
+from edgepipe.backend.serial_executor import SerialExecutor
+from edgepipe.backend.session import SessionConfig
 from tests.runtime.small_bundle import expected_logits, write_graph
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -33,7 +41,7 @@ CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
     ],
 )
 def test_who_records(providers: list[Any], expected: list[Any] | None) -> None:
-    assert with_capture(providers) == expected
+    assert enable_capture(providers) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,25 +54,25 @@ def test_who_records(providers: list[Any], expected: list[Any] | None) -> None:
     ],
 )
 def test_whether_a_session_records(options: dict[str, dict[str, str]], expected: bool) -> None:
-    assert captures(options) is expected
+    assert has_capture(options) is expected
 
 
 def test_a_run_says_its_number() -> None:
-    assert run_options(EAGER).get_run_config_entry("gpu_graph_id") == "-1"
-    assert run_options(7).get_run_config_entry("gpu_graph_id") == "7"
+    assert make_run_options(NO_CAPTURE).get_run_config_entry("gpu_graph_id") == "-1"
+    assert make_run_options(7).get_run_config_entry("gpu_graph_id") == "7"
 
 
 def test_a_graph_that_cannot_be_recorded_is_told_from_one_that_cannot_be_loaded() -> None:
     # onnxruntime/core/session/inference_session.cc
     text = "This session cannot use the graph capture feature as requested by the user as all compute graph nodes "
     text += "have not been partitioned to the CUDAExecutionProvider"
-    assert is_refusal(RuntimeError(text))
-    assert not is_refusal(RuntimeError("Load model from model.onnx failed"))
+    assert is_capture_refusal(RuntimeError(text))
+    assert not is_capture_refusal(RuntimeError("Load model from model.onnx failed"))
 
 
 def test_on_a_processor_nothing_is_recorded(tmp_path: Path) -> None:
     write_graph(tmp_path / "model.onnx")
-    session = Session(tmp_path / "model.onnx", capture=True)
+    session = create_session(tmp_path / "model.onnx", capture=True)
     assert not session.captures
     assert session.providers == [CPU]
 
@@ -72,17 +80,18 @@ def test_on_a_processor_nothing_is_recorded(tmp_path: Path) -> None:
 def test_runs_of_a_session_that_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The processor's provider reads no ``gpu_graph_id``; the rest is what runs on a GPU."""
     write_graph(tmp_path / "model.onnx")
-    session = Session(tmp_path / "model.onnx")
-    session.captures, session.alone, session._eager = True, Alone(own_thread=True), run_options(EAGER)
+    session = OrtSession(tmp_path / "model.onnx", SessionConfig())
+    session.captures, session.serial = True, SerialExecutor(own_thread=True)
+    session._run_options = make_run_options(NO_CAPTURE)
     runs = BucketedRuns(session, [(1, 8), (2, 8)], fill={}, tolerance=1e-5)
     threads = set()
-    bound_run = Binding.run
+    bound_run = IoBinding.run
 
-    def watched(binding: Binding) -> dict[str, Any]:
+    def watched(binding: IoBinding) -> dict[str, Any]:
         threads.add(get_ident())
         return bound_run(binding)
 
-    monkeypatch.setattr(Binding, "run", watched)
+    monkeypatch.setattr(IoBinding, "run", watched)
 
     def asked(shape: tuple[int, int]) -> None:
         ids = np.full(shape, 30)
@@ -100,7 +109,7 @@ def test_runs_of_a_session_that_records(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("own_thread", [True, False])
 def test_one_at_a_time(own_thread: bool) -> None:
-    alone = Alone(own_thread=own_thread)
+    executor = SerialExecutor(own_thread=own_thread)
     inside = most = 0
 
     def work(number: int) -> int:
@@ -108,14 +117,14 @@ def test_one_at_a_time(own_thread: bool) -> None:
         inside += 1
         most = max(most, inside)
         sleep(0.001)
-        again = alone(lambda: number)  # from within
+        again = executor.run(lambda: number)  # from within
         inside -= 1
         if number == 7:
             raise ValueError("seven")
         return again
 
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(alone, partial(work, number)) for number in range(20)]
+        asked = [pool.submit(executor.run, partial(work, number)) for number in range(20)]
     assert [each.result() for number, each in enumerate(asked) if number != 7] == [n for n in range(20) if n != 7]
     with pytest.raises(ValueError, match="seven"):
         asked[7].result()

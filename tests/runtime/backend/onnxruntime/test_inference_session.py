@@ -12,8 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Model
+from edgepipe.backend.engines import create_session
 from edgepipe.backend.onnxruntime.providers import cuda_index
-from edgepipe.backend.onnxruntime.session import Session, SessionConfig
+from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import DeviceError, InputError
 from tests.runtime.processes import run_python
@@ -71,7 +72,7 @@ def test_a_provider_that_is_not_there_is_an_error(provider: Any, folder: Path) -
 
 @pytest.mark.parametrize("provider", ["CPUExecutionProvider", ("CPUExecutionProvider", {})])
 def test_providers_are_used_as_given(provider: Any, graph: Path) -> None:
-    session = Session(graph, SessionConfig(providers=[provider]))
+    session = create_session(graph, SessionConfig(providers=[provider]))
     assert session.providers == ["CPUExecutionProvider"]
 
 
@@ -98,12 +99,12 @@ def threads_of(session: Session) -> int:
 
 
 def test_threads(graph: Path) -> None:
-    assert threads_of(Session(graph)) == available_threads()
-    assert threads_of(Session(graph, SessionConfig(num_threads=3))) == 3
+    assert threads_of(create_session(graph)) == available_threads()
+    assert threads_of(create_session(graph, SessionConfig(num_threads=3))) == 3
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 5
-    assert threads_of(Session(graph, SessionConfig(session_options=options))) == 5
-    assert threads_of(Session(graph, SessionConfig(session_options=options, num_threads=2))) == 2
+    assert threads_of(create_session(graph, SessionConfig(session_options=options))) == 5
+    assert threads_of(create_session(graph, SessionConfig(session_options=options, num_threads=2))) == 2
 
 
 @pytest.mark.parametrize("options", [{}, "options", 3])
@@ -113,13 +114,13 @@ def test_what_are_no_session_options(options: Any, folder: Path) -> None:
 
 
 def test_low_memory_gives_the_same(graph: Path) -> None:
-    low = Session(graph, SessionConfig(low_memory=True))
+    low = create_session(graph, SessionConfig(low_memory=True))
     assert low._session.get_session_options().get_session_config_entry("session.disable_prepacking") == "1"
-    np.testing.assert_array_equal(low.run(FEEDS)["logits"], Session(graph).run(FEEDS)["logits"])
+    np.testing.assert_array_equal(low.run(FEEDS)["logits"], create_session(graph).run(FEEDS)["logits"])
 
 
 def test_a_session(graph: Path) -> None:
-    session = Session(graph)
+    session = create_session(graph)
     assert session.inputs == {"input_ids": "int64", "attention_mask": "int64"}
     assert session.outputs == ("logits",)
     np.testing.assert_allclose(session.run(FEEDS)["logits"], expected_logits("fp32", IDS), rtol=1e-5)
@@ -175,10 +176,10 @@ def test_onnxruntime_says_nothing_about_a_refused_graph(folder: Path, tmp_path: 
         import sys
         from pathlib import Path
         from edgepipe.errors import BundleError
-        from edgepipe.backend.onnxruntime.session import Session
+        from edgepipe.backend.engines import create_session
         os.dup2(1, 2)  # onnxruntime logs from C++ to file descriptor 2
         try:
-            Session(Path(sys.argv[1]))
+            create_session(Path(sys.argv[1]))
         except BundleError:
             print("refused")
     """
@@ -213,7 +214,7 @@ def test_additions_and_norms_are_not_made_one_on_a_cpu(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "norm.onnx")
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
-    Session(tmp_path / "norm.onnx", SessionConfig(session_options=options))
+    create_session(tmp_path / "norm.onnx", SessionConfig(session_options=options))
     assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == ["Add", "LayerNormalization"]
     onnxruntime.InferenceSession(tmp_path / "norm.onnx", options, providers=["CPUExecutionProvider"])
     assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == ["SkipLayerNormalization"]
