@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime.inference_session import OnnxRuntime
+from edgepipe.backend.onnxruntime import inference_session, providers
 from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
 
 DEFAULT = "onnxruntime"
-# An engine is chosen by the device's name: `device="NAME"` or `device="NAME:…"`.
-ENGINES: dict[str, Engine] = {DEFAULT: OnnxRuntime()}
+# An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`.
+ENGINES = {
+    DEFAULT: Engine(inference_session.OrtSession, inference_session.check_device, providers.device_profile),
+}
 
 
 def engine_for(config: SessionConfig) -> Engine:
-    """The engine that has the device; onnxruntime for all that no other engine is named for."""
+    """The engine that has the device; onnxruntime where no other one is named."""
     name = config.device.partition(":")[0] if isinstance(config.device, str) else DEFAULT
     return ENGINES.get(name, ENGINES[DEFAULT])
 
@@ -40,9 +42,7 @@ def check_device(config: SessionConfig) -> None:
     """Check that the engine is installed and can use the device, as far as that is known without a graph.
 
     Raises:
-        DependencyError: the engine is missing, or installed twice.
-        DeviceError: the device or a provider cannot be used here.
-        InputError: the configuration names no device.
+        DependencyError, DeviceError, InputError: see :func:`create_session`.
     """
     engine_for(config).check_device(config)
 
@@ -54,4 +54,4 @@ def device_profile(config: SessionConfig | None) -> DeviceProfile:
         InputError: the configuration names no device.
     """
     config = config or SessionConfig()
-    return engine_for(config).profile(config)
+    return engine_for(config).device_profile(config)

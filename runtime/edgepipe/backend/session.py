@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgepipe.arguments import is_whole
@@ -159,17 +158,16 @@ class Session(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """What loads and runs graphs; its methods raise what the functions of :mod:`edgepipe.backend.engines` do."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What loads and runs graphs. Its functions raise what those of :mod:`edgepipe.backend.engines` do.
 
-    def create_session(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> Session:
-        """Load a graph; `capture` has runs recorded, where the device and the graph allow it."""
-        ...
+    Attributes:
+        create_session: Loads a graph, from its file, a configuration and the keyword `capture`.
+        check_device: Checks that the engine is installed and has the device.
+        device_profile: What the device runs well; nothing is loaded for that.
+    """
 
-    def check_device(self, config: SessionConfig) -> None:
-        """Check that the engine is installed and has the device."""
-        ...
-
-    def profile(self, config: SessionConfig) -> DeviceProfile:
-        """What the device runs well; nothing is loaded for that."""
-        ...
+    create_session: Callable[..., Session]
+    check_device: Callable[[SessionConfig], None]
+    device_profile: Callable[[SessionConfig], DeviceProfile]

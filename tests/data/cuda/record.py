@@ -27,11 +27,11 @@ def row(graph: str, name: str, index: int) -> dict[str, object]:
     ort.set_default_logger_severity(4)
     raised, started = None, []
     try:
-        providers = resolve_providers(ort, index, None)
+        providers = resolve_providers(index, None)
         started = ort.InferenceSession(graph, providers=providers, enable_fallback=0).get_providers()
     except ort_errors() as error:
         raised = str(error).strip().replace(f"hostname={platform.node()}", "hostname=host")
-    found = asdict(inspect_cuda(ort))
+    found = asdict(inspect_cuda())
     site = str(Path(ort.__file__).parents[1])
     found["others"] = [path.replace(site, "/site-packages") for path in found["others"]]
     return {"name": name, "gpu": index, "found": found, "raised": raised, "started": started}

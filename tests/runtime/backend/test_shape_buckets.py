@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from edgepipe import Model, pipeline
 from edgepipe.backend.bucketed_runs import BucketedRuns
 from edgepipe.backend.engines import create_session
-from edgepipe.backend.session import Session
+from edgepipe.backend.onnxruntime.inference_session import OrtSession
+from edgepipe.backend.session import SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES, check_buckets, crop, find_bucket, name_axes, pad_to_bucket
 from edgepipe.errors import InputError
 from tests.runtime.small_bundle import LIMIT, VOCABULARY, expected_logits, write_bundle, write_graph
@@ -168,16 +169,16 @@ def test_values_are_bound_once_and_take_no_more_than_is_allowed(tmp_path: Path, 
     assert not runs.is_used(4, 8)
 
 
-class Disturbed(Session):
+class Disturbed(OrtSession):
     """A session whose bound runs are wrong: what a recording gives that another run has written over."""
 
-    def bind(self, graph_id: int = -1) -> Any:
+    def bind(self, graph_id: int | None = None) -> Any:
         binding = super().bind(graph_id)
         binding_run = binding.run
 
         def run() -> Any:
             outputs = binding_run()
-            binding._kept["logits"].update_inplace(np.full(binding._kept["logits"].shape(), 7, np.float32))
+            binding._bound["logits"].update_inplace(np.full(binding._bound["logits"].shape(), 7, np.float32))
             return outputs
 
         binding.run = run  # type: ignore[method-assign]
@@ -186,7 +187,7 @@ class Disturbed(Session):
 
 def test_a_bucket_that_gives_something_else_is_not_used(tmp_path: Path) -> None:
     write_graph(tmp_path / "model.onnx")
-    runs = BucketedRuns(Disturbed(tmp_path / "model.onnx"), [(2, 8)], fill={}, tolerance=1e-4)
+    runs = BucketedRuns(Disturbed(tmp_path / "model.onnx", SessionConfig()), [(2, 8)], fill={}, tolerance=1e-4)
     ids = np.full((1, 5), 30)
     for _ in range(2):
         found = runs({"input_ids": ids, "attention_mask": np.ones_like(ids)})["logits"]

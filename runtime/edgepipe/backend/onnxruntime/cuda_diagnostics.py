@@ -13,8 +13,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from edgepipe.backend.onnxruntime.library import load_ort
 from edgepipe.errors import first_line
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -59,24 +59,17 @@ class CudaState:
     others: tuple[str, ...] = ()
 
 
-def inspect_cuda(ort: Any) -> CudaState:
-    """Query the driver and the loader.
-
-    Args:
-        ort: The module onnxruntime, after it has tried to use CUDA: its CUDA library must not be loaded before its own.
-    """
-    found = query_driver(ort)
-    problem = _load_error(Path(ort.__file__).parent / "capi" / _LIBRARY)
-    others = tuple(map(str, _other_versions(problem, Path(ort.__file__).parents[1])))
-    return replace(found, problem=problem, others=others)
+def inspect_cuda() -> CudaState:
+    """Query the driver and the loader, after onnxruntime has tried to use CUDA: its own library is loaded first."""
+    package = Path(load_ort().__file__).parent
+    problem = _load_error(package / "capi" / _LIBRARY)
+    others = tuple(map(str, _other_versions(problem, package.parent)))
+    return replace(query_driver(), problem=problem, others=others)
 
 
-def query_driver(ort: Any) -> CudaState:
-    """Query the driver alone, which can be done before onnxruntime has tried to use CUDA.
-
-    Args:
-        ort: The module onnxruntime.
-    """
+def query_driver() -> CudaState:
+    """Query the driver alone, which can be done before onnxruntime has tried to use CUDA."""
+    ort = load_ort()
     try:
         driver = ctypes.CDLL(_DRIVER)
     except OSError:
@@ -94,12 +87,7 @@ def query_driver(ort: Any) -> CudaState:
 
 
 def find_cause(found: CudaState, index: int) -> str | None:
-    """Why a GPU cannot be used and what to do about it; None where nothing that was observed stands in the way.
-
-    Args:
-        found: What was observed.
-        index: The GPU that was asked for.
-    """
+    """Why the GPU `index` cannot be used and what to do about it; None where nothing that was found prevents it."""
     if not found.driver:
         return (
             f"there is no NVIDIA driver ({_DRIVER} cannot be loaded): install it, and in a container start that "

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cuda, query_driver
-from edgepipe.backend.onnxruntime.library import ort_errors
+from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CUDA, gpu_index, provider_name
 from edgepipe.backend.session import Provider
 from edgepipe.bundle.integrity import damage
@@ -38,13 +37,8 @@ _NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)
 
 
 @contextmanager
-def explain_start_failure(ort: Any, graph: Path, providers: Sequence[Provider]) -> Iterator[None]:
-    """Around the start of a session: what onnxruntime raises becomes an error that says the cause.
-
-    Args:
-        ort: The module onnxruntime.
-        graph: The graph that is loaded.
-        providers: What was asked for.
+def explain_start_failure(graph: Path, providers: Sequence[Provider]) -> Iterator[None]:
+    """Around the start of a session with these providers: what onnxruntime raises becomes an error with the cause.
 
     Raises:
         BundleError: the graph cannot be loaded.
@@ -53,51 +47,43 @@ def explain_start_failure(ort: Any, graph: Path, providers: Sequence[Provider]) 
         KernelError: the providers have no kernel for an operator of the graph.
         OutOfMemoryError: the device has too little memory.
     """
+    ort = load_ort()
     index = gpu_index(providers)
     if index is not None:  # what it logs about a GPU that it cannot use, our error says better
         ort.set_default_logger_severity(4)
     try:
         yield
     except ort_errors() as error:
-        raise _classify(ort, graph, providers, error) from error
+        raise _classify(graph, providers, error) from error
     finally:
         if index is not None:
             ort.set_default_logger_severity(3)
 
 
-def check_gpu(ort: Any, providers: Sequence[Provider]) -> None:
+def check_gpu(providers: Sequence[Provider]) -> None:
     """Check that the driver has the GPU of a list, before a session is started.
-
-    Args:
-        ort: The module onnxruntime.
-        providers: What was asked for.
 
     Raises:
         DeviceError: it has not; the message has the cause.
     """
     index = gpu_index(providers)
-    why = None if index is None else find_cause(query_driver(ort), index)
+    why = None if index is None else find_cause(query_driver(), index)
     if why:
         raise _not_started(index, why)
 
 
-def check_started(ort: Any, providers: Sequence[Provider], started: Sequence[str]) -> None:
-    """Check that a session has all its providers: onnxruntime leaves out what it cannot start.
-
-    Args:
-        ort: The module onnxruntime.
-        providers: What was asked for.
-        started: What the session has.
+def check_started(providers: Sequence[Provider], started: Sequence[str]) -> None:
+    """Check that a session was started with all these providers: onnxruntime leaves out what it cannot start.
 
     Raises:
-        DeviceError: one is not among them; the message has the cause.
+        DeviceError: one is missing; the message has the cause.
     """
     for provider in providers:
         if provider_name(provider) not in started:
             raise DeviceError(
                 f"onnxruntime could not start {provider_name(provider)}, only {', '.join(started)}: "
                 + (
-                    _why_no_gpu(ort, gpu_index([provider]))
+                    _why_no_gpu(gpu_index([provider]))
                     or "a library it needs is missing or does not fit; onnxruntime.set_default_logger_severity(0) and "
                     "an onnxruntime.InferenceSession on the same graph show which"
                 )
@@ -105,12 +91,7 @@ def check_started(ort: Any, providers: Sequence[Provider], started: Sequence[str
 
 
 def explain_run_failure(what: str, error: Exception) -> EdgepipeError:
-    """The error for a run that failed.
-
-    Args:
-        what: What failed, to begin the message with.
-        error: What onnxruntime raised.
-    """
+    """The error for a run that failed; its message begins with `what`."""
     asked = _describe_memory(error)
     if asked is None:
         return BundleError(f"{what}: {first_line(error)}")
@@ -120,7 +101,7 @@ def explain_run_failure(what: str, error: Exception) -> EdgepipeError:
     )
 
 
-def _classify(ort: Any, graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
+def _classify(graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
     index = gpu_index(providers)
     asked = _describe_memory(error)
     if asked is not None:
@@ -128,31 +109,31 @@ def _classify(ort: Any, graph: Path, providers: Sequence[Provider], error: Excep
             f"{graph} cannot be loaded: memory ran out{asked}; take a smaller variant (dtype=), another device, or "
             "make room on this one"
         )
-    text = str(error)
+    text, version = str(error), load_ort().__version__
     failure = _CUDA_FAILURE.search(text)
-    why = _why_no_gpu(ort, index) or (failure and f"CUDA failure {failure['code']}, {failure['text']}")
+    why = _why_no_gpu(index) or (failure and f"CUDA failure {failure['code']}, {failure['text']}")
     if why:
         return _not_started(index, why)
     option = _BAD_OPTION.search(text)
     if option is not None:
         name = option["name"] or option["new"]
-        return InputError(f"onnxruntime {ort.__version__} cannot use the provider option {name!r}: {first_line(error)}")
+        return InputError(f"onnxruntime {version} cannot use the provider option {name!r}: {first_line(error)}")
     missing = _NO_KERNEL.search(text)
     if missing is not None:
         names = ", ".join(map(provider_name, providers))
         return KernelError(
-            f"{graph} needs {missing['operator']}, for which onnxruntime {ort.__version__} has no kernel on {names}"
+            f"{graph} needs {missing['operator']}, for which onnxruntime {version} has no kernel on {names}"
         )
     damaged = damage(graph, text)
-    return BundleError(f"onnxruntime {ort.__version__} cannot load {graph}: {damaged or first_line(error)}")
+    return BundleError(f"onnxruntime {version} cannot load {graph}: {damaged or first_line(error)}")
 
 
 def _not_started(index: int | None, why: str) -> DeviceError:
     return DeviceError(f"onnxruntime could not start {CUDA} for GPU {index}: {why}")
 
 
-def _why_no_gpu(ort: Any, index: int | None) -> str | None:
-    return None if index is None else find_cause(inspect_cuda(ort), index)
+def _why_no_gpu(index: int | None) -> str | None:
+    return None if index is None else find_cause(inspect_cuda(), index)
 
 
 def _describe_memory(error: Exception) -> str | None:

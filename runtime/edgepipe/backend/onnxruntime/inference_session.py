@@ -23,9 +23,9 @@ from edgepipe.backend.onnxruntime.diagnostics import (
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.ort_device import device_of
-from edgepipe.backend.onnxruntime.providers import CPU, device_profile, provider_name, resolve_providers
+from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
 from edgepipe.backend.serial_executor import SerialExecutor
-from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
+from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import InputError
 
@@ -34,36 +34,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class OnnxRuntime:
-    """An :class:`~edgepipe.backend.session.Engine`."""
-
-    def create_session(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> OrtSession:
-        """See :func:`~edgepipe.backend.engines.create_session`."""
-        return OrtSession(graph, config, capture=capture)
-
-    def check_device(self, config: SessionConfig) -> None:
-        """See :func:`~edgepipe.backend.engines.check_device`."""
-        ort = load_ort()
-        check_gpu(ort, resolve_providers(ort, config.device, config.providers))
-
-    def profile(self, config: SessionConfig) -> DeviceProfile:
-        """See :func:`~edgepipe.backend.engines.device_profile`."""
-        return device_profile(config)
+def check_device(config: SessionConfig) -> None:
+    """See :class:`~edgepipe.backend.session.Engine`."""
+    check_gpu(resolve_providers(config.device, config.providers))
 
 
 class OrtSession:
     """See :class:`~edgepipe.backend.session.Session`."""
 
-    def __init__(self, graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> None:
+    def __init__(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> None:
         """See :func:`~edgepipe.backend.engines.create_session`."""
-        config = config or SessionConfig()
-        ort = load_ort()
-        providers = resolve_providers(ort, config.device, config.providers)
-        options = _make_options(ort, config)  # outside of the try: its InputError is a ValueError too
-        with explain_start_failure(ort, graph, providers):
-            self._session = _start(ort, graph, options, providers, capture=capture)
+        providers = resolve_providers(config.device, config.providers)
+        options = _make_options(config)  # outside of the try: its InputError is a ValueError too
+        with explain_start_failure(graph, providers):
+            self._session = _start(graph, options, providers, capture=capture)
         self.providers: list[str] = self._session.get_providers()
-        check_started(ort, providers, self.providers)
+        check_started(providers, self.providers)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in inputs}
         self.optional_inputs: dict[str, str] = {
@@ -107,8 +93,9 @@ class OrtSession:
 SLOWER_ON_CPU = ("SkipLayerNormFusion",)
 
 
-def _start(ort: Any, graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
+def _start(graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
     """The session, one that captures where that is wanted and possible."""
+    ort = load_ort()
     on_cpu = all(provider_name(provider) == CPU for provider in providers)
     refused = list(SLOWER_ON_CPU) if on_cpu else []
     capturing = enable_capture(providers) if capture else None
@@ -123,7 +110,8 @@ def _start(ort: Any, graph: Path, options: Any, providers: list[Provider], *, ca
     )
 
 
-def _make_options(ort: Any, config: SessionConfig) -> Any:
+def _make_options(config: SessionConfig) -> Any:
+    ort = load_ort()
     given = config.session_options
     if given is not None and not isinstance(given, ort.SessionOptions):
         raise InputError(f"session_options must be an onnxruntime.SessionOptions, got {type(given).__name__}")

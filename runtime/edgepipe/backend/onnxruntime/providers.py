@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from edgepipe.arguments import did_you_mean, is_whole
+from edgepipe.backend.onnxruntime.library import load_ort
 from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES
 from edgepipe.errors import DeviceError, InputError
@@ -46,7 +47,6 @@ CUDA_OPTIONS = (
 # TF32 keeps 10 bits of a product's factors: results would be some 1e-3 from PyTorch's, which does not use it either.
 _DEFAULTS: Mapping[str, Any] = {"use_tf32": 0}
 
-
 _CUDA_PROFILE = DeviceProfile(
     name="CUDA",
     is_cpu=False,
@@ -60,18 +60,14 @@ _CUDA_PROFILE = DeviceProfile(
 )
 
 
-def resolve_providers(ort: Any, device: str | int | None, providers: Sequence[Provider] | None) -> list[Provider]:
-    """The list for onnxruntime.
-
-    Args:
-        ort: The module onnxruntime.
-        device: See :class:`~edgepipe.backend.session.SessionConfig`.
-        providers: onnxruntime's own list, in place of `device`.
+def resolve_providers(device: str | int | None, providers: Sequence[Provider] | None) -> list[Provider]:
+    """The list for onnxruntime, from two fields of a :class:`~edgepipe.backend.session.SessionConfig`.
 
     Raises:
         InputError: the list is empty, the device is none, or the CUDA provider has no such option.
         DeviceError: this onnxruntime does not have what was asked for.
     """
+    ort = load_ort()
     available: list[str] = ort.get_available_providers()
     if providers is not None:
         chosen = [_with_defaults(provider) for provider in providers]
@@ -91,7 +87,7 @@ def resolve_providers(ort: Any, device: str | int | None, providers: Sequence[Pr
             )
         chosen = [_with_defaults((CUDA, {"device_id": index})), CPU]
     if any(provider_name(provider) == CUDA for provider in chosen):
-        _load_cuda_libraries(ort)
+        _load_cuda_libraries()
     return chosen
 
 
@@ -102,11 +98,11 @@ def _with_defaults(provider: Provider) -> Provider:
 
 
 @cache
-def _load_cuda_libraries(ort: Any) -> None:
+def _load_cuda_libraries() -> None:
     """Load CUDA's libraries from the packages that onnxruntime-gpu's extras and torch install, or from the system."""
     # It prints what it does not find, some of which is not needed; what stops a session is found out after it did.
     with contextlib.redirect_stdout(io.StringIO()):
-        ort.preload_dlls()
+        load_ort().preload_dlls()
 
 
 def provider_name(provider: Provider) -> str:
@@ -153,10 +149,7 @@ def cuda_index(device: str | int | None) -> int | None:
 
 
 def cuda_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of the CUDA provider: those given over our defaults.
-
-    Args:
-        options: By onnxruntime's names.
+    """The options of the CUDA provider, by onnxruntime's names: those given over our defaults.
 
     Raises:
         InputError: onnxruntime has no such option; the message names the nearest. Or ``device_id`` is no index.

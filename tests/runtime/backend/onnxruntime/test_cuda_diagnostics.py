@@ -11,7 +11,6 @@ import pytest
 from edgepipe import Model
 from edgepipe.backend.onnxruntime.cuda_diagnostics import CudaState, find_cause, query_driver
 from edgepipe.backend.onnxruntime.diagnostics import check_gpu, explain_run_failure
-from edgepipe.backend.onnxruntime.library import load_ort
 from edgepipe.backend.onnxruntime.providers import CUDA_OPTIONS, cuda_options, resolve_providers
 from edgepipe.errors import BundleError, DeviceError, InputError, OutOfMemoryError
 from tests.runtime.processes import run_python
@@ -58,13 +57,12 @@ def test_onnxruntime_did_not_use_the_gpu(name: str) -> None:
 
 
 def test_the_driver_is_asked_before_a_session_is_started() -> None:
-    ort = load_ort()
-    if query_driver(ort).driver:
+    if query_driver().driver:
         pytest.skip("there is an NVIDIA driver")
-    check_gpu(ort, ["CPUExecutionProvider"])
+    check_gpu(["CPUExecutionProvider"])
     for provider, index in [("CUDAExecutionProvider", 0), (("CUDAExecutionProvider", {"device_id": 2}), 2)]:
         with pytest.raises(DeviceError, match=rf"could not start CUDAExecutionProvider for GPU {index}: there is no"):
-            check_gpu(ort, [provider, "CPUExecutionProvider"])
+            check_gpu([provider, "CPUExecutionProvider"])
 
 
 def test_where_nothing_stands_in_the_way_no_cause_is_made_up() -> None:
@@ -149,4 +147,4 @@ def test_a_device_id(index: Any) -> None:
 
 def test_other_providers_keep_their_options() -> None:
     given = [("CPUExecutionProvider", {"use_arena": 0})]
-    assert resolve_providers(load_ort(), None, given) == given
+    assert resolve_providers(None, given) == given
