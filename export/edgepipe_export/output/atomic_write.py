@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgepipe.bundle.directory import sha256
-from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, FileEntry
+from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
+from edgepipe.bundle.manifest import FileEntry
 from edgepipe.errors import ExportError
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import strict_json
-from edgepipe.bundle.manifest import REPORT_NAME
+from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe_export.evaluation.parity import Check
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest, Variant
+from edgepipe.bundle.layout import MANIFEST_NAME
+from edgepipe.bundle.manifest import FileEntry, Manifest, Variant
 from edgepipe_export.output.atomic_write import file_entry
 from edgepipe_export.output.cache import Kept
 from edgepipe_export.quantization.quantize import FP32, default_options, facts, graph_path, layers_of, quantize

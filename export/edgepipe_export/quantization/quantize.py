@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.bundle.directory import SUFFIXES
+from edgepipe.bundle.layout import graph_file
 from edgepipe.errors import InputError
 from edgepipe_export.quantization.recipe import Facts, Order
 from edgepipe_export.quantization.target import Target
@@ -65,7 +65,7 @@ def checked_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) ->
 
 def graph_path(folder: Path, dtype: str, name: str = "model") -> Path:
     """Where a dtype's graph lies in a bundle."""
-    return folder / "onnx" / f"{name}{SUFFIXES[dtype]}.onnx"
+    return folder / "onnx" / graph_file(dtype, name)
 
 
 def facts(dtype: str) -> Facts:

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Variant
+from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
+from edgepipe.bundle.manifest import Manifest, Variant
 from edgepipe.errors import BundleError
 from edgepipe_export.evaluation.parity import Check, Disagreement, number_or_infinity, read_check, read_disagreement
 from edgepipe_export.output.measurements import REPORT_VERSION, Sensitivity

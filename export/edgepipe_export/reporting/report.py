@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME
+from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.errors import ExportError, InputError
 from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.reporting.page import page

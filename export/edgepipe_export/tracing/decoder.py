@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST
 from edgepipe.errors import ExportError
 from edgepipe_export.tracing.cache_layers import GroupQueryCache
 from edgepipe_export.tracing.cached_attention import NO_CACHE, SHARED, cached_attention, find_cache_kind
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     Layers = list[dict[str, torch.Tensor]]
 
-LOGITS_TO_KEEP = "num_logits_to_keep"
 
 # Two rows, new tokens and past ones in numbers that are not alike: torch.export takes a dimension of 1 for a constant,
 # and equal dimensions for one.
@@ -155,7 +155,7 @@ def _axes(sample: dict[str, Any]) -> Axes:
         "input_ids": TOKEN_AXES,
         "attention_mask": {0: BATCH, 1: "total_sequence_length"} if layers else TOKEN_AXES,
         "position_ids": TOKEN_AXES,
-        **{f"past_key_values.{index}.{name}": past for index, layer in enumerate(layers) for name in layer},
+        **{f"{PAST}{index}.{name}": past for index, layer in enumerate(layers) for name in layer},
     }
 
 

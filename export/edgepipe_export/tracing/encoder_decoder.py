@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
-from edgepipe.models.decoder.seq2seq import PAST_LENGTH
 from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache
 from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
@@ -49,7 +49,7 @@ ENCODER_OUTPUTS = ("last_hidden_state",)
 # *and* states happens while tracing alone.
 _BATCH, _NEW, _PAST, _ROOM, _SOURCE_PAST, _SOURCE = 2, 5, 7, 17, 3, 11
 
-# Stands for `PAST_LENGTH` while a graph is traced.
+# Stands for `PAST_SEQUENCE_LENGTH` while a graph is traced.
 _PAST_TOKENS = "past_tokens"
 
 # Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
@@ -201,7 +201,7 @@ def _decoder_axes(sample: dict[str, Any]) -> Axes:
         "encoder_attention_mask": source,
         "encoder_hidden_states": source,
         **{
-            f"past_key_values.{index}.{kind}.{name}": {0: BATCH, 2: length}
+            f"{PAST}{index}.{kind}.{name}": {0: BATCH, 2: length}
             for index in range(len(sample["past_key_values"]))
             for kind, length in past.items()
             for name in ("key", "value")
@@ -250,5 +250,5 @@ def trace_seq2seq_decoder(model: PreTrainedModel, opset: int | None = None) -> o
     clean_up(program, axes)
     if kind == SHARED:
         SeparateSourceRowsPass()(program)
-        ReadLengthFromInputPass(_PAST_TOKENS, PAST_LENGTH, "past_key_values.0.decoder.key", axis=2)(program)
+        ReadLengthFromInputPass(_PAST_TOKENS, PAST_SEQUENCE_LENGTH, "past_key_values.0.decoder.key", axis=2)(program)
     return program

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.bundle.directory import DECODER, ENCODER, MODEL
+from edgepipe.bundle.layout import DECODER, ENCODER, MODEL
 
 if TYPE_CHECKING:
     import onnx_ir

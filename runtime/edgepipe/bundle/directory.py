@@ -12,27 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edgepipe.bundle.integrity import is_there, obstacle, unreadable
-from edgepipe.bundle.manifest import MANIFEST_NAME, FileEntry, Manifest
+from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
+from edgepipe.bundle.manifest import FileEntry, Manifest
 from edgepipe.bundle.third_party import positions
 from edgepipe.errors import BundleError, InputError, VariantError
 from edgepipe.pipelines.registry import task_for_architecture
-
-# dtype -> the suffix of its files, ours first, then those that only other tools write.
-SUFFIXES: dict[str, str] = {
-    "fp32": "",
-    "fp16": "_fp16",
-    "int8": "_int8",
-    "int8-static": "_int8_static",
-    "w8": "_w8",
-    "q4": "_q4",
-    "q4f16": "_q4f16",
-    "q8": "_quantized",
-    "uint8": "_uint8",
-    "bnb4": "_bnb4",
-}
-
-# Where graphs lie: ours and transformers.js's, then optimum's flat directories.
-GRAPH_FOLDERS = ("onnx", ".")
 
 # What transformers writes the weights of a checkpoint into.
 _CHECKPOINTS = (
@@ -41,10 +25,6 @@ _CHECKPOINTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-
-# What they are called: one graph, or an encoder and a decoder that serves every step; or one that has no cache to read.
-MODEL, ENCODER, DECODER, PLAIN_DECODER = "model", "encoder_model", "decoder_model_merged", "decoder_model"
-GRAPH_NAMES = (MODEL, ENCODER, DECODER, PLAIN_DECODER)
 
 
 @dataclass(frozen=True)
@@ -218,7 +198,7 @@ class Bundle:
 
     def has_graph(self, dtype: str, name: str) -> bool:
         """Whether a variant has a graph of this name."""
-        return any(file.name == f"{name}{SUFFIXES[dtype]}.onnx" for file in self.files(dtype))
+        return any(file.name == graph_file(dtype, name) for file in self.files(dtype))
 
     def graph(self, dtype: str, name: str = MODEL) -> Path:
         """The path of a variant's graph, its content checked against the manifest's hash.
@@ -237,7 +217,7 @@ class Bundle:
             if found is None:
                 raise self._lacks(dtype, name)
             return found
-        file_name = f"{name}{SUFFIXES[dtype]}.onnx"
+        file_name = graph_file(dtype, name)
         for entry in self.manifest.variants[dtype].files:
             if entry.path.rsplit("/", 1)[-1] == file_name:
                 self._check_hash(entry)
@@ -262,9 +242,7 @@ class Bundle:
     def _lacks(self, dtype: str, name: str) -> BundleError:
         there = [file.name for file in self.files(dtype) if file.suffix == ".onnx"]
         advice = "; a model of several graphs is loaded with pipeline()" if name == MODEL else ""
-        return BundleError(
-            f"{self.path} has no {name}{SUFFIXES[dtype]}.onnx for {dtype}, only {', '.join(there)}{advice}"
-        )
+        return BundleError(f"{self.path} has no {graph_file(dtype, name)} for {dtype}, only {', '.join(there)}{advice}")
 
     def _require(self, dtype: str) -> None:
         if dtype in self.dtypes:
@@ -287,7 +265,7 @@ class Bundle:
 
     def _found_graph(self, dtype: str, name: str) -> Path | None:
         for folder in GRAPH_FOLDERS:
-            candidate = self.path / folder / f"{name}{SUFFIXES[dtype]}.onnx" if dtype in SUFFIXES else None
+            candidate = self.path / folder / graph_file(dtype, name) if dtype in SUFFIXES else None
             if candidate is not None and candidate.is_file():
                 return candidate
         return None

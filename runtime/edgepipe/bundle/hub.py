@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, FileEntry, Manifest
+from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, REPORT_NAME, SUFFIXES, graph_file
+from edgepipe.bundle.manifest import FileEntry, Manifest
 from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
 from edgepipe.models.variants import first_of
 
@@ -128,12 +129,10 @@ def _cached_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], r
 
 def _graphs_of(names: list[str], repo_id: str, dtype: str | None, preferred: Sequence[str]) -> tuple[str, ...]:
     """The names of the variant's graphs among the files of a repository; none if there is no graph at all."""
-    from edgepipe.bundle.directory import GRAPH_FOLDERS, GRAPH_NAMES, SUFFIXES
-
     found: dict[str, tuple[str, ...]] = {}
-    for variant, suffix in SUFFIXES.items():
+    for variant in SUFFIXES:
         for folder in GRAPH_FOLDERS:
-            paths = [f"{folder}/{name}{suffix}.onnx".removeprefix("./") for name in GRAPH_NAMES]
+            paths = [f"{folder}/{graph_file(variant, name)}".removeprefix("./") for name in GRAPH_NAMES]
             if any(path in names for path in paths):
                 found.setdefault(variant, tuple(path for path in paths if path in names))
     if dtype is not None and found and dtype not in found:

@@ -13,13 +13,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgepipe.bundle import strict_json
+from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.errors import BundleError
-
-MANIFEST_NAME = "edgepipe.json"
-
-# Beside it, for people and the report page: every check, and the texts that variants differ most on. The runtime does
-# not read it, and a bundle may lack it.
-REPORT_NAME = "edgepipe_report.json"
 
 SCHEMA_VERSION = 1
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgepipe.backend.device import Device
 from edgepipe.backend.session import Binding, Session
+from edgepipe.bundle.layout import PAST, present_name
 from edgepipe.errors import BundleError
 from edgepipe.models.kv_buffers import DeviceBuffer, HostBuffer, KeyValueBuffer, LayerShapes
 
@@ -35,11 +36,6 @@ class Cache(Protocol):
             common: int64[kept], how many of its tokens the row that lies in that place has too; at most the length.
         """
         ...
-
-
-def present_name(past: str) -> str:
-    """The output that becomes an input: ``past_key_values.0.key`` -> ``present.0.key``."""
-    return past.replace("past_key_values", "present", 1)
 
 
 class SharedBufferCache:
@@ -188,7 +184,7 @@ def layer_shapes(session: Session, origin: Path) -> dict[str, tuple[int, int, st
     """
     found = {}
     for name, shape in session.input_shapes.items():
-        if not name.startswith("past_key_values."):
+        if not name.startswith(PAST):
             continue
         if len(shape) != 4 or not isinstance(shape[1], int) or not isinstance(shape[3], int):
             raise BundleError(f"{origin} declares {name} as {shape}, expected [batch, heads, length, width]")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe.bundle.manifest import REPORT_NAME, Parity
+from edgepipe.bundle.layout import REPORT_NAME
+from edgepipe.bundle.manifest import Parity
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export import export, verify
 from edgepipe_export.calibration.dataset import Calibration

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
+from edgepipe.bundle.layout import LOGITS_TO_KEEP
 from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe_export import export
 from edgepipe_export.quantization.quantize import find_layers
-from edgepipe_export.tracing.decoder import LOGITS_TO_KEEP
 from tests.tiny.generative import build_generative
 
 # Least correlation with the scores of fp32; random weights are far from what 4 bits are good for.

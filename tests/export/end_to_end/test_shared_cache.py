@@ -16,11 +16,10 @@ from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.onnxruntime.ort_device import HOST
 from edgepipe.backend.session import Session
-from edgepipe.bundle.directory import DECODER
+from edgepipe.bundle.layout import DECODER, PAST_SEQUENCE_LENGTH, present_name
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import Generated, generate
-from edgepipe.models.decoder.seq2seq import PAST_LENGTH, EncoderDecoderGraphs
-from edgepipe.models.kv_cache import present_name
+from edgepipe.models.decoder.seq2seq import EncoderDecoderGraphs
 from tests.tiny.generation import SEARCHES, TEXTS
 
 # One with positions of its own and one with biases.
@@ -65,7 +64,12 @@ def buffered(decoder: Session, ids: list[NDArray[np.int64]]) -> list[NDArray[np.
     }
     for new in ids:
         binding = decoder.bind()
-        now = {**feeds, "input_ids": new, "use_cache_branch": np.array([before > 0]), PAST_LENGTH: np.array([before])}
+        now = {
+            **feeds,
+            "input_ids": new,
+            "use_cache_branch": np.array([before > 0]),
+            PAST_SEQUENCE_LENGTH: np.array([before]),
+        }
         for name, array in (now | own).items():
             value = HOST.wrap(array)
             binding.bind_input(name, value)
@@ -89,7 +93,7 @@ def test_a_buffer_gives_what_a_growing_past_gives(
 ) -> None:
     model, _, bundle = writer(family)
     decoder = create_session(bundle.graph("fp32", DECODER))
-    assert decoder.optional_inputs == {PAST_LENGTH: "int64"}
+    assert decoder.optional_inputs == {PAST_SEQUENCE_LENGTH: "int64"}
     generator = np.random.default_rng(rows)
     ids = [generator.integers(5, model.config.vocab_size, (rows, new)) for new in STEPS[rows]]
     for one, other in zip(growing(decoder, ids), buffered(decoder, ids), strict=True):
@@ -108,7 +112,7 @@ def without_the_input(bundle: Bundle, folder: Path) -> Bundle:
     (copy / "edgepipe.json").unlink()
     path = copy / "onnx" / "decoder_model_merged.onnx"
     model = onnx.load(path, load_external_data=False)
-    (place,) = (index for index, value in enumerate(model.graph.input) if value.name == PAST_LENGTH)
+    (place,) = (index for index, value in enumerate(model.graph.input) if value.name == PAST_SEQUENCE_LENGTH)
     del model.graph.input[place]
     onnx.save(model, path)
     return Bundle.load(copy)

@@ -8,7 +8,7 @@ import onnx_ir
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.bundle.directory import GRAPH_NAMES
+from edgepipe.bundle.layout import GRAPH_NAMES
 from edgepipe.errors import InputError
 from edgepipe_export import export
 from tests.tiny.generative import build_generative

@@ -16,8 +16,7 @@ import transformers
 from edgepipe import Bundle, pipeline
 from edgepipe.benchmarking.benchmark import bench
 from edgepipe.benchmarking.memory import memory
-from edgepipe.bundle.directory import DECODER, ENCODER
-from edgepipe.bundle.manifest import MANIFEST_NAME
+from edgepipe.bundle.layout import DECODER, ENCODER, MANIFEST_NAME
 from edgepipe.errors import InputError
 from edgepipe_export.output.workspace import Workshop
 from edgepipe_export.quantization.target import find_target

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from edgepipe.bundle.manifest import REPORT_NAME
+from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError, ParityError
 from edgepipe_export import export

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.bundle.manifest import REPORT_NAME
+from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe_export.calibration.dataset import BUILT_IN, Calibration
 from edgepipe_export.calibration.split import unsplit
 from edgepipe_export.evaluation.parity import Check, Disagreement, read_check

@@ -18,7 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import Bundle
-from edgepipe.bundle.manifest import MANIFEST_NAME, REPORT_NAME, Manifest, Parity
+from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
+from edgepipe.bundle.manifest import Manifest, Parity
 from edgepipe.cli.main import cli
 from edgepipe.errors import BundleError, InputError
 from edgepipe_export import report

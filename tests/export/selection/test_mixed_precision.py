@@ -12,7 +12,7 @@ import onnx_ir
 import pytest
 from numpy.typing import NDArray
 
-from edgepipe.bundle.manifest import REPORT_NAME
+from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe.errors import ParityError
 from edgepipe_export import export
 from edgepipe_export.calibration.dataset import BUILT_IN, Calibration

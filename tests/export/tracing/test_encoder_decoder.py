@@ -13,7 +13,7 @@ import onnx_ir
 import pytest
 
 from edgepipe import Bundle
-from edgepipe.models.decoder.seq2seq import SOURCE_ROWS
+from edgepipe.bundle.layout import SOURCE_BATCH_SIZE
 from edgepipe_export.tracing.passes.state_known_dimensions import StateKnownDimensionsPass
 from tests.tiny.generative import ENCODER_DECODERS, build_generative
 from tests.tiny.seq2seq import DECODER, ENCODER, compare, trace_tiny
@@ -44,10 +44,12 @@ def test_graphs_equal_pytorch_at_every_step(family: str, writer: Callable[[str],
     assert both < sum(parameter.nbytes for parameter in parameters) + embeddings + 100_000
     assert decoder.graph.inputs[0].shape == onnx_ir.Shape(["batch_size", "sequence_length"])
     shapes = {value.name: value.shape for value in decoder.graph.inputs}
-    assert shapes["encoder_hidden_states"] == onnx_ir.Shape([SOURCE_ROWS, "encoder_sequence_length", 32])
+    assert shapes["encoder_hidden_states"] == onnx_ir.Shape([SOURCE_BATCH_SIZE, "encoder_sequence_length", 32])
     past = ["batch_size", 4, "past_sequence_length", 8]
     assert shapes["past_key_values.1.decoder.value"] == onnx_ir.Shape(past)
-    assert shapes["past_key_values.0.encoder.key"] == onnx_ir.Shape([SOURCE_ROWS, 4, "past_encoder_sequence_length", 8])
+    assert shapes["past_key_values.0.encoder.key"] == onnx_ir.Shape(
+        [SOURCE_BATCH_SIZE, 4, "past_encoder_sequence_length", 8]
+    )
 
 
 @pytest.mark.coverage

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from edgepipe.bundle.manifest import MANIFEST_NAME, Manifest
+from edgepipe.bundle.layout import MANIFEST_NAME
+from edgepipe.bundle.manifest import Manifest
 from edgepipe.cli.main import cli
 from tests.runtime.small_bundle import write_bundle
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model
 from edgepipe.backend.session import SessionConfig
-from edgepipe.bundle.directory import SUFFIXES
+from edgepipe.bundle.layout import SUFFIXES
 from edgepipe.errors import DeviceError, KernelError
 from edgepipe.models.variants import choose_variant
 from tests.runtime.small_bundle import write_bundle

@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir
 
 from edgepipe.backend.engines import create_session
+from edgepipe.bundle.layout import PAST, PRESENT
 from edgepipe.errors import ExportError
 from edgepipe_export.quantization.methods import half_precision as half
 from edgepipe_export.quantization.methods.activations import value_peaks
@@ -38,7 +39,7 @@ FACTS = Facts(
     use="GPUs",
 )
 
-_CACHE = ("past_key_values.", "present.")
+_CACHE = (PAST, PRESENT)
 
 # The steps from the mean of squares to its reciprocal root.
 _NORM_STEPS = ("Add", "Sqrt", "Reciprocal")

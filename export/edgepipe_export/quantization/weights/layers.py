@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import onnx_ir
 
+from edgepipe.bundle.layout import PAST
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -103,7 +105,7 @@ def find_layers(model: onnx_ir.Model) -> list[Layer]:
 
 def has_cache(graph: onnx_ir.Graph) -> bool:
     """Whether the graph is a decoder that is run token by token."""
-    return any((value.name or "").startswith("past_key_values.") for value in graph.inputs)
+    return any((value.name or "").startswith(PAST) for value in graph.inputs)
 
 
 def shape_of(weight: onnx_ir.Value) -> tuple[int, ...]:

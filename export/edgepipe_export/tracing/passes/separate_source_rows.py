@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import onnx_ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from edgepipe.models.decoder.seq2seq import SOURCE_ROWS
+from edgepipe.bundle.layout import SOURCE_BATCH_SIZE
 from edgepipe_export.tracing.dynamic_axes import BATCH
 
 _SOURCE_INPUTS = ("encoder_hidden_states", "encoder_attention_mask")
@@ -35,7 +35,7 @@ class SeparateSourceRowsPass(InPlacePass):
         source = [value for name, value in inputs.items() if name in _SOURCE_INPUTS or ".encoder." in name]
         from_source = _find_values_of_source(graph, source)
         counting = [node for node in graph if _reads_rows(node)]
-        source_rows = _count_rows(graph, source[0], SOURCE_ROWS)
+        source_rows = _count_rows(graph, source[0], SOURCE_BATCH_SIZE)
         target_rows = _count_rows(graph, inputs["input_ids"], BATCH)
         for node in counting:
             onnx_ir.convenience.replace_all_uses_with(node.outputs[0], target_rows)
@@ -46,7 +46,8 @@ class SeparateSourceRowsPass(InPlacePass):
         for value in from_source:
             if value.shape is not None:
                 value.shape = onnx_ir.Shape(
-                    onnx_ir.SymbolicDim(SOURCE_ROWS) if _is_rows(dimension) else dimension for dimension in value.shape
+                    onnx_ir.SymbolicDim(SOURCE_BATCH_SIZE) if _is_rows(dimension) else dimension
+                    for dimension in value.shape
                 )
         return PassResult(model, modified=True)
 
@@ -105,13 +106,13 @@ def _use_source_rows(
     producer = shape.producer()
     if producer is None or producer.op_type != "Concat" or target_rows not in producer.inputs:
         return shape
-    name = f"{producer.name}.{SOURCE_ROWS}"
+    name = f"{producer.name}.{SOURCE_BATCH_SIZE}"
     for use in source_rows.uses():
         if use.node.name == name:
             return use.node.outputs[0]
     parts = [source_rows if part is target_rows else part for part in producer.inputs]
     concat = onnx_ir.node("Concat", parts, {"axis": 0}, name=name)
-    concat.outputs[0].name = f"{shape.name}.{SOURCE_ROWS}"
+    concat.outputs[0].name = f"{shape.name}.{SOURCE_BATCH_SIZE}"
     concat.outputs[0].type, concat.outputs[0].shape = shape.type, shape.shape
     graph.insert_after(producer, concat)
     return concat.outputs[0]

@@ -12,11 +12,19 @@ import numpy as np
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import SessionConfig
-from edgepipe.bundle.directory import DECODER, ENCODER, PLAIN_DECODER, Bundle
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.layout import (
+    DECODER,
+    ENCODER,
+    PAST_SEQUENCE_LENGTH,
+    PLAIN_DECODER,
+    SOURCE_BATCH_SIZE,
+    present_name,
+)
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
-from edgepipe.models.kv_cache import Cache, layer_shapes, present_name
+from edgepipe.models.kv_cache import Cache, layer_shapes
 from edgepipe.models.variants import explain_missing_kernels
 
 if TYPE_CHECKING:
@@ -24,11 +32,6 @@ if TYPE_CHECKING:
 
     # A row for each sequence, in the host's memory or on a device.
     RowTensor = NDArray[Any] | TensorView
-
-# An optional input of decoders that may have past and present in one buffer, int64[1]: how many tokens of it count.
-PAST_LENGTH = "past_sequence_length"
-# The first axis of what a decoder reads of the source, where one row of it does for any number of the target's.
-SOURCE_ROWS = "source_batch_size"
 
 
 class EncoderDecoderGraphs(GraphDecoder):
@@ -53,8 +56,8 @@ class EncoderDecoderGraphs(GraphDecoder):
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._layers = {name: shape for name, shape in shapes.items() if name not in self.cross}
         mask = self.session.input_shapes.get("encoder_attention_mask")
-        self.broadcasts = mask is not None and mask[0] == SOURCE_ROWS
-        self.shares = bundle.shares_cache(self.dtype) and PAST_LENGTH in self.session.optional_inputs
+        self.broadcasts = mask is not None and mask[0] == SOURCE_BATCH_SIZE
+        self.shares = bundle.shares_cache(self.dtype) and PAST_SEQUENCE_LENGTH in self.session.optional_inputs
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -140,7 +143,7 @@ class EncoderDecoderDecoding(GraphDecoding):
         if "use_cache_branch" in self._inputs:
             self._binding.bind_input("use_cache_branch", self._has_source)
         self._ids = StepInput(self._binding, "input_ids", self._inputs["input_ids"], self._device)
-        self._past = StepInput(self._binding, PAST_LENGTH, "int64", self._device)
+        self._past = StepInput(self._binding, PAST_SEQUENCE_LENGTH, "int64", self._device)
 
     def _run(
         self, tokens: NDArray[np.int64], before: int, bind_logits: Callable[[int, int], None]

@@ -9,12 +9,10 @@ import numpy as np
 
 from edgepipe.backend.device import Device, DeviceTensor
 from edgepipe.backend.session import Binding, Session
+from edgepipe.bundle.layout import LOGITS, LOGITS_TO_KEEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_LOGITS = "logits"
-_KEEP = "num_logits_to_keep"
 
 
 class StepInput:
@@ -59,41 +57,43 @@ class Logits:
         self._device = session.device
         self._every = every
         inputs = session.inputs | session.optional_inputs
-        self._keeps = _KEEP in inputs
-        vocabulary = session.output_shapes[_LOGITS][-1]
+        self._keeps = LOGITS_TO_KEEP in inputs
+        vocabulary = session.output_shapes[LOGITS][-1]
         self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
         self._buffer: NDArray[np.float32] | None = None
-        self._dtype = session.output_dtypes[_LOGITS]
+        self._dtype = session.output_dtypes[LOGITS]
         self._tensor: DeviceTensor | None = None
         if self._keeps:
             # A tensor of the engine's: an optional input cannot be bound to an array.
-            binding.bind_input(_KEEP, self._device.wrap(np.array(0 if every else 1, dtype=inputs[_KEEP])))
+            binding.bind_input(
+                LOGITS_TO_KEEP, self._device.wrap(np.array(0 if every else 1, dtype=inputs[LOGITS_TO_KEEP]))
+            )
 
     def bind(self, rows: int, new: int) -> None:
         """Bind the output for a run of so many rows and new tokens."""
         self._tensor = None
         if self._vocabulary is None or not (self._keeps or new == 1):
             self._buffer = None
-            self._binding.bind_output(_LOGITS)
+            self._binding.bind_output(LOGITS)
         elif self._buffer is None or len(self._buffer) != rows:
             self._buffer = np.empty((rows, 1, self._vocabulary), np.float32)
-            self._binding.bind_output(_LOGITS, self._device.wrap(self._buffer))
+            self._binding.bind_output(LOGITS, self._device.wrap(self._buffer))
 
     def bind_on_device(self, rows: int, new: int) -> None:
         """As :meth:`bind`, for :meth:`argmax` and :meth:`top_k`."""
         self._buffer = None
         if self._vocabulary is None or not (self._keeps or new == 1):
             self._tensor = None
-            self._binding.bind_output(_LOGITS, None, self._device)
+            self._binding.bind_output(LOGITS, None, self._device)
         elif self._tensor is None or self._tensor.shape()[0] != rows:
             self._tensor = self._device.empty((rows, 1, self._vocabulary), self._dtype)
-            self._binding.bind_output(_LOGITS, self._tensor)
+            self._binding.bind_output(LOGITS, self._tensor)
 
     def read(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.float32]:
         """float32[rows, vocabulary], or [rows, tokens, vocabulary] for every token, from the outputs of the run."""
         if self._buffer is not None:
             return self._buffer[:, -1]
-        logits: NDArray[np.float32] = outputs[_LOGITS].numpy().astype(np.float32, copy=False)
+        logits: NDArray[np.float32] = outputs[LOGITS].numpy().astype(np.float32, copy=False)
         return logits if self._every else logits[:, -1]
 
     def argmax(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.int64]:
@@ -107,4 +107,4 @@ class Logits:
         return logarithms[:, -1], tokens[:, -1]
 
     def _on_device(self, outputs: Mapping[str, DeviceTensor]) -> DeviceTensor:
-        return outputs[_LOGITS] if self._tensor is None else self._tensor
+        return outputs[LOGITS] if self._tensor is None else self._tensor

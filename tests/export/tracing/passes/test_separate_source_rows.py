@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Session
+from edgepipe.bundle.layout import SOURCE_BATCH_SIZE
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
-from edgepipe.models.decoder.seq2seq import SOURCE_ROWS, EncoderDecoderGraphs
+from edgepipe.models.decoder.seq2seq import EncoderDecoderGraphs
 from tests.tiny.parity import ABSOLUTE, RELATIVE
 from tests.tiny.seq2seq import DECODER
 
@@ -45,7 +46,7 @@ def feeds(decoder: Session, source_rows: int, *, first: bool) -> Feeds:
             given[name] = np.repeat([[1] * (SOURCE - 2) + [0] * 2], source_rows, axis=0)
         elif name == "use_cache_branch":
             given[name] = np.array([not first])
-        elif declared[0] == SOURCE_ROWS:
+        elif declared[0] == SOURCE_BATCH_SIZE:
             given[name] = numbers.normal(size=(1, *rest)).astype(np.float32).repeat(source_rows, axis=0)
         else:
             given[name] = numbers.normal(size=(ROWS, *rest)).astype(np.float32)
@@ -81,7 +82,7 @@ def test_every_declared_shape_holds_with_a_source_of_one_row(
         for value in model.graph.output
     }
     onnx.save(model, tmp_path / "every.onnx", save_as_external_data=True)
-    names = {"batch_size": ROWS, SOURCE_ROWS: 1}
+    names = {"batch_size": ROWS, SOURCE_BATCH_SIZE: 1}
     checked = {name: 0 for name in names}
     for name, value in create_session(tmp_path / "every.onnx").run(given).items():
         for size, declared in zip(value.shape, shapes[name], strict=True):
