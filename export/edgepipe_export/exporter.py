@@ -331,7 +331,7 @@ def _manifest(
         max_length=limits.source.tokens,
         max_length_source=limits.source.found,
         max_target_length=None if limits.target is None else limits.target.tokens,
-        labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.head.endswith("Classification") else (),
+        labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.heads[0].endswith("Classification") else (),
         default_dtype=FP32,
         variants={FP32: Variant(variant_files(folder, FP32, names), recipe)},
         files=shared_entries(folder),

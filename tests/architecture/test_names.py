@@ -8,7 +8,8 @@ from importlib import import_module
 import pytest
 
 import edgepipe.errors
-from edgepipe.pipelines.registry import ALIASES, TASKS, task_class
+from edgepipe.bundle.tasks import ALIASES, TASKS
+from edgepipe.pipelines.registry import task_class
 from tests.architecture.sources import REPOSITORY, ROOTS, files
 
 PUBLIC = {
@@ -58,7 +59,8 @@ def test_the_drawn_hierarchy_of_errors_is_the_real_one() -> None:
 
 
 def test_every_task_is_one_file_with_golden_answers() -> None:
-    for name, (module, attribute) in TASKS.items():
+    for name, entry in TASKS.items():
+        module, attribute = entry.pipeline
         task = task_class(name)
         assert (task.__name__, task.name) == (attribute, name)
         assert (ROOTS["edgepipe"] / "edgepipe" / "pipelines" / f"{module}.py").is_file()

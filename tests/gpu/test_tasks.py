@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgepipe import Bundle, pipeline
-from edgepipe.pipelines.registry import ALIASES, task_names
+from edgepipe.bundle.tasks import ALIASES, task_names
 from tests.conftest import Exported
 
 pytestmark = pytest.mark.gpu

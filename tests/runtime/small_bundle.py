@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgepipe.bundle.directory import sha256
+from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import SUFFIXES
 from edgepipe.bundle.manifest import FileEntry, Manifest, Source, Variant
 

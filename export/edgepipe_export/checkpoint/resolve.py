@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.embeddings.sentence_config import is_sentence_encoder
+from edgepipe.bundle.tasks import TASKS, task_for_architecture, task_names
+from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.errors import CheckpointError, InputError, TaskError
-from edgepipe.pipelines.registry import TASKS, task_class, task_for_architecture, task_names
+from edgepipe.pipelines.registry import task_class
 from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, is_repo_id
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def _task(wanted: str | None, architectures: object, name: str, params: object, 
     fits = isinstance(architectures, list) and any(map(task.fits, map(str, architectures[:1])))
     if "For" in listed and not fits and not _loads(task, architectures):
         suggestion = f"; it is for {found}" if found is not None else ""
-        raise TaskError(f"task {wanted!r} needs a checkpoint that ends in {task.head}, {name} has {listed}{suggestion}")
+        raise TaskError(
+            f"task {wanted!r} needs a checkpoint that ends in {task.heads[0]}, {name} has {listed}{suggestion}"
+        )
     return task
 
 
@@ -170,14 +173,14 @@ def _generating_task(found: str, architectures: object, params: object) -> str |
         return None
     if loading and found not in loading:
         found = loading[0]
-    head = task_class(found).head
+    head = task_class(found).heads[0]
     named = [str(name) for name in params if _has_head(str(name), head)] if isinstance(params, Mapping) else []
     return named[0] if len(named) == 1 else found
 
 
 def _has_head(name: str, head: str) -> bool:
     try:
-        return task_class(name).head == head
+        return task_class(name).heads[0] == head
     except TaskError:
         return False
 

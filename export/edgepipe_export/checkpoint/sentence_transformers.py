@@ -6,14 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepipe.embeddings.modules import module_entries
-from edgepipe.embeddings.sentence_config import (
-    CONFIG_NAME,
-    MODULES_NAME,
-    TRANSFORMER_NAMES,
-    is_sentence_encoder,
-    read_sentence_config,
-)
+from edgepipe.bundle.third_party import MODULES_NAME, is_sentence_encoder, module_entries
+from edgepipe.embeddings.sentence_config import CONFIG_NAME, TRANSFORMER_NAMES, read_sentence_config
 from edgepipe.errors import BundleError, CheckpointError
 from edgepipe.pipelines.feature_extraction import FeatureExtraction
 

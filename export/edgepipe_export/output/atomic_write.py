@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgepipe.bundle.directory import sha256
+from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import FileEntry
 from edgepipe.errors import ExportError

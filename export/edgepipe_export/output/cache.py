@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgepipe.bundle.directory import sha256
+from edgepipe.bundle.integrity import sha256
 from edgepipe.errors import BundleError
 
 # Names the folder; an empty value keeps nothing.

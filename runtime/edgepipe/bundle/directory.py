@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -11,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from edgepipe.bundle.integrity import is_there, obstacle, unreadable
+from edgepipe.bundle.integrity import is_there, obstacle, sha256, unreadable
 from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
 from edgepipe.bundle.manifest import FileEntry, Manifest
-from edgepipe.bundle.third_party import positions
+from edgepipe.bundle.tasks import task_for_architecture
+from edgepipe.bundle.third_party import is_sentence_encoder, positions
 from edgepipe.errors import BundleError, InputError, VariantError
-from edgepipe.pipelines.registry import task_for_architecture
 
 # What transformers writes the weights of a checkpoint into.
 _CHECKPOINTS = (
@@ -140,11 +139,8 @@ class Bundle:
         """
         if self.manifest is not None:
             return self.manifest.task
-        if (self.path / "modules.json").is_file():
-            from edgepipe.embeddings.sentence_config import is_sentence_encoder  # few bundles need it
-
-            if is_sentence_encoder(self.path):
-                return "feature-extraction"
+        if is_sentence_encoder(self.path):
+            return "feature-extraction"
         return task_for_architecture(self.config.get("architectures"))
 
     @cached_property
@@ -292,15 +288,6 @@ class Bundle:
                 f"{path} was altered: its sha256 is {digest[:12]}…, the manifest says {entry.sha256[:12]}…; export or "
                 "download the bundle again"
             )
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's content."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _read_text(path: Path) -> str:

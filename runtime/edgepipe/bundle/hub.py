@@ -11,10 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, REPORT_NAME, SUFFIXES, graph_file
+from edgepipe.bundle.integrity import sha256
+from edgepipe.bundle.layout import (
+    GRAPH_FOLDERS,
+    GRAPH_NAMES,
+    MANIFEST_NAME,
+    REPORT_NAME,
+    SUFFIXES,
+    first_of,
+    graph_file,
+)
 from edgepipe.bundle.manifest import FileEntry, Manifest
 from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
-from edgepipe.models.variants import first_of
 
 # What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
 _BESIDE_A_GRAPH = re.compile(
@@ -165,8 +173,6 @@ def _remove(path: Path) -> None:
 
 
 def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None:
-    from edgepipe.bundle.directory import sha256
-
     for entry in entries:
         path = folder / entry.path
         if not path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -107,3 +108,12 @@ def _denied(path: Path, error: OSError) -> str:
         )
     advice = "" if error.errno == errno.ENAMETOOLONG else f"; {_AGAIN}"
     return f"{path} cannot be read: {error.strerror or error}{advice}"
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 # The manifest, and what was measured beyond it: too much to be read with every bundle, and not needed to run one.
 MANIFEST_NAME = "edgepipe.json"
 REPORT_NAME = "edgepipe_report.json"
@@ -45,3 +47,8 @@ def graph_file(dtype: str, name: str = MODEL) -> str:
 def present_name(past: str) -> str:
     """The output that becomes an input at the next step: ``past_key_values.0.key`` -> ``present.0.key``."""
     return PRESENT + past.removeprefix(PAST)
+
+
+def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
+    """The first of the wanted variants that is there."""
+    return next((name for name in wanted if name in there), None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from edgepipe.bundle.integrity import unreadable
 from edgepipe.errors import BundleError
 
-if TYPE_CHECKING:
-    from edgepipe.bundle.directory import Bundle
+# Lists the layers of a sentence-transformers model.
+MODULES_NAME = "modules.json"
 
 # Outputs of graphs without a head: transformers', then those optimum gives sentence-transformers' directories.
 _BODY = ("last_hidden_state", "token_embeddings")
@@ -27,26 +30,6 @@ _POSITIONS_AFTER_PADDING = (
     "xlm-roberta-xl",
     "xmod",
 )
-
-
-def told_task(bundle: Bundle) -> str | None:
-    """The task of a bundle: its manifest's or, without one, what config and graph tell; opens the graph for that."""
-    from edgepipe.backend.engines import create_session
-
-    if not graph_decides(bundle):
-        return bundle.task
-    try:
-        graph = bundle.graph(bundle.default_dtype)
-    except BundleError:  # several graphs, none of them alone
-        return bundle.task
-    return task_of_graph(bundle.task, bundle.config, create_session(graph).output_shapes)
-
-
-def graph_decides(bundle: Bundle) -> bool:
-    """Whether outputs tell a bundle's task: not with a manifest; and what writes has logits like any head's."""
-    from edgepipe.pipelines.registry import task_class
-
-    return bundle.manifest is None and (bundle.task is None or not task_class(bundle.task).generates)
 
 
 def positions(config: Mapping[str, Any]) -> int | None:
@@ -99,3 +82,50 @@ def _fitting(config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str
     if isinstance(shape[2], int) and isinstance(config.get("vocab_size"), int):
         return ("fill-mask",) if shape[2] == config["vocab_size"] else ("token-classification",)
     return ("token-classification", "fill-mask")
+
+
+def is_sentence_encoder(directory: Path) -> bool:
+    """Whether a directory is a sentence-transformers model of dense vectors: its modules pool."""
+    if not (directory / MODULES_NAME).is_file():
+        return False
+    return any(kind == "Pooling" for kind, _ in module_entries(directory))
+
+
+def module_entries(directory: Path) -> list[tuple[str, str]]:
+    """The class and the directory, relative to the bundle, of each module in ``modules.json``, in order.
+
+    The class is its bare name for those of sentence-transformers, whose packages have moved over time, and the
+    whole path for others.
+
+    Raises:
+        BundleError: the file is damaged, or names a directory outside.
+    """
+    path = directory / MODULES_NAME
+    entries = read_json(path, list)
+    found = []
+    for entry in entries:
+        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(key), str) for key in ("type", "path")):
+            raise BundleError(f"{path}: each module needs a type and a path, got {entry!r:.80}")
+        folder = entry["path"]
+        if Path(folder).is_absolute() or ".." in Path(folder).parts:
+            raise BundleError(f"{path} names {folder!r}, which is outside the bundle")
+        kind = entry["type"]
+        found.append((kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind, folder))
+    return found
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        BundleError: it cannot be read, is not JSON, or holds something else than a `kind`.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except ValueError as error:
+        raise BundleError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, kind):
+        raise BundleError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}")
+    return content

@@ -6,7 +6,7 @@ from typing import Any
 
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.manifest import Parity
-from edgepipe.bundle.third_party import told_task
+from edgepipe.pipelines.factory import infer_task
 from edgepipe.text_table import table
 
 
@@ -15,7 +15,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     manifest = bundle.manifest
     return {
         "path": str(bundle.path),
-        "task": told_task(bundle),
+        "task": infer_task(bundle),
         "source": f"{manifest.source.model}" if manifest else None,
         "revision": manifest.source.revision if manifest else None,
         "architecture": manifest.source.architecture if manifest else _first(bundle.config.get("architectures")),

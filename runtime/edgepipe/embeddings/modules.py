@@ -6,16 +6,15 @@ To add one: a class that takes and returns features, a function that reads it fr
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgepipe.bundle.integrity import unreadable
+from edgepipe.bundle.third_party import module_entries, read_json
 from edgepipe.embeddings.pooling import check_modes, normalize, pool
 from edgepipe.embeddings.safetensors import read_safetensors
 from edgepipe.errors import BundleError, InputError
@@ -198,46 +197,6 @@ def read_modules(directory: Path) -> tuple[Module, ...]:
             )
         modules.append(_READERS[kind](directory / folder))
     return tuple(modules)
-
-
-def module_entries(directory: Path) -> list[tuple[str, str]]:
-    """The class and the directory, relative to the bundle, of each module in ``modules.json``, in order.
-
-    The class is its bare name for those of sentence-transformers, whose packages have moved over time, and the
-    whole path for others.
-
-    Raises:
-        BundleError: the file is damaged, or names a directory outside.
-    """
-    path = directory / "modules.json"
-    entries = read_json(path, list)
-    found = []
-    for entry in entries:
-        if not isinstance(entry, Mapping) or not all(isinstance(entry.get(key), str) for key in ("type", "path")):
-            raise BundleError(f"{path}: each module needs a type and a path, got {entry!r:.80}")
-        folder = entry["path"]
-        if Path(folder).is_absolute() or ".." in Path(folder).parts:
-            raise BundleError(f"{path} names {folder!r}, which is outside the bundle")
-        kind = entry["type"]
-        found.append((kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind, folder))
-    return found
-
-
-def read_json(path: Path, kind: type) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        BundleError: it cannot be read, is not JSON, or holds something else than a `kind`.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except ValueError as error:
-        raise BundleError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, kind):
-        raise BundleError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}")
-    return content
 
 
 def _read_pooling(folder: Path) -> Pooling:

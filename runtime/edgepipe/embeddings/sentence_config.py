@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepipe.embeddings.modules import TOKENS, Module, Pooling, module_entries, read_json, read_modules
+from edgepipe.bundle.third_party import MODULES_NAME, read_json
+from edgepipe.embeddings.modules import TOKENS, Module, Pooling, read_modules
 from edgepipe.errors import BundleError, InputError
 
-MODULES_NAME = "modules.json"
 CONFIG_NAME = "config_sentence_transformers.json"
 # The transformer's own settings, under the names that versions have given the file
 # (Transformer.load_config in sentence_transformers/base/modules/transformer.py).
@@ -82,13 +82,6 @@ class SentenceConfig:
         if not isinstance(name, str) or name not in self.prompts:
             raise InputError(f"there is no prompt named {name!r}; there is {', '.join(self.prompts)}")
         return self.prompts[name]
-
-
-def is_sentence_encoder(directory: Path) -> bool:
-    """Whether a directory is a sentence-transformers model of dense vectors: its modules pool."""
-    if not (directory / MODULES_NAME).is_file():
-        return False
-    return any(kind == "Pooling" for kind, _ in module_entries(directory))
 
 
 def read_sentence_config(directory: Path) -> SentenceConfig:

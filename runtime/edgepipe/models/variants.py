@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from edgepipe.backend.engines import check_device, create_session, device_profile
@@ -114,11 +114,6 @@ def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
     except EdgepipeError:
         return False
     return True
-
-
-def first_of(wanted: Sequence[str], there: Sequence[str]) -> str | None:
-    """The first of the wanted variants that is there."""
-    return next((name for name in wanted if name in there), None)
 
 
 def _warn_of_overflow(bundle: Bundle, dtype: str) -> None:

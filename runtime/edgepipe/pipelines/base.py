@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import InputError
 from edgepipe.pipelines.batching import batches, chunks
 from edgepipe.pipelines.progress import shown
@@ -41,14 +42,13 @@ class Request:
 class Task(ABC):
     """A pipeline task: encode, run, decode.
 
-    A subclass names itself, says as plain data what the exporter needs, turns one input into token arrays, and the
-    graph's outputs for them into a result.
+    A subclass has the name of its entry in :data:`edgepipe.bundle.tasks.TASKS`. It turns one input into token arrays,
+    and the graph's outputs for them into a result.
 
     Attributes:
         name: The task's name, as in the registry.
         auto_model: Name of the transformers auto class that loads a checkpoint for it.
-        head: How the class names of such checkpoints end.
-        other_heads: How else they may end.
+        heads: How the class names of such checkpoints end, the usual one first.
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
         generates: Whether it writes text, token by token.
@@ -62,13 +62,17 @@ class Task(ABC):
 
     name: ClassVar[str]
     auto_model: ClassVar[str]
-    head: ClassVar[str]
-    other_heads: ClassVar[tuple[str, ...]] = ()
+    heads: ClassVar[tuple[str, ...]]
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
-    generates: ClassVar[bool] = False
+    generates: ClassVar[bool]
     json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        entry = TASKS.get(cls.__dict__.get("name", ""))
+        if entry is not None:
+            cls.auto_model, cls.heads, cls.generates = entry.auto_model, entry.heads, entry.generates
 
     def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
@@ -81,7 +85,7 @@ class Task(ABC):
     @classmethod
     def fits(cls, architecture: str) -> bool:
         """Whether a checkpoint of a transformers class, e.g. ``BertForMaskedLM``, has what the task reads."""
-        return architecture.endswith((cls.head, *cls.other_heads))
+        return architecture.endswith(cls.heads)
 
     @classmethod
     def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> Any:

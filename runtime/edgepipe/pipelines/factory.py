@@ -6,14 +6,16 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.third_party import graph_decides, task_of_graph
-from edgepipe.errors import DependencyError, TaskError
+from edgepipe.bundle.tasks import TASKS, generates, resolve_alias, task_names
+from edgepipe.bundle.third_party import task_of_graph
+from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import open_bundle
-from edgepipe.pipelines.registry import ALIASES, task_class, task_names
+from edgepipe.pipelines.registry import task_class
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def pipeline(
     else:
         path = embedded_bundle() if model is None else model
         bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
-    if not graph_decides(bundle):
+    if not _graph_decides(bundle):
         chosen = _task_of(task, bundle, bundle.task)
         loaded = task_class(chosen).load(bundle, dtype, config)
     else:  # what another tool made: the graph has the last word on what it is for
@@ -80,6 +82,17 @@ def pipeline(
         chosen = _task_of(task, bundle, own)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
     return task_class(chosen)(tokenizer, loaded, batch_size=batch_size, **task_options)
+
+
+def infer_task(bundle: Bundle) -> str | None:
+    """The task of a bundle: its manifest's or, without one, what config and graph tell; opens the graph for that."""
+    if not _graph_decides(bundle):
+        return bundle.task
+    try:
+        graph = bundle.graph(bundle.default_dtype)
+    except BundleError:  # several graphs, none of them alone
+        return bundle.task
+    return task_of_graph(bundle.task, bundle.config, create_session(graph).output_shapes)
 
 
 def embedded_bundle() -> Path:
@@ -115,9 +128,14 @@ def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
                 f"one of {', '.join(task_names())}"
             )
         return own
-    name = ALIASES.get(task, task)
-    if own is not None and task_class(own).head != task_class(name).head:
+    name = resolve_alias(task)
+    if own is not None and TASKS[resolve_alias(own)].heads != TASKS[name].heads:
         raise TaskError(
             f"{bundle.path} is for {own}, not for {task}; take task={own!r} (--task), or name a bundle for {task}"
         )
     return name
+
+
+def _graph_decides(bundle: Bundle) -> bool:
+    """Whether outputs tell a bundle's task: not with a manifest; and what writes has logits like any head's."""
+    return bundle.manifest is None and not generates(bundle.task)

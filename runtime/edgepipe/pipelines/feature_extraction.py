@@ -67,8 +67,6 @@ class FeatureExtraction(Task):
     """
 
     name = "feature-extraction"
-    auto_model = "AutoModel"
-    head = "Model"
     outputs = ("last_hidden_state",)
     token_level = True
 

@@ -41,8 +41,6 @@ class FillMask(Task):
     """
 
     name = "fill-mask"
-    auto_model = "AutoModelForMaskedLM"
-    head = "ForMaskedLM"
     outputs = ("logits",)
     token_level = True
 

@@ -61,7 +61,6 @@ class GenerativeTask(Task):
     """
 
     outputs = ("logits",)
-    generates = True
     own_options: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Mapping[str, Any]] = {}
 

@@ -51,8 +51,6 @@ class QuestionAnswering(Task):
     """
 
     name = "question-answering"
-    auto_model = "AutoModelForQuestionAnswering"
-    head = "ForQuestionAnswering"
     outputs = ("start_logits", "end_logits")
     json_example = '{"question": "...", "context": "..."}'
     token_level = True

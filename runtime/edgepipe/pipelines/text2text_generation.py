@@ -34,9 +34,6 @@ class Text2TextGeneration(GenerativeTask):
     """
 
     name = "text2text-generation"
-    auto_model = "AutoModelForSeq2SeqLM"
-    head = "ForConditionalGeneration"
-    other_heads = ("MTModel",)
     own_options: ClassVar[tuple[str, ...]] = (
         "return_tensors", "return_text", "clean_up_tokenization_spaces", "truncation", "stop_sequence",
     )  # fmt: skip

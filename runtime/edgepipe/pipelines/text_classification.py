@@ -49,8 +49,6 @@ class TextClassification(Task):
     """
 
     name = "text-classification"
-    auto_model = "AutoModelForSequenceClassification"
-    head = "ForSequenceClassification"
     outputs = ("logits",)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:

@@ -82,9 +82,6 @@ class TextGeneration(GenerativeTask):
     """
 
     name = "text-generation"
-    auto_model = "AutoModelForCausalLM"
-    head = "ForCausalLM"
-    other_heads = ("LMHeadModel", "ModelWithLMHead")
     defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
     own_options: ClassVar[tuple[str, ...]] = (
         "return_full_text", "return_tensors", "return_text", "skip_special_tokens", "clean_up_tokenization_spaces",

@@ -58,8 +58,6 @@ class TokenClassification(Task):
     """
 
     name = "token-classification"
-    auto_model = "AutoModelForTokenClassification"
-    head = "ForTokenClassification"
     outputs = ("logits",)
     token_level = True
 

@@ -42,8 +42,6 @@ class ZeroShotClassification(Task):
     """
 
     name = "zero-shot-classification"
-    auto_model = "AutoModelForSequenceClassification"
-    head = "ForSequenceClassification"
     outputs = ("logits",)
 
     def __call__(

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from edgepipe import Tokenizer
+from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import InputError
-from edgepipe.pipelines.registry import TASKS
 from edgepipe_export.calibration.dataset import READERS, Calibration, Words, read_calibration
 from edgepipe_export.calibration.texts import context_questions, entity_sentences, sentences
 from edgepipe_export.evaluation.task_inputs import compared_as

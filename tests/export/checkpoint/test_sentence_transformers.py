@@ -17,8 +17,8 @@ from sentence_transformers.sentence_transformer import modules as models
 from torch import nn
 
 from edgepipe import pipeline
+from edgepipe.bundle.tasks import task_for_architecture
 from edgepipe.errors import BundleError, CheckpointError
-from edgepipe.pipelines.registry import task_for_architecture
 from edgepipe_export import export, verify
 from edgepipe_export.checkpoint.hub_checkpoint import wanted_files
 from edgepipe_export.checkpoint.load import load

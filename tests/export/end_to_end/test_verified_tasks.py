@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from edgepipe import Bundle, Tokenizer, pipeline
+from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import InputError
-from edgepipe.pipelines.registry import TASKS, task_class
+from edgepipe.pipelines.registry import task_class
 from edgepipe_export import export, verify
 from edgepipe_export.calibration.texts import context_questions
 from edgepipe_export.evaluation.differences import compare_results, structure_difference

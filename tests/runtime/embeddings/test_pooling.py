@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer import modules as models
 
+from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.embeddings.modules import ACTIVATIONS, SENTENCE, TOKENS, Features, Pooling, read_modules
 from edgepipe.embeddings.pooling import MODES, normalize, pool
 from edgepipe.embeddings.safetensors import read_safetensors
-from edgepipe.embeddings.sentence_config import is_sentence_encoder, read_sentence_config
+from edgepipe.embeddings.sentence_config import read_sentence_config
 from edgepipe.errors import BundleError, InputError
 
 BATCH, LENGTH, HIDDEN = 5, 7, 6

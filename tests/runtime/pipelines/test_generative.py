@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgepipe.bundle.tasks import task_for_architecture
 from edgepipe.errors import InputError, TaskError
-from edgepipe.pipelines.registry import task_class, task_for_architecture
+from edgepipe.pipelines.registry import task_class
 from tests.golden.prove_generation import built, loaded
 from tests.golden.suites.text_generation import CHAT, MIXED, PLAIN, PREFILLED, USER
 
