@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.backend.bucketed_runs import BucketedRuns
-from edgepipe.backend.engines import create_session, device_profile
+from edgepipe.backend.engines import device_profile
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape, check_buckets
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import BundleError, InputError
-from edgepipe.models.variants import choose_variant, explain_missing_kernels, open_bundle
+from edgepipe.models.variants import choose_variant, load_graph, open_bundle
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -38,8 +38,7 @@ class Model:
         self.max_length = bundle.max_length
         config = session or SessionConfig()
         buckets = _buckets(config, self.max_length)
-        with explain_missing_kernels(bundle, self.dtype, session):
-            self.session = create_session(bundle.graph(self.dtype), config, capture=bool(buckets))
+        self.session = load_graph(bundle, self.dtype, config, capture=bool(buckets))
         if config.buckets is None and not self.session.captures:
             buckets = ()  # nothing is won by padding where nothing can be recorded
         fill = {"input_ids": _pad_token_id(self.config)}

@@ -129,16 +129,6 @@ class SwappedBufferCache:
             self._past, self._present = self._present, self._past
 
 
-class NoCache:
-    """For a graph without a cache: every step computes all tokens again."""
-
-    def bind(self, binding: Binding, total: int) -> None:
-        """See :class:`Cache`."""
-
-    def select(self, rows: NDArray[np.int64], common: NDArray[np.int64]) -> None:
-        """See :class:`Cache`."""
-
-
 class History:
     """The tokens of every row: what two rows have in common, they have in common in the cache too.
 
@@ -197,8 +187,8 @@ def layer_shapes(session: Session, origin: Path) -> dict[str, tuple[int, int, st
     return found
 
 
-def create_cache(shapes: LayerShapes, rows: int, capacity: int, *, shares: bool, device: Device) -> Cache:
-    """The cache for a graph.
+def create_cache(shapes: LayerShapes, rows: int, capacity: int, *, shares: bool, device: Device) -> Cache | None:
+    """The cache for a graph; None for one without, where every step computes all tokens again.
 
     Args:
         shapes: See :func:`layer_shapes`.
@@ -208,7 +198,7 @@ def create_cache(shapes: LayerShapes, rows: int, capacity: int, *, shares: bool,
         device: Where the graph computes.
     """
     if not shapes:
-        return NoCache()
+        return None
     create = HostBuffer if device.is_host else DeviceBuffer
     strategy = SharedBufferCache if shares else SwappedBufferCache
     return strategy(create(shapes, device), create(shapes, device), rows, capacity)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 from edgepipe.backend.engines import check_device, create_session, device_profile
 from edgepipe.backend.machine import saturates
-from edgepipe.backend.session import SessionConfig
+from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.layout import MODEL
 from edgepipe.errors import DeviceError, EdgepipeError, KernelError
 
 
@@ -84,20 +84,16 @@ def choose_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | N
     return chosen
 
 
-@contextmanager
-def explain_missing_kernels(bundle: Bundle, dtype: str, session: SessionConfig | None) -> Iterator[None]:
-    """Around the load of a variant: where it cannot run, say which of the others can, found by trying.
-
-    Args:
-        bundle: The bundle.
-        dtype: The variant.
-        session: Where it runs.
+def load_graph(
+    bundle: Bundle, dtype: str, session: SessionConfig | None, graph: str = MODEL, *, capture: bool = False
+) -> Session:
+    """Load a graph of a variant; see :func:`~edgepipe.backend.engines.create_session`.
 
     Raises:
-        KernelError: the device has no kernel for one of its operators.
+        KernelError: the device has no kernel for one of its operators; the message has the variants that can run.
     """
     try:
-        yield
+        return create_session(bundle.graph(dtype, graph), session, capture=capture)
     except KernelError as error:
         suitable = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
         advice = (

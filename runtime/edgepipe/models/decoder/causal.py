@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgepipe.backend.device import DeviceTensor
-from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_cache import Cache, layer_shapes
-from edgepipe.models.variants import explain_missing_kernels
+from edgepipe.models.variants import load_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,8 +27,7 @@ class CausalGraph(GraphDecoder):
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
         super().__init__(bundle, dtype, session, bundle.max_length)
-        with explain_missing_kernels(bundle, self.dtype, session):
-            self.session = create_session(bundle.graph(self.dtype), session)
+        self.session = load_graph(bundle, self.dtype, session)
         self._layers = layer_shapes(self.session, bundle.path)
         self.shares = bundle.shares_cache(self.dtype)
 
@@ -59,7 +57,7 @@ class CausalDecoding(GraphDecoding):
     """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
 
     def __init__(
-        self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache, *, every: bool = False
+        self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache | None, *, every: bool = False
     ) -> None:
         super().__init__(graph, len(attention_mask), cache)
         self._binding = self._session.bind()
@@ -72,14 +70,12 @@ class CausalDecoding(GraphDecoding):
         }
         self._logits = Logits(self._session, self._binding, every=every)
 
-    def _run(
-        self, tokens: NDArray[np.int64], before: int, bind_logits: Callable[[int, int], None]
-    ) -> Mapping[str, DeviceTensor]:
+    def _run(self, tokens: NDArray[np.int64], before: int, *, on_device: bool) -> Mapping[str, DeviceTensor]:
         new = tokens.shape[1]
         mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
         self._mask = np.concatenate([self._mask, mask], axis=1)
         self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
-        fed = tokens if self._cached else np.where(self._mask == 0, 0, self._history.tokens)
+        fed = tokens if self._cache is not None else np.where(self._mask == 0, 0, self._history.tokens)
         self._written["input_ids"].write(fed)
         if "attention_mask" in self._inputs:  # longer at every step
             mask = np.ascontiguousarray(self._mask, dtype=self._inputs["attention_mask"])
@@ -89,8 +85,9 @@ class CausalDecoding(GraphDecoding):
             self._written["position_ids"].write(np.maximum(self._mask.cumsum(axis=1) - 1, 0)[:, -fed.shape[1] :])
         if "use_cache_branch" in self._inputs:
             self._binding.bind_input("use_cache_branch", np.array([before > 0]))
-        self._cache.bind(self._binding, before + new)
-        bind_logits(len(tokens), fed.shape[1])
+        if self._cache is not None:
+            self._cache.bind(self._binding, before + new)
+        self._logits.bind(len(tokens), fed.shape[1], on_device=on_device)
         return self._binding.run()
 
     def _select_own(self, rows: NDArray[np.int64]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
-from edgepipe.models.kv_cache import Cache, History, NoCache, create_cache
+from edgepipe.models.kv_cache import Cache, History, create_cache
 from edgepipe.models.variants import choose_variant
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class GraphDecoder:
         self.generation_config: Mapping[str, Any] = bundle.generation_config
         self.max_length = max_length
 
-    def _create_cache(self, rows: int, capacity: int) -> Cache:
+    def _create_cache(self, rows: int, capacity: int) -> Cache | None:
         """A cache for rows of so many tokens, or as many as the model takes."""
         if self.max_length is not None:
             capacity = min(capacity, self.max_length)
@@ -56,20 +56,19 @@ class GraphDecoding(ABC):
 
     _logits: Logits
 
-    def __init__(self, decoder: GraphDecoder, rows: int, cache: Cache) -> None:
+    def __init__(self, decoder: GraphDecoder, rows: int, cache: Cache | None) -> None:
         """Begin without tokens."""
         self._session = decoder.session
         self._inputs = decoder.session.inputs
         self._max_length = decoder.max_length
         self._cache = cache
-        self._cached = not isinstance(cache, NoCache)
         self._history = History(rows)
         self.keeps_scores = not decoder.session.device.is_host
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         logits = self._logits  # a run may replace it
-        return logits.read(self._advance(tokens, logits.bind))
+        return logits.read(self._advance(tokens, on_device=False))
 
     def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
@@ -77,24 +76,23 @@ class GraphDecoding(ABC):
             best: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
             return best
         logits = self._logits
-        return logits.argmax(self._advance(tokens, logits.bind_on_device))
+        return logits.argmax(self._advance(tokens, on_device=True))
 
     def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         logits = self._logits
-        return logits.top_k(self._advance(tokens, logits.bind_on_device), count)
+        return logits.top_k(self._advance(tokens, on_device=True), count)
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         if len(rows) == len(self._history.tokens) and (rows == np.arange(len(rows))).all():
             return
-        self._cache.select(rows, self._history.count_common(rows))
+        if self._cache is not None:
+            self._cache.select(rows, self._history.count_common(rows))
         self._history.select(rows)
         self._select_own(rows)
 
-    def _advance(
-        self, tokens: NDArray[np.int64], bind_logits: Callable[[int, int], None]
-    ) -> Mapping[str, DeviceTensor]:
+    def _advance(self, tokens: NDArray[np.int64], *, on_device: bool) -> Mapping[str, DeviceTensor]:
         before = self._history.tokens.shape[1]
         length = before + tokens.shape[1]
         if self._max_length is not None and length > self._max_length:
@@ -102,18 +100,16 @@ class GraphDecoding(ABC):
                 f"{length} tokens are more than the {self._max_length} that the model takes, prompt and new tokens "
                 "together; shorten the prompt or ask for fewer tokens"
             )
-        return self._run(tokens, before, bind_logits)
+        return self._run(tokens, before, on_device=on_device)
 
     @abstractmethod
-    def _run(
-        self, tokens: NDArray[np.int64], before: int, bind_logits: Callable[[int, int], None]
-    ) -> Mapping[str, DeviceTensor]:
+    def _run(self, tokens: NDArray[np.int64], before: int, *, on_device: bool) -> Mapping[str, DeviceTensor]:
         """Append tokens and run the graph.
 
         Args:
             tokens: int64[rows, new].
             before: How many tokens the rows have had.
-            bind_logits: Binds the output of the logits for so many rows and new tokens.
+            on_device: Where the logits are needed.
 
         Returns:
             The outputs that were allocated.

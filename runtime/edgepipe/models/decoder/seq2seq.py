@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
-from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import (
@@ -25,7 +24,7 @@ from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_cache import Cache, layer_shapes
-from edgepipe.models.variants import explain_missing_kernels
+from edgepipe.models.variants import load_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,9 +48,8 @@ class EncoderDecoderGraphs(GraphDecoder):
         super().__init__(bundle, dtype, session, bundle.max_target_length)
         self.max_source_length = bundle.max_length
         decoder = DECODER if bundle.has_graph(self.dtype, DECODER) else PLAIN_DECODER
-        with explain_missing_kernels(bundle, self.dtype, session):
-            self.encoder = create_session(bundle.graph(self.dtype, ENCODER), session)
-            self.session = create_session(bundle.graph(self.dtype, decoder), session)
+        self.encoder = load_graph(bundle, self.dtype, session, ENCODER)
+        self.session = load_graph(bundle, self.dtype, session, decoder)
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._layers = {name: shape for name, shape in shapes.items() if name not in self.cross}
@@ -111,7 +109,7 @@ class EncoderDecoderDecoding(GraphDecoding):
         graphs: EncoderDecoderGraphs,
         states: NDArray[np.float32],
         attention_mask: NDArray[np.int64],
-        cache: Cache,
+        cache: Cache | None,
         *,
         every: bool = False,
     ) -> None:
@@ -145,17 +143,16 @@ class EncoderDecoderDecoding(GraphDecoding):
         self._ids = StepInput(self._binding, "input_ids", self._inputs["input_ids"], self._device)
         self._past = StepInput(self._binding, PAST_SEQUENCE_LENGTH, "int64", self._device)
 
-    def _run(
-        self, tokens: NDArray[np.int64], before: int, bind_logits: Callable[[int, int], None]
-    ) -> Mapping[str, DeviceTensor]:
+    def _run(self, tokens: NDArray[np.int64], before: int, *, on_device: bool) -> Mapping[str, DeviceTensor]:
         rows, new = tokens.shape
         self._history.append(tokens)
-        fed = tokens if self._cached else self._history.tokens
+        fed = tokens if self._cache is not None else self._history.tokens
         self._ids.write(fed)
         if self._graphs.shares:
             self._past.write(np.array([before]))
-        self._cache.bind(self._binding, before + new)
-        bind_logits(rows, fed.shape[1])
+        if self._cache is not None:
+            self._cache.bind(self._binding, before + new)
+        self._logits.bind(rows, fed.shape[1], on_device=on_device)
         if before == 0:
             for name in self._graphs.cross:
                 self._binding.bind_output(present_name(name), None, self._device)

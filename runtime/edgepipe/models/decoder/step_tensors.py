@@ -60,33 +60,34 @@ class Logits:
         self._keeps = LOGITS_TO_KEEP in inputs
         vocabulary = session.output_shapes[LOGITS][-1]
         self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
-        self._buffer: NDArray[np.float32] | None = None
         self._dtype = session.output_dtypes[LOGITS]
-        self._tensor: DeviceTensor | None = None
+        self._rows = 0
+        self._tensor: DeviceTensor | None = None  # None: allocated at every run
+        self._buffer: NDArray[np.float32] | None = None  # the array under it, in the host's memory
         if self._keeps:
             # A tensor of the engine's: an optional input cannot be bound to an array.
             binding.bind_input(
                 LOGITS_TO_KEEP, self._device.wrap(np.array(0 if every else 1, dtype=inputs[LOGITS_TO_KEEP]))
             )
 
-    def bind(self, rows: int, new: int) -> None:
-        """Bind the output for a run of so many rows and new tokens."""
-        self._tensor = None
-        if self._vocabulary is None or not (self._keeps or new == 1):
-            self._buffer = None
-            self._binding.bind_output(LOGITS)
-        elif self._buffer is None or len(self._buffer) != rows:
-            self._buffer = np.empty((rows, 1, self._vocabulary), np.float32)
-            self._binding.bind_output(LOGITS, self._device.wrap(self._buffer))
+    def bind(self, rows: int, new: int, *, on_device: bool) -> None:
+        """Bind the output for a run.
 
-    def bind_on_device(self, rows: int, new: int) -> None:
-        """As :meth:`bind`, for :meth:`argmax` and :meth:`top_k`."""
-        self._buffer = None
+        Args:
+            rows: How many rows.
+            new: How many tokens are new.
+            on_device: Whether the logits are read by :meth:`argmax` or :meth:`top_k`, not by :meth:`read`.
+        """
         if self._vocabulary is None or not (self._keeps or new == 1):
-            self._tensor = None
-            self._binding.bind_output(LOGITS, None, self._device)
-        elif self._tensor is None or self._tensor.shape()[0] != rows:
-            self._tensor = self._device.empty((rows, 1, self._vocabulary), self._dtype)
+            self._tensor = self._buffer = None
+            self._binding.bind_output(LOGITS, None, self._device if on_device else None)
+        elif self._tensor is None or self._rows != rows or on_device is (self._buffer is not None):
+            shape, self._rows = (rows, 1, self._vocabulary), rows
+            if on_device:
+                self._tensor, self._buffer = self._device.empty(shape, self._dtype), None
+            else:
+                self._buffer = np.empty(shape, np.float32)
+                self._tensor = self._device.wrap(self._buffer)
             self._binding.bind_output(LOGITS, self._tensor)
 
     def read(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.float32]:
