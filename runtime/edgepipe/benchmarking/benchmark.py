@@ -19,7 +19,7 @@ from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.cold_start import measure_cold_start
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
 from edgepipe.benchmarking.latency import graph_runner, measure
-from edgepipe.benchmarking.results import BenchReport, ColdStart, Generation, Latency, Shape
+from edgepipe.benchmarking.results import BenchReport, ColdStart, GenerationLatency, Latency, Shape
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.variants import choose_variant, open_bundle
@@ -30,7 +30,7 @@ from edgepipe.pipelines.registry import task_class
 if TYPE_CHECKING:
     from edgepipe.backend.session import Provider
 
-__all__ = ["BenchReport", "ColdStart", "Generation", "Latency", "Shape", "bench"]
+__all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "Shape", "bench"]
 
 # Tokens of the texts that are measured where no lengths are given.
 LENGTHS = (16, 128)
@@ -93,7 +93,7 @@ def bench(
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]
     shapes = [(batch, length) for batch in sizes for length in tokens]
     call: dict[str, Any] = {}
-    generation: tuple[Generation, ...] = ()
+    generation: tuple[GenerationLatency, ...] = ()
     runners = []
     if isinstance(task, GenerativeTask):
         call = request_options(task)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.benchmarking.results import Generation, Latency
+from edgepipe.benchmarking.results import GenerationLatency, Latency
 
 if TYPE_CHECKING:
     from edgepipe.generation.decoder_protocol import Decoder
@@ -36,7 +36,7 @@ def measure_generation(
     rounds: int,
     seconds: float,
     progress: Callable[[str], None],
-) -> tuple[Generation, ...]:
+) -> tuple[GenerationLatency, ...]:
     """Time prompts and single steps behind them, all shapes in every round.
 
     Args:
@@ -66,7 +66,7 @@ def measure_generation(
                 prompts[index][-1].append(prompt)
                 steps[index][-1] += each
     return tuple(
-        Generation.of(*shape, Latency.of(prompt), Latency.of(step))
+        GenerationLatency.of(*shape, Latency.of(prompt), Latency.of(step))
         for shape, prompt, step in zip(shapes, prompts, steps, strict=True)
     )
 

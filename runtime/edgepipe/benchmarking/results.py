@@ -65,7 +65,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Generation:
+class GenerationLatency:
     """The graphs alone, reading a prompt and writing behind it.
 
     Attributes:
@@ -147,7 +147,7 @@ class BenchReport:
     request_tokens: int
     request: Latency
     cold_start: ColdStart
-    generation: tuple[Generation, ...] = ()
+    generation: tuple[GenerationLatency, ...] = ()
     new_tokens: int = 0
 
     def to_json(self) -> str:
@@ -191,7 +191,7 @@ def _cells(latency: Latency) -> list[str]:
     return [*times, f"{latency.spread:.0%}", str(latency.runs)]
 
 
-def _generation_cells(each: Generation) -> list[str]:
+def _generation_cells(each: GenerationLatency) -> list[str]:
     prompt = [f"{each.prompt.p50_ms:.2f} ms", f"{each.prompt_tokens_per_s:,.0f}"]
     step = [f"{each.step.p50_ms:.2f} ms", f"{each.step.p95_ms:.2f} ms", f"{each.step.spread:.0%}"]
     return [str(each.batch), str(each.length), *prompt, *step, f"{each.new_tokens_per_s:,.0f}"]

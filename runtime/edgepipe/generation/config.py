@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any
 
-from edgepipe.generation import validation as checks
+from edgepipe.arguments import check_flag
+from edgepipe.generation import validation
 from edgepipe.generation.validation import Check
+
+
+def _option(default: Any, check: Check) -> Any:
+    """A field with its check, which takes the option's name and value and returns the value as the search uses it."""
+    return field(default=default, metadata={"check": check})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,88 +66,49 @@ class GenerationConfig:
         decoder_start_token_id: What an encoder-decoder's decoder starts with; one for all rows, or one for each.
     """
 
-    max_length: int | None = None
-    max_new_tokens: int | None = None
-    min_length: int = 0
-    min_new_tokens: int | None = None
-    max_time: float | None = None
-    stop_strings: tuple[str, ...] = ()
-    do_sample: bool = False
-    seed: int | None = None
-    num_return_sequences: int = 1
-    num_beams: int = 1
-    early_stopping: bool | str = False
-    length_penalty: float = 1.0
-    num_beam_groups: int = 1
-    diversity_penalty: float = 0.0
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 1.0
-    min_p: float | None = None
-    top_h: float | None = None
-    typical_p: float = 1.0
-    epsilon_cutoff: float = 0.0
-    eta_cutoff: float = 0.0
-    repetition_penalty: float = 1.0
-    encoder_repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
-    encoder_no_repeat_ngram_size: int = 0
-    bad_words_ids: tuple[tuple[int, ...], ...] = ()
-    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
-    exponential_decay_length_penalty: tuple[int, float] | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: tuple[int, ...] = ()
-    suppress_tokens: tuple[int, ...] = ()
-    begin_suppress_tokens: tuple[int, ...] = ()
-    remove_invalid_values: bool = False
-    renormalize_logits: bool = False
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: tuple[int, ...] = ()
-    decoder_start_token_id: tuple[int, ...] = ()
+    max_length: int | None = _option(None, validation.whole(1))
+    max_new_tokens: int | None = _option(None, validation.whole(1))
+    min_length: int = _option(0, validation.whole(0))
+    min_new_tokens: int | None = _option(None, validation.whole(0))
+    max_time: float | None = _option(None, validation.number(above=0.0))
+    stop_strings: tuple[str, ...] = _option((), validation.strings)
+    do_sample: bool = _option(False, check_flag)
+    seed: int | None = _option(None, validation.whole(0))
+    num_return_sequences: int = _option(1, validation.whole(1))
+    num_beams: int = _option(1, validation.whole(1))
+    early_stopping: bool | str = _option(False, validation.early_stopping)
+    length_penalty: float = _option(1.0, validation.number())
+    num_beam_groups: int = _option(1, validation.whole(1))
+    diversity_penalty: float = _option(0.0, validation.number(0.0))
+    temperature: float = _option(1.0, validation.temperature)
+    top_k: int = _option(50, validation.whole(0))
+    top_p: float = _option(1.0, validation.number(0.0, 1.0))
+    min_p: float | None = _option(None, validation.number(0.0, 1.0))
+    top_h: float | None = _option(None, validation.number(most=1.0, above=0.0))
+    typical_p: float = _option(1.0, validation.number(most=1.0, above=0.0))
+    epsilon_cutoff: float = _option(0.0, validation.number(0.0, 1.0))
+    eta_cutoff: float = _option(0.0, validation.number(0.0, 1.0))
+    repetition_penalty: float = _option(1.0, validation.number(above=0.0))
+    encoder_repetition_penalty: float = _option(1.0, validation.number(above=0.0))
+    no_repeat_ngram_size: int = _option(0, validation.whole(0))
+    encoder_no_repeat_ngram_size: int = _option(0, validation.whole(0))
+    bad_words_ids: tuple[tuple[int, ...], ...] = _option((), validation.bad_words)
+    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = _option((), validation.sequence_bias)
+    exponential_decay_length_penalty: tuple[int, float] | None = _option(None, validation.decay)
+    forced_bos_token_id: int | None = _option(None, validation.whole(0))
+    forced_eos_token_id: tuple[int, ...] = _option((), validation.ids)
+    suppress_tokens: tuple[int, ...] = _option((), validation.ids)
+    begin_suppress_tokens: tuple[int, ...] = _option((), validation.ids)
+    remove_invalid_values: bool = _option(False, check_flag)
+    renormalize_logits: bool = _option(False, check_flag)
+    pad_token_id: int | None = _option(None, validation.whole(0))
+    bos_token_id: int | None = _option(None, validation.whole(0))
+    eos_token_id: tuple[int, ...] = _option((), validation.eos_ids)
+    decoder_start_token_id: tuple[int, ...] = _option((), validation.ids)
 
 
-CHECKS: Mapping[str, Check] = {
-    "max_length": checks.whole(1),
-    "max_new_tokens": checks.whole(1),
-    "min_length": checks.whole(0),
-    "min_new_tokens": checks.whole(0),
-    "max_time": checks.number(above=0.0),
-    "stop_strings": checks.strings,
-    "do_sample": checks.flag,
-    "seed": checks.whole(0),
-    "num_return_sequences": checks.whole(1),
-    "num_beams": checks.whole(1),
-    "early_stopping": checks.early_stopping,
-    "length_penalty": checks.number(),
-    "num_beam_groups": checks.whole(1),
-    "diversity_penalty": checks.number(0.0),
-    "temperature": checks.temperature,
-    "top_k": checks.whole(0),
-    "top_p": checks.number(0.0, 1.0),
-    "min_p": checks.number(0.0, 1.0),
-    "top_h": checks.number(most=1.0, above=0.0),
-    "typical_p": checks.number(most=1.0, above=0.0),
-    "epsilon_cutoff": checks.number(0.0, 1.0),
-    "eta_cutoff": checks.number(0.0, 1.0),
-    "repetition_penalty": checks.number(above=0.0),
-    "encoder_repetition_penalty": checks.number(above=0.0),
-    "no_repeat_ngram_size": checks.whole(0),
-    "encoder_no_repeat_ngram_size": checks.whole(0),
-    "bad_words_ids": checks.bad_words,
-    "sequence_bias": checks.sequence_bias,
-    "exponential_decay_length_penalty": checks.decay,
-    "forced_bos_token_id": checks.whole(0),
-    "forced_eos_token_id": checks.ids,
-    "suppress_tokens": checks.ids,
-    "begin_suppress_tokens": checks.ids,
-    "remove_invalid_values": checks.flag,
-    "renormalize_logits": checks.flag,
-    "pad_token_id": checks.whole(0),
-    "bos_token_id": checks.whole(0),
-    "eos_token_id": checks.eos_ids,
-    "decoder_start_token_id": checks.ids,
-}
+# What the value of each option may be.
+CHECKS: Mapping[str, Check] = {each.name: each.metadata["check"] for each in fields(GenerationConfig)}
 
 # These matter only where tokens are drawn.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")

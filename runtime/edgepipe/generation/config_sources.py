@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from edgepipe.generation.decoder_protocol import Decoder
     from edgepipe.tokenization.tokenizer import Tokenizer
 
-__all__ = ["CHECKS", "GenerationConfig", "checkpoint_options", "generation_config"]
-
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 # None in place of a value switches an option off. For these that is not their default.
 _OFF: Mapping[str, Any] = {"top_k": 0}

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.arguments import did_you_mean
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
 
@@ -40,11 +41,7 @@ def check_names(options: Mapping[str, Any]) -> None:
     """
     for name in options:
         if name not in CHECKS and name not in _MISSING:
-            import difflib  # not at the top: it costs every start, for an error
-
-            near = difflib.get_close_matches(name, CHECKS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"generation has no option {name!r}{hint}")
+            raise InputError(f"generation has no option {name!r}{did_you_mean(name, CHECKS)}")
 
 
 def check_supported(merged: Mapping[str, Any]) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
-from edgepipe.generation.prompt import Prompt, prepare
+from edgepipe.generation.prompt import Prompt, prepare_prompt
 from edgepipe.generation.search.beam_search import beam_search
 from edgepipe.generation.search.diverse_beam_search import group_beam_search
 from edgepipe.generation.search.greedy_search import single_search
-from edgepipe.generation.stopping_criteria import Stopping
+from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +116,6 @@ def _begin(
     attention_mask: NDArray[np.int64],
     config: GenerationConfig,
     tokenizer: Tokenizer | None,
-) -> tuple[Stopping, Prompt]:
-    prompt = prepare(decoder, input_ids, attention_mask, config)
-    return Stopping(config, prompt.longest, tokenizer), prompt
+) -> tuple[StoppingCriteria, Prompt]:
+    prompt = prepare_prompt(decoder, input_ids, attention_mask, config)
+    return StoppingCriteria(config, prompt.longest, tokenizer), prompt

@@ -10,16 +10,16 @@ import numpy as np
 
 from edgepipe.generation import logits_warpers as warpers
 from edgepipe.generation.logits_processors import (
-    EncoderNoRepeatNGram,
-    EncoderRepetitionPenalty,
-    ExponentialDecay,
-    Forced,
-    NoRepeatNGram,
-    NotBefore,
+    EncoderNoRepeatNGramLogitsProcessor,
+    EncoderRepetitionPenaltyLogitsProcessor,
+    ExponentialDecayLengthPenalty,
+    ForcedTokensLogitsProcessor,
+    MinLengthLogitsProcessor,
+    NoRepeatNGramLogitsProcessor,
     Processor,
-    RepetitionPenalty,
-    SequenceBias,
-    Suppressed,
+    RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
+    SuppressTokensLogitsProcessor,
     remove_invalid_values,
     renormalize,
 )
@@ -37,38 +37,38 @@ def processors(config: GenerationConfig, prompt: Prompt, diversity: Processor | 
     """The processors before those for sampling; `diversity` is that of groups of beams, for its place among them."""
     found: list[Processor] = []
     if config.sequence_bias:
-        found.append(SequenceBias(config.sequence_bias, "sequence_bias"))
+        found.append(SequenceBiasLogitsProcessor(config.sequence_bias, "sequence_bias"))
     if diversity is not None:
         found.append(diversity)
     if config.encoder_repetition_penalty != 1.0:
-        found.append(EncoderRepetitionPenalty(config.encoder_repetition_penalty, prompt.input_ids))
+        found.append(EncoderRepetitionPenaltyLogitsProcessor(config.encoder_repetition_penalty, prompt.input_ids))
     if config.repetition_penalty != 1.0:
-        found.append(RepetitionPenalty(config.repetition_penalty, prompt.padding))
+        found.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty, prompt.padding))
     if config.no_repeat_ngram_size > 0:
-        found.append(NoRepeatNGram(config.no_repeat_ngram_size))
+        found.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
     if config.encoder_no_repeat_ngram_size > 0:
-        found.append(EncoderNoRepeatNGram(config.encoder_no_repeat_ngram_size, prompt.input_ids))
+        found.append(EncoderNoRepeatNGramLogitsProcessor(config.encoder_no_repeat_ngram_size, prompt.input_ids))
     # That a text never ends is not for bad words to say.
     words = [word for word in config.bad_words_ids if len(word) > 1 or word[0] not in config.eos_token_id]
     if words:
-        found.append(SequenceBias([(word, -np.inf) for word in words], "bad_words_ids"))
+        found.append(SequenceBiasLogitsProcessor([(word, -np.inf) for word in words], "bad_words_ids"))
     shortest = config.min_length if config.min_new_tokens is None else prompt.length + config.min_new_tokens
     if shortest > 0 and config.eos_token_id:
-        found.append(NotBefore(shortest, config.eos_token_id))
+        found.append(MinLengthLogitsProcessor(shortest, config.eos_token_id))
     if config.forced_bos_token_id is not None:
-        found.append(Forced(1, [config.forced_bos_token_id], "forced_bos_token_id"))
+        found.append(ForcedTokensLogitsProcessor(1, [config.forced_bos_token_id], "forced_bos_token_id"))
     if config.forced_eos_token_id:
-        found.append(Forced(prompt.longest - 1, config.forced_eos_token_id, "forced_eos_token_id"))
+        found.append(ForcedTokensLogitsProcessor(prompt.longest - 1, config.forced_eos_token_id, "forced_eos_token_id"))
     if config.remove_invalid_values:
         found.append(remove_invalid_values)
     if config.exponential_decay_length_penalty is not None:
         start, factor = config.exponential_decay_length_penalty
-        found.append(ExponentialDecay(start + prompt.length, factor, config.eos_token_id))
+        found.append(ExponentialDecayLengthPenalty(start + prompt.length, factor, config.eos_token_id))
     if config.suppress_tokens:
-        found.append(Suppressed(config.suppress_tokens))
+        found.append(SuppressTokensLogitsProcessor(config.suppress_tokens))
     if config.begin_suppress_tokens:
         is_after_forced = prompt.length == 1 and config.forced_bos_token_id is not None
-        found.append(Suppressed(config.begin_suppress_tokens, prompt.length + is_after_forced))
+        found.append(SuppressTokensLogitsProcessor(config.begin_suppress_tokens, prompt.length + is_after_forced))
     if config.renormalize_logits and not config.do_sample:  # after the warpers, where there are some
         found.append(renormalize)
     return found

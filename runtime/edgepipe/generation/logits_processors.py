@@ -33,7 +33,7 @@ def within(tokens: Sequence[int], vocabulary: int) -> list[int]:
     return [token for token in tokens if token < vocabulary]
 
 
-class SequenceBias:
+class SequenceBiasLogitsProcessor:
     """Adds a number to the score of the last token of each run of tokens (``SequenceBiasLogitsProcessor``).
 
     With minus infinity the run cannot occur (``NoBadWordsLogitsProcessor``).
@@ -66,7 +66,7 @@ class SequenceBias:
                 np.add.at(scores, (rows, last[groups]), biases[groups])
 
 
-class EncoderRepetitionPenalty:
+class EncoderRepetitionPenaltyLogitsProcessor:
     """Makes the tokens of the input likelier (``EncoderRepetitionPenaltyLogitsProcessor``).
 
     Keskar et al., CTRL, arXiv:1909.05858, section 4.1, the other way round.
@@ -81,7 +81,7 @@ class EncoderRepetitionPenalty:
         _penalize(scores, self._encoder_ids[inputs], self._penalty)
 
 
-class RepetitionPenalty:
+class RepetitionPenaltyLogitsProcessor:
     """Makes tokens that have occurred, in the prompt too, less likely (``RepetitionPenaltyLogitsProcessor``).
 
     Keskar et al., CTRL, arXiv:1909.05858, section 4.1. Padding on the left does not count.
@@ -111,7 +111,7 @@ def _penalize(scores: NDArray[np.float32], ids: NDArray[np.int64], penalty: floa
         scores[rows, ids] = np.where(found < 0, found * np.float32(penalty), found / np.float32(penalty))
 
 
-class NoRepeatNGram:
+class NoRepeatNGramLogitsProcessor:
     """Forbids tokens that would complete a run that has occurred (``NoRepeatNGramLogitsProcessor``)."""
 
     def __init__(self, size: int) -> None:
@@ -132,7 +132,7 @@ class NoRepeatNGram:
         scores[rows[known], last[known]] = -np.inf
 
 
-class EncoderNoRepeatNGram:
+class EncoderNoRepeatNGramLogitsProcessor:
     """Forbids the runs of tokens that the input has (``EncoderNoRepeatNGramLogitsProcessor``)."""
 
     def __init__(self, size: int, encoder_ids: NDArray[np.int64]) -> None:
@@ -154,7 +154,7 @@ class EncoderNoRepeatNGram:
                 scores[row, within(banned, scores.shape[1])] = -np.inf
 
 
-class NotBefore:
+class MinLengthLogitsProcessor:
     """No token of these before a length (``MinLengthLogitsProcessor``, ``MinNewTokensLengthLogitsProcessor``)."""
 
     def __init__(self, length: int, tokens: Sequence[int]) -> None:
@@ -167,7 +167,7 @@ class NotBefore:
             scores[:, within(self._tokens, scores.shape[1])] = -np.inf
 
 
-class Forced:
+class ForcedTokensLogitsProcessor:
     """One of these tokens at a length (``ForcedBOSTokenLogitsProcessor``, ``ForcedEOSTokenLogitsProcessor``)."""
 
     def __init__(self, length: int, tokens: Sequence[int], name: str) -> None:
@@ -189,7 +189,7 @@ def remove_invalid_values(ids: NDArray[np.int64], scores: NDArray[np.float32], i
     np.nan_to_num(scores, copy=False)
 
 
-class ExponentialDecay:
+class ExponentialDecayLengthPenalty:
     """Makes the end likelier with each token past a length (``ExponentialDecayLengthPenalty``)."""
 
     def __init__(self, start: int, factor: float, tokens: Sequence[int]) -> None:
@@ -208,7 +208,7 @@ class ExponentialDecay:
             scores[:, tokens] = found + size * np.float32(self._factor**past - 1)
 
 
-class Suppressed:
+class SuppressTokensLogitsProcessor:
     """Forbids tokens (``SuppressTokensLogitsProcessor``).
 
     With a length, only for the token after as many (``SuppressTokensAtBeginLogitsProcessor``).
@@ -224,7 +224,7 @@ class Suppressed:
             scores[:, within(self._tokens, scores.shape[1])] = -np.inf
 
 
-class Diversity:
+class DiversityLogitsProcessor:
     """Makes tokens less likely that earlier groups of beams have just taken (``HammingDiversityLogitsProcessor``).
 
     Vijayakumar et al., Diverse Beam Search, arXiv:1610.02424, with the Hamming distance; transformers 4.57.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +44,7 @@ class Prompt:
         return int(self.ids.shape[1])
 
 
-def prepare(
+def prepare_prompt(
     decoder: Decoder, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], config: GenerationConfig
 ) -> Prompt:
     """Make the start of a search.
@@ -68,27 +69,76 @@ def prepare(
     return Prompt(input_ids, attention_mask, ids, padding, _longest(decoder, ids.shape[1], config))
 
 
-def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:
+def limit_new_tokens(config: GenerationConfig, decoder: Decoder, length: int) -> GenerationConfig:
+    """The options for a prompt of so many tokens, with ``max_new_tokens`` and ``min_new_tokens`` alone.
+
+    ``max_length`` and ``min_length`` count the prompt. In a padded batch they would count the padding too, so that
+    what a prompt gives would depend on its neighbours. New tokens do not.
+
+    Args:
+        config: The options as given.
+        decoder: Says what the model takes.
+        length: Tokens of the prompt. Those of an encoder do not count: its decoder begins with one token.
+
+    Raises:
+        InputError: the prompt leaves no room within ``max_length``, or is longer than the model takes.
+    """
+    prompt = 1 if decoder.is_encoder_decoder else length
+    wanted = count_new_tokens(config, prompt)
+    room = _check_room(decoder, prompt, wanted, config)
+    least = config.min_new_tokens
+    if least is None and config.min_length:
+        least = max(config.min_length - prompt, 0)
+    return replace(config, max_new_tokens=min(wanted, room), max_length=None, min_new_tokens=least, min_length=0)
+
+
+def count_new_tokens(config: GenerationConfig, prompt: int) -> int:
+    """How many tokens may follow a prompt of so many, whatever the model takes; not positive where there is no room."""
     if config.max_new_tokens is not None:
-        longest = length + config.max_new_tokens
-    elif config.max_length is not None:
-        longest = config.max_length
-        if length >= longest:
-            raise InputError(
-                f"the input has {length} tokens, and max_length={longest} leaves no room for a new one; "
-                "pass max_new_tokens, or a larger max_length"
-            )
-    else:
-        longest = length + _DEFAULT_NEW_TOKENS
-        positions = decoder.config.get("max_position_embeddings", decoder.max_length)
-        if isinstance(positions, int):
-            longest = min(longest, positions)
-    if decoder.max_length is not None:
-        # The last token of a sequence is never read. transformers fails where one token more would be.
-        longest = min(longest, decoder.max_length + 1)
-    if length >= longest:
-        raise InputError(
-            f"the input has {length} tokens, and the model takes {decoder.max_length}, which leaves no room for a new "
-            "one; pass a shorter input"
-        )
+        return config.max_new_tokens
+    return _DEFAULT_NEW_TOKENS if config.max_length is None else config.max_length - prompt
+
+
+def is_cut_off(
+    token_ids: Sequence[int], wanted: GenerationConfig, given: GenerationConfig, decoder: Decoder, length: int
+) -> bool:
+    """Whether a text ended only because the model takes no more.
+
+    Args:
+        token_ids: What was written; with the decoder's first token where there is an encoder.
+        wanted: The options as given by the caller.
+        given: What :func:`limit_new_tokens` made of them.
+        decoder: Says what the model takes.
+        length: Tokens of the prompt.
+    """
+    prompt = 1 if decoder.is_encoder_decoder else length
+    written = len(token_ids) - decoder.is_encoder_decoder
+    ended = bool(token_ids) and token_ids[-1] in (given.eos_token_id or ())
+    most = given.max_new_tokens or 0
+    return not ended and written >= most and most < count_new_tokens(wanted, prompt)
+
+
+def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:
+    """Most tokens of a sequence, those of the prompt included."""
+    wanted = count_new_tokens(config, length)
+    longest = length + min(wanted, _check_room(decoder, length, wanted, config))
+    positions = decoder.config.get("max_position_embeddings", decoder.max_length)
+    if config.max_new_tokens is None and config.max_length is None and isinstance(positions, int):
+        # As in ``generate``, which does not go past them unless it is told how far to go.
+        longest = max(min(longest, positions), length + 1)
     return longest
+
+
+def _check_room(decoder: Decoder, prompt: int, wanted: int, config: GenerationConfig) -> int:
+    """How many tokens the model takes behind a prompt of so many: the last one need not go through it."""
+    if decoder.max_length is not None and prompt > decoder.max_length:
+        raise InputError(
+            f"the prompt has {prompt} tokens, more than the {decoder.max_length} that the model takes; shorten it, or "
+            'pass truncation=True, or handle_long_generation="hole" to keep its end'
+        )
+    if wanted <= 0:
+        raise InputError(
+            f"max_length={config.max_length} leaves no room behind a prompt of {prompt} tokens; raise it, or pass "
+            "max_new_tokens instead"
+        )
+    return wanted if decoder.max_length is None else decoder.max_length - prompt + 1

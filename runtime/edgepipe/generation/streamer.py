@@ -21,7 +21,7 @@ _BEFORE_A_LATER_BLANK = " 'n"
 _SPAN = 8
 
 
-class TextStream:
+class TextStreamer:
     """Turns tokens into text piece by piece.
 
     The pieces of all tokens, joined, are ``tokenizer.decode`` of all tokens.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+from edgepipe.arguments import check_whole, is_number, is_whole
 from edgepipe.errors import InputError
 
 Check = Callable[[str, Any], Any]
@@ -19,9 +20,7 @@ def whole(least: int) -> Check:
     """A whole number of at least `least`."""
 
     def check(name: str, value: Any) -> int:
-        if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-            raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        return int(value)
+        return check_whole(name, value, least)
 
     return check
 
@@ -30,7 +29,7 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
     """A finite number from `least` to `most`, and more than `above`."""
 
     def check(name: str, value: Any) -> float:
-        if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+        if not is_number(value):
             raise InputError(f"{name} must be a number, got {value!r}")
         found = float(value)
         if not least <= found <= most or found <= above:
@@ -45,13 +44,6 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
     return check
 
 
-def flag(name: str, value: Any) -> bool:
-    """True or False."""
-    if not isinstance(value, bool):
-        raise InputError(f"{name} must be True or False, got {value!r}")
-    return value
-
-
 def early_stopping(name: str, value: Any) -> bool | str:
     """True, False or "never"."""
     if not isinstance(value, bool) and value != "never":
@@ -61,7 +53,7 @@ def early_stopping(name: str, value: Any) -> bool | str:
 
 def temperature(name: str, value: Any) -> float:
     """A number above 0."""
-    if value == 0 and isinstance(value, Real) and not isinstance(value, bool):
+    if is_number(value) and value == 0:
         raise InputError(f"{name} must be more than 0, got {value!r}; pass do_sample=False for the likeliest tokens")
     return float(number(above=0.0)(name, value))
 
@@ -69,7 +61,7 @@ def temperature(name: str, value: Any) -> float:
 def ids(name: str, value: Any) -> tuple[int, ...]:
     """A token id or several."""
     values = [value] if isinstance(value, Integral) else value
-    if not isinstance(values, (list, tuple)) or not all(map(_is_id, values)):
+    if not isinstance(values, (list, tuple)) or not all(map(is_whole, values)):
         raise InputError(f"{name} must be a token id or a list of token ids, got {value!r}")
     return tuple(map(int, values))
 
@@ -114,12 +106,8 @@ def decay(name: str, value: Any) -> tuple[int, float]:
     return whole(0)(f"{name}[0]", value[0]), number(above=0.0)(f"{name}[1]", value[1])
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 0
-
-
 def _is_sequence_of_ids(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(_is_id, value))
+    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(is_whole, value))
 
 
 def _is_bias(pair: Any) -> bool:

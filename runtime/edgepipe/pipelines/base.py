@@ -9,10 +9,10 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepipe.arguments import check_whole
 from edgepipe.bundle.tasks import TASKS
-from edgepipe.errors import InputError
-from edgepipe.pipelines.batching import batches, chunks
-from edgepipe.pipelines.progress import shown
+from edgepipe.errors import DependencyError, InputError
+from edgepipe.pipelines.batching import WINDOW, batches, chunks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,6 +53,7 @@ class Task(ABC):
         token_level: Whether these have an entry for each token.
         generates: Whether it writes text, token by token.
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
+        window: How many batches are read ahead, to find inputs of like length.
         token_types: Whether the texts of a pair are told apart for every model that can, whatever its tokenizer does.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph, or what else :meth:`load` gives.
@@ -68,6 +69,7 @@ class Task(ABC):
     generates: ClassVar[bool]
     json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
+    window: ClassVar[int] = WINDOW
 
     def __init_subclass__(cls) -> None:
         entry = TASKS.get(cls.__dict__.get("name", ""))
@@ -77,7 +79,7 @@ class Task(ABC):
     def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
         self.model: Model = model
-        self.batch_size = _checked_batch_size(batch_size)
+        self.batch_size = check_whole("batch_size", batch_size, 1)
         self.options = options
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.
         self._own_settings = self.settings(options)
@@ -138,14 +140,14 @@ class Task(ABC):
             DependencyError: `progress` without ``tqdm``.
         """
         settings = self.settings({**self.options, **options}) if options else self._own_settings
-        size = self.checked_batch_size(batch_size)
+        size = self.check_batch_size(batch_size)
         if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
             results = self._run(self._encode_all(inputs, settings), size, settings)
             if progress:
-                results = shown(results, total)
+                results = show_progress(results, total)
             return results if total is None else list(results)
-        [result] = self._answers([self.encode(inputs, settings)], size, settings)
+        [result] = self._run_chunk([self.encode(inputs, settings)], size, settings, 0)
         return result
 
     def is_one(self, inputs: Any) -> bool:
@@ -157,13 +159,13 @@ class Task(ABC):
         """The checkpoint's labels in the order of the logits."""
         return labels_of(self.model.config)
 
-    def checked_batch_size(self, batch_size: int | None) -> int:
+    def check_batch_size(self, batch_size: int | None) -> int:
         """The batch size of a call: the pipeline's own where the call names none.
 
         Raises:
             InputError: it is no whole number of at least 1.
         """
-        return self.batch_size if batch_size is None else _checked_batch_size(batch_size)
+        return self.batch_size if batch_size is None else check_whole("batch_size", batch_size, 1)
 
     def _encode_all(self, inputs: Iterable[Any], settings: Any) -> Iterator[Request]:
         for position, item in enumerate(inputs):
@@ -173,11 +175,20 @@ class Task(ABC):
                 raise InputError(f"input {position}: {error}") from error
 
     def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
-        for chunk in chunks(requests, batch_size):
-            yield from self._answers(chunk, batch_size, settings)
+        first = 0
+        for chunk in chunks(requests, batch_size, window=self.window):
+            yield from self._run_chunk(chunk, batch_size, settings, first)
+            first += len(chunk)
 
-    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any) -> Iterator[Any]:
-        """The results of requests that are looked at together, in their order."""
+    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
+        """The results of requests that are looked at together, in their order.
+
+        Args:
+            requests: Encoded inputs.
+            batch_size: How many pieces go through the graph at once.
+            settings: Of the call.
+            first: How many inputs of the call came before these.
+        """
         pieces = [piece for request in requests for piece in request.pieces]
         outputs = iter(self._outputs(pieces, batch_size))
         for request in requests:
@@ -212,12 +223,6 @@ class Task(ABC):
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
 
 
-def _checked_batch_size(batch_size: Any) -> int:
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise InputError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
-    return batch_size
-
-
 def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The labels of a checkpoint's config in the order of the logits.
 
@@ -228,3 +233,20 @@ def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     if isinstance(id2label, Mapping) and id2label:
         return tuple(str(label) for _, label in sorted(id2label.items(), key=lambda pair: int(pair[0])))
     return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
+
+
+def show_progress(results: Iterable[Any], total: int | None) -> Iterator[Any]:
+    """The same results, counted on standard error.
+
+    Args:
+        results: What to count.
+        total: How many there will be; None where nobody knows.
+
+    Raises:
+        DependencyError: tqdm is not installed.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise DependencyError("progress=True needs tqdm; pip install tqdm, or leave progress out") from error
+    return iter(tqdm(results, total=total, unit=" inputs"))

@@ -16,7 +16,7 @@ Join = Callable[[list[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class ScoredToken:
     """A token that is part of the text.
 
     Attributes:
@@ -36,7 +36,7 @@ class Token:
     is_subword: bool
 
 
-def worded(tokens: Sequence[Token], strategy: str, labels: Sequence[str], join: Join) -> list[Entity]:
+def aggregate_words(tokens: Sequence[ScoredToken], strategy: str, labels: Sequence[str], join: Join) -> list[Entity]:
     """One label a word, so that the parts of a word cannot disagree.
 
     Args:
@@ -46,16 +46,17 @@ def worded(tokens: Sequence[Token], strategy: str, labels: Sequence[str], join: 
         labels: In the order of the scores.
         join: Makes a text of tokens.
     """
-    words: list[list[Token]] = []
+    words: list[list[ScoredToken]] = []
     for token in tokens:
         if words and token.is_subword:
             words[-1].append(token)
         else:
             words.append([token])
-    return [_word(word, strategy, labels, join) for word in words]
+    return [aggregate_word(word, strategy, labels, join) for word in words]
 
 
-def _word(tokens: Sequence[Token], strategy: str, labels: Sequence[str], join: Join) -> Entity:
+def aggregate_word(tokens: Sequence[ScoredToken], strategy: str, labels: Sequence[str], join: Join) -> Entity:
+    """One entity of the tokens of a word, by the strategy."""
     if strategy == "first":
         scores = tokens[0].scores
     elif strategy == "max":
@@ -72,7 +73,7 @@ def _word(tokens: Sequence[Token], strategy: str, labels: Sequence[str], join: J
     }
 
 
-def grouped(entities: Sequence[Entity], join: Join) -> list[Entity]:
+def group_entities(entities: Sequence[Entity], join: Join) -> list[Entity]:
     """Neighbors of one label become one entity; ``B-`` starts a new one. Labels without a prefix count as ``I-``."""
     groups: list[list[Entity]] = []
     for entity in entities:
@@ -93,7 +94,7 @@ def grouped(entities: Sequence[Entity], join: Join) -> list[Entity]:
     ]
 
 
-def merged_overlaps(entities: Sequence[Entity]) -> list[Entity]:
+def aggregate_overlapping_entities(entities: Sequence[Entity]) -> list[Entity]:
     """Of entities that overlap, as pieces of a text with a stride give them, the longest; of equals the surest."""
     kept: list[Entity] = []
     for entity in sorted(entities, key=lambda entity: entity["start"]):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import check_whole
 from edgepipe.embeddings.modules import SENTENCE, TOKENS, Features, Module
 from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
 from edgepipe.errors import BundleError, InputError
-from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.base import Request, Task, show_progress
 from edgepipe.pipelines.batching import chunks
-from edgepipe.pipelines.options import checked_options, tokenizer_options
-from edgepipe.pipelines.progress import shown
+from edgepipe.pipelines.options import build_tokenizer_options, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ _HIDDEN_STATES = ("last_hidden_state", TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FeatureExtractionSettings:
     """Checked options.
 
     Attributes:
@@ -91,7 +91,7 @@ class FeatureExtraction(Task):
 
     def settings(self, options: Mapping[str, Any]) -> Any:
         """Check the options; see :meth:`Task.settings`."""
-        checked_options(options, ("truncation", "tokenize_kwargs", "return_tensors"), self.name)
+        check_options(options, ("truncation", "tokenize_kwargs", "return_tensors"), self.name)
         given = options.get("tokenize_kwargs")
         if given is not None and not isinstance(given, Mapping):
             raise InputError(f"tokenize_kwargs must be a dict of the tokenizer's arguments, got {given!r:.60}")
@@ -100,8 +100,8 @@ class FeatureExtraction(Task):
             if "truncation" in arguments:
                 raise InputError("truncation is given twice: alone, and in tokenize_kwargs")
             arguments["truncation"] = options["truncation"]
-        return Settings(
-            tokenizer_options(arguments, self.tokenizer, self.model.max_length, self.name),
+        return FeatureExtractionSettings(
+            build_tokenizer_options(arguments, self.tokenizer, self.model.max_length, self.name),
             bool(options.get("return_tensors", False)),
         )
 
@@ -152,10 +152,10 @@ class FeatureExtraction(Task):
         embedding = Embedding(
             config.prompt(prompt, prompt_name),
             config.modules_for(None if pooling is None else _checked_pooling(pooling)),
-            config.truncate_dim if truncate_dim is None else _checked_dimension(truncate_dim),
+            config.truncate_dim if truncate_dim is None else check_whole("truncate_dim", truncate_dim, 1),
             normalize_embeddings,
         )
-        size = self.checked_batch_size(batch_size)
+        size = self.check_batch_size(batch_size)
         if isinstance(texts, str):
             alone: Vectors = self._embedded([self._tokens(texts, embedding.prompt)], 1, embedding)[0]
             return alone
@@ -163,7 +163,7 @@ class FeatureExtraction(Task):
             raise InputError(f"expected a text or a list of texts, got {type(texts).__name__} {texts!r:.60}")
         vectors = self._vectors(texts, size, embedding)
         if progress:
-            vectors = shown(vectors, len(texts) if isinstance(texts, Sized) else None)
+            vectors = show_progress(vectors, len(texts) if isinstance(texts, Sized) else None)
         rows = list(vectors)
         if not rows:  # the empty text tells how many values a vector has
             return self._embedded([self._tokens("", embedding.prompt)], 1, embedding)[:0]
@@ -243,9 +243,3 @@ def _checked_pooling(pooling: Any) -> tuple[str, ...]:
     modes = (pooling,) if isinstance(pooling, str) else tuple(pooling) if isinstance(pooling, (list, tuple)) else ()
     check_modes(modes)
     return modes
-
-
-def _checked_dimension(count: Any) -> int:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise InputError(f"truncate_dim must be a whole number of at least 1, got {count!r}")
-    return count

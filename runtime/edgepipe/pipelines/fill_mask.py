@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import check_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax, top_indices
 from edgepipe.pipelines.base import Request, Task
-from edgepipe.pipelines.options import checked_options, tokenizer_options
+from edgepipe.pipelines.options import build_tokenizer_options, check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class FillMaskSettings:
     """Checked options.
 
     Attributes:
@@ -59,22 +60,20 @@ class FillMask(Task):
         results = super().__call__(inputs, batch_size=batch_size, **options)
         return results[0] if isinstance(inputs, list) and len(inputs) == 1 else results
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> FillMaskSettings:
         """Check the options; see :meth:`Task.settings`."""
-        checked_options(options, ("top_k", "targets", "tokenizer_kwargs"), self.name)
+        check_options(options, ("top_k", "targets", "tokenizer_kwargs"), self.name)
         if self.tokenizer.mask_token_id is None:
             raise InputError("the tokenizer has no mask token: the checkpoint is not one for fill-mask")
         top_k = options.get("top_k")
-        top_k = 5 if top_k is None else top_k
-        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
-            raise InputError(f"top_k must be a whole number of at least 1, got {top_k!r}")
+        top_k = 5 if top_k is None else check_whole("top_k", top_k, 1)
         tokenizer = options.get("tokenizer_kwargs")
         tokenizer = {} if tokenizer is None else tokenizer
         if not isinstance(tokenizer, Mapping):
             raise InputError(f"tokenizer_kwargs must be a dict of the tokenizer's arguments, got {tokenizer!r}")
         targets = options.get("targets")
-        return Settings(
-            tokenizer_options(tokenizer, self.tokenizer, self.model.max_length, self.name),
+        return FillMaskSettings(
+            build_tokenizer_options(tokenizer, self.tokenizer, self.model.max_length, self.name),
             top_k,
             None if targets is None else self._target_ids(targets),
         )
@@ -100,7 +99,7 @@ class FillMask(Task):
             raise InputError(f"none of the targets {words!r} has a token; pass at least one word that does")
         return np.array(list(set(ids)), dtype=np.int64)
 
-    def encode(self, item: Any, settings: Settings) -> Request:
+    def encode(self, item: Any, settings: FillMaskSettings) -> Request:
         """Token ids of one text."""
         if not isinstance(item, str):
             raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
@@ -117,7 +116,9 @@ class FillMask(Task):
         """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""
         return {"logits": outputs["logits"][np.array(piece["input_ids"]) == self.tokenizer.mask_token_id]}
 
-    def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings) -> Any:
+    def decode(
+        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: FillMaskSettings
+    ) -> Any:
         """The proposals of one text, from ``logits`` float32[masks, vocabulary]."""
         ids = np.array(request.context)
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from edgepipe.errors import InputError
-from edgepipe.generation.config_sources import CHECKS, GenerationConfig, generation_config
+from edgepipe.generation.config import CHECKS, GenerationConfig
+from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate, stream
-from edgepipe.generation.lengths import for_prompt, was_cut
-from edgepipe.generation.streamer import TextStream
+from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
+from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request, Task
-from edgepipe.pipelines.batching import chunks
-from edgepipe.pipelines.options import checked_options
+from edgepipe.pipelines.options import check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from edgepipe.generation.decoder_protocol import Decoder
     from edgepipe.generation.generate import Generated
     from edgepipe.tokenization.tokenizer import Tokenizer
-
-# How many batches are read ahead, to find prompts of like length.
-_WINDOW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,7 @@ class GenerativeTask(Task):
     """
 
     outputs = ("logits",)
+    window = 4
     own_options: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Mapping[str, Any]] = {}
 
@@ -97,7 +95,7 @@ class GenerativeTask(Task):
         if not self.is_one(prompt):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
-        config = self._for_prompt(settings.generation, request)
+        config = self._limit_new_tokens(settings.generation, request)
         if config.num_beams > 1:
             raise InputError(
                 f"num_beams is {config.num_beams}: which beam wins is known only at the end, so there is nothing to "
@@ -110,7 +108,9 @@ class GenerativeTask(Task):
             )
         ids, mask = self._rows([request])
         tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
-        text = TextStream(self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up)
+        text = TextStreamer(
+            self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up
+        )
         for token in self.shown_prompt(request):
             text.push(token)
         return _pieces(tokens, text)
@@ -135,27 +135,14 @@ class GenerativeTask(Task):
         Raises:
             InputError: an option is unknown, has a wrong value or contradicts another.
         """
-        checked_options(options, [*self.own_options, *CHECKS], self.name)
+        check_options(options, [*self.own_options, *CHECKS], self.name)
         searched = {name: value for name, value in options.items() if name not in self.own_options}
         return generation_config(
             self.decoder, self.task_options(), searched, tokenizer=self.tokenizer, defaults=self.defaults
         )
 
-    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
-        first = 0
-        for chunk in chunks(requests, batch_size, window=_WINDOW):
-            yield from self._answers(chunk, batch_size, settings, first)
-            first += len(chunk)
-
-    def _answers(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
-        """The results of requests, in their order.
-
-        Args:
-            requests: Encoded inputs.
-            batch_size: How many go through the decoder at once.
-            settings: Of the call.
-            first: How many inputs of the call came before these.
-        """
+    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
+        """See :class:`Task`; what is drawn for an input depends on its place in the call, hence `first`."""
         generated: list[Sequence[Generated]] = [()] * len(requests)
         for batch, config in self._batches_alike(requests, batch_size, settings.generation):
             ids, mask = self._rows([requests[index] for index in batch])
@@ -164,7 +151,7 @@ class GenerativeTask(Task):
                 generated[index] = sequences
                 length = len(requests[index].pieces[0]["input_ids"])
                 if any(
-                    was_cut(each.token_ids, settings.generation, config, self.decoder, length) for each in sequences
+                    is_cut_off(each.token_ids, settings.generation, config, self.decoder, length) for each in sequences
                 ):
                     warnings.warn(
                         f"a text ends where the model's limit of {self.decoder.max_length} tokens is reached; pass a "
@@ -184,12 +171,12 @@ class GenerativeTask(Task):
         indices = list(range(len(requests)))
         if config.seed is None:
             indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
-        for each, alike in groupby(indices, lambda index: self._for_prompt(config, requests[index])):
+        for each, alike in groupby(indices, lambda index: self._limit_new_tokens(config, requests[index])):
             for batch in _batched(alike, batch_size):
                 yield batch, each
 
-    def _for_prompt(self, config: GenerationConfig, request: Request) -> GenerationConfig:
-        return for_prompt(config, self.decoder, len(request.pieces[0]["input_ids"]))
+    def _limit_new_tokens(self, config: GenerationConfig, request: Request) -> GenerationConfig:
+        return limit_new_tokens(config, self.decoder, len(request.pieces[0]["input_ids"]))
 
     def _rows(self, requests: Sequence[Request]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and mask of prompts, int64[rows, longest]; decoder-only models want the padding on the left."""
@@ -226,7 +213,7 @@ def _padding(config: GenerationConfig) -> int:
     return config.pad_token_id
 
 
-def _pieces(tokens: Iterator[int], text: TextStream) -> Iterator[str]:
+def _pieces(tokens: Iterator[int], text: TextStreamer) -> Iterator[str]:
     try:
         for token in tokens:
             if piece := text.push(token):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.arguments import did_you_mean
 from edgepipe.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _NOT_OPTIONS = {
 }
 
 
-def checked_options(options: Mapping[str, Any], known: Sequence[str], task: str) -> None:
+def check_options(options: Mapping[str, Any], known: Sequence[str], task: str) -> None:
     """Refuse options that a task does not have.
 
     Raises:
@@ -30,25 +31,10 @@ def checked_options(options: Mapping[str, Any], known: Sequence[str], task: str)
     """
     for name in options:
         if name not in known:
-            import difflib  # not at the top: it costs every start, for an error
-
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"{task} has no option {name!r}{hint}")
+            raise InputError(f"{task} has no option {name!r}{did_you_mean(name, known)}")
 
 
-def checked_flag(name: str, value: Any) -> bool:
-    """A truth value; no text or number stands in for one.
-
-    Raises:
-        InputError: `value` is something else.
-    """
-    if not isinstance(value, bool):
-        raise InputError(f"{name} must be True or False, got {value!r}")
-    return value
-
-
-def tokenizer_options(
+def build_tokenizer_options(
     options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str, own: Sequence[str] = ()
 ) -> Mapping[str, Any]:
     """Check options meant for the tokenizer, and keep texts within what the graph accepts.
@@ -66,7 +52,7 @@ def tokenizer_options(
     """
     if options:
         known = [name for name in signature(type(tokenizer).__call__).parameters if name not in _NOT_OPTIONS]
-        checked_options(options, [*own, *known], task)
+        check_options(options, [*own, *known], task)
     if limit is None or options.get("truncation", True) in (False, "do_not_truncate"):
         return options
     wanted = options.get("max_length")

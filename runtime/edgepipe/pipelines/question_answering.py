@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import check_flag, check_whole
 from edgepipe.errors import InputError
+from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Request, Task
-from edgepipe.pipelines.options import checked_flag, checked_options
-from edgepipe.pipelines.spans import best_spans
+from edgepipe.pipelines.options import check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepipe.tokenization.batch_encoding import BatchEncoding
 
+_MASKED = np.float32(-10_000.0)
 _COUNTS = {"top_k": 1, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1, "doc_stride": 0}
 _FLAGS = ("handle_impossible_answer", "align_to_words")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class QuestionAnsweringSettings:
     """Checked options.
 
     Attributes:
@@ -93,24 +95,22 @@ class QuestionAnswering(Task):
             inputs = inputs[0]
         return super().__call__(inputs, batch_size=batch_size, **options)
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> QuestionAnsweringSettings:
         """Check the options; see :meth:`Task.settings`."""
-        checked_options(options, [*_COUNTS, *_FLAGS], self.name)
+        check_options(options, [*_COUNTS, *_FLAGS], self.name)
         given = {name: value for name, value in options.items() if value is not None}
         for name, least in _COUNTS.items():
-            value = given.get(name, least)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+            check_whole(name, given.get(name, least), least)
         for name in given.keys() & set(_FLAGS):
-            checked_flag(name, given[name])
+            check_flag(name, given[name])
         given.pop("max_question_len", None)
-        settings = Settings(**given)
+        settings = QuestionAnsweringSettings(**given)
         length, stride = self._lengths(settings)
         if stride >= length:
             raise InputError(f"doc_stride={stride} must be less than max_seq_len={length}")
         return settings
 
-    def _lengths(self, settings: Settings) -> tuple[int, int]:
+    def _lengths(self, settings: QuestionAnsweringSettings) -> tuple[int, int]:
         """Longest piece and shared tokens."""
         limits = [settings.max_seq_len or 384, self.model.max_length]
         if settings.max_seq_len is None:
@@ -122,7 +122,7 @@ class QuestionAnswering(Task):
     def _question_first(self) -> bool:
         return bool(self.tokenizer.padding_side == "right")
 
-    def encode(self, item: Any, settings: Settings) -> Request:
+    def encode(self, item: Any, settings: QuestionAnsweringSettings) -> Request:
         """Token ids of the question with each piece of its context."""
         question, context = _question_and_context(item)
         length, stride = self._lengths(settings)
@@ -157,7 +157,12 @@ class QuestionAnswering(Task):
                 "max_seq_len"
             ) from error
 
-    def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings) -> Any:
+    def decode(
+        self,
+        request: Request,
+        outputs: Sequence[Mapping[str, NDArray[np.float32]]],
+        settings: QuestionAnsweringSettings,
+    ) -> Any:
         """The answers to one question, from ``start_logits`` and ``end_logits``, float32[tokens], of each piece."""
         context, encoding = request.context
         answers: dict[str, dict[str, Any]] = {}
@@ -166,7 +171,7 @@ class QuestionAnswering(Task):
         count = settings.top_k * 2 + 10 if settings.align_to_words else settings.top_k
         for row, arrays in enumerate(outputs):
             allowed = self._allowed(encoding, row)
-            spans, piece_null = best_spans(
+            spans, piece_null = decode_spans(
                 arrays["start_logits"], arrays["end_logits"], allowed, count, settings.max_answer_len
             )
             null_score = min(null_score, piece_null)
@@ -224,3 +229,47 @@ def _question_and_context(item: Any) -> tuple[str, str]:
         if not text:
             raise InputError(f"{name} is empty: give a text")
     return item["question"], item["context"]
+
+
+def decode_spans(
+    start_logits: NDArray[np.float32],
+    end_logits: NDArray[np.float32],
+    allowed: NDArray[np.bool_],
+    count: int,
+    max_answer_len: int,
+) -> tuple[list[tuple[int, int, float]], float]:
+    """Spans by the product of their start's and end's probability.
+
+    Source: ``select_starts_ends`` and ``decode_spans`` of transformers 4.57's question answering, where the first
+    token (the classification token) stands for "no answer" and is never part of a span.
+
+    Args:
+        start_logits: float32[tokens].
+        end_logits: float32[tokens].
+        allowed: bool[tokens], the tokens that may be in an answer.
+        count: How many spans to look at, best first; those that start or end on a token that is not allowed are then
+            left out.
+        max_answer_len: Longest span, in tokens.
+
+    Returns:
+        The spans as (first token, last token, score), and the score of "no answer".
+    """
+    start, end = (softmax(np.where(allowed, logits, _MASKED)) for logits in (start_logits, end_logits))
+    null_score = (start[0] * end[0]).item()
+    start[0] = end[0] = 0.0
+    scores = np.tril(np.triu(np.outer(start, end)), max_answer_len - 1)
+    flat = scores.ravel()
+    if count == 1:
+        order = np.array([flat.argmax()])
+    elif len(flat) <= count:
+        order = np.argsort(-flat)
+    else:
+        chosen = np.argpartition(-flat, count)[:count]
+        order = chosen[np.argsort(-flat[chosen])]
+    firsts, lasts = np.unravel_index(order, scores.shape)
+    spans = [
+        (int(first), int(last), scores[first, last].item())
+        for first, last in zip(firsts, lasts, strict=True)
+        if allowed[first] and allowed[last]
+    ]
+    return spans, null_score

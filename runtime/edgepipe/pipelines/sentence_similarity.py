@@ -12,7 +12,7 @@ from edgepipe.embeddings.pooling import normalize
 from edgepipe.errors import InputError
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.feature_extraction import Embedding, FeatureExtraction
-from edgepipe.pipelines.options import checked_options
+from edgepipe.pipelines.options import check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,7 @@ class SentenceSimilarity(FeatureExtraction):
 
     def settings(self, options: Mapping[str, Any]) -> Any:
         """Check the options; see :meth:`Task.settings`."""
-        checked_options(options, ("similarity",), self.name)
+        check_options(options, ("similarity",), self.name)
         name = options.get("similarity", "cosine")
         if not isinstance(name, str) or name not in SIMILARITIES:
             raise InputError(f"similarity must be one of {', '.join(SIMILARITIES)}, got {name!r}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
-from edgepipe.pipelines.options import checked_flag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,13 +85,13 @@ class Text2TextGeneration(GenerativeTask):
         searched = dict(options) if stop is None else {**options, "eos_token_id": self._stop_token(stop)}
         form = {name: options[name] for name in ("return_tensors", "return_text") if options.get(name) is not None}
         for name, value in form.items():
-            checked_flag(name, value)
+            check_flag(name, value)
         clean_up = options.get("clean_up_tokenization_spaces")
         return GenerationSettings(
             tokenizer=self._truncation(options.get("truncation")),
             generation=self.generation_config(searched),
             tensors=form.get("return_tensors", False),
-            clean_up=False if clean_up is None else checked_flag("clean_up_tokenization_spaces", clean_up),
+            clean_up=False if clean_up is None else check_flag("clean_up_tokenization_spaces", clean_up),
             skip_special_tokens=True,
         )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
 from edgepipe.pipelines.base import Request, Task, labels_of
-from edgepipe.pipelines.options import tokenizer_options
+from edgepipe.pipelines.options import build_tokenizer_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,7 @@ FUNCTIONS: dict[str, Callable[[Scores], Scores]] = {"sigmoid": sigmoid, "softmax
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TextClassificationSettings:
     """Checked options.
 
     Attributes:
@@ -67,12 +68,12 @@ class TextClassification(Task):
         # transformers wraps the result of one string, and only where top_k is not part of this call.
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> TextClassificationSettings:
         """Check the options; see :meth:`Task.settings`."""
         remaining = dict(options)
         ranked = "top_k" in remaining
         top_k = remaining.pop("top_k", 1)
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+        if top_k is not None and not is_whole(top_k, 1):
             raise InputError(f"top_k must be a whole number of at least 1, or None for all labels, got {top_k!r}")
         name = remaining.pop("function_to_apply", None)
         if name is None:
@@ -80,15 +81,17 @@ class TextClassification(Task):
         if not isinstance(name, str) or name.lower() not in FUNCTIONS:
             raise InputError(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, got {name!r}")
         own = ("top_k", "function_to_apply")
-        tokenizer = tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name, own)
-        return Settings(tokenizer, FUNCTIONS[name.lower()], top_k, ranked)
+        tokenizer = build_tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name, own)
+        return TextClassificationSettings(tokenizer, FUNCTIONS[name.lower()], top_k, ranked)
 
-    def encode(self, item: Any, settings: Settings) -> Request:
+    def encode(self, item: Any, settings: TextClassificationSettings) -> Request:
         """Token ids of one text or pair."""
         text, pair = _text_and_pair(item)
         return Request([self.tokenizer(text, pair, **settings.tokenizer)])
 
-    def decode(self, request: Request, outputs: Sequence[Mapping[str, Scores]], settings: Settings) -> Any:
+    def decode(
+        self, request: Request, outputs: Sequence[Mapping[str, Scores]], settings: TextClassificationSettings
+    ) -> Any:
         """The labels of one row of ``logits``, float32[labels]."""
         scores = settings.function(outputs[0]["logits"])
         labels = self.labels

@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError
-from edgepipe.generation.lengths import for_prompt, new_tokens
+from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
-from edgepipe.pipelines.options import checked_flag
 from edgepipe.tokenization.chat_template import is_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.generation.config_sources import GenerationConfig
+    from edgepipe.generation.config import GenerationConfig
 
 # Options of the tokenizer; `max_length` is one of the search for tokens as well.
 _TOKENIZER = ("add_special_tokens", "truncation", "padding", "max_length")
@@ -37,7 +37,7 @@ _XLNET_PREFIX = """
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(GenerationSettings):
+class TextGenerationSettings(GenerationSettings):
     """Checked options.
 
     Attributes:
@@ -56,7 +56,7 @@ class Settings(GenerationSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class TextOrChat:
     """What the result is made of beside new tokens.
 
     Attributes:
@@ -110,7 +110,7 @@ class TextGeneration(GenerativeTask):
         """A chat is one input, though it is a list."""
         return _is_chat(inputs) or super().is_one(inputs)
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> TextGenerationSettings:
         """Check the options; see :meth:`Task.settings`."""
         stop = options.get("stop_sequence")
         searched = dict(options) if stop is None else {**options, "stop_strings": stop}
@@ -137,12 +137,12 @@ class TextGeneration(GenerativeTask):
         skip = options.get("skip_special_tokens")
         if self.tokenizer.has_response_template:
             skip = False  # what takes the answer apart looks for them
-        return Settings(
+        return TextGenerationSettings(
             tokenizer={**tokenizer, **extra},
             generation=self._with_prefix(generation, prefix, options),
             tensors=tensors,
-            clean_up=None if clean_up is None else checked_flag("clean_up_tokenization_spaces", clean_up),
-            skip_special_tokens=True if skip is None else checked_flag("skip_special_tokens", skip),
+            clean_up=None if clean_up is None else check_flag("clean_up_tokenization_spaces", clean_up),
+            skip_special_tokens=True if skip is None else check_flag("skip_special_tokens", skip),
             full_text=full_text,
             prefix=prefix,
             hole=long == "hole",
@@ -164,7 +164,7 @@ class TextGeneration(GenerativeTask):
             least += tokens
         return replace(config, max_length=longest, min_length=least)
 
-    def encode(self, item: Any, settings: Settings) -> Request:
+    def encode(self, item: Any, settings: TextGenerationSettings) -> Request:
         """Token ids of one prompt or chat."""
         if isinstance(item, str):
             encoding: Mapping[str, Any] = self.tokenizer(settings.prefix + item, **settings.tokenizer)
@@ -186,11 +186,11 @@ class TextGeneration(GenerativeTask):
                 raise InputError("the prompt is empty, and the model has no token to begin a text with; pass some text")
             ids, mask = [settings.generation.bos_token_id], [1]
             shown = ids
-        request = Request([{"input_ids": ids, "attention_mask": mask}], Prompt(item, shown, continues))
-        for_prompt(settings.generation, self.decoder, len(ids))  # here the message gets the input's position
+        request = Request([{"input_ids": ids, "attention_mask": mask}], TextOrChat(item, shown, continues))
+        limit_new_tokens(settings.generation, self.decoder, len(ids))  # here the message gets the input's position
         return request
 
-    def _encode_chat(self, messages: Sequence[Any], settings: Settings) -> tuple[Mapping[str, Any], bool]:
+    def _encode_chat(self, messages: Sequence[Any], settings: TextGenerationSettings) -> tuple[Mapping[str, Any], bool]:
         for position, message in enumerate(messages):
             if not is_message(message):
                 raise InputError(
@@ -223,7 +223,7 @@ class TextGeneration(GenerativeTask):
 
     def _kept(self, length: int, config: GenerationConfig) -> int:
         """How many tokens of a prompt are kept so that what is to be written has room behind it."""
-        new = new_tokens(config, length)
+        new = count_new_tokens(config, length)
         if new < 0:
             raise InputError(
                 f"max_length={config.max_length} is less than the {length} tokens of the prompt, so it does not say "
@@ -246,12 +246,14 @@ class TextGeneration(GenerativeTask):
 
     def shown_prompt(self, request: Request) -> Sequence[int]:
         """The token that stands in for an empty prompt; see the base class."""
-        prompt: Prompt = request.context
+        prompt: TextOrChat = request.context
         return prompt.shown
 
-    def decode(self, request: Request, outputs: Sequence[Mapping[str, NDArray[Any]]], settings: Settings) -> Any:
+    def decode(
+        self, request: Request, outputs: Sequence[Mapping[str, NDArray[Any]]], settings: TextGenerationSettings
+    ) -> Any:
         """The result of one prompt, from ``sequences`` int64[sequences, new tokens]."""
-        prompt: Prompt = request.context
+        prompt: TextOrChat = request.context
         records: list[dict[str, Any]] = []
         for new in outputs[0]["sequences"].tolist():
             if settings.tensors:
@@ -266,7 +268,7 @@ class TextGeneration(GenerativeTask):
         return records
 
 
-def _full(prompt: Prompt, text: str) -> str | list[Mapping[str, Any]]:
+def _full(prompt: TextOrChat, text: str) -> str | list[Mapping[str, Any]]:
     """The prompt with what was written behind it."""
     if isinstance(prompt.given, str):
         return prompt.given + text
@@ -282,7 +284,7 @@ def _form(options: Mapping[str, Any]) -> tuple[bool, bool]:
     given = {"return_full_text": full_text, "return_tensors": tensors, "return_text": text}
     for name, value in given.items():
         if value is not None:
-            checked_flag(name, value)
+            check_flag(name, value)
     both = [name for name in ("return_full_text", "return_text") if given[name] is not None]
     if tensors:
         both.append("return_tensors")

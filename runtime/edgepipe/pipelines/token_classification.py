@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import check_flag, is_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Request, Task, labels_of
-from edgepipe.pipelines.entities import Token, grouped, merged_overlaps, worded
-from edgepipe.pipelines.options import checked_flag, checked_options
+from edgepipe.pipelines.entities import ScoredToken, aggregate_overlapping_entities, aggregate_words, group_entities
+from edgepipe.pipelines.options import check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ STRATEGIES = ("none", "simple", "first", "average", "max")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class TokenClassificationSettings:
     """Checked options.
 
     Attributes:
@@ -80,10 +81,10 @@ class TokenClassification(Task):
             inputs = [list(inputs)]
         return super().__call__(inputs, batch_size=batch_size, **options)
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> TokenClassificationSettings:
         """Check the options; see :meth:`Task.settings`."""
         known = ("aggregation_strategy", "ignore_labels", "stride", "is_split_into_words", "delimiter")
-        checked_options(options, known, self.name)
+        check_options(options, known, self.name)
         strategy = options.get("aggregation_strategy") or "none"
         if not isinstance(strategy, str) or strategy.lower() not in STRATEGIES:
             raise InputError(f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
@@ -102,16 +103,16 @@ class TokenClassification(Task):
             if options.get("aggregation_strategy") is not None and strategy.lower() == "none":
                 raise InputError("stride needs an aggregation_strategy other than 'none', to join what pieces share")
             self._check_stride(stride)
-        return Settings(
+        return TokenClassificationSettings(
             strategy.lower(),
             tuple(ignored),
             stride,
-            checked_flag("is_split_into_words", options.get("is_split_into_words", False)),
+            check_flag("is_split_into_words", options.get("is_split_into_words", False)),
             " " if delimiter is None else delimiter,
         )
 
     def _check_stride(self, stride: Any) -> None:
-        if not isinstance(stride, int) or isinstance(stride, bool) or stride < 0:
+        if not is_whole(stride):
             raise InputError(f"stride must be a whole number of tokens, got {stride!r}")
         limit = self.text_limit
         if limit is not None and stride >= (room := limit - self.tokenizer.num_special_tokens_to_add()):
@@ -123,7 +124,7 @@ class TokenClassification(Task):
         limits = [self.tokenizer.model_max_length, self.model.max_length]
         return min((limit for limit in limits if limit is not None), default=None)
 
-    def encode(self, item: Any, settings: Settings) -> Request:
+    def encode(self, item: Any, settings: TokenClassificationSettings) -> Request:
         """Token ids of one text or list of words, in pieces where `stride` says so."""
         text, starts = item, None
         if settings.words:
@@ -155,7 +156,10 @@ class TokenClassification(Task):
         return {name: encoding[name][row] for name in names}
 
     def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings
+        self,
+        request: Request,
+        outputs: Sequence[Mapping[str, NDArray[np.float32]]],
+        settings: TokenClassificationSettings,
     ) -> list[dict[str, Any]]:
         """The entities of one text, from ``logits`` float32[tokens, labels] of each piece."""
         found: list[dict[str, Any]] = []
@@ -166,9 +170,9 @@ class TokenClassification(Task):
                 for entity in self._entities(tokens, settings.strategy)
                 if not {entity.get("entity"), entity.get("entity_group")} & set(settings.ignore_labels)
             )
-        return merged_overlaps(found) if len(outputs) > 1 else found
+        return aggregate_overlapping_entities(found) if len(outputs) > 1 else found
 
-    def _tokens(self, context: _Context, number: int, scores: NDArray[np.float32]) -> list[Token]:
+    def _tokens(self, context: _Context, number: int, scores: NDArray[np.float32]) -> list[ScoredToken]:
         encoding = context.encodings[number]
         prefixed = bool(self.tokenizer.continuing_subword_prefix)  # byte-level tokenizers have an empty one
         words: Any = self.tokenizer.convert_ids_to_tokens(
@@ -189,10 +193,10 @@ class TokenClassification(Task):
                 is_subword = start > 0 and " " not in context.text[start - 1 : start + 1]
             if encoding.ids[index] == self.tokenizer.unk_token_id:
                 word, is_subword = shown, False
-            tokens.append(Token(word, scores[index], index, start, end, is_subword))
+            tokens.append(ScoredToken(word, scores[index], index, start, end, is_subword))
         return tokens
 
-    def _entities(self, tokens: Sequence[Token], strategy: str) -> list[dict[str, Any]]:
+    def _entities(self, tokens: Sequence[ScoredToken], strategy: str) -> list[dict[str, Any]]:
         labels = labels_of(self.model.config)
         join = self.tokenizer.convert_tokens_to_string
         if strategy in ("none", "simple"):
@@ -210,5 +214,5 @@ class TokenClassification(Task):
                     }
                 )
         else:
-            entities = worded(tokens, strategy, labels, join)
-        return entities if strategy == "none" else grouped(entities, join)
+            entities = aggregate_words(tokens, strategy, labels, join)
+        return entities if strategy == "none" else group_entities(entities, join)

@@ -15,7 +15,7 @@ from edgepipe.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(GenerationSettings):
+class TranslationSettings(GenerationSettings):
     """Checked options.
 
     Attributes:
@@ -40,7 +40,7 @@ class Translation(Text2TextGeneration):
     own_options = (*Text2TextGeneration.own_options, "src_lang", "tgt_lang")
     result_name = "translation"
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> TranslationSettings:
         """Check the options; see :meth:`Task.settings`."""
         general = super().settings(options)
         source: Tokenizer | None = self.tokenizer
@@ -52,7 +52,7 @@ class Translation(Text2TextGeneration):
                 target = self.tokenizer.convert_tokens_to_ids(self.tokenizer.language_token(tgt_lang, "tgt_lang"))
                 assert isinstance(target, int)  # one token has one id
                 generation = replace(generation, forced_bos_token_id=target)
-        return Settings(
+        return TranslationSettings(
             tokenizer=general.tokenizer,
             generation=generation,
             tensors=general.tensors,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError, TaskError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Request, Task, labels_of
-from edgepipe.pipelines.options import checked_flag, checked_options
+from edgepipe.pipelines.options import check_options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ _TEMPLATE = "This example is {}."
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ZeroShotSettings:
     """Checked options.
 
     Attributes:
@@ -70,12 +71,12 @@ class ZeroShotClassification(Task):
         labels = self.settings({**self.options, **options}).labels
         if not labels:
             raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
-        size = max(len(labels), self.checked_batch_size(batch_size))
+        size = max(len(labels), self.check_batch_size(batch_size))
         return super().__call__(inputs, batch_size=size, progress=progress, **options)
 
-    def settings(self, options: Mapping[str, Any]) -> Settings:
+    def settings(self, options: Mapping[str, Any]) -> ZeroShotSettings:
         """Check the options; see :meth:`Task.settings`. Labels may be missing here: they come with the call."""
-        checked_options(options, ("candidate_labels", "hypothesis_template", "multi_label"), self.name)
+        check_options(options, ("candidate_labels", "hypothesis_template", "multi_label"), self.name)
         self.entailment_id  # noqa: B018 - a checkpoint that cannot do the task is reported at once
         given = options.get("candidate_labels")
         given = () if given is None else given
@@ -89,7 +90,7 @@ class ZeroShotClassification(Task):
             usable = False
         if not usable:
             raise InputError(f"hypothesis_template must have one {{}} for the label, got {template!r}")
-        return Settings(tuple(labels), template, checked_flag("multi_label", options.get("multi_label", False)))
+        return ZeroShotSettings(tuple(labels), template, check_flag("multi_label", options.get("multi_label", False)))
 
     @property
     def entailment_id(self) -> int:
@@ -107,7 +108,7 @@ class ZeroShotClassification(Task):
             "use a checkpoint trained on natural language inference, or name its labels in config.json"
         )
 
-    def encode(self, item: Any, settings: Settings) -> Request:
+    def encode(self, item: Any, settings: ZeroShotSettings) -> Request:
         """Token ids of one text with each label; a text that is too long is cut, the hypotheses never."""
         if not isinstance(item, str) or not item:
             raise InputError(f"expected a text that is not empty, got {type(item).__name__} {item!r:.60}")
@@ -128,7 +129,7 @@ class ZeroShotClassification(Task):
         return Request(pieces, item)
 
     def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: Settings
+        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: ZeroShotSettings
     ) -> dict[str, Any]:
         """The labels of one text, from ``logits`` float32[3] (or as many labels as the model has) of each pair."""
         logits = np.stack([arrays["logits"] for arrays in outputs])

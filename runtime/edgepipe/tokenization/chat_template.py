@@ -201,7 +201,7 @@ def _compiled(template: str) -> Any:
             "pip install -U jinja2"
         )
 
-    class Generation(Extension):
+    class GenerationTag(Extension):
         """``{% generation %}`` marks what the model wrote, which is of use in training only."""
 
         tags = {"generation"}  # noqa: RUF012 - as jinja2 declares it
@@ -242,7 +242,7 @@ def _compiled(template: str) -> Any:
         raise TemplateError(message)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = _to_json
     environment.globals |= {

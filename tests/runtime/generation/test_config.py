@@ -205,9 +205,9 @@ def test_each_row_may_start_with_a_token_of_its_own() -> None:
 def test_a_prompt_without_room_is_an_error() -> None:
     torch_decoder = TorchDecoder(model("gpt2"), max_length=96)
     too_long = generation_config(torch_decoder, {}, {"max_length": 6})
-    with pytest.raises(InputError, match="the input has 6 tokens, and max_length=6 leaves no room"):
+    with pytest.raises(InputError, match="max_length=6 leaves no room behind a prompt of 6 tokens"):
         generate(torch_decoder, *batch("gpt2", (6,)), too_long)
-    with pytest.raises(InputError, match="the input has 97 tokens, and the model takes 96"):
+    with pytest.raises(InputError, match="the prompt has 97 tokens, more than the 96 that the model takes"):
         generate(torch_decoder, *batch("gpt2", (97,)), generation_config(torch_decoder, {}, {"max_new_tokens": 3}))
 
 

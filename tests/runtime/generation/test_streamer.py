@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepipe import Tokenizer
-from edgepipe.generation.streamer import TextStream
+from edgepipe.generation.streamer import TextStreamer
 from tests.golden.cases import LONG, TEXTS
 from tests.tiny import TOKENIZERS
 
@@ -20,7 +20,7 @@ def tokenizer(family: str) -> Tokenizer:
     return Tokenizer.from_pretrained(TOKENIZERS / family)
 
 
-def pieces(stream: TextStream, ids: list[int]) -> list[str]:
+def pieces(stream: TextStreamer, ids: list[int]) -> list[str]:
     return [*(stream.push(token) for token in ids), stream.finish()]
 
 
@@ -30,7 +30,7 @@ def test_the_pieces_are_the_text(family: str, skip: bool) -> None:
     loaded = tokenizer(family)
     for text in [*TEXTS.values(), LONG, "".join(TEXTS.values()) * 3]:
         ids = loaded(text)["input_ids"]
-        found = pieces(TextStream(loaded, skip_special_tokens=skip), ids)
+        found = pieces(TextStreamer(loaded, skip_special_tokens=skip), ids)
         assert "".join(found) == loaded.decode(ids, skip_special_tokens=skip)
 
 
@@ -40,7 +40,7 @@ def test_no_piece_has_half_a_character(family: str) -> None:
     text = TEXTS["emoji"] + TEXTS["CJK"] + TEXTS["combining"]
     ids = loaded(text, add_special_tokens=False)["input_ids"]
     assert len(ids) > len(text)  # characters take several tokens
-    found = pieces(TextStream(loaded), ids)
+    found = pieces(TextStreamer(loaded), ids)
     assert "".join(found) == text
     assert all(HALF not in piece for piece in found)
 
@@ -48,7 +48,7 @@ def test_no_piece_has_half_a_character(family: str) -> None:
 def test_text_comes_while_it_is_written() -> None:
     loaded = tokenizer("gpt2")
     ids = loaded(LONG)["input_ids"]
-    stream = TextStream(loaded)
+    stream = TextStreamer(loaded)
     for count, token in enumerate(ids, 1):
         assert stream.push(token) == loaded.decode([token]), count
     assert stream.finish() == ""
@@ -62,7 +62,7 @@ def test_any_tokens_at_all(family: str, data: st.DataObject) -> None:
     loaded = tokenizer(family)
     ids = data.draw(st.lists(st.integers(0, len(loaded) - 1), min_size=1, max_size=150))
     skip = data.draw(st.booleans())
-    assert "".join(pieces(TextStream(loaded, skip_special_tokens=skip), ids)) == loaded.decode(
+    assert "".join(pieces(TextStreamer(loaded, skip_special_tokens=skip), ids)) == loaded.decode(
         ids, skip_special_tokens=skip
     )
 
@@ -75,7 +75,7 @@ def test_cleaned_up_text(words: list[str]) -> None:
     """A blank that the clean-up takes out is held back until it is known to stay."""
     loaded = Tokenizer(tokenizer("bert")._backend, tokenizer("bert")._settings)
     text = "".join(words)
-    stream = TextStream(loaded, clean_up=True)
+    stream = TextStreamer(loaded, clean_up=True)
     found = [stream._cleaned(character) for character in text] + [stream.finish()]
     assert "".join(found) == loaded.clean_up(text)
 
@@ -83,6 +83,6 @@ def test_cleaned_up_text(words: list[str]) -> None:
 def test_cleaned_up_tokens() -> None:
     loaded = tokenizer("t5")
     ids = loaded("It is n ' t , he said . We 've been there ! And so on , and so on ?")["input_ids"]
-    found = pieces(TextStream(loaded, clean_up=True), ids)
+    found = pieces(TextStreamer(loaded, clean_up=True), ids)
     assert "".join(found) == loaded.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=True)
     assert sum(map(bool, found)) > 5

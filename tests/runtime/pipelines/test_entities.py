@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from transformers import TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
-from edgepipe.pipelines.entities import Entity, Token, grouped, merged_overlaps, worded
+from edgepipe.pipelines.entities import (
+    Entity,
+    ScoredToken,
+    aggregate_overlapping_entities,
+    aggregate_words,
+    group_entities,
+)
 from tests.golden.compare import assert_same
 
 SCHEMES = [
@@ -31,7 +37,7 @@ class Reference(TokenClassificationPipeline):  # type: ignore[misc]
 
 
 @st.composite
-def tokens_of(draw: st.DrawFn, labels: int) -> list[Token]:
+def tokens_of(draw: st.DrawFn, labels: int) -> list[ScoredToken]:
     count = draw(st.integers(min_value=0, max_value=12))
     generator = np.random.default_rng(draw(st.integers(min_value=0, max_value=10**6)))
     tokens = []
@@ -41,12 +47,12 @@ def tokens_of(draw: st.DrawFn, labels: int) -> list[Token]:
         end = start + draw(st.integers(min_value=0, max_value=4))
         scores = generator.dirichlet(np.ones(labels)).astype(np.float32)
         word = draw(st.sampled_from(["a", "##b", "▁c", "", "é"]))
-        tokens.append(Token(word, scores, index + 1, start, end, draw(st.booleans())))
+        tokens.append(ScoredToken(word, scores, index + 1, start, end, draw(st.booleans())))
         start = end
     return tokens
 
 
-def before(token: Token) -> dict[str, Any]:
+def before(token: ScoredToken) -> dict[str, Any]:
     return {
         "word": token.word,
         "scores": token.scores,
@@ -65,10 +71,10 @@ def test_words_and_groups(labels: tuple[str, ...], strategy: str, data: st.DataO
     tokens = data.draw(tokens_of(len(labels)))
     reference = Reference(labels)
     join = reference.tokenizer.convert_tokens_to_string
-    words = worded(tokens, strategy, labels, join)
+    words = aggregate_words(tokens, strategy, labels, join)
     expected = reference.aggregate_words([before(token) for token in tokens], AggregationStrategy(strategy))
     assert_same(words, expected)
-    assert_same(grouped(words, join), reference.group_entities(expected))
+    assert_same(group_entities(words, join), reference.group_entities(expected))
 
 
 @given(
@@ -87,10 +93,10 @@ def test_overlaps(entities: list[Entity]) -> None:
     # An entity without characters makes the reference list its first twice; no tokenizer gives one at the start.
     first = min(entities, key=lambda entity: entity["start"], default=None)
     assume(first is None or first["end"] > first["start"])
-    assert merged_overlaps(entities) == Reference(()).aggregate_overlapping_entities(entities)
+    assert aggregate_overlapping_entities(entities) == Reference(()).aggregate_overlapping_entities(entities)
 
 
 def test_of_equal_entities_the_surest_stays() -> None:
     entities = [{"start": 0, "end": 4, "score": 0.2}, {"start": 0, "end": 4, "score": 0.9}]
-    assert merged_overlaps(entities) == entities[1:]
-    assert merged_overlaps([]) == []
+    assert aggregate_overlapping_entities(entities) == entities[1:]
+    assert aggregate_overlapping_entities([]) == []

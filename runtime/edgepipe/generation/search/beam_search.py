@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgepipe.generation.config import GenerationConfig
     from edgepipe.generation.decoder_protocol import Decoder
     from edgepipe.generation.prompt import Prompt
-    from edgepipe.generation.stopping_criteria import Stopping
+    from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Beam:
 
 
 def beam_search(
-    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: Stopping, first_row: int
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria, first_row: int
 ) -> list[list[Beam]]:
     """Search as transformers' ``_beam_search`` (5.23) does, with inputs that leave the batch once they are settled.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepipe.generation.logits_processor_list import processors
-from edgepipe.generation.logits_processors import Diversity
+from edgepipe.generation.logits_processors import DiversityLogitsProcessor
 from edgepipe.generation.search.beam_candidates import NEVER
 from edgepipe.generation.search.beam_search import Beam
 from edgepipe.generation.search.sequences import Sequences
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgepipe.generation.config import GenerationConfig
     from edgepipe.generation.decoder_protocol import Decoder
     from edgepipe.generation.prompt import Prompt
-    from edgepipe.generation.stopping_criteria import Stopping
+    from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
 class _Group:
@@ -73,7 +73,7 @@ class _Input:
     def __init__(self, item: int, prompt: Prompt, config: GenerationConfig) -> None:
         self._config = config
         self._start = prompt.length
-        self._diversity = Diversity(config.diversity_penalty)
+        self._diversity = DiversityLogitsProcessor(config.diversity_penalty)
         self._bend = processors(config, prompt, self._diversity)
         self._size = config.num_beams // config.num_beam_groups
         self._inputs = np.full(self._size, item)
@@ -139,7 +139,7 @@ class _Input:
 
 
 def group_beam_search(
-    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: Stopping
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria
 ) -> list[list[Beam]]:
     """Search with groups of beams.
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from edgepipe.generation.config import GenerationConfig
     from edgepipe.generation.decoder_protocol import Decoder
     from edgepipe.generation.prompt import Prompt
-    from edgepipe.generation.stopping_criteria import Stopping
+    from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
 def single_search(
-    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: Stopping, first_row: int
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria, first_row: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Go on with every sequence until it is finished; what is finished leaves the batch.
 

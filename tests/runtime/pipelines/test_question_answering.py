@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from edgepipe.pipelines.spans import best_spans
+from edgepipe.pipelines.question_answering import decode_spans
 
 
 def inputs(seed: int, tokens: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
@@ -46,7 +46,7 @@ def searched(
 def test_the_best_of_all_spans(seed: int, tokens: int, count: int, longest: int) -> None:
     start, end, allowed = inputs(seed, tokens)
     every, null = searched(start, end, allowed, longest)
-    spans, null_score = best_spans(start, end, allowed, count, longest)
+    spans, null_score = decode_spans(start, end, allowed, count, longest)
     assert null_score == pytest.approx(null, rel=1e-4, abs=1e-7)
     scored = {(first, last): score for first, last, score in spans if score > 0}
     for span, score in scored.items():
@@ -59,26 +59,26 @@ def test_the_best_of_all_spans(seed: int, tokens: int, count: int, longest: int)
 def test_what_may_not_be_in_an_answer_has_no_share() -> None:
     start, end, allowed = inputs(1, 12)
     louder = np.where(allowed, start, start + 90).astype(np.float32)
-    assert best_spans(louder, end, allowed, 5, 4) == best_spans(start, end, allowed, 5, 4)
+    assert decode_spans(louder, end, allowed, 5, 4) == decode_spans(start, end, allowed, 5, 4)
 
 
 def test_the_logits_are_not_changed() -> None:
     start, end, allowed = inputs(2, 12)
     copies = start.copy(), end.copy(), allowed.copy()
-    best_spans(start, end, allowed, 5, 4)
+    decode_spans(start, end, allowed, 5, 4)
     for after, copy in zip((start, end, allowed), copies, strict=True):
         np.testing.assert_array_equal(after, copy)
 
 
 def test_large_logits_do_not_overflow() -> None:
     start, end, allowed = inputs(3, 12)
-    spans, _ = best_spans(1000 * start, 1000 * end, allowed, 1, 12)
+    spans, _ = decode_spans(1000 * start, 1000 * end, allowed, 1, 12)
     assert all(np.isfinite(score) for *_, score in spans)
 
 
 def test_nothing_allowed_but_the_first_token() -> None:
     start, end, allowed = inputs(4, 6)
     allowed[1:] = False
-    spans, null_score = best_spans(start, end, allowed, 3, 15)
+    spans, null_score = decode_spans(start, end, allowed, 3, 15)
     assert null_score == pytest.approx(1.0)
     assert all(score == 0 for *_, score in spans)

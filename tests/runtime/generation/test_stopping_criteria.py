@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer
-from transformers.generation.stopping_criteria import StopStringCriteria
+from transformers.generation.stopping_criteria import StopStringCriteria as ReferenceCriteria
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate, stream
-from edgepipe.generation.stop_strings import StopStrings
+from edgepipe.generation.stopping_criteria import StopStringCriteria
 from tests.runtime.generation.models import batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 from tests.tiny import TOKENIZERS
@@ -43,8 +43,8 @@ def test_sequences_end_where_those_of_transformers_end(name: str) -> None:
         for text in texts:
             start = draw.randrange(len(text) - 2)
             strings.append(text[start : start + draw.randint(1, 6)])
-        criteria = StopStringCriteria(theirs, strings)
-        stops = StopStrings(strings, ours)
+        criteria = ReferenceCriteria(theirs, strings)
+        stops = StopStringCriteria(strings, ours)
         pieces = [ours(draw.choice(TEXTS), add_special_tokens=False)["input_ids"] for _ in range(6)]
         for ids in pieces:
             row = [*ids, *draw.choices(range(len(ours)), k=4), *draw.choice(pieces)]
