@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.backend.session import Session
-from edgepipe.backend.shape_buckets import Shape, bucket_shape, crop, find_bucket, name_axes, pad_to_bucket
+from edgepipe.backend.shape_buckets import Shape, find_bucket, pad_to_bucket, resolve_shape
 from edgepipe.errors import BundleError, OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -53,11 +53,8 @@ class BucketedRuns:
         self._session = session
         self._fill = fill
         self._tolerance = tolerance
-        inputs = session.input_shapes.get("input_ids", ())
-        axes = {name: name_axes(shape, inputs) for name, shape in session.output_shapes.items()}
-        self._axes = {name: each for name, each in axes.items() if each is not None}
         # Without names for all dimensions nobody can tell what of an output is padding.
-        self._buckets = tuple(buckets) if len(self._axes) == len(axes) else ()
+        self._buckets = () if self._output_shapes((1, 1)) is None else tuple(buckets)
         self._pads_tokens = "attention_mask" in session.inputs
         self._bound: dict[Shape, _BoundTensors | None] = {}
         self._matches: dict[_Padding, bool] = {}
@@ -107,9 +104,10 @@ class BucketedRuns:
         return expected
 
     def _run_padded(self, bound: _BoundTensors, feeds: Arrays, bucket: Shape) -> dict[str, NDArray[np.float32]]:
-        shape = feeds["input_ids"].shape
+        rows, tokens = feeds["input_ids"].shape
         arrays = bound.run(pad_to_bucket(feeds, bucket, self._fill))
-        return {name: crop(array, self._axes[name], (shape[0], shape[1])) for name, array in arrays.items()}
+        shapes = self._output_shapes((rows, tokens)) or {}
+        return {name: arrays[name][tuple(map(slice, shape))] for name, shape in shapes.items()}
 
     def _compare(self, bound: _BoundTensors, feeds: Arrays, bucket: Shape, expected: Arrays) -> bool:
         """Whether the bucket gives what was expected; one that fails cannot be used either."""
@@ -130,19 +128,24 @@ class BucketedRuns:
     def _allocate(self, bucket: Shape, graph_id: int) -> _BoundTensors | None:
         """A bucket's tensors; None where there is no room for them."""
         session = self._session
-        outputs = {
-            name: (bucket_shape(session.output_shapes[name], axes, bucket), session.output_dtypes[name])
-            for name, axes in self._axes.items()
-        }
-        size = sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in outputs.values())
+        shapes = self._output_shapes(bucket) or {}
+        size = sum(math.prod(shape) * np.dtype(session.output_dtypes[name]).itemsize for name, shape in shapes.items())
         if self._bytes + size > _MOST_BYTES:
             return None
         try:
-            bound = _BoundTensors(session, bucket, outputs, graph_id)
+            bound = _BoundTensors(session, bucket, shapes, graph_id)
         except OutOfMemoryError:
             return None
         self._bytes += size
         return bound
+
+    def _output_shapes(self, shape: Shape) -> dict[str, tuple[int, ...]] | None:
+        """The shape of each output for a batch of this shape; None where the graph does not say."""
+        inputs = self._session.input_shapes.get("input_ids", ())
+        declared = self._session.output_shapes
+        found = {name: resolve_shape(sizes, inputs, shape) for name, sizes in declared.items()}
+        resolved = {name: each for name, each in found.items() if each is not None}
+        return resolved if len(resolved) == len(found) else None
 
 
 def _padding_of(bucket: Shape, shape: tuple[int, ...]) -> _Padding:
@@ -152,13 +155,13 @@ def _padding_of(bucket: Shape, shape: tuple[int, ...]) -> _Padding:
 class _BoundTensors:
     """The inputs and outputs of one bucket."""
 
-    def __init__(
-        self, session: Session, bucket: Shape, outputs: Mapping[str, tuple[tuple[int, ...], str]], graph_id: int
-    ) -> None:
+    def __init__(self, session: Session, bucket: Shape, outputs: Mapping[str, tuple[int, ...]], graph_id: int) -> None:
         self._device = session.device
         self._binding = session.bind(graph_id)
         self._inputs = {name: self._device.empty(bucket, dtype) for name, dtype in session.inputs.items()}
-        self._outputs = {name: self._device.empty(shape, dtype) for name, (shape, dtype) in outputs.items()}
+        self._outputs = {
+            name: self._device.empty(shape, session.output_dtypes[name]) for name, shape in outputs.items()
+        }
         for name, tensor in self._inputs.items():
             self._binding.bind_input(name, tensor)
         for name, tensor in self._outputs.items():

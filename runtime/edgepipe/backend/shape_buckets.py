@@ -1,4 +1,4 @@
-"""Fixed shapes for inputs that have none: which one a batch goes to, how it is padded, what of the outputs is real."""
+"""Fixed shapes for inputs that have none: which one a batch goes to, and how it is padded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Shape = tuple[int, int]
-Axes = tuple[str | None, ...]
 
 # What a GPU gets where nobody says otherwise. Chosen, not measured: padding at most doubles rows, and tokens beyond 16,
 # and larger batches keep a GPU busy for long enough that starting its kernels one by one costs nothing.
@@ -46,13 +45,7 @@ def check_buckets(buckets: object) -> tuple[Shape, ...]:
 
 
 def find_bucket(buckets: Sequence[Shape], shape: Shape, *, pads_tokens: bool) -> Shape | None:
-    """The smallest bucket that a batch fits into; None where there is none.
-
-    Args:
-        buckets: The smallest first.
-        shape: Rows and tokens of the batch.
-        pads_tokens: Whether tokens may be added; otherwise the length has to be the bucket's own.
-    """
+    """The first bucket that has room for so many rows and tokens; tokens are added only where `pads_tokens`."""
     rows, tokens = shape
     for batch, length in buckets:
         if rows <= batch and (tokens <= length if pads_tokens else tokens == length):
@@ -63,13 +56,8 @@ def find_bucket(buckets: Sequence[Shape], shape: Shape, *, pads_tokens: bool) ->
 def pad_to_bucket(feeds: Mapping[str, NDArray[Any]], bucket: Shape, fill: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     """Inputs [rows, tokens] in a bucket's shape.
 
-    Tokens are added at the end, with an attention mask of 0. Rows are added as copies of the first: a row that masks
-    all of its tokens would give NaN, and extremes of its own where a graph quantizes whatever comes.
-
-    Args:
-        feeds: The inputs.
-        bucket: Rows and tokens they are to have.
-        fill: What padding holds in each input; 0 where it does not say.
+    Tokens are added at the end, from `fill` or 0, with an attention mask of 0. Rows are added as copies of the first:
+    a row that masks all of its tokens would give NaN, and extremes of its own where a graph quantizes each batch.
     """
     found = {}
     for name, array in feeds.items():
@@ -81,42 +69,24 @@ def pad_to_bucket(feeds: Mapping[str, NDArray[Any]], bucket: Shape, fill: Mappin
     return found
 
 
-def crop(array: NDArray[Any], axes: Axes, shape: Shape) -> NDArray[Any]:
-    """The part of an output that belongs to what was not padding.
-
-    Args:
-        array: The output for the bucket.
-        axes: What each axis is; see :func:`name_axes`.
-        shape: Rows and tokens that were not padding.
-    """
-    real = {"batch": shape[0], "length": shape[1]}
-    return array[tuple(slice(None) if axis is None else slice(real[axis]) for axis in axes)]
-
-
-def name_axes(declared: Sequence[int | str | None], inputs: Sequence[int | str | None]) -> Axes | None:
-    """What each axis of an output is: ``"batch"``, ``"length"``, or None for a fixed size.
+def resolve_shape(
+    declared: Sequence[int | str | None], inputs: Sequence[int | str | None], shape: Shape
+) -> tuple[int, ...] | None:
+    """The shape of an output for a batch.
 
     Args:
         declared: The output's declared shape.
-        inputs: That of ``input_ids``.
+        inputs: That of ``input_ids``, the names of batch and length.
+        shape: Rows and tokens of the batch.
 
     Returns:
-        None where the graph does not say it all by the names of its dimensions.
+        None where the names of the dimensions do not tell.
     """
     if len(inputs) != 2 or not all(isinstance(name, str) for name in inputs) or inputs[0] == inputs[1]:
         return None
-    roles = {inputs[0]: "batch", inputs[1]: "length"}
-    if any(not isinstance(size, int) and size not in roles for size in declared):
-        return None
-    return tuple(None if isinstance(size, int) else roles[size] for size in declared)
-
-
-def bucket_shape(declared: Sequence[int | str | None], axes: Axes, bucket: Shape) -> tuple[int, ...]:
-    """The shape an output has for a bucket."""
-    sizes = {"batch": bucket[0], "length": bucket[1]}
-    return tuple(
-        size if isinstance(size, int) else sizes[axis or ""] for size, axis in zip(declared, axes, strict=True)
-    )
+    sizes = dict(zip(inputs, shape, strict=True))
+    found = [size if isinstance(size, int) else sizes.get(size) for size in declared]
+    return None if None in found else tuple(size for size in found if size is not None)
 
 
 def _size(bucket: Shape) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from edgepipe.backend.bucketed_runs import BucketedRuns
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.onnxruntime.inference_session import OrtSession
 from edgepipe.backend.session import SessionConfig
-from edgepipe.backend.shape_buckets import ON_DEVICES, check_buckets, crop, find_bucket, name_axes, pad_to_bucket
+from edgepipe.backend.shape_buckets import ON_DEVICES, check_buckets, find_bucket, pad_to_bucket, resolve_shape
 from edgepipe.errors import InputError
 from tests.runtime.small_bundle import LIMIT, VOCABULARY, expected_logits, write_bundle, write_graph
 
@@ -75,12 +75,11 @@ def test_padding_masks_tokens_and_repeats_a_row() -> None:
 
 def test_outputs_are_cut_by_the_names_of_their_axes() -> None:
     inputs = ["batch_size", "sequence_length"]
-    axes = name_axes(["batch_size", 2, "sequence_length", "sequence_length"], inputs)
-    assert axes == ("batch", None, "length", "length")
-    assert crop(np.zeros((4, 2, 8, 8)), axes, (3, 5)).shape == (3, 2, 5, 5)
-    assert name_axes(["batch_size", "some_dimension"], inputs) is None
-    assert name_axes(["batch_size", 3], ["batch_size", 128]) is None
-    assert name_axes([None, 3], [None, None]) is None
+    assert resolve_shape(["batch_size", 2, "sequence_length", "sequence_length"], inputs, (3, 5)) == (3, 2, 5, 5)
+    assert resolve_shape(["batch_size", "some_dimension"], inputs, (3, 5)) is None
+    assert resolve_shape(["batch_size", None], inputs, (3, 5)) is None
+    assert resolve_shape(["batch_size", 3], ["batch_size", 128], (3, 5)) is None
+    assert resolve_shape([None, 3], [None, None], (3, 5)) is None
 
 
 @pytest.mark.parametrize(("rows", "tokens"), [(1, 1), (1, 4), (1, 5), (2, 8), (2, 3), (3, 16), (4, 9), (5, 4), (3, 2)])

@@ -1,22 +1,25 @@
-"""onnxruntime's memory, the host's or a GPU's, as a :class:`~edgepipe.backend.device.Device`."""
+"""onnxruntime's memory, the host's or a GPU's, as a :class:`~edgepipe.backend.device.Device`.
+
+What is computed there are small ONNX models: onnxruntime runs them on the device that has the tensors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.backend.device import DeviceTensor, TensorView
-from edgepipe.backend.onnxruntime.device_operators import argmax, gather_rows, gather_rows_and_extend, top_k
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
+from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
-from edgepipe.backend.onnxruntime.providers import CUDA
+from edgepipe.backend.onnxruntime.onnx_writer import ELEMENT_TYPES, Node, write_model
+from edgepipe.backend.onnxruntime.providers import CPU, CUDA
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from numpy.typing import NDArray
 
 
@@ -53,33 +56,82 @@ class OrtDevice:
 
     def fetch(self, tensor: DeviceTensor) -> NDArray[Any]:
         """See :class:`~edgepipe.backend.device.Device`."""
-        # numpy() of a GPU's tensor is a copy already; it has no address in the host's memory.
-        array = tensor.numpy()
+        array = tensor.numpy()  # of a GPU's tensor a copy already
         return array.copy() if tensor.device_name().lower() == "cpu" else array  # type: ignore[attr-defined]
 
     def gather_rows(self, source: TensorView, rows: NDArray[np.int64], target: TensorView) -> None:
         """See :class:`~edgepipe.backend.device.Device`."""
-        feeds = {"block": source, "rows": rows}
         tensors, kept, heads, tokens, width = target.shape
+        feeds = {"source": source, "rows": rows}
         more = tokens - source.shape[3]
-        if not more:
-            gather_rows(target.dtype, self).run(feeds, {"gathered": target})
-            return
-        room = self.empty((tensors, kept, heads, more, width), target.dtype)
-        gather_rows_and_extend(target.dtype, self).run({**feeds, "room": room}, {"gathered": target})
+        if more:
+            feeds["room"] = self.empty((tensors, kept, heads, more, width), target.dtype)
+        self._run("extend" if more else "gather", target.dtype, feeds, {"target": target})
 
     def argmax(self, scores: DeviceTensor, dtype: str) -> NDArray[np.int64]:
         """See :class:`~edgepipe.backend.device.Device`."""
-        return self.fetch(argmax(dtype, self).run({"scores": scores}, {"tokens": None})["tokens"])
+        return self.fetch(self._run("argmax", dtype, {"scores": scores}, {"indices": None})["indices"])
 
     def top_k(self, scores: DeviceTensor, dtype: str, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See :class:`~edgepipe.backend.device.Device`."""
         feeds = {"scores": scores, "count": np.array([count])}
-        found = top_k(dtype, self).run(feeds, {"logarithms": None, "tokens": None})
-        return self.fetch(found["logarithms"]), self.fetch(found["tokens"])
+        found = self._run("top_k", dtype, feeds, {"logarithms": None, "indices": None})
+        return self.fetch(found["logarithms"]), self.fetch(found["indices"])
+
+    def _run(self, operator: str, dtype: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
+        """Run one of `_OPERATORS`; outputs that are None are allocated in the host's memory and returned."""
+        binding = IoBinding(_load_operator(operator, dtype, self))
+        for name, value in inputs.items():
+            binding.bind_input(name, value)
+        for name, value in outputs.items():
+            binding.bind_output(name, value)
+        return binding.run()
 
 
 HOST = OrtDevice()
+
+_GATHER, _DTYPE = {"axis": 1}, ""
+# Nodes, inputs and outputs; a value has a dtype and a number of axes, and `_DTYPE` stands for that of the values.
+_OPERATORS: dict[str, tuple[list[Node], dict[str, tuple[str, int]], dict[str, tuple[str, int]]]] = {
+    "gather": (
+        [Node("Gather", ["source", "rows"], ["target"], _GATHER)],
+        {"source": (_DTYPE, 5), "rows": ("int64", 1)},
+        {"target": (_DTYPE, 5)},
+    ),
+    "extend": (
+        [
+            Node("Gather", ["source", "rows"], ["gathered"], _GATHER),
+            Node("Concat", ["gathered", "room"], ["target"], {"axis": 3}),
+        ],
+        {"source": (_DTYPE, 5), "rows": ("int64", 1), "room": (_DTYPE, 5)},
+        {"target": (_DTYPE, 5)},
+    ),
+    "argmax": (
+        [Node("ArgMax", ["scores"], ["indices"], {"axis": -1, "keepdims": 0})],
+        {"scores": (_DTYPE, 3)},
+        {"indices": ("int64", 2)},
+    ),
+    "top_k": (
+        [
+            Node("Cast", ["scores"], ["single"], {"to": ELEMENT_TYPES["float32"]}),
+            Node("LogSoftmax", ["single"], ["all"], {"axis": -1}),
+            Node("TopK", ["all", "count"], ["logarithms", "indices"], {"axis": -1}),
+        ],
+        {"scores": (_DTYPE, 3), "count": ("int64", 1)},
+        {"logarithms": ("float32", 3), "indices": ("int64", 3)},
+    ),
+}
+
+
+@cache
+def _load_operator(name: str, dtype: str, device: OrtDevice) -> Any:
+    nodes, inputs, outputs = _OPERATORS[name]
+    typed = [{key: (own or dtype, axes) for key, (own, axes) in values.items()} for values in (inputs, outputs)]
+    ort = load_ort()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    providers: list[Any] = [(CUDA, {"device_id": device.index}), CPU] if device.kind == "cuda" else [CPU]
+    return ort.InferenceSession(write_model(nodes, *typed), options, providers=providers, enable_fallback=0)
 
 
 def device_of(providers: Sequence[str], options: Mapping[str, Mapping[str, str]]) -> OrtDevice:
@@ -87,7 +139,7 @@ def device_of(providers: Sequence[str], options: Mapping[str, Mapping[str, str]]
 
     Args:
         providers: Its execution providers, first choice first.
-        options: Their options, as onnxruntime's ``get_provider_options`` tells them.
+        options: Their options, as onnxruntime's ``get_provider_options`` gives them.
     """
     if providers[0] != CUDA:
         return HOST  # others take values from the host and copy them themselves
