@@ -1,4 +1,4 @@
-"""The machine and the packages that figures were measured with, in words."""
+"""The processor and the packages of a measurement, in words."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cpu_flags() -> frozenset[str]:
 def saturates() -> bool:
     """Whether sums of 8-bit products overflow here: on x86 without VNNI, which adds pairs of them in 16 bits.
 
-    False too where the processor's instructions cannot be told (onnxruntime#5849, #14642).
+    False too where the processor's instructions are not known (onnxruntime#5849, #14642).
     """
     flags = cpu_flags()
     return platform.machine().lower() in ("x86_64", "amd64") and bool(flags) and not flags & VNNI_FLAGS

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe.arguments import is_whole
 from edgepipe.backend.bucketed_runs import BucketedRuns
 from edgepipe.backend.engines import device_profile
 from edgepipe.backend.session import Provider, SessionConfig
@@ -161,10 +162,10 @@ class Model:
     def _example_feeds(self, rows: int, tokens: int) -> dict[str, NDArray[Any]]:
         """Inputs of so many rows and tokens, none of them padding."""
         size = self.config.get("vocab_size")
-        words = np.arange(rows * tokens) % (size if isinstance(size, int) and size > 1 else 2)
+        ids = np.arange(rows * tokens) % (size if is_whole(size, 2) else 2)
         padding = _pad_token_id(self.config)
-        words[words == padding] = 0 if padding else 1
-        return self._feeds({"input_ids": words.reshape(rows, tokens)})
+        ids[ids == padding] = 0 if padding else 1
+        return self._feeds({"input_ids": ids.reshape(rows, tokens)})
 
     @property
     def _tolerance(self) -> float:
@@ -183,7 +184,7 @@ def _buckets(config: SessionConfig, max_length: int | None) -> tuple[Shape, ...]
 
 def _pad_token_id(config: Mapping[str, Any]) -> int:
     found = config.get("pad_token_id")
-    return found if isinstance(found, int) and found >= 0 else 0
+    return found if is_whole(found) else 0
 
 
 def _token_array(name: str, value: ArrayLike | None, dtype: str) -> NDArray[Any]:

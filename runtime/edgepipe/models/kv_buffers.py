@@ -80,15 +80,10 @@ class KeyValueBuffer(ABC):
 
     @abstractmethod
     def move_rows(self, rows: NDArray[np.int64], common: NDArray[np.int64], length: int) -> bool:
-        """Make the rows those of these indices, in place.
-
-        Args:
-            rows: int64[kept], a former row for each place.
-            common: int64[kept], how many of its tokens the row in that place has too.
-            length: How many tokens of a row mean anything.
+        """Make the rows those of these indices, in place; see :meth:`~edgepipe.models.kv_cache.Cache.select`.
 
         Returns:
-            False where there is no room, and nothing was moved.
+            False where there is no room; then nothing was moved.
         """
 
     @abstractmethod
@@ -122,12 +117,12 @@ class HostBuffer(KeyValueBuffer):
         """See :class:`KeyValueBuffer`; only tokens that differ are copied."""
         if len(rows) > self._blocks[0].shape[1]:
             return False
-        places = np.flatnonzero(common < length)
-        if len(places):
-            tokens = slice(int(common[places].min()), length)
+        changed = np.flatnonzero(common < length)
+        if len(changed):
+            tokens = slice(int(common[changed].min()), length)
             for block in self._blocks:
-                # The right side is a copy, so that places may be sources too.
-                block[:, places, :, tokens] = block[:, rows[places], :, tokens]
+                # The right side is a copy, so that a row may be read and written.
+                block[:, changed, :, tokens] = block[:, rows[changed], :, tokens]
         if len(rows) != self.rows:
             self.rows, self._tensors = len(rows), None
         return True

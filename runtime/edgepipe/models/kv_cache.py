@@ -32,8 +32,8 @@ class Cache(Protocol):
         """Make the rows those of these indices.
 
         Args:
-            rows: int64[kept], a former row for each place.
-            common: int64[kept], how many of its tokens the row that lies in that place has too; at most the length.
+            rows: int64[kept], the former index of each row.
+            common: int64[kept], how many of its tokens the row that has had its new index has too; at most the length.
         """
         ...
 
@@ -41,8 +41,7 @@ class Cache(Protocol):
 class SharedBufferCache:
     """A buffer that the graph reads as its past and writes as its present, for graphs whose attention can do that.
 
-    Only the first `length` tokens of a row mean anything. Rows that cannot be moved in place, or must grow, go to a
-    second buffer.
+    Rows that cannot be moved in place, or must grow, go to a second buffer.
     """
 
     def __init__(self, buffer: KeyValueBuffer, spare: KeyValueBuffer, rows: int, capacity: int) -> None:
@@ -145,17 +144,17 @@ class History:
         self.tokens = np.concatenate([self.tokens, tokens], axis=1)
 
     def count_common(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many tokens the row in each place has in common with the one that is to come there, int64[kept].
+        """How many tokens each of `rows` has in common with the row whose index it is to get, int64[kept].
 
         Rows that come from different inputs have none in common, whatever their tokens.
         """
         result = np.zeros(len(rows), np.int64)
-        places = np.arange(min(len(rows), len(self.tokens)))
-        coming = rows[places]
-        differs = self.tokens[places] != self.tokens[coming]
+        both = min(len(rows), len(self.tokens))
+        rows = rows[:both]
+        differs = self.tokens[:both] != self.tokens[rows]
         length = self.tokens.shape[1]
-        common = np.where(differs.any(axis=1), differs.argmax(axis=1), length) if length else np.zeros(len(places))
-        result[places] = np.where(self._source[places] == self._source[coming], common, 0)
+        common = np.where(differs.any(axis=1), differs.argmax(axis=1), length) if length else np.zeros(both)
+        result[:both] = np.where(self._source[:both] == self._source[rows], common, 0)
         return result
 
     def select(self, rows: NDArray[np.int64]) -> None:

@@ -15,7 +15,7 @@ from edgepipe.errors import DeviceError, EdgepipeError, KernelError
 
 
 def preferred_variants(session: SessionConfig | None) -> tuple[str, ...]:
-    """The variants that a device wants, the first most; none where the bundle's default does."""
+    """The variants to take on a device, the best first; none where the bundle's default is taken."""
     return device_profile(session).preferred_variants
 
 
@@ -42,9 +42,9 @@ def open_bundle(
         DeviceError: the device or a provider cannot be used here.
         DownloadError: the Hub id could not be downloaded.
     """
-    wanted = preferred_variants(session)
+    preferred = preferred_variants(session)
     check_device(session)
-    return Bundle.load(path, dtype=dtype, preferred=wanted, revision=revision, local_files_only=local_files_only)
+    return Bundle.load(path, dtype=dtype, preferred=preferred, revision=revision, local_files_only=local_files_only)
 
 
 def choose_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
@@ -52,8 +52,7 @@ def choose_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | N
 
     Args:
         bundle: The bundle.
-        dtype: The one that was asked for; None for the device's own choice: on CUDA fp16, else fp32, elsewhere the
-            bundle's default.
+        dtype: The user's choice; None for the device's: on CUDA fp16, else fp32, elsewhere the bundle's default.
         session: Where it runs.
 
     Raises:
@@ -133,4 +132,4 @@ def _uses_8_bits(bundle: Bundle, dtype: str) -> bool:
     recipe = bundle.manifest.variants[dtype].recipe
     graphs = recipe.get("graphs")
     recipes = graphs.values() if isinstance(graphs, Mapping) else [recipe]
-    return any(isinstance(made, Mapping) and made.get("reduce_range") is False for made in recipes)
+    return any(isinstance(each, Mapping) and each.get("reduce_range") is False for each in recipes)

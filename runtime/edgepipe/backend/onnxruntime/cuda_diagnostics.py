@@ -106,8 +106,8 @@ def find_cause(found: CudaState, index: int) -> str | None:
     if index >= found.devices:
         there = "only one GPU, 0" if found.devices == 1 else f"{found.devices} GPUs, 0 to {found.devices - 1}"
         return f"there is no GPU {index}, but {there}{hidden}: ask for one of them"
-    wanted = _major(found.built_for)
-    if wanted is not None and found.supports[0] < wanted:
+    required = _major(found.built_for)
+    if required is not None and found.supports[0] < required:
         return (
             f"the NVIDIA driver is too old: it knows CUDA up to {found.supports[0]}.{found.supports[1]}, and "
             f"onnxruntime-gpu {found.onnxruntime} is built with CUDA {found.built_for}: update the driver, or install "

@@ -23,7 +23,7 @@ NO_CAPTURE = -1
 
 
 def enable_capture(providers: Sequence[Provider]) -> list[Provider] | None:
-    """The providers for a session that records; None where CUDA is not the first, or what is asked for already."""
+    """The providers for a session that records; None where CUDA is not the first, or the option is set already."""
     name, options = (providers[0], {}) if isinstance(providers[0], str) else providers[0]
     if name != CUDA or _OPTION in options:
         return None

@@ -42,7 +42,7 @@ def explain_start_failure(graph: Path, providers: Sequence[Provider]) -> Iterato
 
     Raises:
         BundleError: the graph cannot be loaded.
-        DeviceError: the GPU that was asked for cannot be used.
+        DeviceError: the GPU cannot be used.
         InputError: an option of a provider has a value that onnxruntime cannot read.
         KernelError: the providers have no kernel for an operator of the graph.
         OutOfMemoryError: the device has too little memory.
@@ -92,21 +92,21 @@ def check_started(providers: Sequence[Provider], started: Sequence[str]) -> None
 
 def explain_run_failure(what: str, error: Exception) -> EdgepipeError:
     """The error for a run that failed; its message begins with `what`."""
-    asked = _describe_memory(error)
-    if asked is None:
+    memory = _describe_memory(error)
+    if memory is None:
         return BundleError(f"{what}: {first_line(error)}")
     return OutOfMemoryError(
-        f"{what}: memory ran out{asked}; put fewer or shorter texts through at once (batch_size=, max_length=), or "
+        f"{what}: memory ran out{memory}; put fewer or shorter texts through at once (batch_size=, max_length=), or "
         "raise the CUDA provider's gpu_mem_limit where you have set it"
     )
 
 
 def _classify(graph: Path, providers: Sequence[Provider], error: Exception) -> EdgepipeError:
     index = gpu_index(providers)
-    asked = _describe_memory(error)
-    if asked is not None:
+    memory = _describe_memory(error)
+    if memory is not None:
         return OutOfMemoryError(
-            f"{graph} cannot be loaded: memory ran out{asked}; take a smaller variant (dtype=), another device, or "
+            f"{graph} cannot be loaded: memory ran out{memory}; take a smaller variant (dtype=), another device, or "
             "make room on this one"
         )
     text, version = str(error), load_ort().__version__

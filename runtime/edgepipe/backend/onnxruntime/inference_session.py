@@ -94,7 +94,7 @@ SLOWER_ON_CPU = ("SkipLayerNormFusion",)
 
 
 def _start(graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
-    """The session, one that captures where that is wanted and possible."""
+    """The session, one that captures where `capture` says so and it is possible."""
     ort = load_ort()
     on_cpu = all(provider_name(provider) == CPU for provider in providers)
     refused = list(SLOWER_ON_CPU) if on_cpu else []

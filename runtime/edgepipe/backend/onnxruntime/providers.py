@@ -65,7 +65,7 @@ def resolve_providers(device: str | int | None, providers: Sequence[Provider] | 
 
     Raises:
         InputError: the list is empty, the device is none, or the CUDA provider has no such option.
-        DeviceError: this onnxruntime does not have what was asked for.
+        DeviceError: this onnxruntime has no such device or provider.
     """
     ort = load_ort()
     available: list[str] = ort.get_available_providers()

@@ -22,7 +22,7 @@ def load_decoder(
     Raises:
         BundleError: a graph is missing, damaged, or declares inputs that are not known here.
         DeviceError: the device cannot be used.
-        InputError: buckets were asked for.
+        InputError: the session has buckets.
         VariantError: the bundle has no such variant.
     """
     if session is not None and session.buckets:

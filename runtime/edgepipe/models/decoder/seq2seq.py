@@ -85,8 +85,8 @@ class EncoderDecoderGraphs(GraphDecoder):
         states = self._encode(input_ids, attention_mask)
         decoding = EncoderDecoderDecoding(self, states, attention_mask, cache, every=True)
         if self.session.input_shapes["input_ids"][1] == 1:  # ProphetNet's decoder takes one token at a time
-            each = [decoding.step(decoder_input_ids[:, place : place + 1]) for place in range(length)]
-            return np.concatenate(each, axis=1)
+            steps = [decoding.step(decoder_input_ids[:, index : index + 1]) for index in range(length)]
+            return np.concatenate(steps, axis=1)
         return decoding.step(decoder_input_ids)
 
     def _encode(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
