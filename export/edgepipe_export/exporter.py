@@ -36,7 +36,8 @@ from edgepipe_export.output.log import logged
 from edgepipe_export.output.model_card import SourceCard, model_card, source_card
 from edgepipe_export.output.progress import Progress
 from edgepipe_export.output.workspace import Workshop, variant_files
-from edgepipe_export.quantization.quantize import FP32, checked_dtypes, facts, graph_path
+from edgepipe_export.quantization.quantize import check_dtypes, graph_path, load_recipe
+from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.selection.choose import AUTO, candidates_for, checked_preference
@@ -168,7 +169,7 @@ def export(
         raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
     checked_preference(prefer)
     options = Options(
-        () if chosen else checked_dtypes(dtypes, processor),
+        () if chosen else check_dtypes(dtypes, processor),
         prefer if chosen else None,
         processor,
         TraceOptions(
@@ -282,7 +283,9 @@ def _data(loaded: Loaded, calibration: Calibration | None, limit: int | None, op
 
     task = loaded.checkpoint.task
     data = data_of(task, Tokenizer.from_pretrained(folder), limit, calibration)
-    calibrates = not task.generates and any(dtype != FP32 and facts(dtype).uses_batches for dtype in options.dtypes)
+    calibrates = not task.generates and any(
+        dtype != FP32 and load_recipe(dtype).uses_batches for dtype in options.dtypes
+    )
     return split(data) if calibrates else unsplit(data)
 
 

@@ -19,7 +19,7 @@ from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
 from edgepipe_export.output.interrupts import delivered
 from edgepipe_export.output.log import logged
 from edgepipe_export.output.progress import Progress, Steps
-from edgepipe_export.quantization.quantize import FP32
+from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.requirements import require_packages
 
 if TYPE_CHECKING:

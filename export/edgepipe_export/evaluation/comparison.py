@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from edgepipe import Bundle, Tokenizer
 from edgepipe.errors import InputError
 from edgepipe_export.output.progress import Steps
-from edgepipe_export.quantization.quantize import FP32
+from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from edgepipe_export.evaluation.comparison import PYTORCH, spread_out
 from edgepipe_export.evaluation.differences import ABSOLUTE, RELATIVE, compare_tensors, distance
 from edgepipe_export.evaluation.parity import Check
 from edgepipe_export.evaluation.perplexity import Foretold, check_foretelling
-from edgepipe_export.quantization.quantize import FP32
+from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

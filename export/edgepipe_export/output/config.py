@@ -7,14 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe_export.quantization.quantize import graph_path
+from edgepipe_export.quantization.quantize import graph_path, load_recipe
+from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-# What transformers.js 4 calls the variants whose files it finds; of the others it knows no suffix.
-_KNOWN_THERE = ("fp32", "fp16", "int8", "q4", "q4f16")
 
 
 def write_config(model: PreTrainedModel, folder: Path) -> None:
@@ -42,7 +39,8 @@ def name_variants(folder: Path, names: Iterable[str], dtypes: Sequence[str]) -> 
     told: dict[str, Any] = {
         "use_external_data_format": {graph_path(folder, dtype, name).name: 1 for dtype in dtypes for name in names}
     }
-    known = [dtype for dtype in dtypes if dtype in _KNOWN_THERE]
+    # Of the others transformers.js 4 knows no suffix.
+    known = [dtype for dtype in dtypes if dtype == FP32 or load_recipe(dtype).in_transformers_js]
     content["transformers.js_config"] = told | ({"dtype": known[0]} if known else {})
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

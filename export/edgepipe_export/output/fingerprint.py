@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import edgepipe
 from edgepipe.backend.machine import cpu_flags, machine_name
 from edgepipe_export.output.cache import digest
-from edgepipe_export.quantization.quantize import FP32
+from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.requirements import package_versions
 
 if TYPE_CHECKING:

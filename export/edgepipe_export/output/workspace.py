@@ -13,7 +13,8 @@ from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import FileEntry, Manifest, Variant
 from edgepipe_export.output.atomic_write import file_entry
 from edgepipe_export.output.cache import Kept
-from edgepipe_export.quantization.quantize import FP32, default_options, facts, graph_path, layers_of, quantize
+from edgepipe_export.quantization.quantize import default_options, find_recipe_layers, graph_path, load_recipe, quantize
+from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,7 +93,9 @@ class Workshop:
         """Whether a variant is made with the batches."""
         # What generates has a cache, and its graphs do not read a text at once.
         has_cache = "cache" in self.manifest.variants[FP32].recipe
-        return dtype != FP32 and (facts(dtype).needs_batches or (facts(dtype).uses_batches and not has_cache))
+        return dtype != FP32 and (
+            load_recipe(dtype).needs_batches or (load_recipe(dtype).uses_batches and not has_cache)
+        )
 
     def _told(self, dtype: str) -> dict[str, Any]:
         return {"calibrated": self._calibrated} if self._calibrated and self.calibrates(dtype) else {}
@@ -157,7 +160,7 @@ class Workshop:
         return {
             self.layer_key(name, layer.name): layer
             for name in self.names
-            for layer in layers_of(dtype, graph_path(self.folder, FP32, name), self._options.get(dtype))
+            for layer in find_recipe_layers(dtype, graph_path(self.folder, FP32, name), self._options.get(dtype))
         }
 
     def layer_key(self, graph: str, layer: str) -> str:

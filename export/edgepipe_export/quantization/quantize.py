@@ -1,7 +1,13 @@
-"""The recipes, one line each: how a dtype's graphs are made from the fp32 ones.
+"""The table of recipes, and what is done with one: how a dtype's graphs are made from the fp32 ones.
 
-To add one: a file with ``FACTS``, a small dataclass ``Options`` with defaults, and ``quantize(order, options)``, which
-writes the graph with its weights beside it and returns the recipe for the manifest; and one line here.
+To add a recipe:
+
+1. A file in ``recipes/`` with a :class:`~edgepipe_export.quantization.recipe.Recipe` called ``RECIPE``.
+2. A line in :data:`RECIPES`.
+3. The suffix of its files in the runtime's table, :data:`edgepipe.bundle.layout.SUFFIXES`.
+4. Whether CUDA runs it, in the profile of that device (:mod:`edgepipe.backend.onnxruntime.providers`).
+
+:func:`find_missing_entries` says which of these is still missing.
 """
 
 from __future__ import annotations
@@ -11,9 +17,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.bundle.layout import graph_file
-from edgepipe.errors import InputError
-from edgepipe_export.quantization.recipe import Facts, Order
+from edgepipe.backend.engines import device_profile
+from edgepipe.backend.session import SessionConfig
+from edgepipe.bundle.layout import SUFFIXES, graph_file
+from edgepipe.errors import ExportError, InputError
+from edgepipe_export.quantization.recipe import CUDA, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import Target
 
 if TYPE_CHECKING:
@@ -21,25 +29,57 @@ if TYPE_CHECKING:
 
     from edgepipe_export.quantization.weights.layers import Layer
 
-# dtype: module in this package with a function `quantize`; it is imported when the recipe is first used.
+# dtype: the module with its recipe, which is imported when the recipe is first used.
 RECIPES: dict[str, str] = {
-    "int8": "int8",
-    "int8-static": "int8_static",
-    "w8": "w8",
-    "q4": "q4",
-    "q4f16": "q4f16",
-    "fp16": "fp16",
+    "int8": "edgepipe_export.quantization.recipes.int8",
+    "int8-static": "edgepipe_export.quantization.recipes.int8_static",
+    "w8": "edgepipe_export.quantization.recipes.w8",
+    "q4": "edgepipe_export.quantization.recipes.q4",
+    "q4f16": "edgepipe_export.quantization.recipes.q4f16",
+    "fp16": "edgepipe_export.quantization.recipes.fp16",
 }
 
-FP32 = "fp32"
+
+def load_recipe(dtype: str) -> Recipe:
+    """The recipe of a dtype, a key of :data:`RECIPES`.
+
+    Raises:
+        ExportError: it is not complete; the message names what is missing.
+    """
+    missing = find_missing_entries(dtype)
+    if missing:
+        raise ExportError(f"the recipe {dtype} is not complete: {'; '.join(missing)}")
+    return _import_recipe(dtype)
 
 
-def dtype_names() -> list[str]:
+def find_missing_entries(dtype: str) -> list[str]:
+    """What a recipe still lacks of the list above, in words."""
+    recipe = _import_recipe(dtype)
+    missing = []
+    if recipe.dtype != dtype:
+        missing.append(f"its RECIPE is called {recipe.dtype!r}")
+    if dtype not in SUFFIXES:
+        missing.append("there is no suffix for its files in edgepipe.bundle.layout.SUFFIXES")
+    cuda = device_profile(SessionConfig(device="cuda"))
+    runs, variants = (
+        ("runs", cuda.preferred_variants) if CUDA in recipe.providers else ("does not run", cuda.unsupported_variants)
+    )
+    if dtype not in variants:
+        missing.append(f"it {runs} on CUDA, and the profile in edgepipe.backend.onnxruntime.providers does not say so")
+    return missing
+
+
+def _import_recipe(dtype: str) -> Recipe:
+    recipe: Recipe = import_module(RECIPES[dtype]).RECIPE
+    return recipe
+
+
+def list_dtypes() -> list[str]:
     """Every dtype that can be exported."""
     return [FP32, *RECIPES]
 
 
-def checked_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) -> tuple[str, ...]:
+def check_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) -> tuple[str, ...]:
     """The wanted dtypes, each once, in the order given.
 
     Args:
@@ -53,14 +93,18 @@ def checked_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) ->
     names = dtypes.split(",") if isinstance(dtypes, str) else list(dtypes)
     wanted = tuple(dict.fromkeys(name.strip() if isinstance(name, str) else name for name in names))
     for name in wanted:
-        if name not in dtype_names():
-            raise InputError(f"there is no recipe for dtype {name!r}; there is {', '.join(dtype_names())}")
-        if target is not None and name != FP32 and target.name not in facts(name).targets:
-            fitting = [other for other in dtype_names() if other == FP32 or target.name in facts(other).targets]
-            raise InputError(f"{name} is not for the target {target.name}, which runs {', '.join(fitting)}")
+        if name not in list_dtypes():
+            raise InputError(f"there is no recipe for dtype {name!r}; there is {', '.join(list_dtypes())}")
+        if target is not None and not _is_for(name, target):
+            others = [other for other in list_dtypes() if _is_for(other, target)]
+            raise InputError(f"{name} is not for the target {target.name}, which runs {', '.join(others)}")
     if not wanted:
-        raise InputError(f"dtypes is empty; name at least one of {', '.join(dtype_names())}")
+        raise InputError(f"dtypes is empty; name at least one of {', '.join(list_dtypes())}")
     return wanted
+
+
+def _is_for(dtype: str, target: Target) -> bool:
+    return dtype == FP32 or target.name in load_recipe(dtype).targets
 
 
 def graph_path(folder: Path, dtype: str, name: str = "model") -> Path:
@@ -68,15 +112,9 @@ def graph_path(folder: Path, dtype: str, name: str = "model") -> Path:
     return folder / "onnx" / graph_file(dtype, name)
 
 
-def facts(dtype: str) -> Facts:
-    """What a recipe declares about itself."""
-    declared: Facts = _module(dtype).FACTS
-    return declared
-
-
 def default_options(dtype: str) -> Any:
     """A recipe's options, a frozen dataclass: ``dataclasses.replace`` makes others of them."""
-    return _module(dtype).Options()
+    return load_recipe(dtype).options()
 
 
 def find_layers(graph: Path) -> list[Layer]:
@@ -88,7 +126,7 @@ def find_layers(graph: Path) -> list[Layer]:
     return layers.find_layers(onnx_ir.load(graph))
 
 
-def layers_of(dtype: str, graph: Path, options: Any = None) -> list[Layer]:
+def find_recipe_layers(dtype: str, graph: Path, options: Any = None) -> list[Layer]:
     """What a recipe can give precisions to one by one.
 
     Args:
@@ -101,8 +139,10 @@ def layers_of(dtype: str, graph: Path, options: Any = None) -> list[Layer]:
     """
     import onnx_ir
 
-    more = getattr(_module(dtype), "more_layers", None)
-    operators = [] if more is None else more(onnx_ir.load(graph), options or default_options(dtype))
+    recipe = load_recipe(dtype)
+    operators: list[Layer] = []
+    if recipe.find_operators is not None:
+        operators = recipe.find_operators(onnx_ir.load(graph), options or recipe.options())
     return [*operators, *find_layers(graph)]
 
 
@@ -124,8 +164,8 @@ def quantize(
         destination: The graph to write; its weights go beside it.
         target: The processor it is for.
         options: The recipe's own, see :func:`default_options`.
-        precisions: Layers that get another precision than the recipe's, by :attr:`Layer.name`: ``"w8"`` or ``"fp32"``,
-            of those that the recipe's facts say it mixes; operators without weights ``"fp32"``.
+        precisions: Layers that get another precision than the recipe's, by :attr:`Layer.name`: one of the recipe's
+            ``mixes``; operators without weights ``"fp32"``.
         batches: Inputs to calibrate with, each a name -> array for every input of the graph; empty where the recipe
             needs none.
 
@@ -136,25 +176,24 @@ def quantize(
         InputError: a precision is for a layer that is not there, or is none that this recipe mixes; or there are no
             batches and the recipe needs some.
     """
-    order = Order(source, destination, target, dict(precisions or {}), batches)
-    options = options or default_options(dtype)
-    if order.precisions:
-        _check_precisions(dtype, order, options)
-    if facts(dtype).needs_batches and not batches:
+    recipe = load_recipe(dtype)
+    job = QuantizationJob(source, destination, target, dict(precisions or {}), batches)
+    options = options or recipe.options()
+    if job.precisions:
+        _check_precisions(recipe, job, options)
+    if recipe.needs_batches and not batches:
         raise InputError(f"{dtype} must be calibrated, and there are no texts to do it with (--calibration FILE)")
-    recipe: Mapping[str, Any] = _module(dtype).quantize(order, options)
-    return {**recipe, "precisions": dict(order.precisions)} if order.precisions else recipe
+    described = recipe.quantize(job, options)
+    return {**described, "precisions": dict(job.precisions)} if job.precisions else described
 
 
-def _check_precisions(dtype: str, order: Order, options: Any) -> None:
-    known = {layer.name: layer for layer in layers_of(dtype, order.source, options)}
-    for name, precision in order.precisions.items():
-        mixes = (FP32,) if name in known and known[name].operators else facts(dtype).mixes
+def _check_precisions(recipe: Recipe, job: QuantizationJob, options: Any) -> None:
+    layers = {layer.name: layer for layer in find_recipe_layers(recipe.dtype, job.source, options)}
+    for name, precision in job.precisions.items():
+        mixes = (FP32,) if name in layers and layers[name].operators else recipe.mixes
         if precision not in mixes:
-            raise InputError(f"{dtype} cannot have the layer {name} in {precision!r}; it mixes with {', '.join(mixes)}")
-        if name not in known:
-            raise InputError(f"{order.source} has no layer {name!r}; it has {', '.join(sorted(known))}")
-
-
-def _module(dtype: str) -> Any:
-    return import_module(f"edgepipe_export.quantization.recipes.{RECIPES[dtype]}")
+            raise InputError(
+                f"{recipe.dtype} cannot have the layer {name} in {precision!r}; it mixes with {', '.join(mixes)}"
+            )
+        if name not in layers:
+            raise InputError(f"{job.source} has no layer {name!r}; it has {', '.join(sorted(layers))}")

@@ -12,6 +12,8 @@ from edgepipe.errors import InputError
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
 TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False, "cuda": False}
 
+CPU_TARGETS = ("avx2", "avx512", "vnni", "arm64")
+
 THIS = "this"
 
 

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from edgepipe.errors import InputError
-from edgepipe_export.quantization.quantize import FP32, RECIPES, facts
-from edgepipe_export.quantization.recipe import CPU
+from edgepipe_export.quantization.quantize import RECIPES, load_recipe
+from edgepipe_export.quantization.recipe import CPU, FP32
 from edgepipe_export.quantization.target import Target
 from edgepipe_export.selection.latency import NOISY
 
@@ -55,14 +55,12 @@ def checked_preference(prefer: str) -> str:
 
 def candidates_for(target: Target, *, generates: bool) -> tuple[str, ...]:
     """The dtypes to try for a processor: fp32, and those whose recipes are for it first of all."""
-    wanted = (
-        dtype
-        for dtype in RECIPES
-        if facts(dtype).providers[0] == CPU
-        and target.name in facts(dtype).targets
-        and not (generates and facts(dtype).needs_batches)
+    suitable = (
+        recipe.dtype
+        for recipe in map(load_recipe, RECIPES)
+        if recipe.providers[0] == CPU and target.name in recipe.targets and not (generates and recipe.needs_batches)
     )
-    return (FP32, *wanted)
+    return (FP32, *suitable)
 
 
 def choose(candidates: Sequence[Candidate], prefer: str) -> Candidate:

@@ -13,7 +13,8 @@ from edgepipe_export.evaluation.parity import parity_of, read_check
 from edgepipe_export.output.fingerprint import reference_digest
 from edgepipe_export.output.measurements import Measured, Sensitivity, write_report
 from edgepipe_export.output.progress import Steps
-from edgepipe_export.quantization.quantize import FP32, facts
+from edgepipe_export.quantization.quantize import load_recipe
+from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.selection.choose import Candidate, choose, table_of, undecided
 from edgepipe_export.selection.latency import Latency, is_noisy, measure
 from edgepipe_export.selection.mixed_precision import Repair, repair
@@ -70,7 +71,9 @@ class Gate:
         if not self.measured[FP32].passed:
             return ()
         return tuple(
-            dtype for dtype, found in self.measured.items() if dtype != FP32 and not found.passed and facts(dtype).mixes
+            dtype
+            for dtype, found in self.measured.items()
+            if dtype != FP32 and not found.passed and load_recipe(dtype).mixes
         )
 
     def repair(
@@ -247,7 +250,7 @@ class _Bench:
         layers = workshop.layers(dtype)
         self.layers: Sequence[str] = tuple(layers)
         self.weightless: Collection[str] = frozenset(name for name, layer in layers.items() if layer.operators)
-        self.ladder: Sequence[str] = facts(dtype).mixes
+        self.ladder: Sequence[str] = load_recipe(dtype).mixes
 
     def cost(self, layer: str) -> float:
         return self._gate.cost(self._dtype, {other: FP32 for other in self.layers if other != layer})

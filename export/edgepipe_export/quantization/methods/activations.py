@@ -1,4 +1,4 @@
-"""What flows through a graph: the largest magnitudes of its values, and how its channels go together."""
+"""What calibration batches show of a graph's values: their largest magnitudes, and how their channels correlate."""
 
 from __future__ import annotations
 
@@ -23,52 +23,52 @@ if TYPE_CHECKING:
 _MASKED = -1e30
 
 
-def channel_peaks(source: Path, batches: Batches) -> dict[str, NDArray[np.float32]]:
-    """Run a graph and watch the inputs of its products with constant weights.
+def channel_maxima(source: Path, batches: Batches) -> dict[str, NDArray[np.float32]]:
+    """The largest magnitude of every channel, of the inputs of products with constant weights.
 
     Args:
         source: The graph.
         batches: Inputs to run it on.
 
     Returns:
-        The largest magnitude of every channel, float32[channels], by the name of the value.
+        float32[channels] by the name of the value.
     """
     model = onnx_ir.load(source)
-    watched = {use.activations.name or "": use.activations for use in find_uses(model.graph) if not use.is_table}
-    peaks: dict[str, NDArray[np.float32]] = {}
-    for arrays in _watch(source.parent, model, list(watched.values()), batches):
+    inputs = {use.activations.name or "": use.activations for use in find_uses(model.graph) if not use.is_table}
+    maxima: dict[str, NDArray[np.float32]] = {}
+    for arrays in _run(source.parent, model, list(inputs.values()), batches):
         for name, array in arrays.items():
-            peak = np.abs(array.reshape(-1, array.shape[-1])).max(0)
-            peaks[name] = np.maximum(peaks[name], peak) if name in peaks else peak
-    return peaks
+            maximum = np.abs(array.reshape(-1, array.shape[-1])).max(0)
+            maxima[name] = np.maximum(maxima[name], maximum) if name in maxima else maximum
+    return maxima
 
 
-def value_peaks(source: Path, batches: Batches) -> dict[str, float]:
-    """Run a graph and watch all its numbers; what masks out (the lowest there is) does not count.
+def value_maxima(source: Path, batches: Batches) -> dict[str, float]:
+    """The largest magnitude of every float value; what masks out (the lowest number there is) does not count.
 
     Args:
         source: The graph.
         batches: Inputs to run it on.
 
     Returns:
-        The largest magnitude by the name of the value.
+        The magnitudes by the name of the value.
     """
     model = onnx_ir.load(source)
-    watched = [
+    values = [
         value for node in model.graph for value in node.outputs if value.dtype == onnx_ir.DataType.FLOAT and value.name
     ]
-    peaks = dict.fromkeys((value.name or "" for value in watched), 0.0)
-    for arrays in _watch(source.parent, model, watched, batches):
+    maxima = dict.fromkeys((value.name or "" for value in values), 0.0)
+    for arrays in _run(source.parent, model, values, batches):
         for name, array in arrays.items():
             numbers = np.abs(array[array > _MASKED])
-            peaks[name] = max(peaks[name], float(numbers.max(initial=0.0)))
-    return peaks
+            maxima[name] = max(maxima[name], float(numbers.max(initial=0.0)))
+    return maxima
 
 
-def second_moments(
+def input_hessians(
     model: onnx_ir.Model, folder: Path, batches: Batches, names: Collection[str]
 ) -> dict[str, NDArray[np.float32]]:
-    """Run a graph and add up the products of every two channels of some values.
+    """The sums of the products of every two channels of some values: GPTQ's Hessians, but for a factor of 2.
 
     Args:
         model: The graph, which need not be on disk as it is.
@@ -79,26 +79,26 @@ def second_moments(
     Returns:
         float32[channels, channels] by the name of the value.
     """
-    watched = model.clone()
-    values = {use.activations.name or "": use.activations for use in find_uses(watched.graph) if not use.is_table}
-    moments: dict[str, NDArray[np.float32]] = {}
+    clone = model.clone()
+    values = {use.activations.name or "": use.activations for use in find_uses(clone.graph) if not use.is_table}
+    hessians: dict[str, NDArray[np.float32]] = {}
     chosen = [values[name] for name in sorted(names)]
-    for batch, arrays in zip(batches, _watch(folder, watched, chosen, batches), strict=True):
+    for batch, arrays in zip(batches, _run(folder, clone, chosen, batches), strict=True):
         mask = batch.get("attention_mask")
         for name, array in arrays.items():
-            shown = array if mask is None or mask.shape != array.shape[:-1] else array[mask > 0]
-            rows = shown.reshape(-1, array.shape[-1])
-            moments[name] = moments.get(name, np.float32(0)) + rows.T @ rows
-    return moments
+            tokens = array if mask is None or mask.shape != array.shape[:-1] else array[mask > 0]
+            rows = tokens.reshape(-1, array.shape[-1])
+            hessians[name] = hessians.get(name, np.float32(0)) + rows.T @ rows
+    return hessians
 
 
-def _watch(
+def _run(
     folder: Path, model: onnx_ir.Model, values: list[onnx_ir.Value], batches: Batches
 ) -> Iterator[dict[str, NDArray[np.float32]]]:
     """The values of each batch; the graph's outputs are replaced by them."""
     model.graph.outputs.clear()
     model.graph.outputs.extend(values)
-    with tempfile.TemporaryDirectory(dir=folder, prefix="watched-") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix="calibration-") as scratch:
         path = Path(scratch) / "model.onnx"
         save_graph(model, path)
         session = create_session(path)

@@ -1,4 +1,4 @@
-"""Smoothing: outlier channels of activations are made smaller, and the rows of the weights that they meet larger.
+"""SmoothQuant: outlier channels of activations are made smaller, and the rows of the weights that they meet larger.
 
 A scale for a whole tensor of activations leaves few steps to its ordinary channels where some are much larger. So
 every channel is divided by a factor, and the rows of the weights multiplied by it: the products stay what they were
@@ -8,22 +8,24 @@ every channel is divided by a factor, and the rows of the weights multiplied by 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir
+from onnx_ir.passes import InPlacePass, PassResult
 
-from edgepipe_export.quantization.methods.activations import channel_peaks
-from edgepipe_export.quantization.recipe import FP32, Order
-from edgepipe_export.quantization.weights.layers import Use, find_layers, find_uses
+from edgepipe_export.quantization.methods.activations import channel_maxima
+from edgepipe_export.quantization.recipe import FP32, QuantizationJob
+from edgepipe_export.quantization.weights.layers import WeightUse, find_layers, find_uses
 from edgepipe_export.tracing.graph_editing import add_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def smooth_for(model: onnx_ir.Model, order: Order, strength: float) -> float:
-    """Smooth what an order quantizes, in place, with its batches.
+def smooth_activations(model: onnx_ir.Model, job: QuantizationJob, strength: float) -> float:
+    """Smooth the layers that a job quantizes, in place, with its batches.
 
     Layers that stay fp32 are left alone, and so are weights that several products share: each would need factors of
     its own.
@@ -31,53 +33,62 @@ def smooth_for(model: onnx_ir.Model, order: Order, strength: float) -> float:
     Returns:
         The strength that was used: 0 without batches.
     """
-    if not order.batches or not strength:
+    if not job.batches or not strength:
         return 0.0
-    kept = order.names(FP32)
+    excluded = job.layers_in(FP32)
     chosen = {
         layer.name
         for layer in find_layers(model)
-        if layer.name not in kept and len(layer.products) == 1 and not layer.tables
+        if layer.name not in excluded and len(layer.products) == 1 and not layer.tables
     }
-    smooth(model, channel_peaks(order.source, order.batches), strength, chosen)
+    SmoothActivationsPass(channel_maxima(job.source, job.batches), strength, chosen)(model)
     return strength
 
 
-def smooth(
-    model: onnx_ir.Model, peaks: Mapping[str, NDArray[np.float32]], strength: float, layers: Collection[str]
-) -> None:
-    """Smooth the inputs of products, in place.
+@dataclass(frozen=True)
+class SmoothActivationsPass(InPlacePass):
+    """Smooth the inputs of products.
 
-    Args:
-        model: The graph.
-        peaks: The largest magnitude of each channel; see
-            :func:`~edgepipe_export.quantization.methods.activations.channel_peaks`.
-        strength: How much of the range goes into the weights: 0 none, 1 all.
+    Attributes:
+        maxima: The largest magnitude of each channel; see
+            :func:`~edgepipe_export.quantization.methods.activations.channel_maxima`.
+        strength: How much of the range goes into the weights: 0 none, 1 all. The paper calls it alpha.
         layers: Names of the layers to smooth, each used by one product.
     """
-    graph = model.graph
-    by_input: dict[str, list[Use]] = {}
-    for use in find_uses(graph):
-        if not use.is_table and use.weight.name in layers:
-            by_input.setdefault(use.activations.name or "", []).append(use)
-    for name, uses in by_input.items():
-        weights = np.max([np.abs(use.array()).max(1) for use in uses], axis=0)
-        factors = _factors(peaks[name], weights, strength)
-        smoothed = _divided(graph, uses[0].activations, uses, factors)
-        for use in uses:
-            use.node.replace_input_with(0, smoothed)
-            _multiply_rows(use, factors)
+
+    maxima: Mapping[str, NDArray[np.float32]]
+    strength: float
+    layers: Collection[str]
+
+    def call(self, model: onnx_ir.Model) -> PassResult:
+        """Smooth the inputs."""
+        graph = model.graph
+        by_input: dict[str, list[WeightUse]] = {}
+        for use in find_uses(graph):
+            if not use.is_table and use.weight.name in self.layers:
+                by_input.setdefault(use.activations.name or "", []).append(use)
+        for name, uses in by_input.items():
+            weight_maxima = np.max([np.abs(use.array()).max(1) for use in uses], axis=0)
+            factors = _smoothing_factors(self.maxima[name], weight_maxima, self.strength)
+            smoothed = _divide_channels(graph, uses[0].activations, uses, factors)
+            for use in uses:
+                use.node.replace_input_with(0, smoothed)
+                _multiply_rows(use, factors)
+        return PassResult(model, modified=bool(by_input))
 
 
-def _factors(peaks: NDArray[np.float32], weights: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
+def _smoothing_factors(
+    activations: NDArray[np.float32], weights: NDArray[np.float32], strength: float
+) -> NDArray[np.float32]:
+    """The factor of each channel, from the largest magnitudes of both sides."""
     least = np.finfo(np.float32).tiny
-    factors = np.maximum(peaks, least) ** strength / np.maximum(weights, least) ** (1 - strength)
-    factors[(peaks == 0) | (weights == 0)] = 1.0
+    factors = np.maximum(activations, least) ** strength / np.maximum(weights, least) ** (1 - strength)
+    factors[(activations == 0) | (weights == 0)] = 1.0
     factors /= np.exp(np.log(factors).mean())  # the same for all would change nothing
     return factors.astype(np.float32)
 
 
-def _multiply_rows(use: Use, factors: NDArray[np.float32]) -> None:
+def _multiply_rows(use: WeightUse, factors: NDArray[np.float32]) -> None:
     rows = use.array() * factors[:, None]
     assert use.weight.const_value is not None
     use.weight.const_value = onnx_ir.tensor(
@@ -85,11 +96,11 @@ def _multiply_rows(use: Use, factors: NDArray[np.float32]) -> None:
     )
 
 
-def _divided(
-    graph: onnx_ir.Graph, activations: onnx_ir.Value, uses: list[Use], factors: NDArray[np.float32]
+def _divide_channels(
+    graph: onnx_ir.Graph, activations: onnx_ir.Value, uses: list[WeightUse], factors: NDArray[np.float32]
 ) -> onnx_ir.Value:
     """The activations with each channel divided by its factor: in the layer norm before them, or by a node."""
-    if _fold(activations, uses, factors):
+    if _divide_norm(activations, uses, factors):
         return activations
     inverse = add_constant(graph, f"{activations.name}_smoothing", (1 / factors).astype(np.float32))
     node = onnx_ir.node("Mul", [activations, inverse], name=f"{activations.name}_smoothed")
@@ -99,7 +110,7 @@ def _divided(
     return value
 
 
-def _fold(activations: onnx_ir.Value, uses: list[Use], factors: NDArray[np.float32]) -> bool:
+def _divide_norm(activations: onnx_ir.Value, uses: list[WeightUse], factors: NDArray[np.float32]) -> bool:
     """Divide the weights of the layer norm that makes the activations, if nothing else reads them."""
     norm = activations.producer()
     if norm is None or norm.op_type != "LayerNormalization" or activations.is_graph_output():

@@ -17,9 +17,10 @@ import onnx_ir
 from edgepipe.backend.engines import create_session
 from edgepipe.bundle.layout import PAST, PRESENT
 from edgepipe.errors import ExportError
-from edgepipe_export.quantization.methods import half_precision as half
-from edgepipe_export.quantization.methods.activations import value_peaks
-from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, Facts, Order
+from edgepipe_export.quantization.methods.activations import value_maxima
+from edgepipe_export.quantization.methods.half_precision import LARGEST, ConvertToHalfPass
+from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, QuantizationJob, Recipe
+from edgepipe_export.quantization.target import CPU_TARGETS
 from edgepipe_export.quantization.weights.layers import find_layers
 from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
 from edgepipe_export.tracing.serialization import save_graph
@@ -29,16 +30,6 @@ if TYPE_CHECKING:
 
     Batches = Sequence[Mapping[str, NDArray[Any]]]
 
-FACTS = Facts(
-    operators=("*",),
-    providers=(CUDA, CPU),
-    targets=("avx2", "avx512", "vnni", "arm64", "cuda"),
-    needs_batches=False,
-    uses_batches=True,
-    mixes=(FP32,),
-    use="GPUs",
-)
-
 _CACHE = (PAST, PRESENT)
 
 # The steps from the mean of squares to its reciprocal root.
@@ -46,7 +37,7 @@ _NORM_STEPS = ("Add", "Sqrt", "Reciprocal")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Fp16Options:
     """What decides the recipe.
 
     Attributes:
@@ -56,39 +47,39 @@ class Options:
     headroom: float = 8.0
 
 
-def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+def quantize(job: QuantizationJob, options: Fp16Options) -> Mapping[str, Any]:
     """Write the fp16 graph; see :func:`edgepipe_export.quantization.quantize.quantize`."""
-    return {"name": "fp16", "weights": "fp16", **convert(order.source, order, options.headroom), **asdict(options)}
+    return {"name": "fp16", "weights": "fp16", **convert(job.source, job, options.headroom), **asdict(options)}
 
 
-def convert(source: Path, order: Order, headroom: float) -> dict[str, Any]:
-    """Write `source` in half precision to the order's destination.
+def convert(source: Path, job: QuantizationJob, headroom: float) -> dict[str, Any]:
+    """Write `source` in half precision to the job's destination.
 
     Args:
         source: The graph to convert; its products may be in blocks.
-        order: Precisions, batches and destination.
-        headroom: See :class:`Options`.
+        job: Precisions, batches and destination.
+        headroom: See :class:`Fp16Options`.
 
     Returns:
         For the recipe: ``"kept"``, the names of the nodes that stayed fp32, and ``"cache"``, where it is another.
 
     Raises:
-        ExportError: the graph gives NaN or infinity on the order's batches.
+        ExportError: the graph gives NaN or infinity on the job's batches.
     """
     model = onnx_ir.load(source)
-    wanted = order.names(FP32)
-    kept = {node for layer in find_layers(model) if layer.name in wanted for node in layer.nodes}
-    kept |= _norms(model.graph)
-    if order.batches:
-        kept |= _near_the_limit(model.graph, value_peaks(source, order.batches), half.LARGEST / headroom)
+    layers = job.layers_in(FP32)
+    in_fp32 = {node for layer in find_layers(model) if layer.name in layers for node in layer.nodes}
+    in_fp32 |= _find_norms(model.graph)
+    if job.batches:
+        in_fp32 |= _find_nodes_near_limit(model.graph, value_maxima(source, job.batches), LARGEST / headroom)
     decomposed = DecomposeAttentionPass()(model).modified
-    half.to_half(model.graph, kept, _CACHE)
-    save_graph(model, order.destination)
-    _probe(order.destination, order.batches)
-    return {"kept": sorted(kept), **({"cache": "concatenated"} if decomposed else {})}
+    ConvertToHalfPass(in_fp32, _CACHE)(model)
+    save_graph(model, job.destination)
+    _check_finite(job.destination, job.batches)
+    return {"kept": sorted(in_fp32), **({"cache": "concatenated"} if decomposed else {})}
 
 
-def _norms(graph: onnx_ir.Graph) -> set[str]:
+def _find_norms(graph: onnx_ir.Graph) -> set[str]:
     """The nodes of root mean squares that are written out in single steps."""
     found: set[str] = set()
     for mean in (node for node in graph if node.op_type == "ReduceMean"):
@@ -102,8 +93,8 @@ def _norms(graph: onnx_ir.Graph) -> set[str]:
     return found
 
 
-def _near_the_limit(graph: onnx_ir.Graph, peaks: Mapping[str, float], limit: float) -> set[str]:
-    large = {name for name, peak in peaks.items() if peak > limit}
+def _find_nodes_near_limit(graph: onnx_ir.Graph, maxima: Mapping[str, float], limit: float) -> set[str]:
+    large = {name for name, maximum in maxima.items() if maximum > limit}
     return {
         node.name or ""
         for node in graph
@@ -111,7 +102,7 @@ def _near_the_limit(graph: onnx_ir.Graph, peaks: Mapping[str, float], limit: flo
     }
 
 
-def _probe(graph: Path, batches: Batches) -> None:
+def _check_finite(graph: Path, batches: Batches) -> None:
     """Run the graph where we are and look at what comes out.
 
     On a CPU onnxruntime computes much of it in fp32, so this finds less than a GPU would; what comes near the limit was
@@ -131,3 +122,14 @@ def _probe(graph: Path, batches: Batches) -> None:
                     f"in half precision {name} is not finite on calibration batch {number}: this model needs fp32; "
                     "give its largest layers that precision, or leave fp16 out"
                 )
+
+
+RECIPE = Recipe(
+    "fp16",
+    Fp16Options,
+    quantize,
+    providers=(CUDA, CPU),
+    targets=(*CPU_TARGETS, "cuda"),
+    mixes=(FP32,),
+    in_transformers_js=True,
+)

@@ -15,24 +15,15 @@ from typing import Any
 import onnx_ir
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from edgepipe_export.quantization.methods.integer_quantizers import code_in_blocks, quantize_with
-from edgepipe_export.quantization.methods.smoothquant import smooth_for
-from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, FP32, Facts, Order
+from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_blockwise_layers, run_quantizer
+from edgepipe_export.quantization.methods.smoothquant import smooth_activations
+from edgepipe_export.quantization.recipe import CPU, FP32, QuantizationJob, Recipe
+from edgepipe_export.quantization.target import CPU_TARGETS
 from edgepipe_export.quantization.weights.layers import find_layers
-
-FACTS = Facts(
-    operators=("MatMul", "Gemm", "Gather"),
-    providers=(CPU,),
-    targets=("avx2", "avx512", "vnni", "arm64"),
-    needs_batches=False,
-    uses_batches=True,
-    mixes=(BLOCKWISE_8, FP32),
-    use="the fastest for texts of some length",
-)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Int8Options:
     """What decides the recipe.
 
     Attributes:
@@ -49,16 +40,16 @@ class Options:
     smoothing: float = 0.75
 
 
-def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+def quantize(job: QuantizationJob, options: Int8Options) -> Mapping[str, Any]:
     """Write the int8 graph; see :func:`edgepipe_export.quantization.quantize.quantize`."""
     if options.reduce_range is None:
-        options = replace(options, reduce_range=order.target.reduce_range)
-    model = onnx_ir.load(order.source)
+        options = replace(options, reduce_range=job.target.reduce_range)
+    model = onnx_ir.load(job.source)
     layers = find_layers(model)
-    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
-    code_in_blocks(model, order, layers, options.embedding_block)
+    options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
+    quantize_blockwise_layers(model, job, layers, options.embedding_block)
 
-    untouched = [node for layer in layers if layer.name in order.names(FP32) for node in layer.products]
+    untouched = [node for layer in layers if layer.name in job.layers_in(FP32) for node in layer.products]
     untouched += [f"{node}_MatMul" for node in untouched]  # onnxruntime's name for what it makes of a Gemm
 
     def quantizer(source: Path, destination: Path) -> None:
@@ -74,11 +65,14 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
             extra_options={"MatMulConstBOnly": True},
         )
 
-    quantize_with(quantizer, model, order.destination)
+    run_quantizer(quantizer, model, job.destination)
     return {
         "name": "int8",
-        "target": order.target.name,
+        "target": job.target.name,
         "weights": "int8",
         "activations": "dynamic uint8",
         **asdict(options),
     }
+
+
+RECIPE = Recipe("int8", Int8Options, quantize, providers=(CPU,), targets=CPU_TARGETS, in_transformers_js=True)

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edgepipe.errors import InputError
-from edgepipe_export.quantization.methods.integer_quantizers import code_in_blocks, quantize_with
-from edgepipe_export.quantization.methods.smoothquant import smooth_for
-from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, FP32, Facts, Order
-from edgepipe_export.quantization.weights.layers import PRODUCTS, Layer, find_layers
-from edgepipe_export.quantization.weights.operators import TYPES, find_operators
+from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_blockwise_layers, run_quantizer
+from edgepipe_export.quantization.methods.smoothquant import smooth_activations
+from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, QuantizationJob, Recipe
+from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.weights.layers import PRODUCTS, Layer, find_layers, find_uses
 from edgepipe_export.tracing.serialization import save_graph
 
 if TYPE_CHECKING:
@@ -30,15 +31,14 @@ if TYPE_CHECKING:
 
     Batches = Sequence[Mapping[str, NDArray[Any]]]
 
-FACTS = Facts(
-    operators=("MatMul", "Gemm", "Gather"),
-    providers=(CPU,),
-    targets=("avx2", "avx512", "vnni", "arm64"),
-    needs_batches=True,
-    uses_batches=True,
-    mixes=(BLOCKWISE_8, FP32),
-    use="runtimes that need the ranges of activations beforehand",
-)
+# The operators that onnxruntime can quantize.
+_TYPES = frozenset({*QDQRegistry, *QLinearOpsRegistry})
+
+# They hand on numbers as they are, and lose nothing of their own.
+_COPYING = frozenset(
+    {"Concat", "Flatten", "Gather", "GatherElements", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+     "Unsqueeze", "Where"}
+)  # fmt: skip
 
 METHODS: Mapping[str, CalibrationMethod] = {
     "min-max": CalibrationMethod.MinMax,
@@ -48,7 +48,7 @@ METHODS: Mapping[str, CalibrationMethod] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Int8StaticOptions:
     """What decides the recipe.
 
     Attributes:
@@ -69,33 +69,33 @@ class Options:
     everything: bool = False
 
 
-def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+def quantize(job: QuantizationJob, options: Int8StaticOptions) -> Mapping[str, Any]:
     """Write the int8-static graph; see :func:`edgepipe_export.quantization.quantize.quantize`."""
     if options.method not in METHODS:
         raise InputError(f"there is no calibration method {options.method!r}; it is one of {', '.join(METHODS)}")
     if options.reduce_range is None:
-        options = replace(options, reduce_range=order.target.reduce_range)
-    model = onnx_ir.load(order.source)
+        options = replace(options, reduce_range=job.target.reduce_range)
+    model = onnx_ir.load(job.source)
     layers = find_layers(model)
-    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
-    quantized = _quantized(model, order, options)
+    options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
+    nodes = _find_nodes(model, job, options)
     if options.everything:
-        layers = [layer for layer in layers if layer.name in order.names(BLOCKWISE_8)]
-    code_in_blocks(model, order, layers, options.embedding_block)
+        layers = [layer for layer in layers if layer.name in job.layers_in(BLOCKWISE_8)]
+    quantize_blockwise_layers(model, job, layers, options.embedding_block)
     # Ranges are measured for whole types of operators: only for those that need them.
-    types = {node.op_type for node in model.graph if node.name in quantized} if options.everything else PRODUCTS
+    types = {node.op_type for node in model.graph if node.name in nodes} if options.everything else PRODUCTS
 
     def quantizer(source: Path, destination: Path) -> None:
         quantize_static(
             source,
             destination,
-            _Reader(order.batches),
+            _BatchReader(job.batches),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=sorted(types),
-            nodes_to_quantize=quantized,
+            nodes_to_quantize=nodes,
             per_channel=options.per_channel,
             reduce_range=options.reduce_range,
-            activation_type=QuantType.QInt8 if order.target.name == "arm64" else QuantType.QUInt8,
+            activation_type=QuantType.QInt8 if job.target.name == "arm64" else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=METHODS[options.method],
             use_external_data_format=True,
@@ -106,35 +106,45 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
             },
         )
 
-    if quantized:
-        quantize_with(quantizer, model, order.destination)
+    if nodes:
+        run_quantizer(quantizer, model, job.destination)
     else:  # an empty list would mean every node
-        save_graph(model, order.destination)
+        save_graph(model, job.destination)
     return {
         "name": "int8-static",
-        "target": order.target.name,
+        "target": job.target.name,
         "weights": "int8",
         "activations": "static 8 bits",
-        "batches": len(order.batches),
+        "batches": len(job.batches),
         **asdict(options),
     }
 
 
-def more_layers(model: onnx_ir.Model, options: Options) -> list[Layer]:
-    """The operators without weights that it quantizes, which can stay fp32."""
-    return find_operators(model) if options.everything else []
+def find_operators(model: onnx_ir.Model, options: Int8StaticOptions) -> list[Layer]:
+    """The operators without weights that it quantizes, which can stay fp32.
 
-
-def _quantized(model: onnx_ir.Model, order: Order, options: Options) -> list[str]:
-    """The nodes that onnxruntime is to quantize, of the graph before layers are raised."""
-    layers = [*more_layers(model, options), *find_layers(model)]
+    All of one type are a layer, in the order of the graph.
+    """
     if not options.everything:
-        return [node for layer in layers if layer.name not in order.precisions for node in layer.products]
-    left = {node for layer in layers if layer.name in order.precisions for node in layer.nodes}
-    return [node.name or "" for node in model.graph if node.op_type in TYPES and node.name not in left]
+        return []
+    weighted = {use.node for use in find_uses(model.graph)}
+    nodes: dict[str, list[str]] = {}
+    for node in model.graph:
+        if node.op_type in _TYPES - _COPYING and node not in weighted:
+            nodes.setdefault(node.op_type, []).append(node.name or "")
+    return [Layer(kind, f"every {kind}", (), (), 0, tuple(names)) for kind, names in nodes.items()]
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+def _find_nodes(model: onnx_ir.Model, job: QuantizationJob, options: Int8StaticOptions) -> list[str]:
+    """The nodes that onnxruntime is to quantize, of the graph before layers are raised."""
+    layers = [*find_operators(model, options), *find_layers(model)]
+    if not options.everything:
+        return [node for layer in layers if layer.name not in job.precisions for node in layer.products]
+    excluded = {node for layer in layers if layer.name in job.precisions for node in layer.nodes}
+    return [node.name or "" for node in model.graph if node.op_type in _TYPES and node.name not in excluded]
+
+
+class _BatchReader(CalibrationDataReader):  # type: ignore[misc]
     """Batches as onnxruntime's calibrator asks for them."""
 
     def __init__(self, batches: Batches) -> None:
@@ -151,3 +161,14 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
     def __len__(self) -> int:
         return len(self._batches)
+
+
+RECIPE = Recipe(
+    "int8-static",
+    Int8StaticOptions,
+    quantize,
+    providers=(CPU,),
+    targets=CPU_TARGETS,
+    needs_batches=True,
+    find_operators=find_operators,
+)

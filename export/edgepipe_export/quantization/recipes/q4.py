@@ -14,29 +14,20 @@ from typing import Any
 import onnx_ir
 
 from edgepipe.errors import InputError
-from edgepipe_export.quantization.methods.gptq import gptq_for
-from edgepipe_export.quantization.methods.smoothquant import smooth_for
-from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, CUDA, FP32, Facts, Order
-from edgepipe_export.quantization.weights.blocks import Blocks
-from edgepipe_export.quantization.weights.blockwise import code_weights, round_to_nearest
+from edgepipe_export.quantization.methods.gptq import make_gptq_rounding
+from edgepipe_export.quantization.methods.smoothquant import smooth_activations
+from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, CUDA, FP32, QuantizationJob, Recipe
+from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.weights.blocks import BlockFormat
+from edgepipe_export.quantization.weights.blockwise import quantize_weights, round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_layers
 from edgepipe_export.tracing.serialization import save_graph
-
-FACTS = Facts(
-    operators=("MatMul", "Gemm", "Gather"),
-    providers=(CPU, CUDA),
-    targets=("avx2", "avx512", "vnni", "arm64", "cuda"),
-    needs_batches=False,
-    uses_batches=True,
-    mixes=(BLOCKWISE_8, FP32),
-    use="the smallest; decoding one token at a time",
-)
 
 ROUNDINGS = ("gptq", "nearest")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Q4Options:
     """What decides the recipe.
 
     Attributes:
@@ -48,9 +39,9 @@ class Options:
         smoothing: How much of the range of activations goes into the weights, 0 (none) to 1; needs batches, and does
             nothing without.
         rounding: ``"gptq"`` to keep products near to what they were
-        (:mod:`edgepipe_export.quantization.methods.gptq`), which
-            needs batches and is rounding to nearest without, and in layers of more than
-            :data:`~edgepipe_export.quantization.methods.gptq.WIDEST` inputs; or ``"nearest"``.
+            (:mod:`edgepipe_export.quantization.methods.gptq`), or ``"nearest"``. GPTQ needs batches. Without them, and
+            in layers of more than :data:`~edgepipe_export.quantization.methods.gptq.MAX_INPUTS` inputs, it is rounding
+            to nearest.
     """
 
     block_size: int = 32
@@ -61,7 +52,7 @@ class Options:
     rounding: str = "gptq"
 
 
-def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+def quantize(job: QuantizationJob, options: Q4Options) -> Mapping[str, Any]:
     """Write the q4 graph; see :func:`edgepipe_export.quantization.quantize.quantize`.
 
     Raises:
@@ -69,21 +60,28 @@ def quantize(order: Order, options: Options) -> Mapping[str, Any]:
     """
     if options.rounding not in ROUNDINGS:
         raise InputError(f"there is no rounding {options.rounding!r}; it is one of {', '.join(ROUNDINGS)}")
-    model = onnx_ir.load(order.source)
-    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
-    kept, raised = order.names(FP32), order.names(BLOCKWISE_8)
-    fine, coarse = Blocks(4, options.block_size, options.symmetric), Blocks(8, 128, symmetric=True)
-    of_tables = coarse if options.embedding_bits == 8 else fine
-    blocks = {
-        layer.name: coarse if layer.name in raised else of_tables if layer.tables else fine
+    model = onnx_ir.load(job.source)
+    options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
+    excluded, in_8_bits = job.layers_in(FP32), job.layers_in(BLOCKWISE_8)
+    four_bits, eight_bits = BlockFormat(4, options.block_size, options.symmetric), BlockFormat(8, 128, symmetric=True)
+    table_format = eight_bits if options.embedding_bits == 8 else four_bits
+    formats = {
+        layer.name: eight_bits if layer.name in in_8_bits else table_format if layer.tables else four_bits
         for layer in find_layers(model)
-        if layer.name not in kept
+        if layer.name not in excluded
     }
-    of_4_bits = [name for name, cut in blocks.items() if cut.bits == 4]
-    rounding, to_nearest = gptq_for(model, order, of_4_bits) if options.rounding == "gptq" else (round_to_nearest, ())
-    if len(to_nearest) == len(of_4_bits):
+    in_4_bits = [name for name, layout in formats.items() if layout.bits == 4]
+    rounding, to_nearest = (
+        make_gptq_rounding(model, job, in_4_bits) if options.rounding == "gptq" else (round_to_nearest, ())
+    )
+    if len(to_nearest) == len(in_4_bits):
         options, to_nearest = replace(options, rounding="nearest"), ()
-    code_weights(model, blocks, accuracy_level=options.accuracy_level, rounding=rounding)
-    save_graph(model, order.destination)
+    quantize_weights(model, formats, accuracy_level=options.accuracy_level, rounding=rounding)
+    save_graph(model, job.destination)
     excepted = {"rounded_to_nearest": list(to_nearest)} if to_nearest else {}
     return {"name": "q4", "weights": "4 bits in blocks", **asdict(options), **excepted}
+
+
+RECIPE = Recipe(
+    "q4", Q4Options, quantize, providers=(CPU, CUDA), targets=(*CPU_TARGETS, "cuda"), in_transformers_js=True
+)

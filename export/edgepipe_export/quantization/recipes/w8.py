@@ -12,26 +12,17 @@ from typing import Any
 
 import onnx_ir
 
-from edgepipe_export.quantization.methods.smoothquant import smooth_for
-from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, Facts, Order
-from edgepipe_export.quantization.weights.blocks import Blocks
-from edgepipe_export.quantization.weights.blockwise import code_weights
+from edgepipe_export.quantization.methods.smoothquant import smooth_activations
+from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, QuantizationJob, Recipe
+from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.weights.blocks import BlockFormat
+from edgepipe_export.quantization.weights.blockwise import quantize_weights
 from edgepipe_export.quantization.weights.layers import find_layers, has_cache
 from edgepipe_export.tracing.serialization import save_graph
 
-FACTS = Facts(
-    operators=("MatMul", "Gemm", "Gather"),
-    providers=(CPU, CUDA),
-    targets=("avx2", "avx512", "vnni", "arm64", "cuda"),
-    needs_batches=False,
-    uses_batches=True,
-    mixes=(FP32,),
-    use="close to fp32; decoding one token at a time",
-)
-
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class W8Options:
     """What decides the recipe.
 
     Attributes:
@@ -49,16 +40,18 @@ class Options:
     smoothing: float = 0.5
 
 
-def quantize(order: Order, options: Options) -> Mapping[str, Any]:
+def quantize(job: QuantizationJob, options: W8Options) -> Mapping[str, Any]:
     """Write the w8 graph; see :func:`edgepipe_export.quantization.quantize.quantize`."""
-    model = onnx_ir.load(order.source)
+    model = onnx_ir.load(job.source)
     if options.block_size is None:
         options = replace(options, block_size=128 if has_cache(model.graph) else 32)
-    options = replace(options, smoothing=smooth_for(model, order, options.smoothing))
-    kept = order.names(FP32)
+    options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
     assert options.block_size is not None
-    blocks = Blocks(8, options.block_size, options.symmetric)
-    layers = [layer for layer in find_layers(model) if layer.name not in kept]
-    code_weights(model, {layer.name: blocks for layer in layers}, accuracy_level=options.accuracy_level)
-    save_graph(model, order.destination)
+    blocks = BlockFormat(8, options.block_size, options.symmetric)
+    layers = {layer.name for layer in find_layers(model)} - job.layers_in(FP32)
+    quantize_weights(model, dict.fromkeys(layers, blocks), accuracy_level=options.accuracy_level)
+    save_graph(model, job.destination)
     return {"name": "w8", "weights": "8 bits in blocks", **asdict(options)}
+
+
+RECIPE = Recipe("w8", W8Options, quantize, providers=(CPU, CUDA), targets=(*CPU_TARGETS, "cuda"), mixes=(FP32,))

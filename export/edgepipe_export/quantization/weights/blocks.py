@@ -17,8 +17,8 @@ _SMALLEST_BLOCK = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
-    """How a weight is cut and coded.
+class BlockFormat:
+    """The blocks of a quantized weight.
 
     Attributes:
         bits: 4 or 8.
@@ -30,59 +30,59 @@ class Blocks:
     block_size: int
     symmetric: bool = True
 
-    def fitted(self, inputs: int) -> Blocks:
-        """With blocks no longer than rows of that many inputs."""
+    def shrink_to(self, inputs: int) -> BlockFormat:
+        """The same with blocks no longer than rows of that many inputs."""
         size = self.block_size
         while size > _SMALLEST_BLOCK and size // 2 >= inputs:
             size //= 2
-        return Blocks(self.bits, size, self.symmetric)
+        return BlockFormat(self.bits, size, self.symmetric)
 
 
 @dataclass(frozen=True, slots=True)
-class Coded:
+class QuantizedWeight:
     """A weight in blocks.
 
     Attributes:
         codes: uint8[outputs, blocks, block * bits / 8], the lower half of a byte first.
         scales: float32[outputs, blocks].
         zero_points: uint8[outputs, blocks * bits / 8, rounded up], or None where each is half of the range.
-        inputs: Length of a row before it was cut.
-        blocks: How it was done.
+        inputs: Length of a row before it was cut into blocks.
+        block_format: Its blocks.
     """
 
     codes: NDArray[np.uint8]
     scales: NDArray[np.float32]
     zero_points: NDArray[np.uint8] | None
     inputs: int
-    blocks: Blocks
+    block_format: BlockFormat
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """A coded weight as initializers.
+class WeightInitializers:
+    """A quantized weight in a graph.
 
     Attributes:
-        coded: The weight.
+        weight: The weight.
         codes: Its codes.
         scales: Its scales.
         zero_points: Its zero points, where blocks have their own.
     """
 
-    coded: Coded
+    weight: QuantizedWeight
     codes: onnx_ir.Value
     scales: onnx_ir.Value
     zero_points: onnx_ir.Value | None
 
 
-def store(graph: onnx_ir.Graph, name: str, coded: Coded) -> Stored:
-    """Add a coded weight to a graph's initializers, under names that begin with `name`."""
+def add_initializers(graph: onnx_ir.Graph, name: str, weight: QuantizedWeight) -> WeightInitializers:
+    """Add a quantized weight to a graph, under names that begin with `name`."""
 
-    def keep(array: NDArray[Any], suffix: str) -> onnx_ir.Value:
+    def add(array: NDArray[Any], suffix: str) -> onnx_ir.Value:
         return add_constant(graph, f"{name}_{suffix}", array)
 
-    return Stored(
-        coded,
-        keep(coded.codes, f"q{coded.blocks.bits}"),
-        keep(coded.scales, "scales"),
-        None if coded.zero_points is None else keep(coded.zero_points, "zero_points"),
+    return WeightInitializers(
+        weight,
+        add(weight.codes, f"q{weight.block_format.bits}"),
+        add(weight.scales, "scales"),
+        None if weight.zero_points is None else add(weight.zero_points, "zero_points"),
     )

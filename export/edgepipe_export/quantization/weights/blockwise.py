@@ -10,43 +10,55 @@ import onnx_ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 
-from edgepipe_export.quantization.weights.blocks import Blocks, Coded, Stored, store
-from edgepipe_export.quantization.weights.embedding_lookup import look_up
-from edgepipe_export.quantization.weights.layers import Use, added_bias, find_uses, shape_of
+from edgepipe_export.quantization.weights.blocks import (
+    BlockFormat,
+    QuantizedWeight,
+    WeightInitializers,
+    add_initializers,
+)
+from edgepipe_export.quantization.weights.embedding_lookup import replace_gather
+from edgepipe_export.quantization.weights.layers import WeightUse, added_bias, find_uses, shape_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Makes the weight of a layer, float32[inputs, outputs], into blocks.
-Rounding = Callable[[str, "NDArray[np.float32]", Blocks], Coded]
+# Quantizes the weight of a layer, by its name: float32[inputs, outputs].
+Rounding = Callable[[str, "NDArray[np.float32]", BlockFormat], QuantizedWeight]
 
-_CODERS: Mapping[int, Callable[..., Any]] = {4: quantize_matmul_4bits, 8: quantize_matmul_8bits}
+_KERNELS: Mapping[int, Callable[..., Any]] = {4: quantize_matmul_4bits, 8: quantize_matmul_8bits}
 
 
-def round_to_nearest(name: str, weight: NDArray[np.float32], blocks: Blocks) -> Coded:
-    """Code every number by the nearest there is, with onnxruntime's own kernels."""
+def round_to_nearest(name: str, weight: NDArray[np.float32], block_format: BlockFormat) -> QuantizedWeight:
+    """Quantize every number to the nearest there is, with onnxruntime's own kernels."""
     inputs, outputs = weight.shape
-    blocks = blocks.fitted(inputs)
-    count = -(-inputs // blocks.block_size)
-    codes = np.zeros((outputs, count, blocks.block_size * blocks.bits // 8), np.uint8)
+    block_format = block_format.shrink_to(inputs)
+    bits, block_size = block_format.bits, block_format.block_size
+    count = -(-inputs // block_size)
+    codes = np.zeros((outputs, count, block_size * bits // 8), np.uint8)
     scales = np.zeros(outputs * count, np.float32)
-    zero_points = np.zeros((outputs, -(-count * blocks.bits // 8)), np.uint8)
-    _CODERS[blocks.bits](
+    zero_points = np.zeros((outputs, -(-count * bits // 8)), np.uint8)
+    _KERNELS[bits](
         codes,
         np.ascontiguousarray(weight),
         scales,
         zero_points.reshape(-1),
-        blocks.block_size,
+        block_size,
         outputs,
         inputs,
-        blocks.symmetric,
+        block_format.symmetric,
     )
-    return Coded(codes, scales.reshape(outputs, count), None if blocks.symmetric else zero_points, inputs, blocks)
+    return QuantizedWeight(
+        codes,
+        scales.reshape(outputs, count),
+        None if block_format.symmetric else zero_points,
+        inputs,
+        block_format,
+    )
 
 
-def code_weights(
+def quantize_weights(
     model: onnx_ir.Model,
-    blocks_of: Mapping[str, Blocks],
+    formats: Mapping[str, BlockFormat],
     *,
     accuracy_level: int = 4,
     rounding: Rounding = round_to_nearest,
@@ -55,31 +67,31 @@ def code_weights(
 
     Args:
         model: The graph.
-        blocks_of: Names of layers and how to cut their weights; see
+        formats: The blocks of each layer, by the names of
             :func:`~edgepipe_export.quantization.weights.layers.find_layers`.
         accuracy_level: What ``MatMulNBits`` computes in: 4 is 8-bit activations in blocks, 1 is fp32.
         rounding: How numbers become codes.
     """
     graph = model.graph
-    stored: dict[str, Stored] = {}
+    quantized: dict[str, WeightInitializers] = {}
     for use in find_uses(graph):
         name = use.weight.name or ""
-        if name not in blocks_of:
+        if name not in formats:
             continue
-        if name not in stored:
-            stored[name] = store(graph, name, rounding(name, use.array(), blocks_of[name]))
+        if name not in quantized:
+            quantized[name] = add_initializers(graph, name, rounding(name, use.array(), formats[name]))
         if use.is_table:
-            look_up(graph, use.node, stored[name])
+            replace_gather(graph, use.node, quantized[name])
         else:
-            _multiply(graph, use, stored[name], accuracy_level)
+            _replace_product(graph, use, quantized[name], accuracy_level)
     if any(node.domain == "com.microsoft" for node in graph):
         model.opset_imports.setdefault("com.microsoft", 1)
     RemoveUnusedNodesPass()(model)
 
 
-def _multiply(graph: onnx_ir.Graph, use: Use, weight: Stored, accuracy_level: int) -> None:
-    node, coded = use.node, weight.coded
-    outputs = coded.codes.shape[0]
+def _replace_product(graph: onnx_ir.Graph, use: WeightUse, values: WeightInitializers, accuracy_level: int) -> None:
+    node, weight = use.node, values.weight
+    outputs = weight.codes.shape[0]
     last, bias = node, None
     if node.op_type == "Gemm":
         bias = node.inputs[2] if len(node.inputs) > 2 else None
@@ -87,13 +99,13 @@ def _multiply(graph: onnx_ir.Graph, use: Use, weight: Stored, accuracy_level: in
         last, bias = added
     product = onnx_ir.node(
         "MatMulNBits",
-        [node.inputs[0], weight.codes, weight.scales, weight.zero_points, None, bias],
+        [node.inputs[0], values.codes, values.scales, values.zero_points, None, bias],
         domain="com.microsoft",
         attributes={
-            "K": coded.inputs,
+            "K": weight.inputs,
             "N": outputs,
-            "bits": coded.blocks.bits,
-            "block_size": coded.blocks.block_size,
+            "bits": weight.block_format.bits,
+            "block_size": weight.block_format.block_size,
             "accuracy_level": accuracy_level,
         },
         name=node.name,

@@ -24,10 +24,10 @@ class Layer:
     """One weight and the nodes that use it: an embedding and a head that is tied to it are one layer.
 
     Where a recipe quantizes operators without weights too, all of one type are a layer:
-    :mod:`~edgepipe_export.quantization.weights.operators`.
+    :mod:`~edgepipe_export.quantization.recipes.int8_static`.
 
     Attributes:
-        name: Name of the weight in the graph, or the operators' type; what :attr:`Order.precisions` goes by.
+        name: Name of the weight in the graph, or the operators' type; what :attr:`QuantizationJob.precisions` goes by.
         label: What to call it in a report: the module's name in the checkpoint where it can be told.
         products: Names of the nodes that multiply by it.
         tables: Names of the nodes that look rows up in it.
@@ -49,7 +49,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class WeightUse:
     """A node that uses a weight.
 
     Attributes:
@@ -81,14 +81,14 @@ class Use:
         return array.T if self.transposed or self.is_table else array
 
 
-def find_uses(graph: onnx_ir.Graph) -> list[Use]:
+def find_uses(graph: onnx_ir.Graph) -> list[WeightUse]:
     """All uses of quantizable weights, in the order of the graph."""
-    return [use for node in graph for use in _use(node)]
+    return [use for node in graph for use in _find_uses_in(node)]
 
 
 def find_layers(model: onnx_ir.Model) -> list[Layer]:
     """The layers of a graph, in its order."""
-    layers: dict[str, list[Use]] = {}
+    layers: dict[str, list[WeightUse]] = {}
     for use in find_uses(model.graph):
         layers.setdefault(use.weight.name or "", []).append(use)
     return [
@@ -114,23 +114,23 @@ def shape_of(weight: onnx_ir.Value) -> tuple[int, ...]:
     return tuple(dimension for dimension in weight.const_value.shape if isinstance(dimension, int))
 
 
-def _use(node: onnx_ir.Node) -> Iterator[Use]:
+def _find_uses_in(node: onnx_ir.Node) -> Iterator[WeightUse]:
     if node.domain not in ("", "ai.onnx"):
         return
     if node.op_type in TABLES:
         table, ids = node.inputs
         if _integer(node, "axis", 0) == 0 and _is_matrix(table) and ids is not None and ids.shape is not None:
-            yield Use(node, table)  # type: ignore[arg-type]
+            yield WeightUse(node, table)  # type: ignore[arg-type]
     elif node.op_type == "Gemm" and _is_plain(node) and _is_matrix(node.inputs[1]):
-        yield Use(node, node.inputs[1], bool(_integer(node, "transB", 0)))  # type: ignore[arg-type]
+        yield WeightUse(node, node.inputs[1], bool(_integer(node, "transB", 0)))  # type: ignore[arg-type]
     elif node.op_type == "MatMul":
         right = node.inputs[1]
         if _is_matrix(right):
-            yield Use(node, right)  # type: ignore[arg-type]
+            yield WeightUse(node, right)  # type: ignore[arg-type]
         else:
-            turned = None if right is None else right.producer()
-            if turned is not None and turned.op_type == "Transpose" and _is_matrix(turned.inputs[0]):
-                yield Use(node, turned.inputs[0], transposed=True)  # type: ignore[arg-type]
+            producer = None if right is None else right.producer()
+            if producer is not None and producer.op_type == "Transpose" and _is_matrix(producer.inputs[0]):
+                yield WeightUse(node, producer.inputs[0], transposed=True)  # type: ignore[arg-type]
 
 
 def _is_matrix(value: onnx_ir.Value | None) -> bool:
@@ -147,7 +147,7 @@ def _integer(node: onnx_ir.Node, name: str, default: int) -> int:
     return node.attributes[name].as_int() if name in node.attributes else default
 
 
-def _label(uses: list[Use]) -> str:
+def _label(uses: list[WeightUse]) -> str:
     names = [use.weight.name or "" for use in uses if (use.weight.name or "").endswith(".weight")]
     names += [bias for use in uses for bias in _bias_names(use.node)]
     if not names:  # a product without bias, its weight transposed when it was traced

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from edgepipe import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export.quantization.methods import gptq
-from edgepipe_export.quantization.methods.activations import second_moments
-from edgepipe_export.quantization.methods.gptq import round_by_moments
+from edgepipe_export.quantization.methods.activations import input_hessians
+from edgepipe_export.quantization.methods.gptq import round_by_gptq
 from edgepipe_export.quantization.quantize import quantize
-from edgepipe_export.quantization.recipes.q4 import Options
+from edgepipe_export.quantization.recipes.q4 import Q4Options
 from edgepipe_export.quantization.target import Target
-from edgepipe_export.quantization.weights.blocks import Blocks, Coded
+from edgepipe_export.quantization.weights.blocks import BlockFormat, QuantizedWeight
 from edgepipe_export.quantization.weights.blockwise import round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_uses
 from edgepipe_export.tracing.serialization import save_graph
@@ -25,7 +25,7 @@ from tests.export.quantization.weights.test_blockwise import decoded, tied
 
 TARGET = Target("vnni")
 INPUTS, OUTPUTS = 200, 48  # the last block is not full
-BLOCKS = [Blocks(4, size, symmetric) for size in (32, 128) for symmetric in (True, False)]
+BLOCKS = [BlockFormat(4, size, symmetric) for size in (32, 128) for symmetric in (True, False)]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -41,7 +41,7 @@ def weights() -> NDArray[np.float32]:
     return np.random.default_rng(1).normal(size=(INPUTS, OUTPUTS)).astype(np.float32) * 0.05
 
 
-def loss(inputs: NDArray[np.float32], weight: NDArray[np.float32], coded: Coded) -> float:
+def loss(inputs: NDArray[np.float32], weight: NDArray[np.float32], coded: QuantizedWeight) -> float:
     """How far the layer's outputs are from what they were, as a share of their size."""
     return float(np.linalg.norm(inputs @ (decoded(coded).T - weight)) / np.linalg.norm(inputs @ weight))
 
@@ -63,11 +63,11 @@ def written(graph: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids=str)
-def test_products_lose_less(blocks: Blocks) -> None:
+def test_products_lose_less(blocks: BlockFormat) -> None:
     inputs, weight = correlated(), weights()
     seen, unseen = inputs[:1000], inputs[1000:]
     nearest = round_to_nearest("layer", weight, blocks)
-    coded = round_by_moments("layer", weight, blocks, seen.T @ seen)
+    coded = round_by_gptq(weight, blocks, seen.T @ seen)
     assert loss(unseen, weight, coded) < 0.6 * loss(unseen, weight, nearest)
     np.testing.assert_array_equal(coded.scales, nearest.scales)
     assert (coded.zero_points is None) == (nearest.zero_points is None) == blocks.symmetric
@@ -76,28 +76,28 @@ def test_products_lose_less(blocks: Blocks) -> None:
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids=str)
 @pytest.mark.parametrize("size", [0.0, 3.0, np.inf])
-def test_inputs_that_tell_nothing_of_each_other_round_to_nearest(blocks: Blocks, size: float) -> None:
+def test_inputs_that_tell_nothing_of_each_other_round_to_nearest(blocks: BlockFormat, size: float) -> None:
     moments = np.diag(np.full(INPUTS, size, np.float32))
     nearest = round_to_nearest("layer", weights(), blocks)
-    np.testing.assert_array_equal(round_by_moments("layer", weights(), blocks, moments).codes, nearest.codes)
+    np.testing.assert_array_equal(round_by_gptq(weights(), blocks, moments).codes, nearest.codes)
 
 
 @pytest.mark.parametrize("blocks", BLOCKS, ids=str)
-def test_inputs_that_are_always_zero_have_no_part(blocks: Blocks) -> None:
+def test_inputs_that_are_always_zero_have_no_part(blocks: BlockFormat) -> None:
     inputs, weight = correlated(), weights()
     dead = [0, 7, 70, INPUTS - 1]
     inputs[:, dead] = 0
     weight[:, 3] = 0  # scales of zero as well
     nearest = round_to_nearest("layer", weight, blocks)
-    coded = round_by_moments("layer", weight, blocks, inputs.T @ inputs)
+    coded = round_by_gptq(weight, blocks, inputs.T @ inputs)
     np.testing.assert_array_equal(decoded(coded)[:, dead], decoded(nearest)[:, dead])
     assert not decoded(coded)[3].any()
     assert loss(inputs, weight, coded) < loss(inputs, weight, nearest)
 
 
 def test_fewer_rows_than_inputs() -> None:
-    inputs, weight, blocks = correlated(20), weights(), Blocks(4, 32, symmetric=False)
-    coded = round_by_moments("layer", weight, blocks, inputs.T @ inputs)
+    inputs, weight, blocks = correlated(20), weights(), BlockFormat(4, 32, symmetric=False)
+    coded = round_by_gptq(weight, blocks, inputs.T @ inputs)
     assert loss(inputs, weight, coded) < loss(inputs, weight, round_to_nearest("layer", weight, blocks))
 
 
@@ -107,7 +107,7 @@ def test_moments_leave_padding_out(exported: Bundle, tmp_path: Path) -> None:
     outputs = list(model.graph.outputs)
     value = next(use.activations for use in find_uses(model.graph) if not use.is_table)
     assert value.name is not None
-    moments = second_moments(model, tmp_path, [batch], [value.name])[value.name]
+    moments = input_hessians(model, tmp_path, [batch], [value.name])[value.name]
     assert model.graph.outputs == outputs
     model.graph.outputs[:] = [value]
     save_graph(model, tmp_path / "watched.onnx")
@@ -129,7 +129,7 @@ def test_a_graph_is_nearer_to_fp32(exported: Bundle, tmp_path: Path) -> None:
     differences, recipes = {}, {}
     for rounding in ("nearest", "gptq"):
         graph = tmp_path / f"{rounding}.onnx"
-        options = Options(rounding=rounding)
+        options = Q4Options(rounding=rounding)
         recipes[rounding] = quantize("q4", source, graph, TARGET, options=options, batches=batches(8, 0))
         differences[rounding] = np.abs(run(graph) - run(source)).mean()
     assert differences["gptq"] < 0.9 * differences["nearest"]
@@ -154,7 +154,7 @@ def test_without_batches_all_is_rounded_to_nearest(exported: Bundle, tmp_path: P
     for path in paths.values():
         path.parent.mkdir()
     recipe = quantize("q4", source, paths["default"], TARGET)
-    quantize("q4", source, paths["asked"], TARGET, options=Options(rounding="nearest"))
+    quantize("q4", source, paths["asked"], TARGET, options=Q4Options(rounding="nearest"))
     assert recipe["rounding"] == "nearest"
     assert written(paths["default"]) == written(paths["asked"])
 
@@ -164,7 +164,7 @@ def test_layers_that_are_too_wide_are_named(exported: Bundle, tmp_path: Path, mo
     model = onnx_ir.load(source)
     wide = {use.weight.name for use in find_uses(model.graph) if not use.is_table and use.array().shape[0] > 32}
     assert wide
-    monkeypatch.setattr(gptq, "WIDEST", 32)
+    monkeypatch.setattr(gptq, "MAX_INPUTS", 32)
     recipe = quantize("q4", source, tmp_path / "model.onnx", TARGET, batches=batches(2, 0))
     assert recipe["rounding"] == "gptq"
     assert set(recipe["rounded_to_nearest"]) == wide
@@ -173,7 +173,7 @@ def test_layers_that_are_too_wide_are_named(exported: Bundle, tmp_path: Path, mo
 def test_shared_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
     source = tmp_path / "source.onnx"
     save_graph(tied()[0], source)
-    options = Options(embedding_bits=4)
+    options = Q4Options(embedding_bits=4)
     feeds = [{"ids": np.arange(12).reshape(2, 6)}]
     recipe = quantize("q4", source, tmp_path / "model.onnx", TARGET, options=options, batches=feeds)
     assert recipe["rounding"] == "nearest"
@@ -181,4 +181,4 @@ def test_shared_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
 
 def test_a_rounding_that_there_is_not(exported: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no rounding 'hqq'.*gptq, nearest"):
-        quantize("q4", exported.graph("fp32"), tmp_path / "model.onnx", TARGET, options=Options(rounding="hqq"))
+        quantize("q4", exported.graph("fp32"), tmp_path / "model.onnx", TARGET, options=Q4Options(rounding="hqq"))

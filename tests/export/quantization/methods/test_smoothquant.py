@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe_export import export
-from edgepipe_export.quantization.methods.activations import channel_peaks
-from edgepipe_export.quantization.methods.smoothquant import smooth
+from edgepipe_export.quantization.methods.activations import channel_maxima
+from edgepipe_export.quantization.methods.smoothquant import SmoothActivationsPass
 from edgepipe_export.quantization.quantize import quantize
 from edgepipe_export.quantization.target import Target
 from edgepipe_export.quantization.weights.layers import find_layers
@@ -83,15 +83,15 @@ def test_outliers_go_into_the_weights_and_results_stay(tmp_path: Path, also_read
     model = normalized_product(also_read=also_read)
     before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
     save_graph(model, before)
-    peaks = channel_peaks(before, batches)
+    peaks = channel_maxima(before, batches)
     assert list(peaks) == ["norm_output"]
     assert int(peaks["norm_output"].argmax()) == OUTLIER
-    smooth(model, peaks, 0.75, {"weight"})
+    SmoothActivationsPass(peaks, 0.75, {"weight"})(model)
     save_graph(model, after)
     operators = [node.op_type for node in model.graph]
     assert ("Mul" in operators) == also_read  # a norm that nothing else reads takes the factors itself
     np.testing.assert_allclose(run(after, batches[0]), run(before, batches[0]), rtol=1e-4, atol=1e-4)
-    (smoothed,) = channel_peaks(after, batches).values()
+    (smoothed,) = channel_maxima(after, batches).values()
     ratio = [peak.max() / np.median(peak) for peak in (peaks["norm_output"], smoothed)]
     assert ratio[1] < ratio[0] / 3
 
@@ -99,8 +99,8 @@ def test_outliers_go_into_the_weights_and_results_stay(tmp_path: Path, also_read
 def test_peaks_are_those_of_all_batches(hostile: Bundle) -> None:
     one, other = feeds(2, seed=1), feeds(2, seed=2)
     graph = hostile.graph("fp32")
-    together = channel_peaks(graph, [one, other])
-    each = [channel_peaks(graph, [batch]) for batch in (one, other)]
+    together = channel_maxima(graph, [one, other])
+    each = [channel_maxima(graph, [batch]) for batch in (one, other)]
     products = {name for layer in find_layers(onnx_ir.load(graph)) for name in layer.products}
     assert 0 < len(together) < len(products)  # query, key and value share theirs
     for name, peak in together.items():

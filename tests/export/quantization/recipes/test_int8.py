@@ -13,7 +13,7 @@ from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
 from edgepipe.errors import InputError
 from edgepipe_export.quantization import target as target_module
-from edgepipe_export.quantization.quantize import checked_dtypes, graph_path, quantize
+from edgepipe_export.quantization.quantize import check_dtypes, graph_path, quantize
 from edgepipe_export.quantization.target import Target, find_target
 
 
@@ -162,18 +162,18 @@ def test_an_unknown_target() -> None:
     ("given", "wanted"), [(["int8", "fp32", "int8"], ("int8", "fp32")), ("fp32, int8", ("fp32", "int8"))]
 )
 def test_dtypes_are_kept_in_order_and_once(given: list[str] | str, wanted: tuple[str, ...]) -> None:
-    assert checked_dtypes(given) == wanted
+    assert check_dtypes(given) == wanted
 
 
 @pytest.mark.parametrize("given", [("int4",), ("fp32", "int4"), "int4", (None,)])
 def test_an_unknown_dtype_names_those_there_are(given: tuple[str, ...]) -> None:
     with pytest.raises(InputError, match="fp32, int8"):
-        checked_dtypes(given)
+        check_dtypes(given)
 
 
 def test_no_dtype() -> None:
     with pytest.raises(InputError, match="fp32, int8"):
-        checked_dtypes(())
+        check_dtypes(())
 
 
 def test_graph_path() -> None:

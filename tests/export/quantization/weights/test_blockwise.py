@@ -11,27 +11,27 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.quantization.quantize import default_options, facts, find_layers, quantize
+from edgepipe_export.quantization.quantize import default_options, find_layers, load_recipe, quantize
 from edgepipe_export.quantization.target import Target
-from edgepipe_export.quantization.weights.blocks import Blocks, Coded
-from edgepipe_export.quantization.weights.blockwise import code_weights, round_to_nearest
+from edgepipe_export.quantization.weights.blocks import BlockFormat, QuantizedWeight
+from edgepipe_export.quantization.weights.blockwise import quantize_weights, round_to_nearest
 from edgepipe_export.tracing.serialization import save_graph
 
 TARGET = Target("vnni")
 ROWS, WIDTH = 60, 72  # neither is a multiple of a block
 
 
-def decoded(coded: Coded) -> NDArray[np.float32]:
+def decoded(coded: QuantizedWeight) -> NDArray[np.float32]:
     """What the codes stand for, by the definition of MatMulNBits: float32[outputs, inputs]."""
     outputs, count = coded.scales.shape
-    bits = coded.blocks.bits
+    bits = coded.block_format.bits
 
     def numbers(packed: NDArray[np.uint8], length: int) -> NDArray[np.float32]:
         if bits == 4:
             packed = np.stack([packed & 15, packed >> 4], -1).reshape(*packed.shape[:-1], -1)
         return packed[..., :length].astype(np.float32)
 
-    codes = numbers(coded.codes, coded.blocks.block_size)
+    codes = numbers(coded.codes, coded.block_format.block_size)
     zero = 2.0 ** (bits - 1) if coded.zero_points is None else numbers(coded.zero_points, count)[..., None]
     return ((codes - zero) * coded.scales[..., None]).reshape(outputs, -1)[:, : coded.inputs]
 
@@ -75,8 +75,8 @@ def test_a_tied_head_and_its_embedding_use_the_same_bytes(
     tmp_path: Path, bits: int, block_size: int, symmetric: bool
 ) -> None:
     model, weight = tied()
-    blocks = Blocks(bits, block_size, symmetric)
-    code_weights(model, {"wte.weight": blocks}, accuracy_level=1)
+    blocks = BlockFormat(bits, block_size, symmetric)
+    quantize_weights(model, {"wte.weight": blocks}, accuracy_level=1)
     save_graph(model, tmp_path / "model.onnx")
     stored = model.graph.initializers[f"wte.weight_q{bits}"]
     assert sorted(node.op_type for node in stored.consumers()) == ["Gather", "MatMulNBits"]
@@ -160,7 +160,7 @@ def test_a_precision_that_a_recipe_does_not_mix(exported: Bundle, tmp_path: Path
     name = find_layers(source)[0].name
     with pytest.raises(InputError, match=r"w8.*'w8'.*fp32"):
         quantize("w8", source, tmp_path / "model.onnx", TARGET, precisions={name: "w8"})
-    assert "w8" not in facts("w8").mixes
+    assert "w8" not in load_recipe("w8").mixes
 
 
 def test_a_layer_that_is_not_there(exported: Bundle, tmp_path: Path) -> None:
