@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,27 +33,22 @@ class DeviceTensor(Protocol):
         ...
 
 
-class Device(Protocol):
-    """Memory that a graph reads and writes without copies, and what can be computed there."""
+@dataclass(frozen=True)
+class Device(ABC):
+    """Memory that a graph reads and writes without copies, and what can be computed there.
 
-    @property
-    def kind(self) -> str:
-        """``"cpu"``, ``"cuda"`` ..."""
-        ...
+    Attributes:
+        kind: ``"cpu"``, ``"cuda"`` ...
+        index: Which of the devices of its kind.
+        is_host: Whether numpy may read and write the memory. A test says False of the processor, and so runs what runs
+            on a device.
+    """
 
-    @property
-    def index(self) -> int:
-        """Which of the devices of its kind."""
-        ...
+    kind: str = "cpu"
+    index: int = 0
+    is_host: bool = True
 
-    @property
-    def is_host(self) -> bool:
-        """Whether numpy may read and write it. False for every device.
-
-        A test says False of the processor too, and so runs what runs on a device.
-        """
-        ...
-
+    @abstractmethod
     def empty(self, shape: Sequence[int], dtype: str) -> DeviceTensor:
         """A tensor with any content.
 
@@ -60,20 +56,20 @@ class Device(Protocol):
             BundleError: it cannot be allocated.
             OutOfMemoryError: there was too little memory.
         """
-        ...
 
+    @abstractmethod
     def copy(self, array: NDArray[Any]) -> DeviceTensor:
         """A tensor with an array's content, in memory of its own."""
-        ...
 
+    @abstractmethod
     def wrap(self, array: NDArray[Any]) -> DeviceTensor:
         """A tensor over the memory of a contiguous array, in the host's memory."""
-        ...
 
+    @abstractmethod
     def fetch(self, tensor: DeviceTensor) -> NDArray[Any]:
         """A copy of a tensor in the host's memory."""
-        ...
 
+    @abstractmethod
     def gather_rows(self, source: TensorView, rows: NDArray[np.int64], target: TensorView) -> None:
         """Copy rows: ``target[:, i, :, :tokens] = source[:, rows[i]]``.
 
@@ -82,19 +78,18 @@ class Device(Protocol):
             rows: int64[kept].
             target: [tensors, kept, heads, tokens or more, width]; what follows the tokens has any content.
         """
-        ...
 
+    @abstractmethod
     def argmax(self, scores: DeviceTensor, dtype: str) -> NDArray[np.int64]:
         """The first of the best of `scores`, [rows, tokens, vocabulary], as int64[rows, tokens]."""
-        ...
 
+    @abstractmethod
     def top_k(self, scores: DeviceTensor, dtype: str, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The best `count` of `scores`, [rows, tokens, vocabulary], best first.
 
         Returns:
             Their log-probabilities and their indices, [rows, tokens, count] each.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,15 +38,6 @@ def create_session(graph: Path, config: SessionConfig | None = None, *, capture:
     return engine_for(config).create_session(graph, config, capture=capture)
 
 
-def check_device(config: SessionConfig) -> None:
-    """Check that the engine is installed and can use the device, as far as that is known without a graph.
-
-    Raises:
-        DependencyError, DeviceError, InputError: see :func:`create_session`.
-    """
-    engine_for(config).check_device(config)
-
-
 def device_profile(config: SessionConfig | None) -> DeviceProfile:
     """What the device of a configuration runs well; nothing is loaded.
 

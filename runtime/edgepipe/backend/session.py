@@ -164,7 +164,7 @@ class Engine:
 
     Attributes:
         create_session: Loads a graph, from its file, a configuration and the keyword `capture`.
-        check_device: Checks that the engine is installed and has the device.
+        check_device: Checks that the engine is installed and has the device, as far as that is known without a graph.
         device_profile: What the device runs well; nothing is loaded for that.
     """
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 
-from edgepipe.backend.engines import check_device, create_session, device_profile
+from edgepipe.backend.engines import create_session, device_profile, engine_for
 from edgepipe.backend.machine import saturates
 from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
@@ -43,7 +43,7 @@ def open_bundle(
         DownloadError: the Hub id could not be downloaded.
     """
     preferred = preferred_variants(session)
-    check_device(session)
+    engine_for(session).check_device(session)
     return Bundle.load(path, dtype=dtype, preferred=preferred, revision=revision, local_files_only=local_files_only)
 
 

@@ -6,13 +6,12 @@ What is computed there are small ONNX models: onnxruntime runs them on the devic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.backend.device import DeviceTensor, TensorView
+from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
@@ -23,13 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True)
-class OrtDevice:
+class OrtDevice(Device):
     """See :class:`~edgepipe.backend.device.Device`."""
-
-    kind: str = "cpu"
-    index: int = 0
-    is_host: bool = True
 
     def empty(self, shape: Sequence[int], dtype: str) -> DeviceTensor:
         """See :class:`~edgepipe.backend.device.Device`."""
