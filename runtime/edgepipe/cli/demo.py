@@ -5,8 +5,11 @@ from __future__ import annotations
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+
+import click
 
 from edgepipe.bundle.directory import Bundle
 from edgepipe.cli.info import describe
@@ -21,6 +24,23 @@ SENTENCES = (
     "It starts slowly, but the ending is wonderful.",
 )
 _ROUNDS = 50
+
+
+@click.command()
+@click.argument("checkpoint", required=False, metavar="[MODEL]")
+def demo(checkpoint: str | None) -> None:
+    """Show labels, scores, sizes, latencies and parity.
+
+    With MODEL (a checkpoint's directory or Hub id) that is exported to fp32 and int8 first; without, the embedded
+    sentiment model is shown.
+    """
+    if checkpoint is None:
+        click.echo(demo_text(None))
+        return
+    with tempfile.TemporaryDirectory(prefix="edgepipe-demo-") as folder:
+        output = Path(folder, "bundle")
+        export_in_subprocess(checkpoint, output)
+        click.echo("\n" + demo_text(output))
 
 
 def export_in_subprocess(checkpoint: str, output: Path) -> None:
@@ -41,22 +61,22 @@ def demo_text(bundle_path: Path | None) -> str:
         bundle_path: The bundle; None for the embedded default.
     """
     bundle = Bundle.load(embedded_bundle() if bundle_path is None else bundle_path)
-    facts = {variant["dtype"]: variant for variant in describe(bundle)["variants"]}
+    descriptions = {variant["dtype"]: variant for variant in describe(bundle)["variants"]}
     answers, variants = [], []
     for dtype in bundle.dtypes:
         classify = pipeline(bundle.task, bundle, dtype=dtype)
         for sentence in SENTENCES:
             best = classify(sentence)[0]
             answers.append([sentence, dtype, best["label"], f"{best['score']:.4f}"])
-        fact = facts[dtype]
+        description = descriptions[dtype]
         variants.append(
             [
                 dtype,
-                f"{fact['bytes'] / 1e6:.1f} MB",
+                f"{description['bytes'] / 1e6:.1f} MB",
                 f"{_median_ms(classify):.2f} ms",
-                fact["reference"] or "-",
-                "-" if fact["max_abs_diff"] is None else f"{fact['max_abs_diff']:.1e}",
-                "-" if fact["label_agreement"] is None else f"{fact['label_agreement']:.1%}",
+                description["reference"] or "-",
+                "-" if description["max_abs_diff"] is None else f"{description['max_abs_diff']:.1e}",
+                "-" if description["label_agreement"] is None else f"{description['label_agreement']:.1%}",
             ]
         )
     answers.sort(key=lambda row: SENTENCES.index(row[0]))

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import click
+
+from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.manifest import Parity
-from edgepipe.pipelines.factory import infer_task
+from edgepipe.cli.shared_options import json_option
+from edgepipe.pipelines.factory import embedded_bundle, infer_task
 from edgepipe.text_table import table
+
+
+@click.command()
+@click.argument("bundle", required=False)
+@click.option("--check", is_flag=True, help="Check the sha256 of every file.")
+@json_option
+def info(bundle: str | None, check: bool, as_json: bool) -> None:
+    """Show what a bundle is: task, source, variants, sizes, parity.
+
+    Without BUNDLE, the embedded default is shown.
+    """
+    loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
+    checked = len(loaded.check()) if check else None
+    description = describe(loaded)
+    if as_json:
+        click.echo(strict_json.dumps(description | {"checked_files": checked}))
+        return
+    click.echo(render(description))
+    if checked is not None:
+        click.echo(f"\n{checked} files have the sha256 that the manifest says.")
 
 
 def describe(bundle: Bundle) -> dict[str, Any]:

@@ -4,12 +4,65 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+import click
+
+from edgepipe.cli.shared_options import files_option, session_options
 from edgepipe.errors import InputError
+from edgepipe.pipelines.factory import pipeline
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="[BUNDLE] [TEXT]...")
+@files_option
+@click.option("--task", help="[default: the bundle's]")
+@click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
+@click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
+@click.option("--json-input", is_flag=True, help="Inputs are JSON, not text: objects, or lists of words.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts that go through at once."
+)
+@click.option("--revision", help="Branch, tag or commit, for a Hub id.")
+@click.option("--local-files-only", is_flag=True, help="Do not use the network.")
+@session_options
+def run(
+    arguments: tuple[str, ...],
+    files: tuple[Path, ...],
+    as_json: bool,
+    pairs: tuple[str, ...],
+    json_input: bool,
+    **pipeline_arguments: Any,
+) -> None:
+    """Run a bundle on texts: arguments, files, or lines of standard input.
+
+    BUNDLE is a directory or a Hub id; without it the embedded English sentiment model answers. With --json-input each
+    text is a JSON value instead: {"question": ..., "context": ...} for question answering, {"text": ..., "text_pair":
+    ...} for a pair of texts, a list of words with -o is_split_into_words=true, a list of {"role": ..., "content": ...}
+    for a chat. Zero-shot classification needs -o candidate_labels=sport,politics. Text that is generated shows on a
+    terminal while it is written.
+    """
+    model, texts = split_model(arguments, has_file=bool(files))
+    if not texts and not files and sys.stdin.isatty():
+        raise click.UsageError("no text: give some as arguments, with --file, or on standard input")
+    lines: Iterator[str] = chain(texts, *(read_lines(file) for file in files))
+    if not texts and not files:
+        lines = decode_lines(sys.stdin.buffer, "standard input")
+    task = pipeline(model=model, **pipeline_arguments, **parse_options(pairs))
+    if not json_input and task.json_example is not None:
+        raise click.UsageError(
+            f"{task.name} takes no plain texts: pass --json-input, and each input as e.g. '{task.json_example}'"
+        )
+    inputs = parse_inputs(lines) if json_input else lines
+    if task.generates and not as_json:
+        write_texts(task, inputs, sys.stdout)
+    else:
+        write_results(task, inputs, sys.stdout, as_json=as_json)
 
 
 def split_model(arguments: Sequence[str], *, has_file: bool = False) -> tuple[str | None, list[str]]:
@@ -50,12 +103,12 @@ def read_lines(path: Path) -> Iterator[str]:
     """
     try:
         with path.open("rb") as stream:
-            yield from decoded(stream, str(path))
+            yield from decode_lines(stream, str(path))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def decoded(lines: Iterable[bytes], origin: str) -> Iterator[str]:
+def decode_lines(lines: Iterable[bytes], origin: str) -> Iterator[str]:
     """Lines of bytes as text, without byte order mark and line end.
 
     Raises:
@@ -98,17 +151,17 @@ def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: boo
     """
     waiting: list[Any] = []
 
-    def remembered() -> Iterator[Any]:
+    def remember() -> Iterator[Any]:
         for item in inputs:
             waiting.append(item)
             yield item
 
-    for result in task(remembered()):
+    for result in task(remember()):
         item = waiting.pop(0)
         if as_json:
             out.write(_json({"input": item, "output": result}) + "\n")
         else:
-            out.write(f"{shown(result)}\t{item if isinstance(item, str) else _json(item)}\n")
+            out.write(f"{render_result(result)}\t{item if isinstance(item, str) else _json(item)}\n")
         out.flush()
 
 
@@ -124,7 +177,7 @@ def write_texts(task: Any, inputs: Iterator[Any], out: TextIO) -> None:
     """
     if not (out.isatty() and task.streams):
         for result in task(inputs):
-            out.write(shown(result) + "\n")
+            out.write(render_result(result) + "\n")
             out.flush()
         return
     for prompt in inputs:
@@ -135,10 +188,10 @@ def write_texts(task: Any, inputs: Iterator[Any], out: TextIO) -> None:
         out.write("\n")
 
 
-def shown(result: Any) -> str:
+def render_result(result: Any) -> str:
     """A result for people: labels with scores on one line, texts as they are, JSON of anything else."""
     entries = result if isinstance(result, list) else [result]
-    texts = [value for entry in entries if isinstance(entry, Mapping) for value in _only_text(entry)]
+    texts = [value for entry in entries if isinstance(entry, Mapping) for value in _single_text(entry)]
     if texts and len(texts) == len(entries):
         return "\n".join(texts)
     if entries and all(isinstance(entry, Mapping) and {"label", "score"} <= entry.keys() for entry in entries):
@@ -146,7 +199,7 @@ def shown(result: Any) -> str:
     return _json(result)
 
 
-def _only_text(entry: Mapping[str, Any]) -> list[str]:
+def _single_text(entry: Mapping[str, Any]) -> list[str]:
     """The text of an entry that holds nothing else, e.g. ``{"generated_text": "..."}``."""
     return [
         value for name, value in entry.items() if name.endswith("_text") and isinstance(value, str) and len(entry) == 1

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgepipe.cli.main import main
-from edgepipe.cli.run import parse_inputs, shown, split_model, write_results, write_texts
+from edgepipe.cli.run import parse_inputs, render_result, split_model, write_results, write_texts
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
 
@@ -40,8 +40,8 @@ def test_scores_of_numpy_are_written() -> None:
     result, text = written(["Zoë"], as_json=False).rstrip("\n").split("\t")
     assert json.loads(result) == [plain, "Zoë"]
     assert text == "Zoë"
-    assert "Zoë" in shown([ENTITY])
-    assert json.loads(shown(np.arange(3))) == [0, 1, 2]
+    assert "Zoë" in render_result([ENTITY])
+    assert json.loads(render_result(np.arange(3))) == [0, 1, 2]
 
 
 def test_inputs_that_are_no_text_are_written_as_json() -> None:

@@ -1,0 +1,82 @@
+"""``edgepipe export``: a checkpoint to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgepipe.cli.info import describe, render
+from edgepipe.cli.shared_options import load_exporter
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, metavar="MODEL OUT")
+@click.option("--recipe", "recipe_name", help="A known checkpoint in place of MODEL; see: edgepipe recipes")
+@click.option("--task", help="[default: found from the checkpoint's architecture]")
+@click.option("--dtype", default=None, help="Variants, comma-separated, or auto.  [default: fp32, or the recipe's]")
+@click.option("--revision", help="Branch, tag or commit, for a Hub id.")
+@click.option("--opset", type=int, help="ONNX opset, 18 to 23.  [default: 20]")
+@click.option("--output-hidden-states", is_flag=True, help="Add every layer's hidden states to the outputs.")
+@click.option("--output-attentions", is_flag=True, help="Add every layer's attention weights to the outputs.")
+@click.option("--output-pooler", is_flag=True, help="Add the pooler's output, where the model has one.")
+@click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64, this machine, or cuda.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Texts to measure quantized variants on: text, CSV, TSV, JSONL or CoNLL.  [default: a built-in set]",
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    help="Points that accuracy or F1 may drop.  [default: 0.5; without labels 1 % of other decisions]",
+)
+@click.option(
+    "--prefer",
+    type=click.Choice(["speed", "size", "quality"]),
+    default="speed",
+    show_default=True,
+    help="What --dtype auto chooses by.",
+)
+@click.option("--budget", type=float, help="Seconds for the repair of variants that miss their bound.  [default: 300]")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows what was measured.")
+@click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
+@click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
+@click.option("--remeasure", is_flag=True, help="Measure again what an earlier export kept.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights where there are no safetensors.")
+@click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the checkpoint.")
+def export(
+    arguments: tuple[str, ...],
+    recipe_name: str | None,
+    dtype: str | None,
+    page: Path | None,
+    no_verify: bool,
+    **options: Any,
+) -> None:
+    """Export a checkpoint to a bundle: MODEL is a Hub id or a directory, OUT the directory to write."""
+    if len(arguments) != (1 if recipe_name else 2):
+        raise click.UsageError("give OUT alone with --recipe" if recipe_name else "give MODEL and OUT")
+    *models, output = arguments
+    model = models[0] if models else ""
+    dtypes = tuple(name.strip() for name in (dtype or "fp32").split(",") if name.strip())
+    if recipe_name:
+        from edgepipe_models import recipe
+
+        try:
+            known = recipe(recipe_name)
+        except (KeyError, ValueError) as error:
+            raise click.UsageError(str(error.args[0])) from error
+        model = known.model
+        options |= {name: options[name] or getattr(known, name) for name in ("task", "revision")}
+        dtypes = dtypes if dtype else known.dtypes
+    exporter = load_exporter()
+    if page is not None:
+        from edgepipe_export.reporting.report import checked_output
+
+        page = checked_output(page, made=output)
+    bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
+    click.echo(render(describe(bundle)))
+    if page is not None:
+        click.echo(f"\nreport: {exporter.report(bundle, page)}")

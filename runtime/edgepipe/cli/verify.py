@@ -1,0 +1,46 @@
+"""``edgepipe verify``: a bundle beside the checkpoint it was made from."""
+
+from __future__ import annotations
+
+from itertools import chain
+from pathlib import Path
+
+import click
+
+from edgepipe.cli.run import read_lines
+from edgepipe.cli.shared_options import files_option, json_option, load_exporter
+
+
+@click.command()
+@click.argument("bundle")
+@click.argument("model")
+@click.option("--text", "-t", "texts", multiple=True, help="A text to compare on.  [default: a built-in set]")
+@files_option
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
+)
+@click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
+@click.option("--dtype", help="Variant.  [default: all that are there]")
+@click.option("--device", help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
+@json_option
+def verify(
+    bundle: str,
+    model: str,
+    texts: tuple[str, ...],
+    files: tuple[Path, ...],
+    calibration: Path | None,
+    max_drop: float | None,
+    dtype: str | None,
+    device: str | None,
+    as_json: bool,
+) -> None:
+    """Compare a BUNDLE with the MODEL it was made from, tensor by tensor and result by result."""
+    given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
+    verification = load_exporter().verify(
+        bundle, model, texts=given or None, calibration=calibration, max_drop=max_drop, dtype=dtype, device=device
+    )
+    click.echo(verification.to_json() if as_json else verification.table())
+    if not verification.passed:
+        raise click.exceptions.Exit(1)
