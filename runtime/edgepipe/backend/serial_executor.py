@@ -14,11 +14,7 @@ class SerialExecutor:
     """Runs one call at a time; others wait. A call may make further calls."""
 
     def __init__(self, *, own_thread: bool) -> None:
-        """Begin without calls.
-
-        Args:
-            own_thread: Whether one thread of its own runs all calls, in place of the threads they come from.
-        """
+        """With `own_thread`, one thread runs all calls; otherwise each runs in the thread it comes from."""
         self._lock = RLock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgepipe") if own_thread else None
         self._ident: int | None = None

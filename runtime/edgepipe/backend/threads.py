@@ -56,31 +56,24 @@ def cgroup_quota(root: Path, membership: Path) -> float | None:
     quotas = []
     for _, controllers, path in (line for line in lines if len(line) == 3):
         if controllers == "":
-            quotas += [_quota_v2(folder) for folder in _ancestry(root, path)]
+            quotas += [_read_quota(folder, "cpu.max") for folder in _ancestors(root, path)]
         elif "cpu" in controllers.split(","):
             mount = next((root / name for name in (controllers, "cpu") if (root / name).is_dir()), root)
-            quotas += [_quota_v1(folder) for folder in _ancestry(mount, path)]
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quotas += [_read_quota(folder, *names) for folder in _ancestors(mount, path)]
     found = [quota for quota in quotas if quota is not None]
     return min(found) if found else None
 
 
-def _ancestry(mount: Path, path: str) -> list[Path]:
+def _ancestors(mount: Path, path: str) -> list[Path]:
     parts = [part for part in path.split("/") if part not in ("", "..")]
     return [mount.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
 
 
-def _quota_v2(folder: Path) -> float | None:
+def _read_quota(folder: Path, *names: str) -> float | None:
+    """Processors a cgroup may use, from files that hold a quota and a period; ``max`` or -1 is no limit."""
     try:
-        quota, period = (folder / "cpu.max").read_text().split()
-    except (OSError, ValueError):
+        quota, period = " ".join((folder / name).read_text() for name in names).split()
+        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
+    except (OSError, ValueError):  # "max" is no number
         return None
-    return None if quota == "max" else int(quota) / int(period)
-
-
-def _quota_v1(folder: Path) -> float | None:
-    try:
-        quota = int((folder / "cpu.cfs_quota_us").read_text())
-        period = int((folder / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None
-    return quota / period if quota > 0 and period > 0 else None

@@ -45,14 +45,7 @@ class SharedBufferCache:
     """
 
     def __init__(self, buffer: KeyValueBuffer, spare: KeyValueBuffer, rows: int, capacity: int) -> None:
-        """Begin without tokens.
-
-        Args:
-            buffer: A buffer.
-            spare: Another one.
-            rows: How many rows.
-            capacity: How many tokens of each are expected.
-        """
+        """Begin without tokens, with two empty buffers, for so many rows that are expected to get so many tokens."""
         self._buffer, self._spare = buffer, spare
         self._buffer.resize(rows, max(1, capacity))
         self._length = 0
@@ -93,14 +86,7 @@ class SwappedBufferCache:
     """Two buffers by turns, for graphs that concatenate: the past is in one, the present goes to the other."""
 
     def __init__(self, past: KeyValueBuffer, present: KeyValueBuffer, rows: int, capacity: int) -> None:
-        """Begin without tokens.
-
-        Args:
-            past: A buffer.
-            present: Another one.
-            rows: How many rows.
-            capacity: How many tokens of each are expected.
-        """
+        """Begin without tokens, with two empty buffers, for so many rows that are expected to get so many tokens."""
         self._past, self._present = past, present
         self._past.resize(rows, 0)
         self._capacity = capacity

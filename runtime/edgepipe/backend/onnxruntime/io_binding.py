@@ -18,12 +18,7 @@ class IoBinding:
     """A :class:`~edgepipe.backend.session.Binding`. Its tensors are onnxruntime's ``OrtValue``."""
 
     def __init__(self, session: Any, run_options: Any = None) -> None:
-        """Begin with nothing bound.
-
-        Args:
-            session: The ``onnxruntime.InferenceSession``.
-            run_options: Its ``RunOptions`` for every run.
-        """
+        """Begin with nothing bound, for an ``onnxruntime.InferenceSession`` and its ``RunOptions`` for every run."""
         self._session = session
         self._run_options = run_options
         self._binding = session.io_binding()

@@ -18,14 +18,7 @@ ELEMENT_TYPES = {"float32": 1, "int32": 6, "int64": 7, "float16": 10, "float64":
 
 @dataclass(frozen=True)
 class Node:
-    """One operator.
-
-    Attributes:
-        operator: Its name in ONNX.
-        inputs: Names of what it reads.
-        outputs: Names of what it writes.
-        attributes: Its whole-numbered attributes.
-    """
+    """One operator: its name in ONNX, the names of its inputs and outputs, and its whole-numbered attributes."""
 
     operator: str
     inputs: Sequence[str]
@@ -36,13 +29,7 @@ class Node:
 def write_model(
     nodes: Sequence[Node], inputs: Mapping[str, tuple[str, int]], outputs: Mapping[str, tuple[str, int]]
 ) -> bytes:
-    """A model as onnxruntime reads it.
-
-    Args:
-        nodes: In the order in which they run.
-        inputs: Dtype and number of axes of each.
-        outputs: Likewise.
-    """
+    """A model as onnxruntime reads it; each input and output has a dtype and a number of axes."""
     graph = [
         *(_field(1, _node(node)) for node in nodes),
         _field(2, b"small"),

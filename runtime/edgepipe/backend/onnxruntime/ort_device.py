@@ -129,12 +129,7 @@ def _load_operator(name: str, dtype: str, device: OrtDevice) -> Any:
 
 
 def device_of(providers: Sequence[str], options: Mapping[str, Mapping[str, str]]) -> OrtDevice:
-    """Where a session computes.
-
-    Args:
-        providers: Its execution providers, first choice first.
-        options: Their options, as onnxruntime's ``get_provider_options`` gives them.
-    """
+    """Where a session computes, by its ``get_providers`` and ``get_provider_options``."""
     if providers[0] != CUDA:
         return HOST  # others take values from the host and copy them themselves
     return OrtDevice("cuda", int(options.get(CUDA, {}).get("device_id", 0)), is_host=False)

@@ -22,14 +22,7 @@ class StepInput:
     """
 
     def __init__(self, binding: Binding, name: str, dtype: str, device: Device) -> None:
-        """Begin without a buffer.
-
-        Args:
-            binding: Where the input is bound.
-            name: The input's.
-            dtype: The numpy name of its declared type.
-            device: Where the graph computes.
-        """
+        """Begin without a buffer, for an input of this name and dtype in the binding of a graph on `device`."""
         self._binding = binding
         self._name = name
         self._dtype = dtype
