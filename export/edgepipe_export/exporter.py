@@ -1,83 +1,85 @@
 """A checkpoint becomes a bundle, stage by stage.
 
 1. resolve: checkpoint and task, by their names and config alone (:mod:`edgepipe_export.checkpoint.resolve`)
-2. load: the model in PyTorch, its tokenizer, and its limit (:mod:`edgepipe_export.checkpoint.load`,
-  :mod:`edgepipe_export.checkpoint.limits`)
-3. trace: the fp32 graph (:mod:`edgepipe_export.graphs`), with tokenizer and config beside it
-4. quantize: the other variants, each from the fp32 graph (:mod:`edgepipe_export.quantization.quantize`)
-5. verify: fp32 against PyTorch, the others against fp32 on data (:mod:`edgepipe_export.selection.evaluator`); one
-  that misses its
-   bound is repaired (:mod:`edgepipe_export.selection.mixed_precision`) or refused
-6. write: manifest and model card; the directory is renamed into place (:mod:`edgepipe_export.output.atomic_write`)
+2. load: the model in PyTorch, its tokenizer, and its limit (:mod:`edgepipe_export.checkpoint.load`)
+3. trace: the fp32 graphs (:mod:`edgepipe_export.tracing.trace`), with tokenizer and config beside them
+4. quantize: the other variants, each from the fp32 graphs (:mod:`edgepipe_export.output.workspace`)
+5. evaluate: fp32 beside PyTorch, the others beside fp32 on data (:mod:`edgepipe_export.evaluation.comparison`)
+6. select: repair or refuse those that miss their bound, choose one (:mod:`edgepipe_export.selection.evaluator`)
+7. write: manifest and model card; the directory is renamed into place (:mod:`edgepipe_export.output.atomic_write`)
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.arguments import is_whole
 from edgepipe.backend.machine import machine_name
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.manifest import Manifest, Source, Variant
 from edgepipe.errors import InputError
 from edgepipe.pipelines.base import labels_of
-from edgepipe_export.calibration.readers import checked_path
+from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe_export.calibration.readers import check_path
+from edgepipe_export.calibration.split import Split, measure_all, split
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
-from edgepipe_export.output.atomic_write import check_destination, destination, shared_entries
-from edgepipe_export.output.cache import Kept, cache_folder
-from edgepipe_export.output.fingerprint import basis
-from edgepipe_export.output.interrupts import delivered
-from edgepipe_export.output.log import logged
-from edgepipe_export.output.model_card import SourceCard, model_card, source_card
-from edgepipe_export.output.progress import Progress
-from edgepipe_export.output.workspace import Workshop, variant_files
+from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
+from edgepipe_export.output.atomic_write import check_destination, describe_shared_files, write_atomically
+from edgepipe_export.output.cache import Cache, cache_folder
+from edgepipe_export.output.config import name_variants, write_config, write_generation_config
+from edgepipe_export.output.fingerprint import fingerprint, hash_reference
+from edgepipe_export.output.interrupts import deliver_interrupts
+from edgepipe_export.output.log import log_to_file
+from edgepipe_export.output.model_card import SourceCard, read_source_card, render_model_card
+from edgepipe_export.output.progress import Progress, Steps
+from edgepipe_export.output.workspace import Workspace, describe_variant
 from edgepipe_export.quantization.quantize import check_dtypes, graph_path, load_recipe
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
-from edgepipe_export.selection.choose import AUTO, candidates_for, checked_preference
+from edgepipe_export.selection.choose import AUTO, check_preference, list_candidates
+from edgepipe_export.selection.evaluator import Evaluator
 from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
 from edgepipe_export.tracing.trace import TraceOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from edgepipe_export.calibration.dataset import Calibration
-    from edgepipe_export.calibration.split import Split
+    from edgepipe_export.calibration.dataset import Dataset
     from edgepipe_export.checkpoint.limits import Limits
     from edgepipe_export.checkpoint.load import Loaded
-    from edgepipe_export.output.workspace import Batches
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What to make of the checkpoint.
+class ExportOptions:
+    """What to export, and how.
 
     Attributes:
         dtypes: The variants to write; the first becomes the default. Those to choose from, where one is chosen.
         prefer: What the choice of one goes by; None to write all.
         target: The processor that quantized variants are for.
-        traced: How the fp32 graphs are traced.
+        trace: How the fp32 graphs are traced.
         verify: Whether to measure parity.
         calibration: The file that quantized variants are measured on; None for the built-in texts.
-        allowed: What a quantized variant may lose.
+        tolerance: What a quantized variant may lose.
         budget: Seconds that the repair of variants may take, all together.
         force: Whether to write a bundle that misses a bound.
-        remeasure: Whether to make and measure again what was kept.
+        remeasure: Whether to make and measure again what is cached.
     """
 
     dtypes: tuple[str, ...]
     prefer: str | None
     target: Target
-    traced: TraceOptions
+    trace: TraceOptions
     verify: bool
     calibration: Path | None
-    allowed: Tolerance
+    tolerance: Tolerance
     budget: float
     force: bool
     remeasure: bool
@@ -141,7 +143,7 @@ def export(
             pass, measured on this machine. All that was measured goes into the manifest.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
-        remeasure: Make and measure again what an earlier export kept (see docs/quantization.md).
+        remeasure: Make and measure again what an earlier export cached (see docs/quantization.md).
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
@@ -167,21 +169,21 @@ def export(
         raise InputError('dtypes="auto" chooses by what is measured; leave verify=False (--no-verify) out')
     if chosen and target == "cuda":
         raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
-    checked_preference(prefer)
-    options = Options(
+    check_preference(prefer)
+    options = ExportOptions(
         () if chosen else check_dtypes(dtypes, processor),
         prefer if chosen else None,
         processor,
         TraceOptions(
-            _checked_opset(opset),
-            _series(hidden_states=output_hidden_states, attentions=output_attentions),
+            _check_opset(opset),
+            ("hidden_states",) * output_hidden_states + ("attentions",) * output_attentions,
             output_pooler,
             processor.standard_attention,
         ),
         verify,
-        checked_path(calibration),
-        tolerance(max_drop),
-        _checked_budget(budget),
+        check_path(calibration),
+        Tolerance.from_max_drop(max_drop),
+        _check_budget(budget),
         force,
         remeasure,
     )
@@ -189,120 +191,106 @@ def export(
     check_destination(path, overwrite)
     with (
         Progress(progress) as stages,
-        delivered(),
-        logged(lambda: stages.current),
-        destination(path, overwrite=overwrite) as folder,
+        deliver_interrupts(),
+        log_to_file(lambda: stages.current),
+        write_atomically(path, overwrite=overwrite) as folder,
     ):
         _export(request, options, folder, stages)
     return Bundle.load(path)
 
 
-def _export(request: Request, options: Options, folder: Path, stages: Progress) -> None:
+def _export(request: Request, options: ExportOptions, folder: Path, stages: Progress) -> None:
     with stages.stage("resolve"):
         checkpoint = resolve(request)
+    task = checkpoint.task
     with stages.stage("load"):
         from edgepipe_export.checkpoint.limits import find_limits
         from edgepipe_export.checkpoint.load import load
         from edgepipe_export.checkpoint.unsupported import require_exportable
+        from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
 
         loaded = load(checkpoint)
         require_exportable(loaded.model)
-        calibration = _calibration(loaded, options)
-        limits = find_limits(loaded.model, generates=checkpoint.task.generates)
+        given = load_dataset(options.calibration, loaded)
+        limits = find_limits(loaded.model, generates=task.generates)
     if options.prefer is not None:
-        wanted = candidates_for(options.target, generates=checkpoint.task.generates)
-        options = replace(options, dtypes=wanted)
+        options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))
     with stages.stage("trace"):
         names, recipe = _trace(loaded, options, folder)
-    # fp32 is what the others are made from and compared with, so it is there while we work, wanted or not.
-    manifest = _manifest(loaded, limits, names, recipe, folder)
-    data = _data(loaded, calibration, limits.source.tokens, options, folder)
+    # The others are made from fp32 and compared with it, so it is there while we work, wanted or not.
+    manifest = _make_manifest(loaded, limits, names, recipe, folder)
+    data = _prepare_data(loaded, given, limits.source.tokens, options, folder)
     root = cache_folder()
-    kept = Kept()
+    cache = Cache()
     if root is not None:
-        kept = Kept(root, basis(folder, manifest, options.target, calibration), afresh=options.remeasure)
-    workshop = Workshop(
-        folder, manifest, names, options.target, _batches(loaded, data), kept, calibrated=data.described()
-    )
+        cache = Cache(root, fingerprint(folder, manifest, options.target, given), refresh=options.remeasure)
+    workspace = Workspace(folder, manifest, names, options.target, cache, calibrated=data.describe())
+    quantized = [dtype for dtype in options.dtypes if dtype != FP32]
+    if any(map(workspace.calibrates, quantized)):
+        workspace.batches = calibration_batches(workspace.bundle, task, data.calibrated)
     try:
-        for dtype in options.dtypes:
-            if dtype != FP32:
-                with stages.stage(f"quantize {dtype}"):
-                    workshop.make(dtype)
+        for dtype in quantized:
+            with stages.stage(f"quantize {dtype}"):
+                workspace.make(dtype)
         if options.verify:
             if data.warning is not None:
-                stages.say("data", data.warning)
-            options = replace(options, dtypes=_gated(workshop, loaded, data, options, stages))
+                stages.note("data", data.warning)
+            options = replace(options, dtypes=_evaluate(workspace, loaded, data, options, stages))
     finally:
-        kept.prune()
-        if kept.reused:
-            stages.say("reused", f"{kept.reused} of {kept.reused + kept.made} measurements and graphs")
+        cache.prune()
+        if cache.hits:
+            stages.note("reused", f"{cache.hits} of {cache.hits + cache.misses} measurements and graphs")
     with stages.stage("write"):
-        _finish(workshop, options, source_card(checkpoint.directory))
+        _finish(workspace, options, read_source_card(checkpoint.directory))
 
 
-def _gated(workshop: Workshop, loaded: Loaded, data: Split, options: Options, stages: Progress) -> tuple[str, ...]:
-    """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to keep."""
-    from edgepipe_export.selection.evaluator import Gate
+def _prepare_data(
+    loaded: Loaded, given: Dataset | None, limit: int | None, options: ExportOptions, folder: Path
+) -> Split:
+    """What recipes are calibrated with, and what variants are measured on; all where no recipe is calibrated."""
+    from edgepipe_export.evaluation.comparison import prepare_dataset
 
-    dtypes = options.dtypes
+    task = loaded.checkpoint.task
+    data = prepare_dataset(task, Tokenizer.from_pretrained(folder), limit, given)
+    if task.generates or not any(dtype != FP32 and load_recipe(dtype).uses_batches for dtype in options.dtypes):
+        return measure_all(data)
+    return split(data, fewest_to_measure(gold=data.gold is not None))
+
+
+def _evaluate(
+    workspace: Workspace, loaded: Loaded, data: Split, options: ExportOptions, stages: Progress
+) -> tuple[str, ...]:
+    """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to write."""
+    from edgepipe_export.evaluation.comparison import make_comparison
+
     with stages.stage("verify"):
-        gate = Gate(workshop, loaded, data, options.allowed)
-        gate.measure(stages.step)
-    repairable = () if options.force else gate.repairable
+        steps = Steps()
+        comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=data, steps=steps)
+        evaluator = Evaluator(
+            workspace, comparison, data, options.tolerance, reference=hash_reference(loaded), steps=steps
+        )
+        evaluator.measure(stages.step)
+    repairable = () if options.force else evaluator.repairable
     end = time.monotonic() + options.budget
     for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
         with stages.stage(f"repair {dtype}"):
-            gate.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
+            evaluator.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
+    dtypes = options.dtypes
     if options.prefer is not None:
-        from edgepipe_export.output.config import name_variants
-
         with stages.stage("choose"):
-            dtypes = (gate.choose(options.prefer, stages.step),)
-            name_variants(workshop.folder, workshop.names, dtypes)
-        if gate.undecided:
-            told = f"too noisy a machine to tell which is fastest of {', '.join(gate.undecided)}; try again when quiet"
-            stages.say("choose", told)
-    gate.record(force=options.force)
+            dtypes = (evaluator.choose(options.prefer, stages.step),)
+            name_variants(workspace.folder, workspace.names, dtypes)
+        if evaluator.undecided:
+            names = ", ".join(evaluator.undecided)
+            stages.note("choose", f"too noisy a machine to tell which is fastest of {names}; try again when quiet")
+    evaluator.record(force=options.force)
     return dtypes
 
 
-def _calibration(loaded: Loaded, options: Options) -> Calibration | None:
-    if options.calibration is None:
-        return None
-    from edgepipe_export.calibration.dataset import calibration_of
-
-    return calibration_of(options.calibration, loaded)
-
-
-def _data(loaded: Loaded, calibration: Calibration | None, limit: int | None, options: Options, folder: Path) -> Split:
-    """What recipes are calibrated with, and what variants are measured on; the same where no recipe is calibrated."""
-    from edgepipe import Tokenizer
-    from edgepipe_export.calibration.split import split, unsplit
-    from edgepipe_export.evaluation.comparison import data_of
-
-    task = loaded.checkpoint.task
-    data = data_of(task, Tokenizer.from_pretrained(folder), limit, calibration)
-    calibrates = not task.generates and any(
-        dtype != FP32 and load_recipe(dtype).uses_batches for dtype in options.dtypes
-    )
-    return split(data) if calibrates else unsplit(data)
-
-
-def _batches(loaded: Loaded, data: Split) -> Callable[[Path], Batches]:
-    def batches(folder: Path) -> Batches:
-        from edgepipe_export.evaluation.comparison import calibration_batches
-
-        return calibration_batches(Bundle.load(folder), loaded.checkpoint.task, data.calibrated)
-
-    return batches
-
-
-def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def _trace(loaded: Loaded, options: ExportOptions, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
     from edgepipe_export.checkpoint.sentence_transformers import write_sentence_files
     from edgepipe_export.checkpoint.tokenizer_files import tell_added_tokens, write_tokenizer
-    from edgepipe_export.output.config import name_variants, write_config, write_generation_config
     from edgepipe_export.tracing.serialization import save_graph
     from edgepipe_export.tracing.trace import trace_graphs
 
@@ -313,7 +301,7 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, .
         if not loaded.model.config.is_encoder_decoder:
             tell_added_tokens(loaded.tokenizer, folder)
     write_sentence_files(loaded.checkpoint, folder)
-    traced = trace_graphs(loaded, options.traced)
+    traced = trace_graphs(loaded, options.trace)
     for name, graph in traced.graphs.items():
         path = graph_path(folder, FP32, name)
         path.parent.mkdir(exist_ok=True)
@@ -322,7 +310,7 @@ def _trace(loaded: Loaded, options: Options, folder: Path) -> tuple[tuple[str, .
     return tuple(traced.graphs), traced.recipe
 
 
-def _manifest(
+def _make_manifest(
     loaded: Loaded, limits: Limits, names: tuple[str, ...], recipe: Mapping[str, Any], folder: Path
 ) -> Manifest:
     checkpoint = loaded.checkpoint
@@ -336,39 +324,35 @@ def _manifest(
         max_target_length=None if limits.target is None else limits.target.tokens,
         labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.heads[0].endswith("Classification") else (),
         default_dtype=FP32,
-        variants={FP32: Variant(variant_files(folder, FP32, names), recipe)},
-        files=shared_entries(folder),
+        variants={FP32: Variant(describe_variant(folder, FP32, names), recipe)},
+        files=describe_shared_files(folder),
     )
 
 
-def _finish(workshop: Workshop, options: Options, original: SourceCard) -> None:
-    unwanted = [dtype for dtype in workshop.manifest.variants if dtype not in options.dtypes]
-    variants = workshop.manifest.variants
-    workshop.record(
+def _finish(workspace: Workspace, options: ExportOptions, original: SourceCard) -> None:
+    unwanted = [dtype for dtype in workspace.manifest.variants if dtype not in options.dtypes]
+    variants = workspace.manifest.variants
+    workspace.record(
         replace(
-            workshop.manifest,
+            workspace.manifest,
             default_dtype=options.dtypes[0],
             variants={dtype: variants[dtype] for dtype in (*options.dtypes, *unwanted)},
-            files=shared_entries(workshop.folder),
+            files=describe_shared_files(workspace.folder),
         )
     )
-    workshop.discard(unwanted)
-    (workshop.folder / "README.md").write_text(model_card(workshop.manifest, original), encoding="utf-8")
+    workspace.discard(unwanted)
+    (workspace.folder / "README.md").write_text(render_model_card(workspace.manifest, original), encoding="utf-8")
 
 
-def _series(**wanted: bool) -> tuple[str, ...]:
-    return tuple(name for name, value in wanted.items() if value)
-
-
-def _checked_budget(budget: float | None) -> float:
+def _check_budget(budget: float | None) -> float:
     if budget is None:
         return DEFAULT_BUDGET
-    if not isinstance(budget, (int, float)) or isinstance(budget, bool) or not budget >= 0:
+    if not isinstance(budget, Real) or isinstance(budget, bool) or not budget >= 0:
         raise InputError(f"budget must be a number of seconds, 0 or more, got {budget!r}")
     return float(budget)
 
 
-def _checked_opset(opset: int | None) -> int | None:
-    if opset is not None and (not isinstance(opset, int) or isinstance(opset, bool) or not 18 <= opset <= 23):
+def _check_opset(opset: int | None) -> int | None:
+    if opset is not None and not (is_whole(opset, 18) and opset <= 23):
         raise InputError(f"opset must be from 18 to 23, got {opset!r}")
     return opset

@@ -13,11 +13,15 @@ from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import CheckpointError, InputError
 from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants
-from edgepipe_export.calibration.readers import checked_path
+from edgepipe.text_table import table
+from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe_export.calibration.readers import check_path
+from edgepipe_export.calibration.split import measure_all
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
-from edgepipe_export.output.interrupts import delivered
-from edgepipe_export.output.log import logged
+from edgepipe_export.evaluation.checks import PYTORCH
+from edgepipe_export.evaluation.tolerances import Tolerance
+from edgepipe_export.output.interrupts import deliver_interrupts
+from edgepipe_export.output.log import log_to_file
 from edgepipe_export.output.progress import Progress, Steps
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.requirements import require_packages
@@ -25,9 +29,9 @@ from edgepipe_export.requirements import require_packages
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from edgepipe_export.calibration.dataset import Calibration
+    from edgepipe_export.calibration.dataset import Dataset
     from edgepipe_export.checkpoint.load import Loaded
-    from edgepipe_export.evaluation.parity import Check
+    from edgepipe_export.evaluation.checks import Check
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,6 @@ class Verification:
 
     def table(self) -> str:
         """The checks as an aligned text table, under it their figures and the first difference of those that failed."""
-        from edgepipe.text_table import table
-
         headers = ["dtype", "check", "reference", "compared", "max difference", "label agreement", "result"]
         lines = [
             [
@@ -64,7 +66,7 @@ class Verification:
             ]
             for row in self.rows
         ]
-        figures = [f"{row.dtype}, {row.check}: {_listed(row.figures)}" for row in self.rows if row.figures]
+        figures = [f"{row.dtype}, {row.check}: {_list_figures(row.figures)}" for row in self.rows if row.figures]
         failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
         return "\n".join([table(headers, lines), *figures, *self.notes, *failed])
 
@@ -74,7 +76,7 @@ class Verification:
         return strict_json.dumps({"passed": self.passed, "checks": checks, "notes": list(self.notes)})
 
 
-def _listed(figures: Mapping[str, float]) -> str:
+def _list_figures(figures: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.5g}" for name, value in figures.items())
 
 
@@ -127,74 +129,72 @@ def verify(
         raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
     if texts is not None and calibration is not None:
         raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
-    data = checked_path(calibration)
+    data = check_path(calibration)
     session = SessionConfig(device)
     first = preferred_variants(session)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
     chosen = choose_variant(opened, dtype, session)
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
-    options = Options(
+    options = VerifyOptions(
         None if texts is None else tuple(texts),
         data,
         tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,),
-        tolerance(max_drop),
+        Tolerance.from_max_drop(max_drop),
         session,
     )
-    with Progress(progress) as stages, delivered(), logged(lambda: stages.current):
+    with Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
         return _verify(opened, request, options, stages)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class VerifyOptions:
     """How to compare.
 
     Attributes:
         texts: Texts to compare on; None for the built-in ones.
         calibration: The file to measure on; None for none.
         dtypes: The variants to compare.
-        allowed: What a quantized variant may lose.
+        tolerance: What a quantized variant may lose.
         session: Where the variants run.
     """
 
     texts: tuple[str, ...] | None
     calibration: Path | None
     dtypes: tuple[str, ...]
-    allowed: Tolerance
+    tolerance: Tolerance
     session: SessionConfig
 
 
-def _verify(bundle: Bundle, request: Request, options: Options, stages: Progress) -> Verification:
+def _verify(bundle: Bundle, request: Request, options: VerifyOptions, stages: Progress) -> Verification:
     with stages.stage("resolve"):
         checkpoint = resolve(request)
+    task = checkpoint.task
     with stages.stage("load"):
-        from edgepipe import Tokenizer
-        from edgepipe_export.calibration.dataset import calibration_of
-        from edgepipe_export.calibration.split import unsplit
         from edgepipe_export.checkpoint.load import load
-        from edgepipe_export.evaluation.comparison import PYTORCH, data_of, make_comparison
+        from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
         from edgepipe_export.evaluation.parity import check_tokens
 
         loaded = load(checkpoint)
         _require_same_kind(bundle, loaded)
-        given = None if options.calibration is None else calibration_of(options.calibration, loaded)
-        tokenizer, task, steps = Tokenizer.from_pretrained(bundle.path), checkpoint.task, Steps()
-        data = data_of(task, tokenizer, bundle.max_length, given, options.texts)
-        comparison = make_comparison(bundle, loaded, task, options.texts, unsplit(data), options.session, steps)
+        given = load_dataset(options.calibration, loaded)
+        tokenizer, steps = Tokenizer.from_pretrained(bundle.path), Steps()
+        data = prepare_dataset(task, tokenizer, bundle.max_length, given, options.texts)
+        comparison = make_comparison(bundle, loaded, task, options.texts, measure_all(data), options.session, steps)
     rows = []
     with stages.stage("compare tokens"):
         rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
     for dtype in options.dtypes:
-        with stages.stage(f"compare {dtype}"), steps.told(stages.step, comparison.steps(dtype)):
+        with stages.stage(f"compare {dtype}"), steps.report_to(stages.step, comparison.count_steps(dtype)):
             by_fp32 = given is not None and dtype != FP32 and FP32 in bundle.dtypes
-            rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.allowed))
+            rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.tolerance))
             if given is not None and dtype == FP32:
-                rows.extend(comparison.measure(dtype, PYTORCH, options.allowed))
-    return Verification(tuple(rows), tuple(_seen(bundle, options.dtypes, data)))
+                rows.extend(comparison.measure(dtype, PYTORCH, options.tolerance))
+    return Verification(tuple(rows), tuple(_calibration_notes(bundle, options.dtypes, data)))
 
 
-def _seen(bundle: Bundle, dtypes: Sequence[str], data: Calibration) -> Iterator[str]:
-    """Say of what was calibrated with some of these very data that its figures flatter it."""
+def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Dataset) -> Iterator[str]:
+    """Name the variants that were calibrated with some of these data: measurements on them flatter these variants."""
     variants = {} if bundle.manifest is None else bundle.manifest.variants
     for dtype in dtypes:
         variant = variants.get(dtype)

@@ -20,10 +20,10 @@ import edgepipe_export.output.workspace as variants
 from edgepipe import Bundle, pipeline
 from edgepipe.errors import BundleError, CheckpointError, DependencyError, ExportError, InputError, ParityError
 from edgepipe_export import export
-from edgepipe_export.calibration.dataset import Calibration
-from edgepipe_export.calibration.split import CALIBRATED, unsplit
+from edgepipe_export.calibration.dataset import Dataset
+from edgepipe_export.calibration.split import CALIBRATED, measure_all
 from edgepipe_export.calibration.texts import sentences
-from edgepipe_export.output.model_card import SourceCard, model_card, source_card
+from edgepipe_export.output.model_card import SourceCard, read_source_card, render_model_card
 from edgepipe_export.requirements import PACKAGES
 from tests.tiny import build
 
@@ -215,8 +215,8 @@ def test_whatever_stops_an_export_leaves_nothing(
 ) -> None:
     if stage != "_trace":  # stop after the trace, without tracing again and again
         monkeypatch.setattr(export_module, "_trace", lambda *_: (("model",), {"name": "fp32"}))
-        monkeypatch.setattr(export_module, "_data", lambda *_: unsplit(Calibration(("one",), None, "made")))
-        monkeypatch.setattr(export_module, "_batches", lambda *_: lambda folder: ())
+        monkeypatch.setattr(export_module, "_prepare_data", lambda *_: measure_all(Dataset(("one",), None, "made")))
+        monkeypatch.setattr(variants.Workspace, "calibrates", lambda *_: False)
     if stage == "_finish":
         monkeypatch.setattr(variants, "quantize", lambda *_, **__: {"name": "int8"})
     monkeypatch.setattr(variants if stage == "quantize" else export_module, stage, stop)
@@ -310,11 +310,11 @@ def test_the_card(exported: Bundle, tmp_path: Path) -> None:
     assert re.search(rf"\| fp32 \| 0\.2 MB \| pytorch-fp32, {len(sentences())} texts \|.*\| held \|", card)
     assert "at most 64 tokens" in card
     (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\ntags:\n- a\n---\n# Card\nlicense: mit\n")
-    original = source_card(tmp_path)
+    original = read_source_card(tmp_path)
     assert original == SourceCard("apache-2.0", "# Card\nlicense: mit")
-    assert source_card(tmp_path / "no") == source_card(None) == SourceCard()
+    assert read_source_card(tmp_path / "no") == read_source_card(None) == SourceCard()
     assert exported.manifest is not None
-    whole = model_card(exported.manifest, original)
+    whole = render_model_card(exported.manifest, original)
     assert 'license: "apache-2.0"' in whole
     assert "# Card\nlicense: mit" in whole
 

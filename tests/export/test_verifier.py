@@ -12,7 +12,7 @@ from edgepipe import Bundle
 from edgepipe.errors import BundleError, CheckpointError, DeviceError, InputError, VariantError
 from edgepipe_export import verify
 from edgepipe_export.evaluation.differences import compare_results, compare_tensors, structure_difference
-from edgepipe_export.evaluation.task_inputs import label_scores
+from edgepipe_export.evaluation.tasks import label_scores
 from tests.tiny import build
 
 

@@ -64,8 +64,8 @@ class Table:
         return f"{self.origin}, line {self.lines[row]}"
 
 
-def checked_path(path: str | os.PathLike[str] | None) -> Path | None:
-    """The path of a calibration file, which must be there before the long work starts; None for none.
+def check_path(path: str | os.PathLike[str] | None) -> Path | None:
+    """Check that a calibration file is there, before the long work starts; its path, None for none.
 
     Raises:
         InputError: it is not there, or is a directory.
@@ -90,7 +90,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror or error}") from error
-    text = _decoded(content, file.name)
+    text = _decode(content, file.name)
     table = _READERS.get(file.suffix.lower(), _lines)(text, file.name)
     if not table.rows:
         raise InputError(
@@ -99,7 +99,7 @@ def read_table(path: str | os.PathLike[str]) -> Table:
     return table
 
 
-def _decoded(content: bytes, origin: str) -> str:
+def _decode(content: bytes, origin: str) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -110,13 +110,13 @@ def _decoded(content: bytes, origin: str) -> str:
         ) from error
 
 
-def _split(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     """Lines as editors count them: str.splitlines would also split at form feeds and Unicode's separators."""
     return text.replace("\r\n", "\n").split("\n")
 
 
 def _lines(text: str, origin: str) -> Table:
-    found = [(number, line) for number, line in enumerate(_split(text), 1) if line.strip()]
+    found = [(number, line) for number, line in enumerate(_split_lines(text), 1) if line.strip()]
     return Table(tuple({"text": line} for _, line in found), tuple(number for number, _ in found), (), origin)
 
 
@@ -128,33 +128,33 @@ def _comma_separated(text: str, origin: str) -> Table:
         raise InputError(f"{origin}, line {reader.line_num}, is not CSV: {error}") from error
     if rows and not any(_role(name) for name in rows[0][1]):
         raise InputError(
-            f"{origin} has the columns {_listed(rows[0][1])}, and none has a name that says what it holds; name one "
-            f"of them text (its first line must be names; known are {_listed(_ROLES)})"
+            f"{origin} has the columns {_list_names(rows[0][1])}, and none has a name that says what it holds; name "
+            f"one of them text (its first line must be names; known are {_list_names(_ROLES)})"
         )
     return _with_header(rows, origin)
 
 
 def _tab_separated(text: str, origin: str) -> Table:
-    rows = [(number, line.split("\t")) for number, line in enumerate(_split(text), 1) if line.strip()]
+    rows = [(number, line.split("\t")) for number, line in enumerate(_split_lines(text), 1) if line.strip()]
     if rows and any(_role(name) for name in rows[0][1]):
         return _with_header(rows, origin)
     width = len(rows[0][1]) if rows else 1
     if width not in _UNNAMED:
         raise InputError(
-            f"{origin} has {width} columns, the first line {_listed(rows[0][1])}: what they hold cannot be told; give "
-            f"them names in the first line (known are {_listed(_ROLES)})"
+            f"{origin} has {width} columns, the first line {_list_names(rows[0][1])}: what they hold cannot be told; "
+            f"give them names in the first line (known are {_list_names(_ROLES)})"
         )
-    return _filled(rows, _UNNAMED[width], origin, (), named=False)
+    return _make_table(rows, _UNNAMED[width], origin, (), named=False)
 
 
 def _with_header(rows: Sequence[tuple[int, list[str]]], origin: str) -> Table:
     if not rows:
         return Table((), (), (), origin)
     (_, header), *rest = rows
-    return _filled(rest, [_role(name) for name in header], origin, tuple(header))
+    return _make_table(rest, [_role(name) for name in header], origin, tuple(header))
 
 
-def _filled(
+def _make_table(
     rows: Sequence[tuple[int, list[str]]],
     roles: Sequence[str | None],
     origin: str,
@@ -173,7 +173,7 @@ def _json_lines(text: str, origin: str) -> Table:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     columns: dict[str, None] = {}
-    for number, line in enumerate(_split(text), 1):
+    for number, line in enumerate(_split_lines(text), 1):
         if not line.strip():
             continue
         try:
@@ -211,7 +211,7 @@ def _conll(text: str, origin: str) -> Table:
 def _sentences(text: str) -> Iterator[tuple[int, list[list[str]]]]:
     start = 1
     rows: list[list[str]] = []
-    for number, line in enumerate([*_split(text), ""], 1):
+    for number, line in enumerate([*_split_lines(text), ""], 1):
         fields = line.split("\t") if "\t" in line else line.split()
         if line.strip() and fields[0] != "-DOCSTART-":
             start = start if rows else number
@@ -225,7 +225,7 @@ def _role(name: str) -> str | None:
     return _ROLES.get(name.strip().lower())
 
 
-def _listed(names: Sequence[str] | Mapping[str, str]) -> str:
+def _list_names(names: Sequence[str] | Mapping[str, str]) -> str:
     return ", ".join(repr(name) if name != name.strip() or not name else f"{name:.40}" for name in names)
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of parity: how far two sides are from each other, and whether that is within bounds."""
+"""The arithmetic of parity: how far tensors and results are apart, and whether that is within bounds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe_export.evaluation.metrics.embedding_similarity import likeness
-from edgepipe_export.evaluation.vectors import as_vectors, recognition, unit_vectors, vector_difference
+from edgepipe_export.evaluation.metrics.embedding_similarity import compare_embeddings, recognize, unit_vectors
+from edgepipe_export.evaluation.tolerances import ABSOLUTE, RELATIVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe_export.evaluation.task_inputs import Decisions
+    from edgepipe_export.evaluation.tasks import Decisions
 
     Tensors = Mapping[str, NDArray[np.float32]]
-
-# Parity of fp32 with PyTorch: the reference within these, for every element.
-ABSOLUTE = 1e-4
-RELATIVE = 1e-3
+    Vectors = NDArray[np.float64]
 
 # What an entry of a ranking chooses: a label, a token in place of a mask, an answer.
 _CHOICES = {"label", "token", "answer"}
@@ -162,15 +159,15 @@ class ResultDifference:
 
 
 def compare_results(
-    inputs: Sequence[Any], expected: Sequence[Any], got: Sequence[Any], decisions: Callable[[Any], Decisions]
+    inputs: Sequence[Any], expected: Sequence[Any], got: Sequence[Any], read_decisions: Callable[[Any], Decisions]
 ) -> ResultDifference:
     """Compare the results for each input.
 
     Args:
-        inputs: What the two sides were asked.
+        inputs: The inputs.
         expected: The reference's results.
         got: The candidate's.
-        decisions: Reads a result; see :class:`~edgepipe_export.evaluation.task_inputs.Questions`.
+        read_decisions: Reads a result; see :class:`~edgepipe_export.evaluation.tasks.TaskEvaluation`.
     """
     first = None
     scores: list[float] = []
@@ -181,12 +178,12 @@ def compare_results(
         states = as_vectors(wanted)
         if states is None:
             difference = structure_difference(wanted, found)
-            own_scores, own_agreed = _decided(decisions(wanted), decisions(found))
+            own_scores, own_agreed = _compare_decisions(read_decisions(wanted), read_decisions(found))
             scores += own_scores
             agreed += own_agreed
             distances.append(max(own_scores, default=0.0) + (not all(own_agreed)))
         else:
-            difference = vector_difference(states, found, ABSOLUTE, RELATIVE)
+            difference = vector_difference(states, found)
             vectors.append((states, as_vectors(found)))
         if difference is not None and first is None:
             first = f"{str(item)[:60]!r}: {difference}"
@@ -198,7 +195,7 @@ def compare_results(
     return ResultDifference(worst, agreement, first, figures, tuple(distances))
 
 
-def _decided(expected: Decisions, got: Decisions) -> tuple[list[float], list[bool]]:
+def _compare_decisions(expected: Decisions, got: Decisions) -> tuple[list[float], list[bool]]:
     """The differences of scores, and whether the best choices are the same, of each decision of an input."""
     scores: list[float] = []
     agreed: list[bool] = []
@@ -211,12 +208,37 @@ def _decided(expected: Decisions, got: Decisions) -> tuple[list[float], list[boo
 
 def _compare_vectors(pairs: Sequence[tuple[Any, Any]], first: str | None) -> ResultDifference:
     expected, got = zip(*pairs, strict=True)
-    distance, recognized = recognition(expected, got)
+    distance, recognized = recognize(expected, got)
     if np.isnan(distance):
         return ResultDifference(float("inf"), recognized, first)
     one, other = unit_vectors(expected), unit_vectors(got)
     distances = 1 - (one * other).sum(axis=1)
-    return ResultDifference(distance, recognized, first, likeness(one, other), tuple(distances.tolist()))
+    return ResultDifference(distance, recognized, first, compare_embeddings(one, other), tuple(distances.tolist()))
+
+
+def as_vectors(result: Any) -> Vectors | None:
+    """A result of feature-extraction, nested lists [1, tokens, hidden], as an array; None for any other result."""
+    inner = result
+    for _ in range(3):
+        if not isinstance(inner, list) or not inner:
+            return None
+        inner = inner[0]
+    return np.array(result, dtype=np.float64) if isinstance(inner, float) else None
+
+
+def vector_difference(
+    expected: Vectors, got: Any, absolute: float = ABSOLUTE, relative: float = RELATIVE
+) -> str | None:
+    """Where hidden states are apart by more than `absolute` + `relative` times the reference; None if nowhere."""
+    found = as_vectors(got)
+    if found is None or found.shape != expected.shape:
+        shape = None if found is None else found.shape
+        return f"result: an array of shape {shape} instead of {expected.shape}"
+    if np.allclose(found, expected, atol=absolute, rtol=relative):
+        return None
+    worst = np.unravel_index(np.argmax(np.abs(found - expected)), expected.shape)
+    where = "".join(f"[{index}]" for index in worst)
+    return f"result{where}: {found[worst]} instead of {expected[worst]}"
 
 
 def _best(scores: Mapping[Hashable, float]) -> Hashable:

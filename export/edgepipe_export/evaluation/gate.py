@@ -1,8 +1,7 @@
-"""The gate: a quantized variant beside its reference on data, and whether it keeps enough of the quality to be written.
+"""The gate: what decides whether a quantized variant keeps enough of the quality to be written.
 
-Where the right answers are known, the task's own figure (:mod:`edgepipe_export.evaluation.metrics.task_metrics`)
-decides; where they are not,
-how often the two decide alike, and for embeddings how alike they are.
+Where the right answers are known, the task's metric decides. Where they are not, the share of equal decisions does,
+for embeddings also how alike they are, and for what generates its perplexity.
 """
 
 from __future__ import annotations
@@ -13,34 +12,53 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe_export.evaluation.checks import Check, Disagreement, describe_options
 from edgepipe_export.evaluation.differences import ResultDifference, compare_results, compare_tensors
-from edgepipe_export.evaluation.metrics.kl_divergence import Divergence
-from edgepipe_export.evaluation.metrics.task_metrics import quality_of
-from edgepipe_export.evaluation.parity import Check, Disagreement, named
-from edgepipe_export.evaluation.task_inputs import questions
+from edgepipe_export.evaluation.metrics.kl_divergence import MeanDivergence
+from edgepipe_export.evaluation.tasks import find_evaluation
+from edgepipe_export.evaluation.tolerances import ROUNDING, Tolerance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe_export.calibration.dataset import Calibration
-    from edgepipe_export.evaluation.predictors import Side
-    from edgepipe_export.evaluation.tolerance import Tolerance
+    from edgepipe_export.calibration.dataset import Dataset
+    from edgepipe_export.evaluation.predictors import Predictor
 
     Arrays = Mapping[str, NDArray[Any]]
-
-# Differences that shrink to nothing in floating point decide nothing.
-_ROUNDING = 1e-9
 
 _WORST = 10
 
 
+def decide_by_metric(name: str, candidate: float, reference: float, tolerance: Tolerance) -> tuple[str, bool]:
+    """The bound in words, and whether it holds; `candidate` and `reference` are the metric's values, from 0 to 1."""
+    drop = 100 * (reference - candidate)
+    return f"{name} at most {tolerance.metric:g} points below the reference's", drop <= tolerance.metric + ROUNDING
+
+
+def decide_by_agreement(found: ResultDifference, tolerance: Tolerance) -> tuple[str, bool]:
+    """The bound in words, and whether it holds."""
+    least = 100 - tolerance.agreement
+    holds = found.agreement is None or 100 * found.agreement >= least - ROUNDING
+    cosine = found.figures.get("cosine_mean")
+    if cosine is None:
+        return f"label agreement of at least {least:g} %", holds
+    bound = f"mean cosine of at least {least / 100:g}, and {least:g} % of the texts recognized"
+    return bound, holds and 100 * cosine >= least - ROUNDING
+
+
+def decide_by_perplexity(candidate: float, reference: float, tolerance: Tolerance) -> tuple[str, bool]:
+    """The bound in words, and whether it holds."""
+    bound = f"perplexity at most {tolerance.perplexity:g} % above the reference's"
+    return bound, bool(candidate <= reference * (1 + tolerance.perplexity / 100))
+
+
 def check_quantized(
-    candidate: Side,
-    reference: Side,
+    candidate: Predictor,
+    reference: Predictor,
     task: str,
-    calibration: Calibration,
+    data: Dataset,
     encodings: Sequence[Arrays],
-    allowed: Tolerance,
+    tolerance: Tolerance,
 ) -> list[Check]:
     """Compare a quantized variant with a reference: its tensors, then its results.
 
@@ -48,18 +66,18 @@ def check_quantized(
         candidate: The variant.
         reference: What it is compared with.
         task: Name of the task.
-        calibration: The inputs, and the right answers where they are known.
+        data: The inputs, and the right answers where they are known.
         encodings: Padded batches of some of them, int64[batch, length] arrays.
-        allowed: What it may lose.
+        tolerance: What it may lose.
     """
     return [
         _check_tensors(candidate, reference, encodings),
-        _check_results(candidate, reference, task, calibration, allowed),
+        _check_results(candidate, reference, task, data, tolerance),
     ]
 
 
-def _check_tensors(candidate: Side, reference: Side, encodings: Sequence[Arrays]) -> Check:
-    divergence = Divergence()
+def _check_tensors(candidate: Predictor, reference: Predictor, encodings: Sequence[Arrays]) -> Check:
+    divergence = MeanDivergence()
 
     def pairs() -> Iterator[tuple[Arrays, Arrays]]:
         for encoding in encodings:
@@ -68,62 +86,45 @@ def _check_tensors(candidate: Side, reference: Side, encodings: Sequence[Arrays]
             yield both
 
     found = compare_tensors(pairs())
-    figures = {} if divergence.mean is None else {"kl": divergence.mean}
     return Check(
         "tensors, texts",
         candidate.name,
         reference.name,
         len(encodings),
         found.largest,
-        None,
-        "finite",
-        found.finite,
-        None,
-        figures,
+        agreement=None,
+        bound="finite",
+        passed=found.finite,
+        figures={} if divergence.mean is None else {"kl": divergence.mean},
     )
 
 
-def _check_results(candidate: Side, reference: Side, task: str, calibration: Calibration, allowed: Tolerance) -> Check:
-    own = questions(task)
-    options = {**own.options[-1], **calibration.options}
-    inputs = calibration.inputs
-    expected, got = reference.results(inputs, options), candidate.results(inputs, options)
-    found = compare_results(inputs, expected, got, own.decisions)
+def _check_results(candidate: Predictor, reference: Predictor, task: str, data: Dataset, tolerance: Tolerance) -> Check:
+    own = find_evaluation(task)
+    options = {**own.options[-1], **data.options}
+    expected, got = reference.results(data.inputs, options), candidate.results(data.inputs, options)
+    found = compare_results(data.inputs, expected, got, own.read_decisions)
     finite = found.largest_score is None or bool(np.isfinite(found.largest_score))
     figures = dict(found.figures)
-    quality = quality_of(task)
-    if calibration.gold is None or quality is None or not finite:
-        bound, kept = _agreement_bound(found, allowed)
+    if data.gold is None or own.metric is None or not finite:
+        bound, holds = decide_by_agreement(found, tolerance)
     else:
-        own_figures, others = (quality.measure(results, calibration.gold) for results in (got, expected))
-        figures |= {**own_figures, **{f"reference_{name}": value for name, value in others.items()}}
-        drop = 100 * (others[quality.own] - own_figures[quality.own])
-        bound = f"{quality.own} at most {allowed.figure:g} points below the reference's"
-        kept = drop <= allowed.figure + _ROUNDING
+        values, others = (own.metric.compute(results, data.gold) for results in (got, expected))
+        figures |= {**values, **{f"reference_{name}": value for name, value in others.items()}}
+        name = own.metric.name
+        bound, holds = decide_by_metric(name, values[name], others[name], tolerance)
     return Check(
-        named(own.options[-1]),
+        describe_options(own.options[-1]),
         candidate.name,
         reference.name,
-        len(inputs),
+        len(data.inputs),
         {} if found.largest_score is None else {"score": found.largest_score},
         found.agreement,
         bound,
-        finite and kept,
-        None,
-        figures,
-        _worst(inputs, expected, got, found.distances),
+        passed=finite and holds,
+        figures=figures,
+        worst=_worst(data.inputs, expected, got, found.distances),
     )
-
-
-def _agreement_bound(found: ResultDifference, allowed: Tolerance) -> tuple[str, bool]:
-    least = 100 - allowed.agreement
-    bound = f"label agreement of at least {least:g} %"
-    kept = found.agreement is None or 100 * found.agreement >= least - _ROUNDING
-    cosine = found.figures.get("cosine_mean")
-    if cosine is not None:
-        bound = f"mean cosine of at least {least / 100:g}, and {least:g} % of the texts recognized"
-        kept = kept and 100 * cosine >= least - _ROUNDING
-    return bound, kept
 
 
 def _worst(

@@ -1,33 +1,38 @@
-"""The two sides of a comparison, PyTorch and a variant of a bundle, as one interface: tensors and results."""
+"""What is compared, as two small interfaces; and the variants of a bundle as both."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edgepipe import Bundle, Model, Tokenizer
+from edgepipe.generation.config_sources import generation_config
+from edgepipe.generation.generate import generate
+from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe.pipelines.registry import task_class
-from edgepipe_export.evaluation.task_inputs import compared_as, questions
+from edgepipe_export.evaluation.tasks import find_evaluation, pipeline_task
 from edgepipe_export.output.progress import Steps
+from edgepipe_export.tracing.encoder import POOLER, find_layer_outputs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepipe.backend.session import SessionConfig
     from edgepipe.pipelines.base import Task
-    from edgepipe_export.calibration.dataset import Calibration
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.calibration.dataset import Dataset
 
     Arrays = Mapping[str, NDArray[Any]]
+    Ids = NDArray[np.int64]
+    Logits = NDArray[np.float32]
 
 # How many inputs tensors are compared on, and how many pieces of text go together.
 _ENCODED = 200
 _BATCH = 8
 
 
-class Side(Protocol):
+class Predictor(Protocol):
     """What gives tensors for encodings, and results for the inputs of a pipeline.
 
     Attributes:
@@ -43,106 +48,43 @@ class Side(Protocol):
         """The pipeline's result for each input, each computed alone."""
 
 
-class PyTorchSide:
-    """The checkpoint in PyTorch: fp32, eager."""
-
-    name = "pytorch-fp32"
-
-    def __init__(
-        self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = (), steps: Steps | None = None
-    ) -> None:
-        """Take over a checkpoint.
-
-        Args:
-            loaded: The checkpoint.
-            outputs: Names of the tensors to give.
-            series: Which tensors of every layer to give beside them.
-            steps: Counts every answer.
-        """
-        self._steps = steps or Steps()
-        self._model = loaded.model
-        self._outputs = tuple(outputs)
-        self._series = tuple(series)
-        self._pipeline = _pipeline(compared_as(loaded.checkpoint.task.name), loaded)
-
-    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
-        """See :class:`Side`."""
-        import torch
-
-        from edgepipe_export.checkpoint.model_inputs import accepted_inputs
-        from edgepipe_export.tracing.encoder import Encoder
-
-        encoder = Encoder(self._model, self._outputs, self._series)
-        names = accepted_inputs(self._model, encoding)
-        with torch.no_grad():
-            result = encoder(**{name: torch.from_numpy(encoding[name]) for name in names})
-        self._steps.tick()
-        return {name: tensor.numpy() for name, tensor in result.items()}
-
-    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
-        """See :class:`Side`."""
-        return _one_by_one(self._pipeline, inputs, options, self._steps)
-
-
-def _one_by_one(
-    pipeline: Callable[..., Any], inputs: Sequence[Any], options: Mapping[str, Any], steps: Steps
-) -> list[Any]:
-    results = []
-    for item in inputs:
-        results.append(pipeline(item, **options))
-        steps.tick()
-    return results
-
-
-def _pipeline(task: str, loaded: Loaded) -> Callable[..., Any]:
-    """The pipeline of transformers, or ours over the same model where transformers no longer has it."""
-    import transformers
-
-    if task not in transformers.pipelines.get_supported_tasks():
-        from edgepipe_export.evaluation.removed_pipelines import removed_pipeline
-
-        return removed_pipeline(task, loaded)
-    pipeline: Callable[..., Any] = transformers.pipeline(
-        task, model=loaded.model, tokenizer=loaded.tokenizer, device="cpu"
-    )
-    return pipeline
-
-
-class Recorded:
-    """A reference that is asked once: every variant is compared with the same answers.
+class LanguageModel(Protocol):
+    """What gives logits for tokens, and generates tokens.
 
     Attributes:
-        name: The name of the side whose answers are kept.
+        name: What reports call it.
     """
 
-    def __init__(self, side: Side, steps: Steps | None = None) -> None:
-        self.name = side.name
-        self._side = side
-        self._steps = steps or Steps()
-        self._tensors: list[tuple[Arrays, dict[str, NDArray[np.float32]]]] = []
-        self._results: list[tuple[tuple[Any, ...], list[Any]]] = []
+    name: str
 
-    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
-        """See :class:`Side`."""
-        for known, answer in self._tensors:
-            if known is encoding:
-                self._steps.tick()
-                return answer
-        self._tensors.append((encoding, self._side.tensors(encoding)))
-        return self._tensors[-1][1]
+    def step_logits(self, ids: Ids, mask: Ids, following: Ids) -> list[Logits]:
+        """The logits after the prompt, and after each of the tokens that follow, float32[rows, vocabulary] each.
 
-    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
-        """See :class:`Side`."""
-        question = (tuple(inputs), dict(options))
-        for known, answer in self._results:
-            if known == question:
-                self._steps.tick(len(inputs))
-                return answer
-        self._results.append((question, self._side.results(inputs, options)))
-        return self._results[-1][1]
+        Args:
+            ids: int64[rows, length], the prompt, or the source of an encoder-decoder.
+            mask: int64[rows, length].
+            following: int64[rows, steps]; those of an encoder-decoder begin with what its decoder starts with.
+        """
+        ...
+
+    def logits(self, ids: Ids, target: Ids | None) -> Logits:
+        """The logits after every token of one text, or of what an encoder-decoder makes of it.
+
+        Args:
+            ids: int64[length].
+            target: int64[target], what the decoder reads; None for decoder-only models.
+
+        Returns:
+            float32[length or target, vocabulary].
+        """
+        ...
+
+    def generate(self, ids: Ids, count: int) -> list[int]:
+        """`count` new tokens of a greedy search, or fewer where the text ends."""
+        ...
 
 
-class VariantSide:
+class VariantPredictor:
     """One variant of a bundle, in the edgepipe runtime."""
 
     def __init__(
@@ -156,38 +98,105 @@ class VariantSide:
         self._steps = steps or Steps()
         self.name = dtype
         self._model = Model(bundle, dtype, session)
-        kind = task_class(compared_as(bundle.task or "" if task is None else task.name))
+        kind = task_class(pipeline_task(bundle.task or "" if task is None else task.name))
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """The tensors that the task reads, and the pooler's if the graph gives it."""
-        from edgepipe_export.tracing.encoder import POOLER
-
         return (*self._task.outputs, *(name for name in self._model.output_names if name == POOLER))
 
     @property
     def series(self) -> tuple[str, ...]:
         """Which tensors of every layer the graph gives: ``"hidden_states"``, ``"attentions"``."""
-        from edgepipe_export.tracing.encoder import find_layer_outputs
-
         return find_layer_outputs(self._model.output_names)
 
-    def encodings(self, calibration: Calibration) -> tuple[Arrays, ...]:
+    def encode(self, data: Dataset) -> tuple[Arrays, ...]:
         """The first inputs as the graph takes them: padded batches, int64[batch, length] arrays."""
-        options = {**questions(self._task.name).options[-1], **calibration.options}
+        options = {**find_evaluation(self._task.name).options[-1], **data.options}
         settings = self._task.settings(options)
-        requests = (self._task.encode(item, settings) for item in calibration.inputs[:_ENCODED])
+        requests = (self._task.encode(item, settings) for item in data.inputs[:_ENCODED])
         pieces = [piece for request in requests for piece in request.pieces]
         batches = (pieces[start : start + _BATCH] for start in range(0, len(pieces), _BATCH))
         return tuple(dict(self._task.tokenizer.pad(batch, return_tensors="np")) for batch in batches)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
-        """See :class:`Side`."""
+        """See :class:`Predictor`."""
         found = self._model(**encoding)
         self._steps.tick()
         return found
 
     def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
-        """See :class:`Side`."""
-        return _one_by_one(self._task, inputs, options, self._steps)
+        """See :class:`Predictor`."""
+        return self._steps.count(self._task(item, **options) for item in inputs)
+
+
+class CachedPredictor:
+    """A predictor that computes everything once: every variant is compared with the same tensors and results.
+
+    Attributes:
+        name: The name of the predictor.
+    """
+
+    def __init__(self, predictor: Predictor, steps: Steps | None = None) -> None:
+        self.name = predictor.name
+        self._predictor = predictor
+        self._steps = steps or Steps()
+        self._tensors: list[tuple[Arrays, dict[str, NDArray[np.float32]]]] = []
+        self._results: list[tuple[tuple[tuple[Any, ...], dict[str, Any]], list[Any]]] = []
+
+    def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
+        """See :class:`Predictor`."""
+        for known, tensors in self._tensors:
+            if known is encoding:
+                self._steps.tick()
+                return tensors
+        self._tensors.append((encoding, self._predictor.tensors(encoding)))
+        return self._tensors[-1][1]
+
+    def results(self, inputs: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:
+        """See :class:`Predictor`."""
+        call = (tuple(inputs), dict(options))
+        for known, results in self._results:
+            if known == call:
+                self._steps.tick(len(inputs))
+                return results
+        self._results.append((call, self._predictor.results(inputs, options)))
+        return self._results[-1][1]
+
+
+class VariantLanguageModel:
+    """One variant of a bundle that generates, in the edgepipe runtime."""
+
+    def __init__(self, bundle: Bundle, dtype: str, tokenizer: Tokenizer, session: SessionConfig | None = None) -> None:
+        self.name = dtype
+        self._decoder: Any = load_decoder(bundle, dtype, session)
+        self._tokenizer = tokenizer
+
+    def step_logits(self, ids: Ids, mask: Ids, following: Ids) -> list[Logits]:
+        """See :class:`LanguageModel`.
+
+        Of one row a second is made after the first step, as beam search does, and what it gives is returned: what both
+        have in common may be held once.
+        """
+        decoding = self._decoder.begin(ids, mask)
+        fed = [following[:, step : step + 1] for step in range(following.shape[1])]
+        first, *rest = fed if self._decoder.is_encoder_decoder else [ids, *fed]
+        found = [decoding.step(first).copy()]
+        rows = np.arange(len(ids)) if len(ids) > 1 else np.zeros(2, np.int64)
+        decoding.select(rows)
+        found += [decoding.step(tokens[rows])[-len(ids) :].copy() for tokens in rest]
+        return found
+
+    def logits(self, ids: Ids, target: Ids | None) -> Logits:
+        """See :class:`LanguageModel`."""
+        rows = (ids[None], np.ones_like(ids[None]))
+        found: Logits = self._decoder.scores(*rows, *([] if target is None else [target[None]]))[0]
+        return found
+
+    def generate(self, ids: Ids, count: int) -> list[int]:
+        """See :class:`LanguageModel`."""
+        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count}
+        config = generation_config(self._decoder, {}, options, tokenizer=self._tokenizer)
+        found = generate(self._decoder, ids[None], np.ones_like(ids[None]), config, tokenizer=self._tokenizer)
+        return found[0][0].token_ids

@@ -40,7 +40,7 @@ def check_destination(output: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def destination(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def write_atomically(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A new directory beside `output` that takes its place when the block ends well.
 
     Whatever else happens, an interrupt included, the directory is removed and what was there before stays.
@@ -96,16 +96,16 @@ def _sibling(output: Path, what: str) -> Path:
     return output.with_name(f".{output.name}.{what}-{secrets.token_hex(4)}")
 
 
-def file_entry(folder: Path, path: Path) -> FileEntry:
+def describe_file(folder: Path, path: Path) -> FileEntry:
     """The manifest's entry of a file."""
     return FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256(path))
 
 
-def shared_entries(folder: Path) -> tuple[FileEntry, ...]:
+def describe_shared_files(folder: Path) -> tuple[FileEntry, ...]:
     """The entries of the files that all variants share: all but graphs, manifest, report and model card.
 
     The last two are for people: they may edit or remove them, and that must not make a bundle look damaged.
     """
     left_out = {folder / MANIFEST_NAME, folder / "README.md", folder / REPORT_NAME}
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
-    return tuple(file_entry(folder, path) for path in paths if path.relative_to(folder).parts[0] != "onnx")
+    return tuple(describe_file(folder, path) for path in paths if path.relative_to(folder).parts[0] != "onnx")

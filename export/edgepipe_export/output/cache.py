@@ -1,9 +1,8 @@
-"""What was measured and made before, kept on disk: work that was interrupted, or is done again, goes on where it was.
+"""A cache on disk of measurements and graphs: work that was interrupted, or is done again, goes on where it was.
 
-A record is found by a digest of all that decides it (:mod:`edgepipe_export.output.fingerprint`), and believed only if
-it is whole:
-one that was cut off or altered is made again. Records are written beside their place and renamed into it, so several
-processes can work at once. What was not used for longest goes first when there is too much.
+A record is found by a digest of all that decides it (:mod:`edgepipe_export.output.fingerprint`). One that was cut off
+or altered is made again. Records are written beside their place and renamed into it, so several processes can work at
+once. The least recently used go first when there are too many.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from typing import Any, TypeVar
 from edgepipe.bundle.integrity import sha256
 from edgepipe.errors import BundleError
 
-# Names the folder; an empty value keeps nothing.
+# Names the folder; an empty value caches nothing.
 VARIABLE = "EDGEPIPE_CACHE"
 
-# Bytes that may be kept. Figures are a few kilobytes each; graphs are what fills it.
+# Bytes of all records. Measurements have a few kilobytes each; graphs fill it.
 LIMIT = 4 * 2**30
 
-# Seconds of work that a graph must have cost to be kept.
-_WORTH_KEEPING = 5.0
+# Seconds of work that a graph must have cost to be cached.
+_MIN_SECONDS = 5.0
 
 _RECORD = "record.json"
 
@@ -41,18 +40,18 @@ def cache_folder() -> Path | None:
     """The folder of all records: what :data:`VARIABLE` says, or the one that the system has for such things.
 
     Returns:
-        None where nothing is to be kept.
+        None where nothing is to be cached.
     """
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named).absolute() if named else None
     try:
-        return _own_folder() / "edgepipe"
+        return _system_cache_folder() / "edgepipe"
     except RuntimeError:  # no home
         return None
 
 
-def _own_folder() -> Path:
+def _system_cache_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     if sys.platform == "darwin":
@@ -61,79 +60,76 @@ def _own_folder() -> Path:
     return given if given.is_absolute() else Path.home() / ".cache"  # the XDG base directory specification
 
 
-class Kept:
-    """The records that go with one basis.
+class Cache:
+    """The records of one export.
 
     Attributes:
-        folder: Where they are; None where nothing is kept.
-        reused: How many figures and graphs were there.
-        made: How many were not.
+        folder: Where they are; None where nothing is cached.
+        hits: How many values and graphs were there.
+        misses: How many were not.
     """
 
     def __init__(
         self,
         root: Path | None = None,
-        basis: str = "",
+        fingerprint: str = "",
         *,
-        afresh: bool = False,
-        worth_keeping: float = _WORTH_KEEPING,
+        refresh: bool = False,
+        min_seconds: float = _MIN_SECONDS,
     ) -> None:
         """Open the records.
 
         Args:
-            root: The folder of all records; None keeps nothing.
-            basis: Digest of what all of them depend on.
-            afresh: Make everything again, and keep that in place of what is there.
-            worth_keeping: Seconds of work that a graph must have cost to be kept.
+            root: The folder of all records; None caches nothing.
+            fingerprint: Digest of what all records of the export depend on.
+            refresh: Compute everything again, and cache that in place of what is there.
+            min_seconds: Seconds of work that a graph must have cost to be cached.
         """
-        self.folder = None if root is None else root / basis
+        self.folder = None if root is None else root / fingerprint
         self._root = root
-        self._afresh = afresh
-        self._worth_keeping = worth_keeping
-        self.reused = 0
-        self.made = 0
+        self._refresh = refresh
+        self._min_seconds = min_seconds
+        self.hits = 0
+        self.misses = 0
 
     def value(
         self,
         key: Mapping[str, Any],
-        make: Callable[[], _Value],
         *,
-        plain: Callable[[_Value], Any],
-        read: Callable[[Any], _Value],
-        lasting: Callable[[_Value], bool] = lambda value: True,
+        compute: Callable[[], _Value],
+        to_json: Callable[[_Value], Any],
+        from_json: Callable[[Any], _Value],
+        keep: Callable[[_Value], bool] = lambda value: True,
     ) -> _Value:
-        """A value that was kept, or that is made now.
+        """A value from the cache, or computed now.
 
         Args:
-            key: What decides it beside the basis, as JSON can hold it.
-            make: Makes it.
-            plain: Turns it into what JSON can hold.
-            read: Turns that back; whatever it raises of TypeError, KeyError and ValueError means a damaged record.
-            lasting: Whether it may be kept.
+            key: What decides it beside the fingerprint, as JSON can hold it.
+            compute: Computes it.
+            to_json: Turns it into what JSON can hold.
+            from_json: Turns that back; TypeError, KeyError and ValueError mean a damaged record.
+            keep: Whether it may be cached.
         """
-        path = None if self.folder is None else self.folder / f"{digest(key)}.json"
-        if path is not None and not self._afresh:
-            try:
-                found = read(_read(path))
-            except (OSError, TypeError, KeyError, ValueError):
-                pass
-            else:
-                self.reused += 1
+        path = None if self.folder is None else self.folder / f"{hash_json(key)}.json"
+        if path is not None and not self._refresh:
+            with suppress(OSError, TypeError, KeyError, ValueError):
+                found = from_json(_read_record(path))
+                self.hits += 1
                 return found
-        value = make()
-        self.made += 1
-        if path is not None and lasting(value):
+        value = compute()
+        self.misses += 1
+        if path is not None and keep(value):
             with suppress(OSError):  # a disk that is full, a folder that is not ours: the work itself goes on
-                _write(path, plain(value))
+                _write_record(path, to_json(value))
         return value
 
     def files(
         self, key: Mapping[str, Any], folder: Path, names: Sequence[str], make: Callable[[], Mapping[str, Any]]
     ) -> Mapping[str, Any]:
-        """Files that were kept, put where they belong, or that are made now; kept only if that took long.
+        """Files from the cache, or made now; cached only if that took long.
 
         Args:
-            key: What decides them beside the basis, as JSON can hold it.
+            key: What decides them beside the fingerprint, as JSON can hold it.
             folder: Where they belong.
             names: What each of their names begins with.
             make: Writes them, and returns what is to be known of them, as JSON can hold it.
@@ -141,29 +137,29 @@ class Kept:
         Returns:
             What `make` returned.
         """
-        kept = None if self.folder is None else self.folder / digest(key)
-        if kept is not None and not self._afresh:
-            note = _put(kept, folder)
+        record = None if self.folder is None else self.folder / hash_json(key)
+        if record is not None and not self._refresh:
+            note = _copy_out(record, folder)
             if note is not None:
-                self.reused += 1
+                self.hits += 1
                 return note
         start = time.perf_counter()
-        made = make()
-        self.made += 1
-        if kept is not None and time.perf_counter() - start >= self._worth_keeping:
+        note = make()
+        self.misses += 1
+        if record is not None and time.perf_counter() - start >= self._min_seconds:
             paths = sorted(path for name in names for path in folder.glob(f"{name}*"))
             if sum(path.stat().st_size for path in paths) <= LIMIT // 4:
                 with suppress(OSError):
-                    _take(kept, paths, made)
-        return made
+                    _copy_in(record, paths, note)
+        return note
 
     def prune(self, limit: int = LIMIT) -> None:
-        """Remove what was not used for longest until all records together have no more than `limit` bytes."""
+        """Remove the least recently used records until all together have no more than `limit` bytes."""
         if self._root is None:
             return
         records = []
         with suppress(OSError):
-            records = [path for basis in self._root.iterdir() if basis.is_dir() for path in basis.iterdir()]
+            records = [path for folder in self._root.iterdir() if folder.is_dir() for path in folder.iterdir()]
         known = [found for path in records if (found := _used_and_size(path)) is not None]
         total = sum(size for _, size, _ in known)
         for _, size, path in sorted(known):
@@ -175,13 +171,13 @@ class Kept:
                 path.parent.rmdir()
 
 
-def digest(value: Any) -> str:
+def hash_json(value: Any) -> str:
     """A digest of what JSON can hold, whatever the order of its keys."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def _read(path: Path) -> Any:
+def _read_record(path: Path) -> Any:
     """The value of a record.
 
     Raises:
@@ -196,7 +192,7 @@ def _read(path: Path) -> Any:
     return value
 
 
-def _write(path: Path, value: Any) -> None:
+def _write_record(path: Path, value: Any) -> None:
     body = json.dumps(value)  # infinities too: no other program reads it
     _make_folder(path.parent)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
@@ -208,38 +204,38 @@ def _write(path: Path, value: Any) -> None:
 
 
 def _make_folder(path: Path) -> None:
-    # Figures come with texts of the data they were measured on: nobody else's to read.
+    # Measurements come with texts of the data: nobody else's to read.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.mkdir(mode=0o700, exist_ok=True)
 
 
-def _take(kept: Path, paths: Sequence[Path], note: Mapping[str, Any]) -> None:
-    _make_folder(kept.parent)
-    partial = kept.with_name(f"{kept.name}.{secrets.token_hex(4)}")
+def _copy_in(folder: Path, paths: Sequence[Path], note: Mapping[str, Any]) -> None:
+    _make_folder(folder.parent)
+    partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
     try:
         partial.mkdir(mode=0o700)
         for path in paths:
             shutil.copyfile(path, partial / path.name)
         files = {path.name: sha256(path) for path in paths}
-        _write(partial / _RECORD, {"note": dict(note), "files": files})
-        _remove(kept)
-        partial.rename(kept)
+        _write_record(partial / _RECORD, {"note": dict(note), "files": files})
+        _remove(folder)
+        partial.rename(folder)
     finally:
         _remove(partial)
 
 
-def _put(kept: Path, folder: Path) -> Mapping[str, Any] | None:
-    """Copy kept files to where they belong; None where they are not there, or not whole."""
+def _copy_out(record: Path, folder: Path) -> Mapping[str, Any] | None:
+    """Copy the files of a record to `folder`; None where they are not there, or not whole."""
     try:
-        record = _read(kept / _RECORD)
-        for name in record["files"]:
+        content = _read_record(record / _RECORD)
+        for name in content["files"]:
             (folder / name).unlink(missing_ok=True)  # a session may have mapped it: never write into it
-            shutil.copyfile(kept / name, folder / name)
-        whole = all(sha256(folder / name) == expected for name, expected in record["files"].items())
-        note: Mapping[str, Any] = record["note"]
+            shutil.copyfile(record / name, folder / name)
+        whole = all(sha256(folder / name) == expected for name, expected in content["files"].items())
+        note: Mapping[str, Any] = content["note"]
     except (OSError, BundleError, TypeError, KeyError, ValueError, AttributeError):
         return None
-    _touch(kept)
+    _touch(record)
     return note if whole else None
 
 

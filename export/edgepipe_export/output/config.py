@@ -24,7 +24,7 @@ def write_config(model: PreTrainedModel, folder: Path) -> None:
 
 
 def name_variants(folder: Path, names: Iterable[str], dtypes: Sequence[str]) -> None:
-    """Tell transformers.js, in config.json, of these variants and of no others.
+    """Name these variants, and no others, to transformers.js in config.json.
 
     It reads ``use_external_data_format``, for the file name of each graph the number of files that its weights are in,
     and takes ``dtype`` where it is asked for none; left to itself it looks for ``model_quantized.onnx`` in a browser.
@@ -36,12 +36,12 @@ def name_variants(folder: Path, names: Iterable[str], dtypes: Sequence[str]) -> 
     """
     path = folder / "config.json"
     content = json.loads(path.read_text(encoding="utf-8"))
-    told: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "use_external_data_format": {graph_path(folder, dtype, name).name: 1 for dtype in dtypes for name in names}
     }
     # Of the others transformers.js 4 knows no suffix.
     known = [dtype for dtype in dtypes if dtype == FP32 or load_recipe(dtype).in_transformers_js]
-    content["transformers.js_config"] = told | ({"dtype": known[0]} if known else {})
+    content["transformers.js_config"] = entry | ({"dtype": known[0]} if known else {})
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

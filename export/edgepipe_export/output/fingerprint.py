@@ -15,30 +15,30 @@ from typing import TYPE_CHECKING, Any
 
 import edgepipe
 from edgepipe.backend.machine import cpu_flags, machine_name
-from edgepipe_export.output.cache import digest
+from edgepipe_export.output.cache import hash_json
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.requirements import package_versions
 
 if TYPE_CHECKING:
     from edgepipe.bundle.manifest import Manifest
-    from edgepipe_export.calibration.dataset import Calibration
+    from edgepipe_export.calibration.dataset import Dataset
     from edgepipe_export.checkpoint.load import Loaded
     from edgepipe_export.quantization.target import Target
 
 
-def basis(folder: Path, manifest: Manifest, target: Target, calibration: Calibration | None) -> str:
+def fingerprint(folder: Path, manifest: Manifest, target: Target, calibration: Dataset | None) -> str:
     """A digest of what all measurements of an export depend on.
 
     Args:
         folder: The bundle while it is made, with the fp32 graphs and all shared files.
         manifest: Its manifest.
         target: The processor that variants are for.
-        calibration: What variants are calibrated with and measured on, as it was given; None for the built-in texts.
-            How it is split is for each key to say.
+        calibration: What variants are calibrated with and measured on, as the user gave it; None for the built-in
+            texts. How it is split is in each key.
     """
     files = {entry.path: entry.sha256 for entry in (*manifest.files, *manifest.variants[FP32].files)}
-    files["config.json"] = _config(folder / "config.json")
-    return digest(
+    files["config.json"] = _hash_config(folder / "config.json")
+    return hash_json(
         {
             "files": files,
             "task": manifest.task,
@@ -46,13 +46,13 @@ def basis(folder: Path, manifest: Manifest, target: Target, calibration: Calibra
             "target": target.name,
             "data": None if calibration is None else calibration.digest,
             "versions": package_versions(),
-            "sources": _sources(),
+            "sources": _hash_sources(),
             "machine": [machine_name(), sorted(cpu_flags())],
         }
     )
 
 
-def reference_digest(loaded: Loaded) -> str | None:
+def hash_reference(loaded: Loaded) -> str | None:
     """A digest of the PyTorch model that fp32 is compared with.
 
     Returns:
@@ -68,7 +68,7 @@ def reference_digest(loaded: Loaded) -> str | None:
         return None
     found = hashlib.sha256(json.dumps([kind.__qualname__ for kind in classes]).encode())
     config = json.loads(loaded.model.config.to_json_string(use_diff=False))
-    found.update(digest({name: value for name, value in config.items() if name != "_name_or_path"}).encode())
+    found.update(hash_json({name: value for name, value in config.items() if name != "_name_or_path"}).encode())
     for name, tensor in loaded.model.state_dict().items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)  # numpy has no bfloat16
@@ -79,17 +79,17 @@ def _is_known(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in ("transformers", "edgepipe_export")
 
 
-def _config(path: Path) -> str:
+def _hash_config(path: Path) -> str:
     """What the model's config says, but for the names of the variants, which are another thing."""
     content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return digest({name: value for name, value in content.items() if name != "transformers.js_config"})
+    return hash_json({name: value for name, value in content.items() if name != "transformers.js_config"})
 
 
 @cache
-def _sources() -> str:
+def _hash_sources() -> str:
     """A digest of our own code: a version number stays while it is being worked on."""
     found = hashlib.sha256()
-    for root in (Path(edgepipe.__file__).parent, Path(__file__).parent):
+    for root in (Path(edgepipe.__file__).parent, Path(__file__).parents[1]):
         for path in sorted(root.rglob("*.py")):
             found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return found.hexdigest()

@@ -26,7 +26,7 @@ _DELAY = 0.01
 
 
 @contextmanager
-def delivered() -> Iterator[None]:
+def deliver_interrupts() -> Iterator[None]:
     """Send an interrupt that was lost once more, until it arrives."""
     before = sys.unraisablehook
 

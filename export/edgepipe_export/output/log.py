@@ -18,11 +18,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from edgepipe.errors import EdgepipeError, ExportError
+from edgepipe.errors import EdgepipeError, ExportError, first_line
 
 
 @contextmanager
-def logged(doing: Callable[[], str]) -> Iterator[Path]:
+def log_to_file(doing: Callable[[], str]) -> Iterator[Path]:
     """Send what the block writes to a log file; delete it if the block succeeds or is interrupted.
 
     Args:
@@ -41,7 +41,7 @@ def logged(doing: Callable[[], str]) -> Iterator[Path]:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
             try:
-                with _redirected(stream):
+                with _redirect(stream):
                     yield path
             except EdgepipeError as error:
                 if path.stat().st_size:
@@ -54,7 +54,9 @@ def logged(doing: Callable[[], str]) -> Iterator[Path]:
             except Exception as error:
                 kept = True
                 traceback.print_exc(file=stream)
-                raise ExportError(f"{doing()} failed: {_first_line(error)} (log: {path})") from error
+                kind, line = type(error).__name__, first_line(error)
+                what = kind if line == kind else f"{kind}: {line}"
+                raise ExportError(f"{doing()} failed: {what} (log: {path})") from error
     finally:
         if not kept:
             path.unlink(missing_ok=True)
@@ -93,15 +95,15 @@ class _Switch(io.TextIOBase):
 
 
 @contextmanager
-def _redirected(stream: TextIO) -> Iterator[None]:
+def _redirect(stream: TextIO) -> Iterator[None]:
     with ExitStack() as stack:
         for number in (1, 2):
-            stack.enter_context(_redirected_descriptor(number, stream.fileno()))
+            stack.enter_context(_redirect_descriptor(number, stream.fileno()))
         for name in ("stdout", "stderr"):
             own = getattr(sys, name)
             switch = _Switch(stream, own)
             stack.callback(switch.restore)
-            stack.enter_context(_handlers_moved(own, switch))
+            stack.enter_context(_move_handlers(own, switch))
             setattr(sys, name, switch)
             stack.callback(setattr, sys, name, own)
         stack.enter_context(warnings.catch_warnings())
@@ -123,7 +125,7 @@ def _redirected(stream: TextIO) -> Iterator[None]:
 
 
 @contextmanager
-def _handlers_moved(own: TextIO | None, switch: _Switch) -> Iterator[None]:
+def _move_handlers(own: TextIO | None, switch: _Switch) -> Iterator[None]:
     """Have log handlers that hold a standard stream write to the log; in a notebook it has no descriptor of its own."""
     loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
     moved = [
@@ -142,7 +144,7 @@ def _handlers_moved(own: TextIO | None, switch: _Switch) -> Iterator[None]:
 
 
 @contextmanager
-def _redirected_descriptor(number: int, target: int) -> Iterator[None]:
+def _redirect_descriptor(number: int, target: int) -> Iterator[None]:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             with suppress(ValueError, OSError):  # closed by its owner
@@ -158,8 +160,3 @@ def _redirected_descriptor(number: int, target: int) -> Iterator[None]:
     finally:
         os.dup2(saved, number)
         os.close(saved)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

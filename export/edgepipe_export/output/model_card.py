@@ -28,7 +28,7 @@ class SourceCard:
     text: str = ""
 
 
-def source_card(checkpoint: Path | None) -> SourceCard:
+def read_source_card(checkpoint: Path | None) -> SourceCard:
     """The model card of a checkpoint's directory; an empty one where there is none."""
     path = None if checkpoint is None else checkpoint / "README.md"
     if path is None or not path.is_file():
@@ -41,7 +41,7 @@ def source_card(checkpoint: Path | None) -> SourceCard:
     return SourceCard(None if found is None else found.group(1), content[header.end() :].strip())
 
 
-def model_card(manifest: Manifest, original: SourceCard) -> str:
+def render_model_card(manifest: Manifest, original: SourceCard) -> str:
     """The text of the card: what was exported and how to run it, then what the source's card says.
 
     Args:

@@ -5,32 +5,40 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
-# What a longer line may have left behind.
-_CLEARED = " " * 24
+# Covers what a longer line may have left behind.
+_BLANK = " " * 24
 
 # Seconds between two lines about one stage.
-_SELDOM = 0.1
+_INTERVAL = 0.1
 
 
 class Steps:
-    """Counts the steps of some work, while somebody wants to know."""
+    """Counts the steps of some work."""
 
     def __init__(self) -> None:
         self._done = self._total = 0
-        self._told: Callable[[int, int], None] | None = None
+        self._report: Callable[[int, int], None] | None = None
 
     @contextmanager
-    def told(self, progress: Callable[[int, int], None], total: int) -> Iterator[None]:
-        """Tell of every step of the block: how many of `total` are done."""
-        self._done, self._total, self._told = 0, total, progress
+    def report_to(self, progress: Callable[[int, int], None], total: int) -> Iterator[None]:
+        """Report every step of the block: how many of `total` are done."""
+        self._done, self._total, self._report = 0, total, progress
         try:
             yield
         finally:
-            self._told = None
+            self._report = None
+
+    def count(self, results: Iterable[Any]) -> list[Any]:
+        """Collect results, each of which is a step."""
+        found = []
+        for result in results:
+            found.append(result)
+            self.tick()
+        return found
 
     def tick(self, steps: int = 1) -> None:
         """Some steps are done."""
@@ -38,9 +46,9 @@ class Steps:
 
     def reach(self, done: int) -> None:
         """So many steps are done; what was done before stays done."""
-        if self._told is not None and done > self._done:
+        if self._report is not None and done > self._done:
             self._done = min(done, self._total)
-            self._told(self._done, self._total)
+            self._report(self._done, self._total)
 
 
 class Progress:
@@ -79,21 +87,21 @@ class Progress:
         try:
             yield
         except BaseException:
-            self._write(f"\r  {name:<24} stopped{_CLEARED}\n")
+            self._write(f"\r  {name:<24} stopped{_BLANK}\n")
             raise
-        self._write(f"\r  {name:<24} {time.perf_counter() - start:6.1f} s{_CLEARED}\n")
+        self._write(f"\r  {name:<24} {time.perf_counter() - start:6.1f} s{_BLANK}\n")
 
     def step(self, done: int, total: int) -> None:
         """Show how far a stage is, and about how long it takes still."""
         now = time.perf_counter()
-        if done < total and now - self._shown < _SELDOM:
+        if done < total and now - self._shown < _INTERVAL:
             return
         self._shown = now
         elapsed = now - self._start
         left = elapsed / done * (total - done) if done else 0.0
         self._write(f"\r  {self.current:<24} {done} of {total}, {left:.0f} s left …")
 
-    def say(self, name: str, text: str) -> None:
+    def note(self, name: str, text: str) -> None:
         """Show something that took no time."""
         self._write(f"  {name:<24} {text}\n")
 

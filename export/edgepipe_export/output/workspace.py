@@ -1,18 +1,17 @@
-"""The variants of a bundle while it is made: each from the fp32 graphs, with the manifest kept true to the files."""
+"""The variants of a bundle while it is exported: each from the fp32 graphs, in a manifest that fits the files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import FileEntry, Manifest, Variant
-from edgepipe_export.output.atomic_write import file_entry
-from edgepipe_export.output.cache import Kept
+from edgepipe_export.output.atomic_write import describe_file
+from edgepipe_export.output.cache import Cache
 from edgepipe_export.quantization.quantize import default_options, find_recipe_layers, graph_path, load_recipe, quantize
 from edgepipe_export.quantization.recipe import FP32
 
@@ -25,14 +24,15 @@ if TYPE_CHECKING:
     Batches = Sequence[Mapping[str, NDArray[Any]]]
 
 
-class Workshop:
-    """A folder with the fp32 graphs, where variants are made, made again, and thrown away.
+class Workspace:
+    """A folder with the fp32 graphs, where variants are made, made again, and discarded.
 
     Attributes:
         folder: The folder.
         manifest: Its manifest, as written.
         names: The names of each variant's graphs.
-        kept: What was made and measured before.
+        cache: What was made and measured before.
+        batches: What recipes are calibrated with: inputs of the fp32 graph.
     """
 
     def __init__(
@@ -41,8 +41,7 @@ class Workshop:
         manifest: Manifest,
         names: Sequence[str],
         target: Target,
-        batches: Callable[[Path], Batches],
-        kept: Kept | None = None,
+        cache: Cache | None = None,
         options: Mapping[str, Any] | None = None,
         calibrated: Mapping[str, Any] | None = None,
     ) -> None:
@@ -53,18 +52,17 @@ class Workshop:
             manifest: What is in it, without variants but fp32.
             names: The names of the graphs.
             target: The processor that variants are for.
-            batches: Gives what recipes are calibrated with, from the folder; asked only if one needs it.
-            kept: What was made and measured before; by default nothing.
+            cache: What was made and measured before; by default nothing.
             options: Options of recipes that are to have others than their own, by dtype.
-            calibrated: What the recipes that take the batches say of them.
+            calibrated: What recipes that are calibrated say of the batches.
         """
         self.folder = folder
         self.manifest = manifest
         self.names = tuple(names)
-        self.kept = kept or Kept()
+        self.cache = cache or Cache()
         self._target = target
-        self._batches = batches
-        self._made: dict[str, Mapping[str, str]] = {}
+        self.batches: Batches = ()
+        self._precisions: dict[str, Mapping[str, str]] = {}
         self._options = dict(options or {})
         self._calibrated = dict(calibrated or {})
         self._write()
@@ -74,19 +72,14 @@ class Workshop:
         """The folder as it is now."""
         return Bundle.load(self.folder)
 
-    @cached_property
-    def batches(self) -> Batches:
-        """What recipes are calibrated with: inputs of the fp32 graph."""
-        return self._batches(self.folder)
-
     def key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """What decides a variant beside the basis of what is kept: as it is now, or with these precisions."""
-        mixed = self._made.get(dtype, {}) if precisions is None else precisions
+        """What decides a variant, beside what the whole cache depends on: as it is now, or with these precisions."""
+        mixed = self._precisions.get(dtype, {}) if precisions is None else precisions
         return {
             "dtype": dtype,
             "options": asdict(self._options.get(dtype) or default_options(dtype)),
             "precisions": dict(mixed),
-            **self._told(dtype),
+            **self._calibration_note(dtype),
         }
 
     def calibrates(self, dtype: str) -> bool:
@@ -97,13 +90,13 @@ class Workshop:
             load_recipe(dtype).needs_batches or (load_recipe(dtype).uses_batches and not has_cache)
         )
 
-    def _told(self, dtype: str) -> dict[str, Any]:
+    def _calibration_note(self, dtype: str) -> dict[str, Any]:
         return {"calibrated": self._calibrated} if self._calibrated and self.calibrates(dtype) else {}
 
-    def require(self, dtype: str, precisions: Mapping[str, str]) -> None:
-        """See to it that a variant has these precisions; it is a trial, and not kept."""
-        if self._made.get(dtype) != precisions:
-            self._record(dtype, precisions, self._quantized(dtype, precisions))
+    def try_precisions(self, dtype: str, precisions: Mapping[str, str]) -> None:
+        """Make a variant with these precisions where it has others; it is a trial, and not cached."""
+        if self._precisions.get(dtype) != precisions:
+            self._record(dtype, precisions, self._quantize(dtype, precisions))
 
     def make(
         self, dtype: str, precisions: Mapping[str, str] | None = None, note: Mapping[str, Any] | None = None
@@ -117,19 +110,19 @@ class Workshop:
         """
         mixed = precisions or {}
         paths = [graph_path(self.folder, dtype, name) for name in self.names]
-        recipe = self.kept.files(
+        recipe = self.cache.files(
             {"what": "graphs", **self.key(dtype, mixed)},
             paths[0].parent,
             [path.name for path in paths],
-            lambda: self._quantized(dtype, mixed),
+            lambda: self._quantize(dtype, mixed),
         )
         self._record(dtype, mixed, {**recipe, **(note or {})})
 
-    def _quantized(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
+    def _quantize(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
         """Write the graphs; their recipe."""
         traced = self.manifest.variants[FP32].recipe
         batches = self.batches if self.calibrates(dtype) else ()
-        made = {
+        recipes = {
             name: quantize(
                 dtype,
                 graph_path(self.folder, FP32, name),
@@ -141,18 +134,18 @@ class Workshop:
             )
             for name in self.names
         }
-        # Said once, by the names that layers have among those of all graphs.
-        plain = {name: {key: each[key] for key in each if key != "precisions"} for name, each in made.items()}
+        # Precisions are recorded once, by the names that layers have among those of all graphs.
+        plain = {name: {key: each[key] for key in each if key != "precisions"} for name, each in recipes.items()}
         first, *others = plain.values()
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": plain}
-        # A decoder whose attention a recipe wrote out has another cache than the one that was traced.
-        cache = [each["cache"] for each in (traced, *made.values()) if "cache" in each][-1:]
+        # A decoder whose attention a recipe decomposed has another cache than the one that was traced.
+        cache = [each["cache"] for each in (traced, *recipes.values()) if "cache" in each][-1:]
         mixed = {"precisions": dict(precisions)} if precisions else {}
-        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed, **self._told(dtype)}
+        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed, **self._calibration_note(dtype)}
 
     def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
-        self._made[dtype] = dict(precisions)
-        variants = {**self.manifest.variants, dtype: Variant(variant_files(self.folder, dtype, self.names), recipe)}
+        self._precisions[dtype] = dict(precisions)
+        variants = {**self.manifest.variants, dtype: Variant(describe_variant(self.folder, dtype, self.names), recipe)}
         self.record(replace(self.manifest, variants=variants))
 
     def layers(self, dtype: str) -> dict[str, Layer]:
@@ -179,8 +172,8 @@ class Workshop:
         for dtype in dtypes:
             for entry in self.manifest.variants[dtype].files:
                 (self.folder / entry.path).unlink()
-        kept = {dtype: variant for dtype, variant in self.manifest.variants.items() if dtype not in dtypes}
-        self.record(replace(self.manifest, variants=kept))
+        left = {dtype: variant for dtype, variant in self.manifest.variants.items() if dtype not in dtypes}
+        self.record(replace(self.manifest, variants=left))
 
     def record(self, manifest: Manifest) -> None:
         """Replace the manifest."""
@@ -191,7 +184,9 @@ class Workshop:
         (self.folder / MANIFEST_NAME).write_text(self.manifest.to_json(), encoding="utf-8")
 
 
-def variant_files(folder: Path, dtype: str, names: Sequence[str]) -> tuple[FileEntry, ...]:
+def describe_variant(folder: Path, dtype: str, names: Sequence[str]) -> tuple[FileEntry, ...]:
     """The entries of a variant's graphs and weights."""
     graphs = [graph_path(folder, dtype, name) for name in names]
-    return tuple(file_entry(folder, path) for graph in graphs for path in sorted(graph.parent.glob(f"{graph.name}*")))
+    return tuple(
+        describe_file(folder, path) for graph in graphs for path in sorted(graph.parent.glob(f"{graph.name}*"))
+    )

@@ -13,9 +13,9 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import Manifest, Variant
 from edgepipe.errors import BundleError
-from edgepipe_export.evaluation.parity import Check, Disagreement, number_or_infinity, read_check, read_disagreement
-from edgepipe_export.output.measurements import REPORT_VERSION, Sensitivity
+from edgepipe_export.evaluation.checks import Check, Disagreement, number_or_infinity, read_check, read_disagreement
 from edgepipe_export.selection.choose import Candidate
+from edgepipe_export.selection.measurements import REPORT_VERSION, Sensitivity
 
 SCHEMA_VERSION = 1
 

@@ -1,4 +1,4 @@
-"""Choice: of the variants that were measured, the one to write."""
+"""Which of the measured variants is written."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Candidate:
         latency_spread: The middle half of the rounds' latencies, from end to end, as a share of the median.
         distance: How far its outputs are from fp32's; 0 is the same.
         passed: Whether it passed the gate.
-        figures: The figures of the gate.
+        figures: What the gate measured, by name.
     """
 
     dtype: str
@@ -42,18 +42,17 @@ class Candidate:
     figures: Mapping[str, float]
 
 
-def checked_preference(prefer: str) -> str:
-    """What the choice goes by.
+def check_preference(prefer: str) -> None:
+    """Check what the choice goes by.
 
     Raises:
         InputError: it is none of :data:`PREFERENCES`.
     """
     if prefer not in PREFERENCES:
         raise InputError(f"prefer must be one of {', '.join(PREFERENCES)}, got {prefer!r}")
-    return prefer
 
 
-def candidates_for(target: Target, *, generates: bool) -> tuple[str, ...]:
+def list_candidates(target: Target, *, generates: bool) -> tuple[str, ...]:
     """The dtypes to try for a processor: fp32, and those whose recipes are for it first of all."""
     suitable = (
         recipe.dtype
@@ -72,42 +71,42 @@ def choose(candidates: Sequence[Candidate], prefer: str) -> Candidate:
             than 15 %) the smallest. ``"size"``: the smallest, of equals the fastest. ``"quality"``: the nearest to fp32
             that is quantized.
     """
-    passed = _passed(candidates)
+    passed = _passing(candidates)
     if prefer == "size":
         return min(passed, key=lambda entry: (entry.bytes, entry.latency_ms))
     if prefer == "quality":
         return min(passed, key=lambda entry: (entry.dtype == FP32, entry.distance, entry.latency_ms))
-    return min(_near(passed), key=lambda entry: (entry.bytes, entry.latency_ms))
+    return min(_fastest(passed), key=lambda entry: (entry.bytes, entry.latency_ms))
 
 
 def undecided(candidates: Sequence[Candidate], prefer: str) -> tuple[str, ...]:
-    """Those that might be the fastest for all that was measured, where the rounds of one differed by more than 15 %.
+    """Those that might be the fastest, where the rounds of one differed by more than 15 %.
 
     Returns:
         Two dtypes or more, where it mattered; else none.
     """
-    passed = _passed(candidates)
+    passed = _passing(candidates)
     fastest = min(passed, key=lambda entry: entry.latency_ms)
     slowest_of_it = fastest.latency_ms * (1 + fastest.latency_spread / 2)
     open_yet = [entry for entry in passed if entry.latency_ms * (1 - entry.latency_spread / 2) <= slowest_of_it]
     noisy = any(entry.latency_spread > NOISY for entry in open_yet)
-    if prefer != "speed" or not noisy or len(open_yet) < 2 or len(open_yet) == len(_near(open_yet)):
+    if prefer != "speed" or not noisy or len(open_yet) < 2 or len(open_yet) == len(_fastest(open_yet)):
         return ()
     return tuple(entry.dtype for entry in open_yet)
 
 
-def _passed(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _passing(candidates: Sequence[Candidate]) -> list[Candidate]:
     return sorted((entry for entry in candidates if entry.passed), key=lambda entry: entry.dtype)
 
 
-def _near(passed: Sequence[Candidate]) -> list[Candidate]:
-    """The fastest, and those as fast as far as can be told."""
+def _fastest(passed: Sequence[Candidate]) -> list[Candidate]:
+    """The fastest, and those that the measurements do not tell from it."""
     fastest = min(passed, key=lambda entry: entry.latency_ms)
     alike = min(max(_ALIKE, fastest.latency_spread), NOISY)
     return [entry for entry in passed if entry.latency_ms <= fastest.latency_ms * (1 + alike)]
 
 
-def table_of(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[dict[str, Any], ...]:
+def tabulate(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[dict[str, Any], ...]:
     """The candidates as the manifest has them, with those that no other beats in everything marked ``pareto``."""
     return tuple(
         asdict(entry) | {"chosen": entry.dtype == chosen.dtype, "pareto": not any(_beats(o, entry) for o in candidates)}

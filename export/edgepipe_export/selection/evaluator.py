@@ -1,4 +1,4 @@
-"""Measure the variants of a bundle that is being made, and keep those that miss their bound from being written."""
+"""Measures the variants of a bundle that is being exported, repairs those that miss their bound, and chooses one."""
 
 from __future__ import annotations
 
@@ -8,59 +8,80 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import ParityError
-from edgepipe_export.evaluation.comparison import PYTORCH, make_comparison
-from edgepipe_export.evaluation.parity import parity_of, read_check
-from edgepipe_export.output.fingerprint import reference_digest
-from edgepipe_export.output.measurements import Measured, Sensitivity, write_report
+from edgepipe_export.evaluation.checks import PYTORCH, Comparison, read_check, summarize
 from edgepipe_export.output.progress import Steps
 from edgepipe_export.quantization.quantize import load_recipe
 from edgepipe_export.quantization.recipe import FP32
-from edgepipe_export.selection.choose import Candidate, choose, table_of, undecided
+from edgepipe_export.selection.choose import Candidate, choose, tabulate, undecided
 from edgepipe_export.selection.latency import Latency, is_noisy, measure
+from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
 from edgepipe_export.selection.mixed_precision import Repair, repair
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
     from edgepipe_export.calibration.split import Split
-    from edgepipe_export.checkpoint.load import Loaded
-    from edgepipe_export.evaluation.tolerance import Tolerance
-    from edgepipe_export.output.workspace import Workshop
+    from edgepipe_export.evaluation.tolerances import Tolerance
+    from edgepipe_export.output.workspace import Workspace
+
+    Report = Callable[[int, int], None]
 
 
-class Gate:
-    """The comparisons of one export.
+def _report_nothing(done: int, total: int) -> None:
+    pass
+
+
+class Evaluator:
+    """The measurements of one export.
 
     Attributes:
         measured: What was measured so far, by dtype.
+        undecided: The candidates between which the machine was too noisy to choose.
     """
 
-    def __init__(self, workshop: Workshop, loaded: Loaded, data: Split, allowed: Tolerance) -> None:
-        self._workshop = workshop
-        self._loaded = loaded
-        self._data = data
-        self._known = {"measured": data.measured.digest}
-        self._allowed = allowed
-        self._steps = Steps()
-        self._comparison = make_comparison(
-            workshop.bundle, loaded, loaded.checkpoint.task, data=data, steps=self._steps
-        )
-        self.measured: dict[str, Measured] = {}
-        self._repairs: dict[str, str] = {}
-        self._more: dict[str, Any] = {}
+    def __init__(
+        self,
+        workspace: Workspace,
+        comparison: Comparison,
+        data: Split,
+        tolerance: Tolerance,
+        *,
+        reference: str | None = None,
+        steps: Steps | None = None,
+    ) -> None:
+        """Take over the variants of a workspace.
 
-    def measure(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        Args:
+            workspace: Where the variants are, and made with other precisions.
+            comparison: Compares them with PyTorch and with each other.
+            data: What recipes are calibrated with, and variants measured on.
+            tolerance: What a quantized variant may lose.
+            reference: A digest of the PyTorch model; None where its comparison must not be cached.
+            steps: Counts the steps of the comparison.
+        """
+        self._workspace = workspace
+        self._comparison = comparison
+        self._data = data
+        self._tolerance = tolerance
+        self._reference = reference
+        self._steps = steps or Steps()
+        self.measured: dict[str, VariantMeasurements] = {}
+        self.undecided: tuple[str, ...] = ()
+        self._repairs: dict[str, str] = {}
+        self._extra: dict[str, Any] = {}
+
+    def measure(self, progress: Report = _report_nothing) -> None:
         """Compare every variant that is there: fp32 with PyTorch, the others with fp32.
 
         Args:
-            progress: Told how many steps of how many are done.
+            progress: Called with how many steps of how many are done.
         """
-        steps = {dtype: self._comparison.steps(dtype) for dtype in self._workshop.manifest.variants}
+        steps = {dtype: self._comparison.count_steps(dtype) for dtype in self._workspace.manifest.variants}
         done = 0
-        with self._steps.told(progress, sum(steps.values())):
+        with self._steps.report_to(progress, sum(steps.values())):
             for dtype in steps:
                 self.measured[dtype] = self.check(dtype)
                 done += steps[dtype]
-                self._steps.reach(done)  # all at once where it was kept
+                self._steps.reach(done)  # all at once where it was cached
 
     @property
     def repairable(self) -> tuple[str, ...]:
@@ -76,40 +97,37 @@ class Gate:
             if dtype != FP32 and not found.passed and load_recipe(dtype).mixes
         )
 
-    def repair(
-        self, dtype: str, budget: float, progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> bool:
+    def repair(self, dtype: str, budget: float, progress: Report = _report_nothing) -> bool:
         """Raise the precision of a variant's most costly layers until it passes; measure what that gives.
 
         Args:
             dtype: The variant.
             budget: Seconds it may take.
-            progress: Told how many layers of how many were measured.
+            progress: Called with how many layers of how many were measured.
 
         Returns:
             Whether it passes now.
         """
-        bench = _Bench(self, self._workshop, dtype)
-        found = repair(bench, budget, progress=progress)
+        found = repair(_VariantTrials(self, self._workspace, dtype), budget, progress=progress)
         note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
-        self._workshop.make(dtype, found.precisions, note={"repair": note})
-        layers = self._workshop.layers(dtype)
+        self._workspace.make(dtype, found.precisions, note={"repair": note})
+        layers = self._workspace.layers(dtype)
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
         checks = self.measured[dtype].checks if found.precisions is None else self.check(dtype).checks
-        self.measured[dtype] = Measured(checks, sensitivities)
-        self._repairs[dtype] = _in_words(found, len(layers), budget)
+        self.measured[dtype] = VariantMeasurements(checks, sensitivities)
+        self._repairs[dtype] = _describe_repair(found, len(layers), budget)
         return self.measured[dtype].passed
 
-    def choose(self, prefer: str, progress: Callable[[int, int], None] = lambda done, total: None) -> str:
+    def choose(self, prefer: str, progress: Report = _report_nothing) -> str:
         """Measure size, latency and distance of all variants, and keep the best of those that passed.
 
         The table of all goes into the manifest. Those that did not pass are forgotten: nobody asked for them by name.
 
         Args:
             prefer: See :func:`~edgepipe_export.selection.choose.choose`.
-            progress: Told how many rounds of how many were measured.
+            progress: Called with how many rounds of how many were measured.
 
         Returns:
             The dtype of the best.
@@ -120,90 +138,87 @@ class Gate:
         if not self.measured[FP32].passed:
             self.record(force=False)
         latencies = self._latencies(progress)
-        candidates = [
-            Candidate(
-                dtype,
-                self._workshop.manifest.variants[dtype].bytes,
-                latency.median_ms,
-                latency.spread,
-                0.0 if dtype == FP32 else self.distance(dtype),
-                self.measured[dtype].passed,
-                {name: value for check in self.measured[dtype].checks for name, value in check.figures.items()},
-            )
-            for dtype, latency in ((dtype, latencies[dtype]) for dtype in self.measured)
-        ]
+        candidates = [self._candidate(dtype, latencies[dtype]) for dtype in self.measured]
         chosen = choose(candidates, prefer)
-        self._more["noise"] = {
+        self.undecided = undecided(candidates, prefer)
+        self._extra["noise"] = {
             "spread": max(entry.latency_spread for entry in candidates),
             "noisy": is_noisy(latencies),
-            "undecided": list(undecided(candidates, prefer)),
+            "undecided": list(self.undecided),
         }
         failed = [dtype for dtype, found in self.measured.items() if not found.passed]
-        self._workshop.discard(failed)
+        self._workspace.discard(failed)
         self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in failed}
-        self._workshop.record(replace(self._workshop.manifest, candidates=table_of(candidates, chosen)))
+        self._workspace.record(replace(self._workspace.manifest, candidates=tabulate(candidates, chosen)))
         return chosen.dtype
 
-    def check(self, dtype: str, precisions: Mapping[str, str] | None = None) -> Measured:
+    def _candidate(self, dtype: str, latency: Latency) -> Candidate:
+        found = self.measured[dtype]
+        return Candidate(
+            dtype,
+            self._workspace.manifest.variants[dtype].bytes,
+            latency.median_ms,
+            latency.spread,
+            0.0 if dtype == FP32 else self._distance("distance", self._comparison.distance, dtype),
+            found.passed,
+            {name: value for check in found.checks for name, value in check.figures.items()},
+        )
+
+    def check(self, dtype: str, precisions: Mapping[str, str] | None = None) -> VariantMeasurements:
         """Compare one variant with its reference: as it is now, or with these precisions."""
+
+        def compare() -> VariantMeasurements:
+            reference = PYTORCH if dtype == FP32 else FP32
+            bundle = None if dtype == FP32 else self._prepare(dtype, precisions)
+            return VariantMeasurements(tuple(self._comparison.check(dtype, reference, self._tolerance, bundle)))
+
+        if dtype == FP32 and self._reference is None:
+            return compare()
         if dtype == FP32:
-            reference = reference_digest(self._loaded)
-            if reference is None:
-                return self._proof()
-            known = {"what": "proof", "reference": reference}
-            return self._workshop.kept.value(known, self._proof, plain=_plain, read=_read)
+            key: dict[str, Any] = {"what": "parity", "reference": self._reference}
+        else:
+            key = {"what": "checks", "tolerance": asdict(self._tolerance), **self._key(dtype, precisions)}
+        return self._workspace.cache.value(key, compute=compare, to_json=_to_json, from_json=_from_json)
 
-        def check() -> Measured:
-            found = self._comparison.check(dtype, FP32, self._allowed, self._with(dtype, precisions))
-            return Measured(tuple(found))
+    def layer_cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
+        """How far a variant with these precisions is from fp32, on what recipes are calibrated with."""
+        return self._distance("cost", self._comparison.calibration_distance, dtype, precisions)
 
-        key = {"what": "checks", "allowed": asdict(self._allowed), **self._key(dtype, precisions)}
-        return self._workshop.kept.value(key, check, plain=_plain, read=_read)
-
-    def _proof(self) -> Measured:
-        return Measured(tuple(self._comparison.check(FP32, PYTORCH, self._allowed)))
-
-    def distance(self, dtype: str, precisions: Mapping[str, str] | None = None) -> float:
-        """How far a variant is from fp32: as it is now, or with these precisions."""
-        return self._far("distance", self._comparison.distance, dtype, precisions)
-
-    def cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
-        """The same on what recipes are calibrated with."""
-        return self._far("cost", self._comparison.cost, dtype, precisions)
-
-    def _far(
-        self, what: str, measured: Callable[[str, Bundle], float], dtype: str, precisions: Mapping[str, str] | None
+    def _distance(
+        self,
+        what: str,
+        distance: Callable[[str, Bundle], float],
+        dtype: str,
+        precisions: Mapping[str, str] | None = None,
     ) -> float:
-        key = {"what": what, **self._key(dtype, precisions)}
-        return self._workshop.kept.value(
-            key, lambda: measured(dtype, self._with(dtype, precisions)), plain=float, read=float
+        return self._workspace.cache.value(
+            {"what": what, **self._key(dtype, precisions)},
+            compute=lambda: distance(dtype, self._prepare(dtype, precisions)),
+            to_json=float,
+            from_json=float,
         )
 
     def _key(self, dtype: str, precisions: Mapping[str, str] | None = None) -> dict[str, Any]:
-        return {**self._known, **self._workshop.key(dtype, precisions)}
+        return {"measured": self._data.measured.digest, **self._workspace.key(dtype, precisions)}
 
-    def _with(self, dtype: str, precisions: Mapping[str, str] | None) -> Bundle:
+    def _prepare(self, dtype: str, precisions: Mapping[str, str] | None) -> Bundle:
+        """The bundle with the variant as it is now, or with these precisions."""
         if precisions is not None:
-            self._workshop.require(dtype, precisions)
-        return self._workshop.bundle
+            self._workspace.try_precisions(dtype, precisions)
+        return self._workspace.bundle
 
-    @property
-    def undecided(self) -> Sequence[str]:
-        """The candidates between which the machine was too noisy to choose."""
-        return tuple(self._more["noise"]["undecided"]) if "noise" in self._more else ()
-
-    def _latencies(self, progress: Callable[[int, int], None]) -> Mapping[str, Latency]:
-        """What was measured with all of them in turn; alone, or on another machine, it would say something else."""
-        bundle = self._workshop.bundle
+    def _latencies(self, progress: Report) -> Mapping[str, Latency]:
+        """The latencies of all variants, in turn; alone, or on another machine, they would be others."""
+        bundle = self._workspace.bundle
         quantized = sorted(dtype for dtype in self.measured if dtype != FP32)
-        return self._workshop.kept.value(
+        return self._workspace.cache.value(
             {"what": "latencies", "host": platform.node(), "variants": list(map(self._key, quantized))},
-            lambda: measure(
-                {dtype: self._comparison.timed(dtype, bundle) for dtype in self.measured}, progress=progress
+            compute=lambda: measure(
+                {dtype: self._comparison.timed_run(dtype, bundle) for dtype in self.measured}, progress=progress
             ),
-            plain=lambda found: {dtype: asdict(latency) for dtype, latency in found.items()},
-            read=lambda record: {dtype: Latency(**record[dtype]) for dtype in self.measured},
-            lasting=lambda found: not is_noisy(found),
+            to_json=lambda found: {dtype: asdict(latency) for dtype, latency in found.items()},
+            from_json=lambda record: {dtype: Latency(**record[dtype]) for dtype in self.measured},
+            keep=lambda found: not is_noisy(found),
         )
 
     def record(self, *, force: bool) -> None:
@@ -223,51 +238,47 @@ class Gate:
                 f"the export misses its bound, and nothing was written: {' | '.join(failed)}; force=True (--force) "
                 "writes it all the same, and the manifest will say so"
             )
-        manifest = self._workshop.manifest
+        manifest = self._workspace.manifest
         parities = {
-            dtype: parity_of(found.checks, self._inputs(dtype), self._seen(dtype))
+            dtype: summarize(
+                found.checks,
+                len(self._comparison.texts) if dtype == FP32 else self._comparison.measured,
+                self._data.seen if self._workspace.calibrates(dtype) else 0,
+            )
             for dtype, found in self.measured.items()
         }
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
-        self._workshop.record(replace(manifest, variants=variants))
-        write_report(self._workshop.folder, self._data, self.measured, self._more)
-
-    def _inputs(self, dtype: str) -> int:
-        return len(self._comparison.texts) if dtype == FP32 else self._comparison.measured
-
-    def _seen(self, dtype: str) -> int:
-        return self._data.seen if self._workshop.calibrates(dtype) else 0
+        self._workspace.record(replace(manifest, variants=variants))
+        write_report(self._workspace.folder, self._data, self.measured, self._extra)
 
 
-class _Bench:
-    """Mixed variants in the workshop, measured by the gate: see
-    :class:`~edgepipe_export.selection.mixed_precision.Bench`."""
+class _VariantTrials:
+    """The trials of one variant: see :class:`~edgepipe_export.selection.mixed_precision.Trials`."""
 
-    def __init__(self, gate: Gate, workshop: Workshop, dtype: str) -> None:
-        self._gate = gate
-        self._workshop = workshop
+    def __init__(self, evaluator: Evaluator, workspace: Workspace, dtype: str) -> None:
+        self._evaluator = evaluator
         self._dtype = dtype
-        layers = workshop.layers(dtype)
+        layers = workspace.layers(dtype)
         self.layers: Sequence[str] = tuple(layers)
         self.weightless: Collection[str] = frozenset(name for name, layer in layers.items() if layer.operators)
         self.ladder: Sequence[str] = load_recipe(dtype).mixes
 
     def cost(self, layer: str) -> float:
-        return self._gate.cost(self._dtype, {other: FP32 for other in self.layers if other != layer})
+        return self._evaluator.layer_cost(self._dtype, {other: FP32 for other in self.layers if other != layer})
 
     def passes(self, precisions: Mapping[str, str]) -> bool:
-        return self._gate.check(self._dtype, precisions).passed
+        return self._evaluator.check(self._dtype, precisions).passed
 
 
-def _plain(found: Measured) -> list[dict[str, Any]]:
+def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:
     return [asdict(check) for check in found.checks]
 
 
-def _read(record: Any) -> Measured:
-    return Measured(tuple(read_check(entry) for entry in record))
+def _from_json(record: Any) -> VariantMeasurements:
+    return VariantMeasurements(tuple(read_check(entry) for entry in record))
 
 
-def _in_words(found: Repair, layers: int, budget: float) -> str:
+def _describe_repair(found: Repair, layers: int, budget: float) -> str:
     tried = f"{found.attempts} mixed graphs were tried, {len(found.costs)} of {layers} layers measured"
     if found.complete:
         return f"; a repair did not help: {tried}"

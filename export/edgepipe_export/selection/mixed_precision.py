@@ -5,7 +5,7 @@
 2. The most costly layers go up one rung (a blockwise precision, then fp32), 1, 2, 4 and more of them until the gate
    holds; then the fewest between the last that failed and the first that held are found by halving.
 
-The search knows nothing of graphs: :class:`Bench` makes and measures.
+The search knows nothing of graphs: :class:`Trials` makes and measures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DEFAULT_BUDGET = 300.0
 _MEASURING = 0.5
 
 
-class Bench(Protocol):
+class Trials(Protocol):
     """Makes a variant with single layers in other precisions, and measures it.
 
     Attributes:
@@ -64,7 +64,7 @@ class Repair:
 
 
 def repair(
-    bench: Bench,
+    trials: Trials,
     budget: float,
     *,
     clock: Callable[[], float] = time.monotonic,
@@ -73,38 +73,38 @@ def repair(
     """Find the fewest layers that must go up in precision for the gate to hold.
 
     Args:
-        bench: Makes and measures.
+        trials: Makes and measures.
         budget: Seconds it may take; what has begun is finished.
         clock: Seconds that go on.
-        progress: Told how many steps of how many are done: layers measured, then mixed graphs tried. How many of those
-            it takes is not known before, so it may end early.
+        progress: Called with how many steps of how many are done: layers measured, then mixed graphs tried. How many
+            of those it takes is not known before, so it may end early.
     """
     start = clock()
-    total = len(bench.layers) + _most_attempts(bench)
-    costs = _costs(bench, start + _MEASURING * budget, clock, lambda done: progress(done, total))
-    ranked = [*costs, *(layer for layer in bench.layers if layer not in costs)]
-    search = _Search(bench, ranked, start + budget, clock, lambda done: progress(len(costs) + done, total))
+    total = len(trials.layers) + _most_attempts(trials)
+    costs = _costs(trials, start + _MEASURING * budget, clock, lambda done: progress(done, total))
+    ranked = [*costs, *(layer for layer in trials.layers if layer not in costs)]
+    search = _Search(trials, ranked, start + budget, clock, lambda done: progress(len(costs) + done, total))
     found = search.run()
     return Repair(found, costs, search.attempts, not search.stopped and len(costs) == len(ranked))
 
 
 def _costs(
-    bench: Bench, deadline: float, clock: Callable[[], float], progress: Callable[[int], None]
+    trials: Trials, deadline: float, clock: Callable[[], float], progress: Callable[[int], None]
 ) -> dict[str, float]:
     costs: dict[str, float] = {}
-    for number, layer in enumerate(bench.layers, 1):
+    for number, layer in enumerate(trials.layers, 1):
         if clock() >= deadline:
             break
-        costs[layer] = bench.cost(layer)
+        costs[layer] = trials.cost(layer)
         progress(number)
     return dict(sorted(costs.items(), key=lambda item: -item[1]))
 
 
-def _counts(bench: Bench, ranked: Sequence[str], rung: int) -> Iterator[int]:
+def _counts(trials: Trials, ranked: Sequence[str], rung: int) -> Iterator[int]:
     """1, 2, 4 and so on; of fp32 at most half of the weights, as more would not be a quantized graph."""
     most = len(ranked)
-    if bench.ladder[rung] == FP32:
-        weights = [place for place, name in enumerate(ranked) if name not in bench.weightless]
+    if trials.ladder[rung] == FP32:
+        weights = [place for place, name in enumerate(ranked) if name not in trials.weightless]
         most = weights[len(weights) // 2] if weights else 0
     count = 1
     while count < most:
@@ -114,10 +114,10 @@ def _counts(bench: Bench, ranked: Sequence[str], rung: int) -> Iterator[int]:
         yield most
 
 
-def _most_attempts(bench: Bench) -> int:
+def _most_attempts(trials: Trials) -> int:
     """How many mixed graphs a search tries at most: every count of every rung, and a gap halved."""
-    worst = sorted(bench.layers, key=lambda name: name not in bench.weightless)
-    counts = sum(len(list(_counts(bench, worst, rung))) for rung in range(len(bench.ladder)))
+    worst = sorted(trials.layers, key=lambda name: name not in trials.weightless)
+    counts = sum(len(list(_counts(trials, worst, rung))) for rung in range(len(trials.ladder)))
     return counts + max(0, len(worst).bit_length() - 1)
 
 
@@ -126,14 +126,14 @@ class _Search:
 
     def __init__(
         self,
-        bench: Bench,
+        trials: Trials,
         ranked: Sequence[str],
         deadline: float,
         clock: Callable[[], float],
         progress: Callable[[int], None],
     ) -> None:
         self._progress = progress
-        self._bench = bench
+        self._trials = trials
         self._ranked = ranked
         self._deadline = deadline
         self._clock = clock
@@ -142,9 +142,9 @@ class _Search:
 
     def run(self) -> dict[str, str] | None:
         """The precisions of the fewest layers; None where nothing passed in time."""
-        for rung in range(len(self._bench.ladder)):
+        for rung in range(len(self._trials.ladder)):
             below = 0
-            for count in _counts(self._bench, self._ranked, rung):
+            for count in _counts(self._trials, self._ranked, rung):
                 if self._passes(rung, count):
                     return self._fewest(rung, below, count)
                 if self.stopped:
@@ -166,14 +166,14 @@ class _Search:
             self.stopped = True
             return False
         self.attempts += 1
-        passes = self._bench.passes(self._precisions(rung, count))
+        passes = self._trials.passes(self._precisions(rung, count))
         self._progress(self.attempts)
         return passes
 
     def _precisions(self, rung: int, count: int) -> dict[str, str]:
         """The most costly layers on a rung, and all others on the one below it."""
-        own, lower = self._bench.ladder[rung], self._bench.ladder[rung - 1] if rung else None
+        own, lower = self._trials.ladder[rung], self._trials.ladder[rung - 1] if rung else None
         precisions = dict.fromkeys(self._ranked[:count], own)
         if lower is not None:
             precisions |= dict.fromkeys(self._ranked[count:], lower)
-        return {name: FP32 if name in self._bench.weightless else wanted for name, wanted in precisions.items()}
+        return {name: FP32 if name in self._trials.weightless else wanted for name, wanted in precisions.items()}

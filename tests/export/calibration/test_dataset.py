@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from edgepipe import Tokenizer
-from edgepipe.bundle.tasks import TASKS
+from edgepipe.bundle.tasks import TASKS, generates
 from edgepipe.errors import InputError
-from edgepipe_export.calibration.dataset import READERS, Calibration, Words, read_calibration
+from edgepipe_export.calibration.dataset import Dataset, Words
 from edgepipe_export.calibration.texts import context_questions, entity_sentences, sentences
-from edgepipe_export.evaluation.task_inputs import compared_as
+from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS, read_dataset
 from tests.tiny import TOKENIZERS
 
 LABELS = ("negative", "positive")
@@ -25,11 +25,11 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_pretrained(TOKENIZERS / "bert")
 
 
-def read(folder: Path, name: str, content: str | bytes, task: str = "text-classification") -> Calibration:
+def read(folder: Path, name: str, content: str | bytes, task: str = "text-classification") -> Dataset:
     path = folder / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     labels = TAGS if task == "token-classification" else LABELS
-    return read_calibration(path, task, labels, Tokenizer.from_pretrained(TOKENIZERS / "bert"))
+    return read_dataset(path, task, labels, Tokenizer.from_pretrained(TOKENIZERS / "bert"))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def read(folder: Path, name: str, content: str | bytes, task: str = "text-classi
 )
 def test_texts_with_labels(name: str, content: str, tmp_path: Path) -> None:
     found = read(tmp_path, name, content)
-    assert found == Calibration(("Good, really.", "Bad."), ("positive", "negative"), name)
+    assert found == Dataset(("Good, really.", "Bad."), ("positive", "negative"), name)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_pairs(tmp_path: Path) -> None:
 
 
 def test_words_with_tags(tmp_path: Path) -> None:
-    expected = Calibration(
+    expected = Dataset(
         ("Anna Lee left", "She sings"),
         (Words((0, 5, 9), ("B-PER", "I-PER", "O")), Words((0, 4), ("O", "O"))),
         "a.conll",
@@ -118,20 +118,19 @@ def test_pairs_with_a_similarity(tmp_path: Path) -> None:
     found = read(tmp_path, "a.csv", "sentence1,sentence2,score\none,two,4.5\nthree,four,1\n", "feature-extraction")
     assert found.inputs == ("one", "two", "three", "four")
     assert found.gold == (4.5, None, 1.0, None)
-    assert found.together == 2
+    assert found.group_size == 2
 
 
 def test_every_task_reads_files() -> None:
-    tasks = [kind for kind in TASKS if compared_as(kind) in READERS]
-    assert READERS.keys() == {compared_as(task) for task in tasks}
+    assert TASK_EVALUATIONS.keys() == {task for task in TASKS if not generates(task)}
 
 
 def test_texts_are_cut_to_the_limit(tokenizer: Tokenizer) -> None:
-    long = Calibration(("word " * 50, {"text": "word " * 50, "text_pair": "other"}), None, "a.txt")
-    fitted = long.fitted(tokenizer, 8)
+    long = Dataset(("word " * 50, {"text": "word " * 50, "text_pair": "other"}), None, "a.txt")
+    fitted = long.truncate(tokenizer, 8)
     assert len(tokenizer(fitted.inputs[0])["input_ids"]) <= 8
     assert fitted.inputs[1] == long.inputs[1]
-    assert long.fitted(tokenizer, None) == long
+    assert long.truncate(tokenizer, None) == long
 
 
 def test_the_built_in_texts_are_a_few_hundred() -> None:
@@ -181,4 +180,4 @@ def test_what_is_wrong_is_said(name: str, content: str | bytes, task: str, messa
 
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        read_calibration(tmp_path / "none.txt", "text-classification", LABELS, None)
+        read_dataset(tmp_path / "none.txt", "text-classification", LABELS, None)

@@ -14,40 +14,49 @@ from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe.bundle.manifest import Parity
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export import export, verify
-from edgepipe_export.calibration.dataset import Calibration
-from edgepipe_export.calibration.split import CALIBRATED, Split, enough, split, unsplit
+from edgepipe_export.calibration.dataset import Dataset
+from edgepipe_export.calibration.split import CALIBRATED, Split, measure_all, split
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.comparison import data_of, make_comparison
-from edgepipe_export.evaluation.task_inputs import QUESTIONS
+from edgepipe_export.evaluation.comparison import make_comparison, prepare_dataset
+from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS
+from edgepipe_export.evaluation.tolerances import fewest_to_measure
 from tests.tiny import LIMIT, TOKENIZERS
 from tests.tiny.generation import build_generative
 
 DTYPES = ("fp32", "int8", "w8", "q4")
 
 
-def numbered(count: int, **more: Any) -> Calibration:
-    return Calibration(tuple(f"text {number}" for number in range(count)), None, "made", **more)
+def enough(data: Dataset) -> int:
+    return fewest_to_measure(gold=data.gold is not None)
 
 
-def labelled(*labels: str) -> Calibration:
-    return Calibration(tuple(f"text {number}" for number in range(len(labels))), labels, "made")
+def divide(data: Dataset) -> Split:
+    return split(data, enough(data))
+
+
+def numbered(count: int, **more: Any) -> Dataset:
+    return Dataset(tuple(f"text {number}" for number in range(count)), None, "made", **more)
+
+
+def labelled(*labels: str) -> Dataset:
+    return Dataset(tuple(f"text {number}" for number in range(len(labels))), labels, "made")
 
 
 def test_the_two_sides_share_nothing_and_keep_their_order() -> None:
     data = numbered(210)
-    sides = split(data)
+    sides = divide(data)
     assert (len(sides.calibrated.inputs), sides.seen) == (CALIBRATED, 0)
     assert sorted(sides.calibrated.inputs + sides.measured.inputs) == sorted(data.inputs)
     for side in (sides.calibrated, sides.measured):
         assert side.inputs == tuple(text for text in data.inputs if text in side.inputs)
-    assert split(data) == sides
+    assert divide(data) == sides
 
 
 def test_gold_goes_with_its_inputs() -> None:
     data = labelled(*(str(number) for number in range(400)))
-    for side in (split(data).calibrated, split(data).measured):
+    for side in (divide(data).calibrated, divide(data).measured):
         assert side.gold == tuple(text.removeprefix("text ") for text in side.inputs)
 
 
@@ -56,7 +65,7 @@ def test_gold_goes_with_its_inputs() -> None:
 )
 def test_what_is_calibrated_with_is_like_the_data(labels: list[str]) -> None:
     """Sorted by label or one after the other: the first 64, or every tenth, would be of one label."""
-    gold = split(labelled(*labels)).calibrated.gold
+    gold = divide(labelled(*labels)).calibrated.gold
     assert gold is not None
     expected = labels.count("good") / len(labels)
     assert Counter(gold)["good"] / len(gold) == pytest.approx(expected, abs=0.1)
@@ -67,7 +76,7 @@ def test_a_decision_is_never_more_than_the_bound() -> None:
     assert enough(labelled("a")) == 200
     for count in range(1, 300):
         for data in (numbered(count), labelled(*["a"] * count)):
-            sides = split(data)
+            sides = divide(data)
             if sides.seen:
                 assert sides.measured == data
                 assert sides.seen == len(sides.calibrated.inputs) == min(CALIBRATED, count)
@@ -76,12 +85,12 @@ def test_a_decision_is_never_more_than_the_bound() -> None:
             else:
                 assert len(sides.measured.inputs) >= enough(data)
                 assert sides.warning is None
-    assert split(numbered(150)).seen == split(labelled(*["a"] * 264)).seen == 0
+    assert divide(numbered(150)).seen == divide(labelled(*["a"] * 264)).seen == 0
 
 
 def test_what_is_there_twice_is_on_one_side() -> None:
-    data = Calibration(tuple(f"text {number % 180}" for number in range(400)), None, "made")
-    sides = split(data)
+    data = Dataset(tuple(f"text {number % 180}" for number in range(400)), None, "made")
+    sides = divide(data)
     assert not sides.seen
     assert not set(sides.calibrated.inputs) & set(sides.measured.inputs)
     assert len(set(sides.calibrated.inputs)) == len(sides.calibrated.inputs)
@@ -90,7 +99,7 @@ def test_what_is_there_twice_is_on_one_side() -> None:
 def test_a_context_is_on_one_side() -> None:
     contexts = [f"a context that is longer than what is asked about it {number}" for number in range(150)]
     inputs = tuple({"question": f"{word}?", "context": text} for text in contexts for word in ("Who", "When"))
-    sides = split(Calibration(inputs, None, "made"))
+    sides = divide(Dataset(inputs, None, "made"))
     assert not sides.seen
     both = [{item["context"] for item in side.inputs} for side in (sides.calibrated, sides.measured)]
     assert not both[0] & both[1]
@@ -100,14 +109,14 @@ def test_a_context_is_on_one_side() -> None:
 def test_one_text_with_many_others_calibrates_nothing_alone() -> None:
     """A context that all questions share leaves one to calibrate with: then all serve for both."""
     inputs = tuple({"question": f"{number}?", "context": "the same for each of them"} for number in range(400))
-    sides = split(Calibration(inputs, None, "made"))
+    sides = divide(Dataset(inputs, None, "made"))
     assert sides.seen == len(sides.calibrated.inputs) == CALIBRATED
 
 
 def test_pairs_stay_together() -> None:
     inputs = tuple(f"text {number} {which}" for number in range(300) for which in "ab")
     gold = tuple(value for number in range(300) for value in (number, None))
-    sides = split(Calibration(inputs, gold, "made", together=2))
+    sides = divide(Dataset(inputs, gold, "made", group_size=2))
     assert (len(sides.calibrated.inputs), sides.seen) == (CALIBRATED, 0)
     for side in (sides.calibrated, sides.measured):
         assert side.gold is not None
@@ -115,11 +124,11 @@ def test_pairs_stay_together() -> None:
             assert (one, other) == (f"text {score} a", f"text {score} b")
 
 
-@pytest.mark.parametrize("task", QUESTIONS)
-def test_what_is_built_in_is_enough_to_be_split(task: str) -> None:
+@pytest.mark.parametrize("task", TASK_EVALUATIONS)
+def test_what_is_built_in_is_enough_to_be_divide(task: str) -> None:
     """Also where long texts are cut, after which some may be the same."""
     for limit in (None, LIMIT):
-        sides = split(data_of(task_class(task), Tokenizer.from_pretrained(TOKENIZERS / "bert"), limit))
+        sides = divide(prepare_dataset(task_class(task), Tokenizer.from_pretrained(TOKENIZERS / "bert"), limit))
         assert sides.seen == 0
         assert len(sides.calibrated.inputs) >= 40
 
@@ -145,7 +154,7 @@ def parity_of(bundle: Bundle, dtype: str) -> Parity:
 
 
 def test_the_gate_measures_on_what_was_left(gated: Bundle, checkpoint: Path, tmp_path: Path) -> None:
-    sides = split(Calibration(sentences()[:160], None, "all.txt"))
+    sides = divide(Dataset(sentences()[:160], None, "all.txt"))
     left = tmp_path / "left.txt"
     left.write_text("\n".join(sides.measured.inputs), encoding="utf-8")
     again = verify(gated, checkpoint, calibration=left, max_drop=80)
@@ -208,8 +217,12 @@ def test_what_generates_is_measured_on_all(texts: Path, tmp_path: Path, capfd: p
 def test_layers_cost_what_they_do_to_inputs_that_are_calibrated_with(gated: Bundle, checkpoint: Path) -> None:
     loaded = load(resolve(Request(checkpoint)))
     task = loaded.checkpoint.task
-    one, other = (Calibration(sentences()[start : start + 32], None, "made") for start in (0, 32))
+    one, other = (Dataset(sentences()[start : start + 32], None, "made") for start in (0, 32))
     made = make_comparison(gated, loaded, task, data=Split(one, one, other, 0))
-    turned = make_comparison(gated, loaded, task, data=unsplit(one))
-    assert made.cost("int8", gated) == turned.cost("int8", gated) == turned.distance("int8", gated)
-    assert made.cost("int8", gated) != made.distance("int8", gated)
+    turned = make_comparison(gated, loaded, task, data=measure_all(one))
+    assert (
+        made.calibration_distance("int8", gated)
+        == turned.calibration_distance("int8", gated)
+        == turned.distance("int8", gated)
+    )
+    assert made.calibration_distance("int8", gated) != made.distance("int8", gated)

@@ -23,7 +23,8 @@ from edgepipe_export import export, verify
 from edgepipe_export.checkpoint.hub_checkpoint import wanted_files
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.vectors import as_vectors, recognition, vector_difference
+from edgepipe_export.evaluation.differences import as_vectors, vector_difference
+from edgepipe_export.evaluation.metrics.embedding_similarity import recognize
 from tests.tiny import LIMIT, build
 
 TEXTS = ["I love this film", "What a waste of time, and of money! " * 6, "日本 🎬"]
@@ -199,8 +200,8 @@ def test_differences_of_vectors() -> None:
 
 def test_vectors_are_recognized_until_they_collapse() -> None:
     reference, near, far = ([np.array(result) for result in results(noise)] for noise in (0, 0.1, 50))
-    assert recognition(reference, reference) == (pytest.approx(0, abs=1e-9), 1.0)
-    distance, share = recognition(reference, near)
+    assert recognize(reference, reference) == (pytest.approx(0, abs=1e-9), 1.0)
+    distance, share = recognize(reference, near)
     assert 0 < distance < 0.1
     assert share == 1.0
-    assert recognition(reference, far)[1] < 0.5
+    assert recognize(reference, far)[1] < 0.5

@@ -7,19 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe import Bundle
 from edgepipe.pipelines.base import labels_of
 from edgepipe_export import export
-from edgepipe_export.calibration.dataset import read_calibration
 from edgepipe_export.calibration.split import Split
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.comparison import calibration_batches
-from edgepipe_export.evaluation.tolerance import tolerance
-from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.evaluation.comparison import calibration_batches, make_comparison
+from edgepipe_export.evaluation.tasks import read_dataset
+from edgepipe_export.evaluation.tolerances import Tolerance
+from edgepipe_export.output.workspace import Workspace
 from edgepipe_export.quantization.quantize import default_options
 from edgepipe_export.quantization.target import find_target
-from edgepipe_export.selection.evaluator import Gate
+from edgepipe_export.selection.evaluator import Evaluator
 from tests.conftest import shared
 
 DTYPE = "int8-static"
@@ -45,20 +44,16 @@ def test_entities_are_lost_and_found_again(tmp_path: Path) -> None:
     loaded = load(resolve(Request(checkpoint, None, None, None, False, False)))
     task, labels = loaded.checkpoint.task, labels_of(loaded.model.config.to_dict())
     train, dev = (
-        read_calibration(some(part, count, tmp_path), task.name, labels, loaded.tokenizer)
+        read_dataset(some(part, count, tmp_path), task.name, labels, loaded.tokenizer)
         for part, count in (("train", CALIBRATED), ("dev", MEASURED))
     )
     naive = replace(default_options(DTYPE), everything=True, smoothing=0.0)
-    workshop = Workshop(
-        folder,
-        manifest,
-        ("model",),
-        find_target(),
-        lambda folder: calibration_batches(Bundle.load(folder), task, train),
-        options={DTYPE: naive},
-    )
-    gate = Gate(workshop, loaded, Split(dev, train, dev, 0), tolerance(None))
-    workshop.make(DTYPE)
+    workspace = Workspace(folder, manifest, ("model",), find_target(), options={DTYPE: naive})
+    workspace.batches = calibration_batches(workspace.bundle, task, train)
+    data = Split(dev, train, dev, 0)
+    comparison = make_comparison(workspace.bundle, loaded, task, data=data)
+    gate = Evaluator(workspace, comparison, data, Tolerance.from_max_drop(None))
+    workspace.make(DTYPE)
     gate.measured[DTYPE] = gate.check(DTYPE)
     (before,) = (check for check in gate.measured[DTYPE].checks if "f1" in check.figures)
     assert not before.passed
@@ -68,10 +63,10 @@ def test_entities_are_lost_and_found_again(tmp_path: Path) -> None:
     (after,) = (check for check in gate.measured[DTYPE].checks if "f1" in check.figures)
     assert after.passed
     assert after.figures["reference_f1"] - after.figures["f1"] <= 0.005
-    recipe = workshop.manifest.variants[DTYPE].recipe
+    recipe = workspace.manifest.variants[DTYPE].recipe
     assert recipe["everything"]
     # Softmax and the addition of the mask ruin it; most of the graph stays in 8 bits.
     assert {"Add": "fp32", "Softmax": "fp32"}.items() <= recipe["precisions"].items()
-    assert len(recipe["precisions"]) < len(workshop.layers(DTYPE)) / 2
+    assert len(recipe["precisions"]) < len(workspace.layers(DTYPE)) / 2
     ranked = [entry.layer for entry in gate.measured[DTYPE].sensitivities]
     assert set(ranked[:2]) == {"Add", "Softmax"}

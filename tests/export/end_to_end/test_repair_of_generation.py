@@ -11,15 +11,16 @@ import pytest
 from edgepipe import pipeline
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe_export import export
-from edgepipe_export.calibration.dataset import Calibration
-from edgepipe_export.calibration.split import unsplit
+from edgepipe_export.calibration.dataset import Dataset
+from edgepipe_export.calibration.split import measure_all
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.tolerance import tolerance
-from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.evaluation.comparison import make_comparison
+from edgepipe_export.evaluation.tolerances import Tolerance
+from edgepipe_export.output.workspace import Workspace
 from edgepipe_export.quantization.target import find_target
-from edgepipe_export.selection.evaluator import Gate
+from edgepipe_export.selection.evaluator import Evaluator
 from tests.hostile import inject_outliers
 from tests.tiny.generative import build_generative
 
@@ -66,23 +67,25 @@ def test_the_layers_that_read_outliers_go_up(hostile: Hostile, tmp_path: Path) -
     folder = tmp_path / "bundle"
     manifest = export(model, folder, tokenizer=tokenizer, task=hostile.task, verify=False).manifest
     assert manifest is not None
-    workshop = Workshop(folder, manifest, hostile.graphs, find_target("vnni"), lambda folder: ())
+    workspace = Workspace(folder, manifest, hostile.graphs, find_target("vnni"))
     texts: Sequence[str] = sentences()[:TEXTS]
     if hostile.continues:
-        write = pipeline(hostile.task, workshop.bundle)
+        write = pipeline(hostile.task, workspace.bundle)
         texts = [write(text, max_new_tokens=WRITTEN)[0]["generated_text"] for text in texts]
     loaded = load(resolve(Request(model, hostile.task, tokenizer, None, False, False)))
-    gate = Gate(workshop, loaded, unsplit(Calibration(tuple(texts), None, "own.txt")), tolerance(hostile.bound))
-    workshop.make("int8")
+    data = measure_all(Dataset(tuple(texts), None, "own.txt"))
+    comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=data)
+    gate = Evaluator(workspace, comparison, data, Tolerance.from_max_drop(hostile.bound))
+    workspace.make("int8")
     gate.measure()
     assert gate.repairable == ("int8",)
 
     assert gate.repair("int8", 600)
     (check,) = gate.measured["int8"].checks
     assert check.figures["perplexity"] <= (1 + hostile.bound / 100) * check.figures["reference_perplexity"]
-    recipe = workshop.manifest.variants["int8"].recipe
+    recipe = workspace.manifest.variants["int8"].recipe
     assert recipe["repair"]["complete"]
-    layers = workshop.layers("int8")
+    layers = workspace.layers("int8")
     assert recipe["precisions"]
     readers = [name for name, layer in layers.items() if layer.label.endswith(hostile.readers)]
     ranked = [entry.layer for entry in gate.measured["int8"].sensitivities]
@@ -92,4 +95,4 @@ def test_the_layers_that_read_outliers_go_up(hostile: Hostile, tmp_path: Path) -
     assert recipe["precisions"].keys() <= layers.keys()
     assert set(recipe["precisions"].values()) <= {"fp32", "w8"}
     assert not any("precisions" in graph for graph in recipe.get("graphs", {}).values())
-    assert load_decoder(workshop.bundle, "int8").is_encoder_decoder != hostile.continues
+    assert load_decoder(workspace.bundle, "int8").is_encoder_decoder != hostile.continues

@@ -18,7 +18,7 @@ from edgepipe.benchmarking.benchmark import bench
 from edgepipe.benchmarking.memory import memory
 from edgepipe.bundle.layout import DECODER, ENCODER, MANIFEST_NAME
 from edgepipe.errors import InputError
-from edgepipe_export.output.workspace import Workshop
+from edgepipe_export.output.workspace import Workspace
 from edgepipe_export.quantization.target import find_target
 from tests.tiny import LIMIT
 
@@ -80,13 +80,13 @@ def test_a_variant_says_what_cache_its_decoder_has(
     folder = Path(shutil.copytree(encoder_decoder[2].path, tmp_path / "copy"))
     manifest = encoder_decoder[2].manifest
     assert manifest is not None
-    workshop = Workshop(folder, manifest, (ENCODER, DECODER), find_target(), lambda _: ())
-    workshop.make(dtype)
-    assert workshop.bundle.shares_cache("fp32")
-    operators = {node.op_type for node in onnx_ir.load(workshop.bundle.graph(dtype, DECODER)).graph.all_nodes()}
-    assert workshop.bundle.shares_cache(dtype) == ("GroupQueryAttention" in operators)
-    foreign = pipeline(model=flat(workshop.bundle, tmp_path / "flat"), dtype=dtype)  # past and present are apart
-    own = pipeline(model=workshop.bundle, dtype=dtype)
+    workspace = Workspace(folder, manifest, (ENCODER, DECODER), find_target())
+    workspace.make(dtype)
+    assert workspace.bundle.shares_cache("fp32")
+    operators = {node.op_type for node in onnx_ir.load(workspace.bundle.graph(dtype, DECODER)).graph.all_nodes()}
+    assert workspace.bundle.shares_cache(dtype) == ("GroupQueryAttention" in operators)
+    foreign = pipeline(model=flat(workspace.bundle, tmp_path / "flat"), dtype=dtype)  # past and present are apart
+    own = pipeline(model=workspace.bundle, dtype=dtype)
     assert own(list(PROMPTS), batch_size=2, **GREEDY) == foreign(list(PROMPTS), batch_size=2, **GREEDY)
 
 

@@ -18,8 +18,13 @@ from edgepipe.pipelines.registry import task_class
 from edgepipe_export import export, verify
 from edgepipe_export.calibration.texts import context_questions
 from edgepipe_export.evaluation.differences import compare_results, structure_difference
-from edgepipe_export.evaluation.parity import inputs_to_ask
-from edgepipe_export.evaluation.task_inputs import QUESTIONS, asked, compared_as, questions, shortened
+from edgepipe_export.evaluation.tasks import (
+    TASK_EVALUATIONS,
+    find_evaluation,
+    inputs_of,
+    make_inputs,
+    truncate_text,
+)
 from tests.conftest import Exported
 from tests.golden.suites import suite
 from tests.tiny import LIMIT, TOKENIZERS, build
@@ -72,8 +77,8 @@ def relabelled(bundle: Bundle, folder: Path) -> Path:
 
 def test_every_task_has_its_questions() -> None:
     reading = [task for task in TASKS if not task_class(task).generates]  # those that write have checks of their own
-    assert {compared_as(task) for task in reading} == QUESTIONS.keys()
-    assert all(questions(task).options for task in reading)
+    assert set(reading) == TASK_EVALUATIONS.keys()
+    assert all(find_evaluation(task).options for task in reading)
 
 
 @pytest.mark.parametrize("task", MODELS)
@@ -82,7 +87,7 @@ def test_results_are_compared(task: str, tiny_export: Callable[..., Exported], t
     rows = verify(made.bundle, made.model, tokenizer=made.tokenizer, texts=TEXTS).rows
     assert all(row.passed for row in rows), [str(row) for row in rows if not row.passed]
     compared = [row for row in rows if row.check.startswith("pipeline")]
-    assert len(compared) == len(questions(task).options)
+    assert len(compared) == len(find_evaluation(task).options)
     assert compared[-1].max_difference is not None
     assert compared[-1].max_difference < 1e-4
     assert compared[-1].agreement == 1
@@ -127,13 +132,13 @@ def test_built_in_questions_fit_with_their_contexts(tiny_export: Callable[..., E
     task = "question-answering"
     made = tiny_export("deberta-v2", **suite(task).build_arguments("deberta-v2", MODELS[task]))
     answer = pipeline(task, str(made.bundle.path))
-    inputs = inputs_to_ask(task, answer.tokenizer, LIMIT)
+    inputs = make_inputs(task, answer.tokenizer, LIMIT)
     given = dict(context_questions())
     kept = {question: item["question"] for question, item in zip(given, inputs, strict=True)}
     assert all(question.startswith(cut) and cut for question, cut in kept.items())
     assert any(question != cut for question, cut in kept.items())
     assert [item["context"] for item in inputs] == list(given.values())
-    for options in questions(task).options:
+    for options in find_evaluation(task).options:
         settings = answer.settings(options)
         for item in inputs:
             assert all(len(piece["input_ids"]) <= LIMIT for piece in answer.encode(item, settings).pieces)
@@ -152,33 +157,33 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.from_pretrained(TOKENIZERS / "bert")
 
 
-@pytest.mark.parametrize("task", QUESTIONS)
+@pytest.mark.parametrize("task", TASK_EVALUATIONS)
 def test_what_is_asked_fits_the_model(task: str, tokenizer: Tokenizer) -> None:
-    room = LIMIT - questions(task).reserved(tokenizer)
-    texts = [shortened(text, tokenizer, room) for text in TEXTS]
+    room = LIMIT - find_evaluation(task).reserve(tokenizer)
+    texts = [truncate_text(text, tokenizer, room) for text in TEXTS]
     assert texts[:2] == TEXTS[:2]
-    for item in asked(task, texts, tokenizer):
+    for item in inputs_of(task, texts, tokenizer):
         if isinstance(item, str):
             assert len(tokenizer(item)["input_ids"]) <= LIMIT
     if task == "fill-mask":
-        masks = [item.count("[MASK]") for item in asked(task, texts, tokenizer)]
+        masks = [item.count("[MASK]") for item in inputs_of(task, texts, tokenizer)]
         assert set(masks) == {1, 2}
-        assert asked(task, ["A [MASK]."], tokenizer) == ("A [MASK].",)
+        assert inputs_of(task, ["A [MASK]."], tokenizer) == ("A [MASK].",)
 
 
 @pytest.mark.parametrize("task", ["question-answering", "zero-shot-classification"])
 def test_texts_that_nothing_can_be_asked_about(task: str, tokenizer: Tokenizer) -> None:
     with pytest.raises(InputError, match="all empty"):
-        asked(task, ["", " "], tokenizer)
+        inputs_of(task, ["", " "], tokenizer)
 
 
 def test_a_text_is_shortened_to_what_fits(tokenizer: Tokenizer) -> None:
     long = "antidisestablishmentarianism 你好 " * 30
     for room in (2, 3, 7, LIMIT):
-        text = shortened(long, tokenizer, room)
+        text = truncate_text(long, tokenizer, room)
         assert long.startswith(text)
         assert len(tokenizer(text)["input_ids"]) <= room
-    assert shortened(long, tokenizer, 2) == ""
+    assert truncate_text(long, tokenizer, 2) == ""
 
 
 def filling(token: int, score: float) -> dict[str, Any]:
@@ -210,7 +215,7 @@ def token(index: int, entity: str, score: float) -> dict[str, Any]:
 
 
 def test_agreement_of_entities_is_that_of_the_tokens_either_side_labels() -> None:
-    read = questions("token-classification").decisions
+    read = find_evaluation("token-classification").read_decisions
     expected = [[token(1, "B-PER", 0.9), token(2, "I-PER", 0.8)], []]
     got = [[token(1, "B-PER", 0.7), token(2, "B-LOC", 0.8), token(5, "B-LOC", 0.6)], [token(1, "B-PER", 0.5)]]
     found = compare_results(["one", "two"], expected, got, read)
@@ -222,11 +227,11 @@ def test_agreement_of_entities_is_that_of_the_tokens_either_side_labels() -> Non
 def test_agreement_of_masks_and_answers() -> None:
     masks = [[filling(1, 0.6), filling(2, 0.2)], [filling(3, 0.5), filling(4, 0.3)]]
     others = [[filling(2, 0.5), filling(1, 0.4)], [filling(3, 0.5), filling(9, 0.3)]]
-    found = compare_results(["text"], [masks], [others], questions("fill-mask").decisions)
+    found = compare_results(["text"], [masks], [others], find_evaluation("fill-mask").read_decisions)
     assert found.agreement == 0.5
     assert found.largest_score == pytest.approx(0.3)
     answer = {"score": 0.5, "start": 0, "end": 3, "answer": "one"}
     other = answer | {"start": 4, "answer": "two"}
-    read = questions("question-answering").decisions
+    read = find_evaluation("question-answering").read_decisions
     assert compare_results([{}, {}], [answer, answer], [answer, [answer, other]], read).agreement == 1
     assert compare_results([{}, {}], [answer, answer], [answer, other], read).agreement == 0.5

@@ -14,14 +14,13 @@ from edgepipe import Bundle, pipeline
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError
 from edgepipe_export import export, verify
-from edgepipe_export.calibration.dataset import calibration_of
-from edgepipe_export.calibration.split import unsplit
+from edgepipe_export.calibration.split import measure_all
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.comparison import make_comparison
-from edgepipe_export.evaluation.parity import Check
-from edgepipe_export.evaluation.tolerance import tolerance
+from edgepipe_export.evaluation.checks import Check
+from edgepipe_export.evaluation.comparison import load_dataset, make_comparison
+from edgepipe_export.evaluation.tolerances import Tolerance
 from edgepipe_export.output.progress import Steps
 from edgepipe_export.verifier import Verification
 
@@ -112,10 +111,10 @@ def test_what_writes_is_measured_by_its_perplexity(
 @pytest.mark.parametrize("dtype", ["fp32", "int8"])
 def test_a_check_takes_as_many_steps_as_it_said(dtype: str, gated: Bundle, checkpoint: Path, labelled: Path) -> None:
     loaded, steps = load(resolve(Request(checkpoint))), Steps()
-    data = calibration_of(labelled, loaded)
-    comparison = make_comparison(gated, loaded, loaded.checkpoint.task, data=unsplit(data), steps=steps)
+    data = load_dataset(labelled, loaded)
+    comparison = make_comparison(gated, loaded, loaded.checkpoint.task, data=measure_all(data), steps=steps)
     for _ in range(2):  # the second time the reference knows its answers
         told: list[int] = []
-        with steps.told(lambda done, total, told=told: told.append(done), 10_000):  # type: ignore[misc]
-            comparison.check(dtype, "pytorch-fp32" if dtype == "fp32" else "fp32", tolerance(30))
+        with steps.report_to(lambda done, total, told=told: told.append(done), 10_000):  # type: ignore[misc]
+            comparison.check(dtype, "pytorch-fp32" if dtype == "fp32" else "fp32", Tolerance.from_max_drop(30))
         assert told[-1] == comparison.steps(dtype)

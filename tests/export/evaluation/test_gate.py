@@ -18,13 +18,12 @@ from edgepipe.errors import InputError, ParityError
 from edgepipe_export import export
 from edgepipe_export.calibration.dataset import Words
 from edgepipe_export.evaluation.metrics.accuracy import candidate_accuracy, label_accuracy
-from edgepipe_export.evaluation.metrics.embedding_similarity import likeness, spearman
-from edgepipe_export.evaluation.metrics.entity_f1 import entity_figures, spans
-from edgepipe_export.evaluation.metrics.exact_match import answer_figures
-from edgepipe_export.evaluation.metrics.kl_divergence import Divergence
-from edgepipe_export.evaluation.metrics.task_metrics import QUALITIES
-from edgepipe_export.evaluation.task_inputs import QUESTIONS
-from edgepipe_export.evaluation.tolerance import Tolerance, tolerance
+from edgepipe_export.evaluation.metrics.embedding_similarity import compare_embeddings, spearman
+from edgepipe_export.evaluation.metrics.entity_f1 import entity_f1, spans
+from edgepipe_export.evaluation.metrics.exact_match import answer_f1
+from edgepipe_export.evaluation.metrics.kl_divergence import MeanDivergence
+from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS
+from edgepipe_export.evaluation.tolerances import Tolerance
 from tests.conftest import shared
 
 
@@ -41,16 +40,16 @@ def test_f1_of_entities() -> None:
     assert spans(["PER", "PER", "O", "LOC"]) == {("PER", 0, 2), ("LOC", 3, 4)}
     words = Words((0, 5, 9), ("B-PER", "I-PER", "O"))
     right = [{"start": 0, "entity": "B-PER"}, {"start": 3, "entity": "O"}, {"start": 5, "entity": "I-PER"}]
-    assert entity_figures([right], [words]) == {"f1": 1, "precision": 1, "recall": 1}
+    assert entity_f1([right], [words]) == {"f1": 1, "precision": 1, "recall": 1}
     short = [{"start": 0, "entity": "B-PER"}, {"start": 9, "entity": "B-LOC"}]
-    assert entity_figures([right, short], [words, words]) == {"f1": 0.4, "precision": 1 / 3, "recall": 0.5}
-    assert entity_figures([[]], [Words((0,), ("O",))]) == {"f1": 1, "precision": 1, "recall": 1}
+    assert entity_f1([right, short], [words, words]) == {"f1": 0.4, "precision": 1 / 3, "recall": 0.5}
+    assert entity_f1([[]], [Words((0,), ("O",))]) == {"f1": 1, "precision": 1, "recall": 1}
 
 
 def test_answers() -> None:
     results: list[Any] = [{"answer": "The red House!"}, [{"answer": "a big dog"}, {"answer": "x"}], {"answer": ""}, []]
     gold = [("red house",), ("small dog", "dog"), (), ("something",)]
-    assert answer_figures(results, gold) == {"exact_match": 0.5, "f1": pytest.approx((1 + 2 / 3 + 1 + 0) / 4)}
+    assert answer_f1(results, gold) == {"exact_match": 0.5, "f1": pytest.approx((1 + 2 / 3 + 1 + 0) / 4)}
 
 
 def test_spearman_shares_the_ranks_of_ties() -> None:
@@ -68,39 +67,42 @@ def test_spearman_shares_the_ranks_of_ties() -> None:
 def test_likeness() -> None:
     vectors = np.random.default_rng(0).normal(size=(6, 4))
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert likeness(unit, unit) == {name: pytest.approx(1) for name in ("cosine_mean", "cosine_min", "rank_agreement")}
-    assert likeness(unit, unit[::-1])["cosine_mean"] < 1
-    assert likeness(unit, -unit)["cosine_min"] == pytest.approx(-1)
+    assert compare_embeddings(unit, unit) == {
+        name: pytest.approx(1) for name in ("cosine_mean", "cosine_min", "rank_agreement")
+    }
+    assert compare_embeddings(unit, unit[::-1])["cosine_mean"] < 1
+    assert compare_embeddings(unit, -unit)["cosine_min"] == pytest.approx(-1)
 
 
 def test_divergence_is_read_where_there_is_text() -> None:
     logits = np.log(np.array([[[0.5, 0.5], [0.9, 0.1]]], np.float32))
     other = np.log(np.array([[[0.25, 0.75], [0.1, 0.9]]], np.float32))
-    found = Divergence()
+    found = MeanDivergence()
     found.add({"logits": logits}, {"logits": other}, np.array([[1, 0]]))
     assert found.mean == pytest.approx(0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75), rel=1e-5)
     found.add({"last_hidden_state": logits}, {"last_hidden_state": other}, None)
     assert found.count == 1
-    starts = Divergence()
+    starts = MeanDivergence()
     starts.add({"start_logits": np.log([[0.5, 0.5, 7.0]])}, {"start_logits": np.log([[0.25, 0.75, 1.0]])},
                np.array([[1, 1, 0]]))  # fmt: skip
     assert starts.mean == pytest.approx(found.mean, rel=1e-5)
-    assert Divergence().mean is None
+    assert MeanDivergence().mean is None
 
 
 def test_every_task_with_right_answers_has_figures() -> None:
-    assert QUALITIES.keys() == QUESTIONS.keys() - {"fill-mask"}
+    with_metric = {task for task, own in TASK_EVALUATIONS.items() if own.metric is not None}
+    assert with_metric == TASK_EVALUATIONS.keys() - {"fill-mask"}
 
 
 def test_one_number_sets_all_bounds() -> None:
-    assert tolerance(None) == Tolerance(figure=0.5, agreement=1, perplexity=1)
-    assert tolerance(2) == Tolerance(2, 2, 2)
+    assert Tolerance.from_max_drop(None) == Tolerance(metric=0.5, agreement=1, perplexity=1)
+    assert Tolerance.from_max_drop(2) == Tolerance(2, 2, 2)
 
 
 @pytest.mark.parametrize("given", [-1, 101, "5", True, float("nan")])
 def test_a_bound_that_is_no_share(given: float) -> None:
     with pytest.raises(InputError, match="max_drop"):
-        tolerance(given)
+        Tolerance.from_max_drop(given)
 
 
 @pytest.fixture(scope="module")

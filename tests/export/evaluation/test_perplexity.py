@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from edgepipe import Bundle, Tokenizer
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.generation_parity import GenerationComparison
-from edgepipe_export.evaluation.perplexity import Foretold, check_foretelling
-from edgepipe_export.evaluation.tolerance import tolerance
+from edgepipe_export.evaluation.generation_comparison import GenerationComparison
+from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
+from edgepipe_export.evaluation.tolerances import Tolerance
 from tests.tiny.generative import DECODERS
 
 Ids = NDArray[np.int64]
@@ -33,15 +33,15 @@ class Made:
         self._table = np.random.default_rng(0).normal(size=(WORDS, WORDS))
         self._table += noise * np.random.default_rng(seed).normal(size=(WORDS, WORDS))
 
-    def steps(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
+    def step_logits(self, ids: Ids, mask: Ids, following: Ids) -> list[NDArray[np.float32]]:
         raise NotImplementedError
 
-    def scores(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
+    def logits(self, ids: Ids, target: Ids | None) -> NDArray[np.float32]:
         self.asked["scores"] += 1
         read = ids if target is None else target
         return (self._table[read] + 0.1 * ids.sum() * (target is not None)).astype(np.float32)
 
-    def written(self, ids: Ids, count: int) -> list[int]:
+    def generate(self, ids: Ids, count: int) -> list[int]:
         self.asked["written"] += 1
         return [int(token) for token in (np.arange(count) * 7 + ids[0]) % WORDS]
 
@@ -55,7 +55,7 @@ def probabilities(scores: NDArray[np.float32]) -> NDArray[np.float64]:
 def plain(reference: Any, candidate: Any, pairs: list[tuple[Ids, Ids | None]]) -> dict[str, float]:
     """The figures by their definitions, over all tokens at once."""
     own, other = (
-        np.concatenate([probabilities(writer.scores(*pair)[:-1]) for pair in pairs])
+        np.concatenate([probabilities(writer.logits(*pair)[:-1]) for pair in pairs])
         for writer in (reference, candidate)
     )
     tokens = np.concatenate([(ids if target is None else target)[1:] for ids, target in pairs])
@@ -77,16 +77,16 @@ def encoded() -> list[Ids]:
 @pytest.mark.parametrize("written", [None, 6])
 def test_the_reference_is_asked_once_for_all_variants(encoded: list[Ids], written: int | None) -> None:
     writer = Made("fp32", 1, 0.0)
-    reference = Foretold(writer, encoded, written)
+    reference = ReferenceLogits(writer, encoded, written)
     for seed in (1, 2, 3):
         candidate = Made(f"variant {seed}", seed, 0.1)
-        check = check_foretelling(reference, candidate, TEXTS, tolerance(None))
-        pairs = [(ids, None if written is None else np.array(writer.written(ids, written))) for ids in encoded]
+        check = check_perplexity(reference, candidate, TEXTS, Tolerance.from_max_drop(None))
+        pairs = [(ids, None if written is None else np.array(writer.generate(ids, written))) for ids in encoded]
         assert check.figures == pytest.approx(plain(writer, candidate, pairs), rel=1e-9)
         assert check.dtype == f"variant {seed}"
         assert candidate.asked["written"] == 0
         writer.asked.clear()  # what the plain formula asked for
-        check_foretelling(reference, candidate, TEXTS, tolerance(None))
+        check_perplexity(reference, candidate, TEXTS, Tolerance.from_max_drop(None))
         assert not writer.asked
 
 
@@ -95,10 +95,10 @@ def test_what_there_is_no_room_for_is_asked_again(encoded: list[Ids]) -> None:
     found = []
     for room, again in ((0, 4), (sizes[0] + sizes[1], 2), (sum(sizes), 0)):
         writer = Made("fp32", 1, 0.0)
-        reference = Foretold(writer, encoded, None, room)
+        reference = ReferenceLogits(writer, encoded, None, room)
         for asked in (len(encoded), again):
             writer.asked.clear()
-            found.append(check_foretelling(reference, Made("other", 2, 0.1), TEXTS, tolerance(None)))
+            found.append(check_perplexity(reference, Made("other", 2, 0.1), TEXTS, Tolerance.from_max_drop(None)))
             assert writer.asked["scores"] == asked
     assert all(check == found[0] for check in found)
 
@@ -111,16 +111,16 @@ def test_figures_of_real_graphs(writer: Callable[[str], tuple[Any, Any, Bundle]]
     loaded = load(resolve(Request(model, task, tokenizer, None, False, False)))
     comparison = GenerationComparison(bundle, loaded, Tokenizer.from_pretrained(bundle.path), TEXTS)
     # fp32 with itself, through the path of quantized variants: nothing differs, kept or not.
-    reference = comparison._foretold_by("fp32")
-    kept = [reference.scores(index).copy() for index in range(len(reference.encoded))]
-    check = check_foretelling(reference, comparison._reference("fp32"), TEXTS, tolerance(None))
+    reference = comparison._reference_logits("fp32")
+    kept = [reference.logits(index).copy() for index in range(len(reference.encoded))]
+    check = check_perplexity(reference, comparison._model("fp32"), TEXTS, Tolerance.from_max_drop(None))
     assert check.passed
     assert check.differences == {"logits": 0}
     assert check.figures["perplexity"] == check.figures["reference_perplexity"]
     assert check.figures["token_agreement"] == 1
     assert comparison.distance("fp32", bundle) == 0
     for index, scores in enumerate(kept):
-        np.testing.assert_array_equal(reference.scores(index), scores)
+        np.testing.assert_array_equal(reference.logits(index), scores)
     if family not in DECODERS:
         ids = reference.encoded[0]
-        assert reference.target(0).tolist() == comparison._reference("fp32").written(ids, 20)  # type: ignore[union-attr]
+        assert reference.target(0).tolist() == comparison._model("fp32").generate(ids, 20)  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgepipe.errors import Terminated
-from edgepipe_export.output.interrupts import delivered
+from edgepipe_export.output.interrupts import deliver_interrupts
 
 
 class Thing:
@@ -50,7 +50,7 @@ def test_what_arrives_in_a_callback_is_not_lost(number: int, error: type[BaseExc
         while time.monotonic() < end:
             time.sleep(0.01)
 
-    with pytest.raises(error), delivered():
+    with pytest.raises(error), deliver_interrupts():
         work()
 
 
@@ -59,7 +59,7 @@ def test_other_errors_of_callbacks_go_where_they_went(monkeypatch: pytest.Monkey
     told: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_type))
     own = sys.unraisablehook
-    with delivered():
+    with deliver_interrupts():
         thing = Thing()
         reference = weakref.ref(thing, lambda _: [][0])
         del thing

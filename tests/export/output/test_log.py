@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 
 from edgepipe.errors import DependencyError, EdgepipeError, ExportError, ParityError
-from edgepipe_export.output.log import logged
+from edgepipe_export.output.log import log_to_file
 from edgepipe_export.output.progress import Progress, Steps
 
 
@@ -39,7 +39,7 @@ def make_noise_and_raise(error: BaseException) -> NoReturn:
 def test_noise_is_kept_from_sight_and_the_log_deleted(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     early = logging.StreamHandler()  # holds standard error as it is now, as those of torch do
     logging.getLogger("noisy").addHandler(early)
-    with logged(lambda: "test") as path:
+    with log_to_file(lambda: "test") as path:
         make_noise()
         content = path.read_text()
     logging.getLogger("noisy").removeHandler(early)
@@ -50,7 +50,7 @@ def test_noise_is_kept_from_sight_and_the_log_deleted(tmp_path: Path, capfd: pyt
 
 
 def test_what_was_imported_meanwhile_writes_where_it_should(capsys: pytest.CaptureFixture[str]) -> None:
-    with logged(lambda: "test"):
+    with log_to_file(lambda: "test"):
         late = logging.StreamHandler()  # as the one of transformers, where it is imported in the block
         late.flush = sys.stderr.flush  # type: ignore[method-assign]
     logging.getLogger("noisy").addHandler(late)
@@ -60,7 +60,7 @@ def test_what_was_imported_meanwhile_writes_where_it_should(capsys: pytest.Captu
 
 
 def test_output_goes_where_it_went_before_once_the_block_ends(capfd: pytest.CaptureFixture[str]) -> None:
-    with logged(lambda: "test"):
+    with log_to_file(lambda: "test"):
         print("hidden")
     print("shown")
     os.write(2, b"shown too\n")
@@ -69,7 +69,7 @@ def test_output_goes_where_it_went_before_once_the_block_ends(capfd: pytest.Capt
 
 @pytest.mark.parametrize("error", [ParityError, DependencyError])
 def test_an_error_of_ours_points_to_the_log(error: type[EdgepipeError]) -> None:
-    with pytest.raises(error, match=r"it failed \(log: .*\.log\)$") as caught, logged(lambda: "test"):
+    with pytest.raises(error, match=r"it failed \(log: .*\.log\)$") as caught, log_to_file(lambda: "test"):
         make_noise_and_raise(error("it failed"))
     path = re.search(r"log: (.*)\)", str(caught.value))
     assert path is not None
@@ -77,7 +77,7 @@ def test_an_error_of_ours_points_to_the_log(error: type[EdgepipeError]) -> None:
 
 
 def test_an_empty_log_is_not_mentioned(tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"^it failed$"), logged(lambda: "test"):
+    with pytest.raises(ParityError, match=r"^it failed$"), log_to_file(lambda: "test"):
         raise ParityError("it failed")
     assert os.listdir(tmp_path) == []
 
@@ -85,7 +85,7 @@ def test_an_empty_log_is_not_mentioned(tmp_path: Path) -> None:
 def test_an_error_from_below_becomes_ours_with_its_traceback_in_the_log() -> None:
     with (
         pytest.raises(ExportError, match=r"^trace failed: ZeroDivisionError: .* \(log: ") as caught,
-        logged(lambda: "trace"),
+        log_to_file(lambda: "trace"),
     ):
         _ = 1 // 0
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -95,7 +95,7 @@ def test_an_error_from_below_becomes_ours_with_its_traceback_in_the_log() -> Non
 
 
 def test_an_interrupt_passes_and_leaves_no_log(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), logged(lambda: "test"):
+    with pytest.raises(KeyboardInterrupt), log_to_file(lambda: "test"):
         make_noise_and_raise(KeyboardInterrupt())
     assert os.listdir(tmp_path) == []
 
@@ -108,7 +108,7 @@ def test_progress_is_silent_when_piped(capfd: pytest.CaptureFixture[str]) -> Non
 
 
 def test_progress_is_shown_through_the_log(capfd: pytest.CaptureFixture[str]) -> None:
-    with Progress(shown=True) as stages, logged(lambda: "test"):
+    with Progress(shown=True) as stages, log_to_file(lambda: "test"):
         with stages.stage("resolve"):
             make_noise()
         with pytest.raises(ValueError, match="no"), stages.stage("load"):
@@ -121,7 +121,7 @@ def test_progress_is_shown_through_the_log(capfd: pytest.CaptureFixture[str]) ->
 def test_steps_are_told_with_what_is_left(capfd: pytest.CaptureFixture[str]) -> None:
     steps = Steps()
     steps.tick()  # nobody wants to know
-    with Progress(shown=True) as stages, stages.stage("verify"), steps.told(stages.step, 1000):
+    with Progress(shown=True) as stages, stages.stage("verify"), steps.report_to(stages.step, 1000):
         for _ in range(500):
             steps.tick()
         steps.reach(400)  # what was done stays done

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgepipe.bundle.manifest import Manifest, Source
-from edgepipe_export.output.model_card import SourceCard, model_card, source_card
+from edgepipe_export.output.model_card import SourceCard, read_source_card, render_model_card
 
 MANIFEST = Manifest(
     task="text-classification",
@@ -32,19 +32,19 @@ MANIFEST = Manifest(
 )
 def test_source_card_is_split_into_license_and_text(tmp_path: Path, content: str, expected: SourceCard) -> None:
     (tmp_path / "README.md").write_text(content)
-    assert source_card(tmp_path) == expected
+    assert read_source_card(tmp_path) == expected
 
 
 def test_no_card_is_an_empty_card(tmp_path: Path) -> None:
-    assert source_card(tmp_path) == source_card(None) == SourceCard()
+    assert read_source_card(tmp_path) == read_source_card(None) == SourceCard()
 
 
 def test_card_names_license_and_base_model_and_ends_with_the_source_s_text() -> None:
-    card = model_card(MANIFEST, SourceCard("mit", "Good at this."))
+    card = render_model_card(MANIFEST, SourceCard("mit", "Good at this."))
     assert '\nlicense: "mit"\n' in card
     assert '\nbase_model: "owner/name"\n' in card
     assert card.endswith("# The card of `owner/name`\n\nGood at this.\n")
 
 
 def test_card_without_source_card_has_no_empty_section() -> None:
-    assert "The card of" not in model_card(MANIFEST, SourceCard())
+    assert "The card of" not in render_model_card(MANIFEST, SourceCard())

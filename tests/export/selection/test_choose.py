@@ -12,9 +12,9 @@ import pytest
 from edgepipe import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export import export
-from edgepipe_export.evaluation.comparison import spread_out
+from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.quantization.target import Target
-from edgepipe_export.selection.choose import Candidate, candidates_for, choose, table_of, undecided
+from edgepipe_export.selection.choose import Candidate, choose, list_candidates, tabulate, undecided
 from edgepipe_export.selection.latency import is_noisy, measure
 from tests.tiny import build
 
@@ -88,16 +88,16 @@ def test_fp32_where_nothing_else_passed(prefer: str) -> None:
 
 
 def test_the_table_marks_what_nothing_beats() -> None:
-    rows = table_of((*MEASURED[:4], candidate("fp16", 100, 11.0, 0.1)), MEASURED[1])
+    rows = tabulate((*MEASURED[:4], candidate("fp16", 100, 11.0, 0.1)), MEASURED[1])
     assert [row["dtype"] for row in rows if not row["pareto"]] == ["fp16"]
     assert [row["dtype"] for row in rows if row["chosen"]] == ["int8"]
 
 
 def test_candidates_suit_the_task() -> None:
-    assert candidates_for(Target("vnni"), generates=False)[0] == "fp32"
-    assert "int8-static" in candidates_for(Target("arm64"), generates=False)
-    assert "int8-static" not in candidates_for(Target("arm64"), generates=True)
-    assert "fp16" not in candidates_for(Target("vnni"), generates=True)
+    assert list_candidates(Target("vnni"), generates=False)[0] == "fp32"
+    assert "int8-static" in list_candidates(Target("arm64"), generates=False)
+    assert "int8-static" not in list_candidates(Target("arm64"), generates=True)
+    assert "fp16" not in list_candidates(Target("vnni"), generates=True)
 
 
 def test_rounds_go_in_turn_and_noise_is_noticed() -> None:
@@ -135,8 +135,8 @@ def test_rounds_go_in_turn_and_noise_is_noticed() -> None:
 
 def test_lengths_are_spread_as_all_are() -> None:
     items = list(range(100, 0, -1))
-    assert spread_out(items, lambda item: item) == [7, 19, 32, 44, 57, 69, 82, 94]
-    assert spread_out([3, 1], lambda item: item) == [1, 3]
+    assert spread_by_length(items, lambda item: item) == [7, 19, 32, 44, 57, 69, 82, 94]
+    assert spread_by_length([3, 1], lambda item: item) == [1, 3]
 
 
 def test_auto_writes_one_and_says_what_it_measured(tmp_path: Path) -> None:

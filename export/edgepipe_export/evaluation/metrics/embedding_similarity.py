@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe_export.evaluation.vectors import unit_vectors
+from edgepipe_export.evaluation.tolerances import ROUNDING
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _RANKED = 500
 
 
-def similarity_figures(results: Sequence[Any], gold: Sequence[float | None]) -> Mapping[str, float]:
+def similarity_correlation(results: Sequence[Any], gold: Sequence[float | None]) -> Mapping[str, float]:
     """Spearman's correlation of the cosines of pairs with their scores.
 
     Args:
@@ -30,7 +30,7 @@ def similarity_figures(results: Sequence[Any], gold: Sequence[float | None]) -> 
     return {"spearman": spearman(cosines, np.array(gold[0::2], np.float64))}
 
 
-def likeness(expected: Vectors, got: Vectors) -> Mapping[str, float]:
+def compare_embeddings(expected: Vectors, got: Vectors) -> Mapping[str, float]:
     """How alike embeddings of the same texts are.
 
     Args:
@@ -65,3 +65,22 @@ def _ranks(values: Vectors) -> Vectors:
     ends = counts.cumsum()
     means: Vectors = (ends - (counts - 1) / 2)[inverse]
     return means
+
+
+def recognize(expected: Sequence[Vectors], got: Sequence[Vectors]) -> tuple[float, float]:
+    """How well the vectors of one model stand for the same texts as those of another; both by the tokens' mean.
+
+    Returns:
+        The largest cosine distance between the two vectors of a text; and the share of texts whose vector `got` is
+        nearer to its own of `expected` than to that of any other text (texts with equal vectors count as one).
+    """
+    cosines = unit_vectors(got) @ unit_vectors(expected).T
+    own = np.diagonal(cosines)
+    return float(1 - own.min()), float(np.mean(own >= cosines.max(axis=1) - ROUNDING))
+
+
+def unit_vectors(results: Sequence[Any]) -> Vectors:
+    """The mean of each text's token vectors, scaled to length 1: float64[texts, hidden]."""
+    means = np.stack([np.asarray(result, np.float64).mean(axis=(0, 1)) for result in results])
+    unit: Vectors = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    return unit

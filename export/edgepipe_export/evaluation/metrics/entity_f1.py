@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Spans = set[tuple[str, int, int]]
 
 
-def entity_figures(results: Sequence[Sequence[Mapping[str, Any]]], gold: Sequence[Words]) -> Mapping[str, float]:
+def entity_f1(results: Sequence[Sequence[Mapping[str, Any]]], gold: Sequence[Words]) -> Mapping[str, float]:
     """F1, precision and recall; results are the labelled tokens of each sentence, with ``entity`` and ``start``.
 
     The label of a word is that of its first token.

@@ -16,7 +16,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
-def answer_figures(results: Sequence[Any], gold: Sequence[Sequence[str]]) -> Mapping[str, float]:
+def answer_f1(results: Sequence[Any], gold: Sequence[Sequence[str]]) -> Mapping[str, float]:
     """Exact match and F1; results are ``{"answer", ...}`` or lists of them, best first, and may have no answer."""
     exact = shared = 0.0
     for result, right in zip(results, gold, strict=True):

@@ -18,7 +18,7 @@ _OVER_TOKENS = ("start_logits", "end_logits")
 
 
 @dataclass(slots=True)
-class Divergence:
+class MeanDivergence:
     """A mean over distributions, gathered batch by batch.
 
     Attributes:
@@ -43,11 +43,11 @@ class Divergence:
             mask: int64[batch, length], 0 where a token is padding.
         """
         for name in expected.keys() & got.keys():
-            one, other = (side[name].astype(np.float64) for side in (expected, got))
+            one, other = (tensors[name].astype(np.float64) for tensors in (expected, got))
             if one.shape != other.shape or one.ndim < 2 or one.shape[-1] < 2:
                 continue
             if name in _OVER_TOKENS and mask is not None:
-                one, other = (np.where(mask == 1, side, -1e9) for side in (one, other))
+                one, other = (np.where(mask == 1, logits, -1e9) for logits in (one, other))
                 self._add(one, other)
             elif name == "logits" and one.ndim == 3 and mask is not None and mask.shape == one.shape[:2]:
                 self._add(one[mask == 1], other[mask == 1])

@@ -1,4 +1,4 @@
-"""What was measured of a bundle's variants, for the manifest and for the report beside it."""
+"""What was measured of a bundle's variants, and the report that it is written into."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.layout import REPORT_NAME
-from edgepipe_export.evaluation.parity import Check
+from edgepipe_export.evaluation.checks import Check
 
 if TYPE_CHECKING:
     from edgepipe_export.calibration.split import Split
@@ -35,7 +35,7 @@ class Sensitivity:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class VariantMeasurements:
     """What was measured of one variant.
 
     Attributes:
@@ -55,8 +55,8 @@ class Measured:
 def write_report(
     folder: Path,
     data: Split,
-    variants: Mapping[str, Measured],
-    more: Mapping[str, Any],
+    variants: Mapping[str, VariantMeasurements],
+    extra: Mapping[str, Any],
 ) -> None:
     """Write what does not fit into a manifest: every check, the largest disagreements, and each layer's cost.
 
@@ -64,7 +64,7 @@ def write_report(
         folder: The bundle.
         data: What recipes were calibrated with, and variants measured on.
         variants: What was measured of each.
-        more: What else goes in.
+        extra: What else goes in.
     """
     record: dict[str, Any] = {
         "schema_version": REPORT_VERSION,
@@ -76,12 +76,12 @@ def write_report(
             "seen": data.seen,
         },
         "variants": {dtype: _variant(measured) for dtype, measured in variants.items()},
-        **more,
+        **extra,
     }
     (folder / REPORT_NAME).write_text(strict_json.dumps(record) + "\n", encoding="utf-8")
 
 
-def _variant(measured: Measured) -> dict[str, Any]:
+def _variant(measured: VariantMeasurements) -> dict[str, Any]:
     checks = [{key: value for key, value in asdict(check).items() if key != "worst"} for check in measured.checks]
     record: dict[str, Any] = {"checks": checks, "worst": _worst(measured.checks)}
     if measured.sensitivities:

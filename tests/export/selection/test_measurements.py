@@ -13,12 +13,12 @@ import pytest
 
 from edgepipe import Bundle
 from edgepipe.bundle.layout import REPORT_NAME
-from edgepipe_export.calibration.dataset import BUILT_IN, Calibration
-from edgepipe_export.calibration.split import unsplit
-from edgepipe_export.evaluation.parity import Check, Disagreement, read_check
-from edgepipe_export.output.measurements import Measured, Sensitivity, write_report
+from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
+from edgepipe_export.calibration.split import measure_all
+from edgepipe_export.evaluation.checks import Check, Disagreement, read_check
 from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.reporting.page import page
+from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
 from tests.runtime.small_bundle import write_bundle
 
 CHECK = Check(
@@ -44,10 +44,10 @@ def refuse(constant: str) -> Any:
 def bundle(tmp_path: Path) -> Path:
     """A bundle of which a variant gave no numbers."""
     folder = write_bundle(tmp_path / "bundle", dtypes=("fp32", "int8"))
-    measured = Measured((CHECK,), (Sensitivity("a", "a", 10, math.inf), Sensitivity("b", "b", 10, 0.5)))
+    measured = VariantMeasurements((CHECK,), (Sensitivity("a", "a", 10, math.inf), Sensitivity("b", "b", 10, 0.5)))
     write_report(
         folder,
-        unsplit(Calibration(("a", "b", "c"), None, BUILT_IN)),
+        measure_all(Dataset(("a", "b", "c"), None, BUILT_IN)),
         {"int8": measured},
         {"noise": {"spread": math.nan, "noisy": True}},
     )

@@ -1,0 +1,168 @@
+"""What a comparison gives: checks, with their form in JSON and in the manifest; and what a comparison is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgepipe.bundle.manifest import Parity
+
+if TYPE_CHECKING:
+    from edgepipe import Bundle
+    from edgepipe_export.evaluation.tolerances import Tolerance
+
+# What reports call the checkpoint in PyTorch.
+PYTORCH = "pytorch-fp32"
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """An input whose two results are far apart.
+
+    Attributes:
+        input: The input, as JSON can hold it.
+        reference: The reference's result.
+        candidate: The variant's.
+        difference: How far apart they are; more than 1 where they decide otherwise.
+    """
+
+    input: Any
+    reference: Any
+    candidate: Any
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row of a verification.
+
+    Attributes:
+        check: What was compared, e.g. ``"tensors, random ids"``.
+        dtype: The variant.
+        reference: What it was compared with.
+        compared: How many batches or texts.
+        differences: Largest absolute difference, by tensor name or ``"score"``.
+        agreement: Share of texts with the same best label, 0 to 1; None where that has no meaning.
+        bound: The bound that decides, in words.
+        passed: Whether it held.
+        detail: The first difference in words, where one was found.
+        figures: What else was measured, by name.
+        worst: The inputs whose results are farthest apart, the worst first.
+    """
+
+    check: str
+    dtype: str
+    reference: str
+    compared: int
+    differences: Mapping[str, float]
+    agreement: float | None
+    bound: str
+    passed: bool
+    detail: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+    worst: tuple[Disagreement, ...] = ()
+
+    @property
+    def max_difference(self) -> float | None:
+        """The largest of the differences; None where none was measured."""
+        return max(self.differences.values(), default=None)
+
+    def __str__(self) -> str:
+        found = [f"{name} differs by up to {value:.2g}" for name, value in self.differences.items()]
+        if self.agreement is not None:
+            found.append(f"agreement {100 * self.agreement:.1f} %")
+        found += [f"{name} {value:.4g}" for name, value in self.figures.items()]
+        if self.detail is not None:
+            found.append(self.detail)
+        return f"{self.dtype} against {self.reference}, {self.check}: {'; '.join(found)} (bound: {self.bound})"
+
+
+class Comparison(Protocol):
+    """What compares the variants of a bundle with PyTorch and with each other.
+
+    Attributes:
+        texts: The texts that fp32 is compared with PyTorch on.
+        measured: How many inputs quantized variants are measured on.
+    """
+
+    texts: tuple[str, ...]
+    measured: int
+
+    def check(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """Compare a variant with a reference.
+
+        Args:
+            dtype: The variant. One that is fp32 must give what the reference gives.
+            reference: :data:`PYTORCH`, or the fp32 variant.
+            tolerance: What a quantized variant may lose.
+            bundle: Where the variant is; by default the bundle that the comparison was made for.
+        """
+        ...
+
+    def measure(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """Measure a variant on the data as the gate does, fp32 too; see :meth:`check`."""
+        ...
+
+    def count_steps(self, dtype: str) -> int:
+        """How many steps a check of a variant counts."""
+        ...
+
+    def timed_run(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
+        """What runs a variant on some inputs of typical lengths, one at a time; it returns how many."""
+        ...
+
+    def distance(self, dtype: str, bundle: Bundle) -> float:
+        """How far a variant's outputs are from fp32's on a few inputs; see :func:`.differences.distance`."""
+        ...
+
+    def calibration_distance(self, dtype: str, bundle: Bundle) -> float:
+        """The same on a few of the inputs that recipes are calibrated with: choosing layers is fitting too."""
+        ...
+
+
+def read_check(record: Mapping[str, Any]) -> Check:
+    """A check from its JSON, where null stands for what is not finite."""
+    differences = {name: number_or_infinity(value) for name, value in record["differences"].items()}
+    worst = tuple(map(read_disagreement, record.get("worst", ())))
+    return Check(**{**record, "differences": differences, "worst": worst})
+
+
+def read_disagreement(record: Mapping[str, Any]) -> Disagreement:
+    """A disagreement from its JSON, likewise."""
+    return Disagreement(**{**record, "difference": number_or_infinity(record["difference"])})
+
+
+def number_or_infinity(value: float | None) -> float:
+    """A number that was read from JSON, where null stands for what is not finite."""
+    return math.inf if value is None else value
+
+
+def describe_options(options: Mapping[str, Any]) -> str:
+    """What reports call a pipeline's results under some options."""
+    return "pipeline" + "".join(f", {name}={value}" for name, value in options.items())
+
+
+def summarize(checks: Sequence[Check], texts: int, seen: int) -> Parity:
+    """The checks of one variant as the manifest records them; see :class:`~edgepipe.bundle.manifest.Parity`."""
+    tensors: dict[str, float] = {}
+    scores: list[float] = []
+    for check in checks:
+        for name, value in check.differences.items():
+            if name == "score":
+                scores.append(value)
+            else:
+                tensors[name] = max(tensors.get(name, 0.0), value)
+    agreements = [check.agreement for check in checks if check.agreement is not None]
+    return Parity(
+        reference=checks[0].reference,
+        texts=texts,
+        seen=seen,
+        max_abs_diff=tensors,
+        max_score_diff=max(scores, default=None),
+        label_agreement=min(agreements, default=None),
+        bound="; ".join(dict.fromkeys(check.bound for check in checks)),
+        passed=all(check.passed for check in checks),
+        figures={name: value for check in checks for name, value in check.figures.items()},
+    )

@@ -1,0 +1,200 @@
+"""The comparison of a task that generates: logits step by step, the tokens of a greedy search, and perplexity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgepipe import Bundle, Tokenizer
+from edgepipe.errors import InputError
+from edgepipe_export.calibration.split import spread_by_length
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.evaluation.checks import PYTORCH, Check
+from edgepipe_export.evaluation.differences import compare_tensors, distance
+from edgepipe_export.evaluation.parity import TENSOR_BOUND
+from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
+from edgepipe_export.evaluation.predictors import LanguageModel, VariantLanguageModel
+from edgepipe_export.evaluation.pytorch_reference import PyTorchLanguageModel
+from edgepipe_export.quantization.recipe import FP32
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from edgepipe.backend.session import SessionConfig
+    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.evaluation.tolerances import Tolerance
+
+    Ids = NDArray[np.int64]
+
+# Rows and tokens of random prompts; of several rows all but the first are padded.
+_SHAPES = ((1, 1), (1, 2), (3, 7), (2, 31))
+_STEPS = 3
+
+# How many texts the greedy search is tried on, how many of their tokens are the prompt, and how many follow.
+_SEARCHES = 12
+_PROMPT = 8
+_GENERATED = 20
+
+# How many tokens of a text perplexity is measured on.
+_LONGEST = 64
+
+# How many texts show what a single layer costs.
+_FEW = 12
+
+
+class GenerationComparison:
+    """See :class:`~edgepipe_export.evaluation.checks.Comparison`, which says what each method does.
+
+    Attributes:
+        texts: The texts.
+        measured: How many they are.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        loaded: Loaded,
+        tokenizer: Tokenizer,
+        texts: Sequence[str] | None = None,
+        session: SessionConfig | None = None,
+    ) -> None:
+        """See :func:`~edgepipe_export.evaluation.comparison.make_comparison`."""
+        self.texts = tuple(sentences() if texts is None else texts)
+        self.measured = len(self.texts)
+        self._bundle = bundle
+        self._session = session
+        self._tokenizer = tokenizer
+        self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
+        limits = [limit for limit in (bundle.max_length, bundle.max_target_length, _LONGEST) if limit is not None]
+        self._longest = min(limits)
+        encoded = ((np.array(tokenizer(text)["input_ids"], np.int64)[: self._longest], text) for text in self.texts)
+        usable = [(ids, text) for ids, text in encoded if len(ids) > 1]
+        if not usable:
+            raise InputError("none of the texts has two tokens, so nothing can be foretold; give a longer one")
+        self._encoded, self._usable_texts = [ids for ids, _ in usable], [text for _, text in usable]
+        self._models: dict[str, LanguageModel] = {PYTORCH: PyTorchLanguageModel(loaded)}
+        self._logits: dict[str, ReferenceLogits] = {}
+        self._start = _decoder_start(loaded)
+
+    def check(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """An fp32 variant by its logits and tokens, others by the gate."""
+        if dtype != FP32:
+            return self.measure(dtype, reference, tolerance, bundle)
+        expected, got = self._model(reference), self._load(dtype, bundle)
+        return [self._check_steps(expected, got), self._check_tokens(expected, got)]
+
+    def measure(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+        """Any variant by its perplexity."""
+        expected, got = self._reference_logits(reference), self._load(dtype, bundle)
+        return [check_perplexity(expected, got, self._usable_texts, tolerance)]
+
+    def count_steps(self, dtype: str) -> int:
+        """All of a check is one."""
+        return 1
+
+    def distance(self, dtype: str, bundle: Bundle) -> float:
+        """On the logits of a few texts."""
+        reference, candidate = self._reference_logits(FP32), self._load(dtype, bundle)
+        return distance(
+            ({"logits": reference.logits(index)}, {"logits": candidate.logits(ids, reference.target(index))})
+            for index, ids in enumerate(self._encoded[:_FEW])
+        )
+
+    def calibration_distance(self, dtype: str, bundle: Bundle) -> float:
+        """The same: nothing is calibrated."""
+        return self.distance(dtype, bundle)
+
+    def timed_run(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
+        """Greedy searches."""
+        model = self._load(dtype, bundle)
+        chosen = [ids[: self._longest - _GENERATED] for ids in spread_by_length(self._encoded, len)]
+        prompts = [ids for ids in chosen if len(ids)]
+
+        def run() -> int:
+            for ids in prompts:
+                model.generate(ids, _GENERATED)
+            return len(prompts)
+
+        return run
+
+    def _load(self, dtype: str, bundle: Bundle | None = None) -> VariantLanguageModel:
+        return VariantLanguageModel(bundle or self._bundle, dtype, self._tokenizer, self._session)
+
+    def _model(self, name: str) -> LanguageModel:
+        if name not in self._models:
+            self._models[name] = self._load(name)
+        return self._models[name]
+
+    def _reference_logits(self, name: str) -> ReferenceLogits:
+        if name not in self._logits:
+            generated = min(_GENERATED, self._longest - 1) if self._is_encoder_decoder else None
+            self._logits[name] = ReferenceLogits(self._model(name), self._encoded, generated)
+        return self._logits[name]
+
+    def _check_steps(self, reference: LanguageModel, candidate: LanguageModel) -> Check:
+        prompts = list(self._random_prompts())
+        pairs = (
+            ({"logits": wanted}, {"logits": found})
+            for prompt in prompts
+            for wanted, found in zip(reference.step_logits(*prompt), candidate.step_logits(*prompt), strict=True)
+        )
+        found = compare_tensors(pairs)
+        return Check(
+            "tensors, step by step",
+            candidate.name,
+            reference.name,
+            len(prompts),
+            found.largest,
+            None,
+            TENSOR_BOUND,
+            found.close and found.finite,
+        )
+
+    def _random_prompts(self) -> Iterator[tuple[Ids, Ids, Ids]]:
+        generator = np.random.default_rng(0)
+        vocabulary = len(self._tokenizer)
+        for rows, length in _SHAPES:
+            if length + _STEPS > self._longest:
+                continue
+            ids = generator.integers(0, vocabulary, (rows, length))
+            mask = np.ones_like(ids)
+            for row in range(1, rows):  # encoders are padded on the right, decoders on the left
+                padding = slice(length - row, None) if self._is_encoder_decoder else slice(0, row)
+                mask[row, padding] = 0
+            following = generator.integers(0, vocabulary, (rows, _STEPS))
+            if self._is_encoder_decoder:
+                following[:, 0] = self._start
+            yield ids, mask, following
+
+    def _check_tokens(self, reference: LanguageModel, candidate: LanguageModel) -> Check:
+        longest = self._longest - (0 if self._is_encoder_decoder else _GENERATED)
+        prompts = [ids[:_PROMPT] for ids in self._encoded[:_SEARCHES] if min(len(ids), _PROMPT) <= longest]
+        count = min(_GENERATED, self._longest - 1)
+        wanted = [reference.generate(ids, count) for ids in prompts]
+        found = [candidate.generate(ids, count) for ids in prompts]
+        same = [one == other for one, other in zip(wanted, found, strict=True)]
+        first = next((index for index, alike in enumerate(same) if not alike), None)
+        detail = (
+            None if first is None else f"after {prompts[first].tolist()}: {found[first]} instead of {wanted[first]}"
+        )
+        return Check(
+            "tokens, greedy search",
+            candidate.name,
+            reference.name,
+            len(prompts),
+            {},
+            sum(same) / len(same) if same else None,
+            "same tokens",
+            first is None,
+            detail,
+        )
+
+
+def _decoder_start(loaded: Loaded) -> int:
+    options: Any = loaded.model.generation_config
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        if isinstance(getattr(options, name, None), int):
+            return int(getattr(options, name))
+    return 0
