@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
+
+from edgepipe.benchmarking.timing import take_turns, time_runs
 
 # onnxruntime's threads go on spinning for a while after a run: seconds until they do not disturb another session, and
 # calls until its own are awake.
@@ -16,17 +19,9 @@ ROUNDS = 7
 
 def medians(runs: Mapping[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
     """The median time of a call of each, in seconds."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            time.sleep(SETTLE)
-            for _ in range(WAKE):
-                run()
-            for _ in range(calls):
-                start = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(each) for name, each in times.items()}
+    turns = [partial(time_runs, run, runs=calls, wake=WAKE, settle=SETTLE) for run in runs.values()]
+    times = take_turns(turns, rounds)
+    return {name: statistics.median(chain(*own)) for name, own in zip(runs, times, strict=True)}
 
 
 def beside(found: Mapping[str, float], first: str, unit: str, units: float, digits: int) -> str:

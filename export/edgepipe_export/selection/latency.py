@@ -6,13 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+
+from edgepipe.benchmarking.timing import take_turns, time_runs
 
 _ROUNDS = 9
 
 # How often the rounds are done while the machine is noisy.
 _TRIES = 4
 
-# Seconds before each run: onnxruntime's threads go on spinning for a while after a run, and would disturb the next.
+# Seconds before each run, see `time_runs`.
 _SETTLE = 0.05
 
 # A machine whose rounds differ by more than this share of their median is busy with other things.
@@ -47,23 +50,26 @@ def measure(
         clock: Seconds that go on.
         progress: Told how many rounds of how many are done.
     """
-    times: dict[str, list[float]] = {name: [] for name in runs}
 
-    def one_more() -> None:
-        for name, run in runs.items():
-            time.sleep(_SETTLE)
-            start = clock()
+    def milliseconds(run: Callable[[], int]) -> float:
+        inputs = 1
+
+        def count_inputs() -> None:
+            nonlocal inputs
             inputs = run()
-            times[name].append(1000 * (clock() - start) / inputs)
 
-    one_more()
-    for own in times.values():
-        own.clear()
+        [seconds] = time_runs(count_inputs, settle=_SETTLE, clock=clock)
+        return 1000 * seconds / inputs
+
+    turns = [partial(milliseconds, run) for run in runs.values()]
+    take_turns(turns, rounds=1)  # the first is not measured
+    times: dict[str, list[float]] = {name: [] for name in runs}
     found: dict[str, Latency] = {}
-    for tried in range(_TRIES):
-        for done in range(tried * rounds, (tried + 1) * rounds):
-            one_more()
-            progress(done + 1, (tried + 1) * rounds)
+    for attempt in range(_TRIES):
+        for done in range(attempt * rounds, (attempt + 1) * rounds):
+            for own, new in zip(times.values(), take_turns(turns, rounds=1), strict=True):
+                own += new
+            progress(done + 1, (attempt + 1) * rounds)
         found = {name: _latency(own) for name, own in times.items()}
         if not is_noisy(found):
             break

@@ -11,15 +11,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from edgepipe.arguments import check_whole, is_number, is_whole
 from edgepipe.backend.machine import machine_name, runtime_versions
 from edgepipe.backend.session import SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.cold_start import measure_cold_start
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
-from edgepipe.benchmarking.latency import graph_runner, measure
 from edgepipe.benchmarking.results import BenchReport, ColdStart, GenerationLatency, Latency, Shape
+from edgepipe.benchmarking.timing import take_turns, time_runs
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.variants import choose_variant, open_bundle
@@ -29,11 +33,15 @@ from edgepipe.pipelines.registry import task_class
 
 if TYPE_CHECKING:
     from edgepipe.backend.session import Provider
+    from edgepipe.models.encoder import Model
 
 __all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "Shape", "bench"]
 
 # Tokens of the texts that are measured where no lengths are given.
 LENGTHS = (16, 128)
+_WARM_UP_RUNS = 3
+_LEAST_RUNS = 2  # a round
+
 TEXT = "This film is a quiet triumph, and I loved it."
 
 
@@ -72,11 +80,11 @@ def bench(
         BundleError: the bundle is damaged or has no such variant.
         DeviceError: the device or a provider cannot be used here.
     """
-    say = progress or _silent
-    sizes = _whole_numbers("batch_sizes", batch_sizes)
-    wanted = LENGTHS if lengths is None else _whole_numbers("lengths", lengths)
-    _whole_numbers("rounds", [rounds])
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < float("inf"):
+    say = progress or (lambda line: None)
+    sizes = _check_whole_numbers("batch_sizes", batch_sizes)
+    wanted = LENGTHS if lengths is None else _check_whole_numbers("lengths", lengths)
+    check_whole("rounds", rounds, 1)
+    if not is_number(seconds) or seconds <= 0:
         raise InputError(f"seconds must be a number above 0, got {seconds!r}")
     config = SessionConfig(device, num_threads, low_memory, providers)
     bundle = open_bundle(bundle_path, dtype, config)
@@ -100,7 +108,7 @@ def bench(
         generation = measure_generation(task.decoder, ids, shapes, rounds=rounds, seconds=seconds, progress=say)
     else:
         runners = [graph_runner(task.model, ids, batch, length) for batch, length in shapes]
-    latencies = measure([*runners, lambda: task(TEXT, **call)], rounds=rounds, seconds=seconds, progress=say)
+    latencies = measure_latencies([*runners, lambda: task(TEXT, **call)], rounds=rounds, seconds=seconds, progress=say)
     in_use = available_threads() if num_threads is None else num_threads
     cold_start = measure_cold_start(bundle.path, options, TEXT, rounds=rounds, progress=say, call=call)
     return BenchReport(
@@ -123,6 +131,55 @@ def bench(
     )
 
 
+def graph_runner(model: Model, ids: Sequence[int], batch: int, length: int) -> Callable[[], object]:
+    """A call of the graph alone on a full batch: no tokenizer, no checks, no padding.
+
+    Args:
+        model: The graph.
+        ids: Token ids to repeat up to `length`.
+        batch: Rows.
+        length: Tokens of each row.
+
+    Raises:
+        InputError: the graph does not take this shape.
+        BundleError: the graph declares inputs that a tokenizer does not make.
+    """
+    row = np.resize(np.asarray(ids, dtype=np.int64), length)
+    encoding = {"input_ids": np.tile(row, (batch, 1))}
+    model(**encoding)  # the checks that the timed calls go without
+    encoding |= {
+        "attention_mask": np.ones((batch, length), np.int64),
+        "token_type_ids": np.zeros((batch, length), np.int64),
+    }
+    feeds = {name: encoding[name].astype(dtype) for name, dtype in model.session.inputs.items()}
+    run = model.session.run
+    return lambda: run(feeds)
+
+
+def measure_latencies(
+    calls: Sequence[Callable[[], object]], *, rounds: int, seconds: float, progress: Callable[[str], None]
+) -> list[Latency]:
+    """Time calls in turns.
+
+    Args:
+        calls: What to time.
+        rounds: How many times all of them are gone through.
+        seconds: Measuring time of each call over all rounds.
+        progress: Called with a line of text before each round.
+
+    Returns:
+        A latency for each call.
+    """
+    progress("warming up")
+    for call in calls:
+        for _ in range(_WARM_UP_RUNS):
+            call()
+    # The call before is of another shape: caches and the arena settle in one that is not timed.
+    turns = [partial(time_runs, call, runs=_LEAST_RUNS, seconds=seconds / rounds, wake=1) for call in calls]
+    times = take_turns(turns, rounds, lambda done: progress(f"latency, round {done + 1} of {rounds}"))
+    return [Latency.of(own) for own in times]
+
+
 def _longest(bundle: Bundle) -> int:
     """Most tokens of a text, or of a prompt that one more token can follow."""
     limit = sys.maxsize if bundle.max_length is None else bundle.max_length
@@ -130,14 +187,8 @@ def _longest(bundle: Bundle) -> int:
     return limit - 1 if shares and not bundle.config.get("is_encoder_decoder") else limit
 
 
-def _whole_numbers(name: str, values: Sequence[int]) -> list[int]:
+def _check_whole_numbers(name: str, values: Sequence[int]) -> list[int]:
     numbers = list(values) if isinstance(values, Sequence) and not isinstance(values, (str, bytes)) else []
-    right = all(isinstance(value, int) and not isinstance(value, bool) and value >= 1 for value in numbers)
-    if not numbers or not right:
-        shown = values[0] if name == "rounds" else values
-        raise InputError(f"{name} must be whole numbers of at least 1, got {shown!r}")
+    if not numbers or not all(is_whole(value, 1) for value in numbers):
+        raise InputError(f"{name} must be whole numbers of at least 1, got {values!r}")
     return list(dict.fromkeys(numbers))
-
-
-def _silent(_: str) -> None:
-    pass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.benchmarking.results import GenerationLatency, Latency
+from edgepipe.benchmarking.timing import take_turns
 
 if TYPE_CHECKING:
     from edgepipe.generation.decoder_protocol import Decoder
@@ -53,22 +55,28 @@ def measure_generation(
     progress("warming up")
     for batch, length in shapes:
         _generate(decoder, ids, batch, length)
-    prompts: list[list[list[float]]] = [[] for _ in shapes]  # shape, round, run: seconds
-    steps: list[list[list[float]]] = [[] for _ in shapes]
-    for number in range(rounds):
-        progress(f"generation, round {number + 1} of {rounds}")
-        for index, (batch, length) in enumerate(shapes):
-            prompts[index].append([])
-            steps[index].append([])
-            end = time.perf_counter() + seconds / rounds
-            while not prompts[index][-1] or time.perf_counter() < end:
-                prompt, each = _generate(decoder, ids, batch, length)
-                prompts[index][-1].append(prompt)
-                steps[index][-1] += each
+    turns = [partial(_time_shape, decoder, ids, *shape, seconds / rounds) for shape in shapes]
+    found = take_turns(turns, rounds, lambda done: progress(f"generation, round {done + 1} of {rounds}"))
     return tuple(
-        GenerationLatency.of(*shape, Latency.of(prompt), Latency.of(step))
-        for shape, prompt, step in zip(shapes, prompts, steps, strict=True)
+        GenerationLatency.of(
+            *shape, Latency.of([prompts for prompts, _ in own]), Latency.of([steps for _, steps in own])
+        )
+        for shape, own in zip(shapes, found, strict=True)
     )
+
+
+def _time_shape(
+    decoder: Decoder, ids: Sequence[int], batch: int, length: int, seconds: float
+) -> tuple[list[float], list[float]]:
+    """Seconds of each prompt and of each step, for at least one prompt."""
+    prompts: list[float] = []
+    steps: list[float] = []
+    end = time.perf_counter() + seconds
+    while not prompts or time.perf_counter() < end:
+        prompt, each = _generate(decoder, ids, batch, length)
+        prompts.append(prompt)
+        steps += each
+    return prompts, steps
 
 
 def _generate(decoder: Decoder, ids: Sequence[int], batch: int, length: int) -> tuple[float, list[float]]:

@@ -6,11 +6,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
 import click
 
+from edgepipe.benchmarking.timing import time_runs
 from edgepipe.bundle.directory import Bundle
 from edgepipe.cli.info import describe
 from edgepipe.errors import ExportError
@@ -23,7 +24,7 @@ SENTENCES = (
     "The soup was cold and nobody apologized.",
     "It starts slowly, but the ending is wonderful.",
 )
-_ROUNDS = 50
+_RUNS = 50
 
 
 @click.command()
@@ -73,7 +74,7 @@ def demo_text(bundle_path: Path | None) -> str:
             [
                 dtype,
                 f"{description['bytes'] / 1e6:.1f} MB",
-                f"{_median_ms(classify):.2f} ms",
+                f"{1e3 * statistics.median(time_runs(partial(classify, SENTENCES[0]), runs=_RUNS)):.2f} ms",
                 description["reference"] or "-",
                 "-" if description["max_abs_diff"] is None else f"{description['max_abs_diff']:.1e}",
                 "-" if description["label_agreement"] is None else f"{description['label_agreement']:.1%}",
@@ -88,12 +89,3 @@ def demo_text(bundle_path: Path | None) -> str:
             f"{bundle.task} on onnxruntime; torch {torch} loaded in this process.",
         ]
     )
-
-
-def _median_ms(classify: object) -> float:
-    times = []
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
-        classify(SENTENCES[0])  # type: ignore[operator]
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1e3
