@@ -204,9 +204,9 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         checkpoint = resolve(request)
     task = checkpoint.task
     with stages.stage("load"):
+        from edgepipe_export.checkpoint.architectures import require_exportable
         from edgepipe_export.checkpoint.limits import find_limits
         from edgepipe_export.checkpoint.load import load
-        from edgepipe_export.checkpoint.unsupported import require_exportable
         from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
 
         loaded = load(checkpoint)

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from edgepipe.errors import EdgepipeError
-from edgepipe_export.checkpoint.unsupported import REFUSALS
+from edgepipe_export.checkpoint.architectures import list_refusals
 from tests.tiny import ARCHITECTURES, TABLES, heads
 from tests.tiny.parity import ABSOLUTE, BATCHES, LENGTHS, RELATIVE, compare, export_tiny
 from tests.tiny.table import MORE
@@ -59,9 +59,7 @@ def _cell(architecture: str, task: str) -> str:
 
 def _page(rows: list[str], notes: list[str]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    refused = [
-        f"| {'any' if refusal.model_type is None else refusal.model_type} | {refusal.reason} |" for refusal in REFUSALS
-    ]
+    refused = [f"| {'any' if kind is None else kind} | {reason} |" for kind, reason in list_refusals()]
     lengths = ", ".join(map(str, LENGTHS))
     return "\n".join(
         [

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Session
-from edgepipe_export.tracing.encoder_decoder import SINGLE_TOKEN_DECODERS, trace_seq2seq_decoder, trace_source_encoder
+from edgepipe_export.checkpoint.architectures import find_architecture
+from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny.parity import ABSOLUTE, RELATIVE
 
@@ -98,7 +99,7 @@ def _compare_one(model: Any, encoder: Session, decoder: Session, batch: int, len
     }
     generator = np.random.default_rng(length)
     before = 0
-    for new in STEPS[3] if model.config.model_type in SINGLE_TOKEN_DECODERS else STEPS[batch]:
+    for new in STEPS[3] if find_architecture(model).decodes_single_tokens else STEPS[batch]:
         ids = ordinary(model, generator, (batch, new))
         got = decoder.run(fixed | cache | {"input_ids": ids, "use_cache_branch": np.array([before > 0])})
         logits = []

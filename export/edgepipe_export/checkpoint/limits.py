@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import CheckpointError
-from edgepipe_export.checkpoint.model_patches import patch_model
+from edgepipe_export.checkpoint.architectures import patch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

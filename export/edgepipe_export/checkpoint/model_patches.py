@@ -1,25 +1,25 @@
-"""Code of transformers that cannot be traced, and code with the same results that can; in place while a block runs.
+"""Code with the results of transformers' own that can be traced where transformers' own cannot.
 
-To add one: a function that takes the original's place, and a line in ``PATCHES`` with where it goes. It must give the
-original's numbers for every input that the original takes.
+Each function takes the place of one of transformers' while a model is traced. It gives the original's numbers for every
+input that the original takes. Which model type needs which is in :mod:`edgepipe_export.checkpoint.architectures`.
 """
 
 from __future__ import annotations
 
-import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from transformers.pytorch_utils import Conv1D
 
 from edgepipe.errors import ExportError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+# What goes where in the module of a model: {"LEDEncoder._pad_to_window_size": function}.
+Patches = dict[str, Callable[..., Any]]
 
 
 def longformer_attention(
@@ -53,11 +53,11 @@ def longformer_attention(
         raise ExportError("Longformer's attentions cannot be exported: their shape depends on the text")
     lowest = torch.finfo(hidden_states.dtype).min
 
-    def projected(projection: torch.nn.Module) -> torch.Tensor:
+    def project(projection: torch.nn.Module) -> torch.Tensor:
         states: torch.Tensor = projection(hidden_states)
         return states.reshape(*states.shape[:2], layer.num_heads, layer.head_dim).transpose(1, 2)
 
-    def attended(scores: torch.Tensor, visible: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    def attend(scores: torch.Tensor, visible: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         weights = torch.where(visible, scores, lowest).softmax(-1)
         weights = weights.masked_fill(is_index_masked[:, None, :, None], 0.0)
         return (weights @ values).transpose(1, 2).flatten(2)
@@ -67,17 +67,17 @@ def longformer_attention(
     near = (position[:, None] - position).abs() <= layer.one_sided_attn_window_size
     ordinary = ~is_index_masked & ~is_index_global_attn
     visible = (near & ordinary[:, None, :]) | is_index_global_attn[:, None, :]
-    scores = projected(layer.query) * scale @ projected(layer.key).transpose(-1, -2)
-    output = attended(scores, visible[:, None], projected(layer.value))
+    scores = project(layer.query) * scale @ project(layer.key).transpose(-1, -2)
+    output = attend(scores, visible[:, None], project(layer.value))
     if with_global:
-        scores = projected(layer.query_global) * scale @ projected(layer.key_global).transpose(-1, -2)
+        scores = project(layer.query_global) * scale @ project(layer.key_global).transpose(-1, -2)
         seen = ~is_index_masked[:, None, None, :]
-        overview = attended(scores, seen, projected(layer.value_global))
+        overview = attend(scores, seen, project(layer.value_global))
         output = torch.where(is_index_global_attn[..., None], overview, output)
     return (output,)
 
 
-def unpadded(
+def skip_padding(
     model: Any,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
@@ -90,12 +90,13 @@ def unpadded(
     return 0, input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds
 
 
-def first_separator(input_ids: torch.Tensor, sep_token_id: int) -> torch.Tensor:
+def find_first_separator(input_ids: torch.Tensor, sep_token_id: int) -> torch.Tensor:
     """Longformer's ``_get_question_end_index`` without counting the separators: int64[batch]."""
     return (input_ids == sep_token_id).int().argmax(-1)
 
 
-def _longformer(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+def longformer_patches(model: PreTrainedModel) -> Patches:
+    """Of Longformer, whose heads decide which tokens have global attention."""
     with_global = type(model).__name__.endswith(("ForSequenceClassification", "ForQuestionAnswering"))
 
     def attention(layer: Any, *inputs: Any, **options: Any) -> tuple[torch.Tensor]:
@@ -103,12 +104,12 @@ def _longformer(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
 
     return {
         "LongformerSelfAttention.forward": attention,
-        "LongformerModel._pad_to_window_size": unpadded,
-        "_get_question_end_index": first_separator,
+        "LongformerModel._pad_to_window_size": skip_padding,
+        "_get_question_end_index": find_first_separator,
     }
 
 
-def unpadded_source(
+def skip_source_padding(
     model: Any,
     input_ids: torch.Tensor | None,
     attention_mask: torch.Tensor,
@@ -119,18 +120,20 @@ def unpadded_source(
     return 0, input_ids, attention_mask, inputs_embeds
 
 
-def _led(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+def led_patches(model: PreTrainedModel) -> Patches:
+    """Of LED."""
+
     def attention(layer: Any, *inputs: Any, **options: Any) -> tuple[torch.Tensor]:
         # No token has global attention unless a mask for it is given, which no pipeline does.
         return longformer_attention(layer, *inputs, **options, with_global=False)
 
     return {
         "LEDEncoderSelfAttention.forward": attention,
-        "LEDEncoder._pad_to_window_size": unpadded_source,
+        "LEDEncoder._pad_to_window_size": skip_source_padding,
     }
 
 
-def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
+def shift_tokens_right(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """mBART's ``shift_tokens_right`` without its ``squeeze``, which takes away the batch axis of a single text.
 
     Args:
@@ -144,11 +147,13 @@ def shifted(input_ids: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     return torch.cat([input_ids.gather(1, last), input_ids[:, :-1]], 1)
 
 
-def _mbart(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
-    return {"shift_tokens_right": shifted}
+def mbart_patches(model: PreTrainedModel) -> Patches:
+    """Of mBART and PLBart."""
+    return {"shift_tokens_right": shift_tokens_right}
 
 
-def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
+def prophetnet_patches(model: PreTrainedModel) -> Patches:
+    """Of ProphetNet."""
     name = "ProphetNetPositionalEmbeddings"
     original = getattr(importlib.import_module(type(model).__module__), name).forward
 
@@ -172,7 +177,7 @@ def _prophetnet(model: PreTrainedModel) -> dict[str, Callable[..., Any]]:
     return {f"{name}.forward": position_after}
 
 
-class LastOfEachRow(TorchFunctionMode):
+class LastMarkedToken(TorchFunctionMode):
     """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
 
     The classification heads of encoder-decoders select all end-of-sequence tokens, reshape them to [batch, -1, width]
@@ -190,17 +195,7 @@ class LastOfEachRow(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-# model_type: what goes where in the module of its model.
-PATCHES: Mapping[str, Callable[[PreTrainedModel], Mapping[str, Callable[..., Any]]]] = {
-    "led": _led,
-    "longformer": _longformer,
-    "mbart": _mbart,
-    "plbart": _mbart,
-    "prophetnet": _prophetnet,
-}
-
-
-def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
+def multiply_conv1d(layer: Any, states: torch.Tensor) -> torch.Tensor:
     """``Conv1D.forward`` of GPT-2 and its kin without flattening the batch, which costs two reshapes a product.
 
     Args:
@@ -209,21 +204,3 @@ def linear(layer: Any, states: torch.Tensor) -> torch.Tensor:
     """
     product: torch.Tensor = states @ layer.weight + layer.bias
     return product
-
-
-@contextmanager
-def patch_model(model: PreTrainedModel) -> Iterator[None]:
-    """Put the rewrites for a model into transformers while the block runs."""
-    rewrites = PATCHES.get(model.config.model_type)
-    module = importlib.import_module(type(model).__module__)
-    with ExitStack() as stack:
-        stack.callback(setattr, Conv1D, "forward", Conv1D.forward)
-        Conv1D.forward = linear
-        if getattr(model.config, "is_encoder_decoder", False):
-            stack.enter_context(LastOfEachRow())
-        for place, replacement in (rewrites(model) if rewrites else {}).items():
-            *parents, name = place.split(".")
-            owner = functools.reduce(getattr, parents, module)
-            stack.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, replacement)
-        yield

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.model_patches import patch_model
+from edgepipe_export.checkpoint.architectures import patch_model
 from edgepipe_export.tracing.dynamic_axes import TOKEN_AXES
 from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
 

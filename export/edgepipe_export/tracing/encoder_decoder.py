@@ -26,6 +26,7 @@ from torch import nn
 
 from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.architectures import find_architecture
 from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache
 from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
@@ -51,9 +52,6 @@ _BATCH, _NEW, _PAST, _ROOM, _SOURCE_PAST, _SOURCE = 2, 5, 7, 17, 3, 11
 
 # Stands for `PAST_SEQUENCE_LENGTH` while a graph is traced.
 _PAST_TOKENS = "past_tokens"
-
-# Whose decoders take one token at a time, also at the first step. They make masks as large as the keys by themselves.
-SINGLE_TOKEN_DECODERS = ("prophetnet",)
 
 
 class Seq2SeqDecoder(nn.Module):
@@ -124,7 +122,7 @@ class Seq2SeqDecoder(nn.Module):
         cache = EncoderDecoderCache(own, cross)
         cache.is_updated = dict.fromkeys(range(len(past_key_values)), False)  # so that the model projects the states
         mask = encoder_attention_mask
-        if self.config.model_type not in SINGLE_TOKEN_DECODERS:
+        if not find_architecture(self.model).decodes_single_tokens:
             # As large as the keys; transformers would make it as large as the states. Four axes are left as they are.
             lowest = torch.finfo(states.dtype).min
             mask = torch.where(mask[:, None, None, :] > 0, 0.0, lowest).expand(-1, 1, new, -1)
@@ -158,7 +156,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     mask = torch.ones((_BATCH, _SOURCE_PAST + _SOURCE), dtype=torch.int64)
     mask[1, -2:] = 0
     ids = torch.arange(_BATCH * _NEW).reshape(_BATCH, _NEW)
-    new = ids[:, :1] if model.config.model_type in SINGLE_TOKEN_DECODERS else ids
+    new = ids[:, :1] if find_architecture(model).decodes_single_tokens else ids
     with torch.no_grad():
         result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
     cache = result.past_key_values

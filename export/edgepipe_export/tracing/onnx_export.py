@@ -9,7 +9,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 from torch import nn
 
-from edgepipe_export.checkpoint.model_patches import patch_model
+from edgepipe_export.checkpoint.architectures import patch_model
 from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes
 from edgepipe_export.tracing.passes.deduplicate_weights import DeduplicateWeightsPass
 from edgepipe_export.tracing.passes.remove_idle_reshapes import RemoveIdleReshapesPass

@@ -1,0 +1,144 @@
+"""What the exporter knows of single architectures, one entry each: what is patched, what is refused, what is special.
+
+To add one: an entry in :data:`ARCHITECTURES`. Functions that it needs go to
+:mod:`edgepipe_export.checkpoint.model_patches`. An architecture without an entry is traced as transformers has it. The
+kind of cache that its graph can have is found by asking the model (:mod:`edgepipe_export.tracing.cached_attention`).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transformers.pytorch_utils import Conv1D
+
+from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.model_patches import (
+    LastMarkedToken,
+    Patches,
+    led_patches,
+    longformer_patches,
+    mbart_patches,
+    multiply_conv1d,
+    prophetnet_patches,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """What is particular about a model type.
+
+    Attributes:
+        patches: Gives what takes the place of transformers' code while a model is traced.
+        refusal: Why it cannot be exported: follows "X cannot be exported exactly: ". None where it can.
+        is_refused: Whether a model is one of those; by default all of the type are.
+        decodes_single_tokens: Whether its decoder takes one token at a time, also at the first step, and makes masks as
+            large as the keys by itself.
+    """
+
+    patches: Callable[[PreTrainedModel], Patches] = lambda model: {}
+    refusal: str | None = None
+    is_refused: Callable[[Any], bool] = lambda model: True
+    decodes_single_tokens: bool = False
+
+
+def _has_last_token_head(model: PreTrainedModel) -> bool:
+    decides_by_last = type(model).__name__.endswith("ForSequenceClassification") and hasattr(model, "score")
+    return decides_by_last and model.config.get_text_config().pad_token_id is None
+
+
+# By the model_type of config.json.
+ARCHITECTURES: dict[str, Architecture] = {
+    "led": Architecture(led_patches),
+    "longformer": Architecture(longformer_patches),
+    "mbart": Architecture(mbart_patches),
+    "plbart": Architecture(mbart_patches),
+    "prophetnet": Architecture(prophetnet_patches, decodes_single_tokens=True),
+    "reformer": Architecture(
+        refusal=(
+            "it sorts tokens into buckets at random at every call, in chunks whose number depends on the text's length"
+        ),
+    ),
+    "xlnet": Architecture(
+        refusal=(
+            "each of its tokens sees later ones, and what transformers keeps of them from step to step was computed "
+            "when those were not there; a graph of the whole text gives other scores"
+        ),
+        is_refused=lambda model: type(model).__name__ == "XLNetLMHeadModel",
+    ),
+    "funnel": Architecture(
+        refusal="how often it pools, and with which positions, is decided in Python from the text's length"
+    ),
+    "mra": Architecture(refusal="transformers computes its attention on CUDA only, and gives zeros elsewhere"),
+    "yoso": Architecture(
+        refusal="with use_expectation false it hashes at random, on CUDA only",
+        is_refused=lambda model: not model.config.use_expectation,
+    ),
+    "nystromformer": Architecture(
+        refusal=(
+            "with num_landmarks other than segment_means_seq_len it takes texts of exactly segment_means_seq_len tokens"
+        ),
+        is_refused=lambda model: model.config.num_landmarks != model.config.segment_means_seq_len,
+    ),
+    "xmod": Architecture(
+        refusal="it has an adapter for each language and its config names none; set default_language in config.json",
+        is_refused=lambda model: model.config.default_language is None,
+    ),
+}
+
+# Of any model type.
+_LAST_TOKEN_HEAD = Architecture(
+    refusal=(
+        "its head reads the last token that is not padding, and its config has no pad_token_id, so that PyTorch takes "
+        "only one text at a time; set pad_token_id in config.json"
+    ),
+    is_refused=_has_last_token_head,
+)
+
+
+def find_architecture(model: PreTrainedModel) -> Architecture:
+    """The entry of a model's type; an empty one where there is none."""
+    return ARCHITECTURES.get(model.config.model_type, Architecture())
+
+
+def list_refusals() -> list[tuple[str | None, str]]:
+    """Model types, None for any, and why they, or some of them, cannot be exported."""
+    refusals: list[tuple[str | None, str]] = [
+        (model_type, entry.refusal) for model_type, entry in ARCHITECTURES.items() if entry.refusal is not None
+    ]
+    return [*refusals, (None, str(_LAST_TOKEN_HEAD.refusal))]
+
+
+def require_exportable(model: PreTrainedModel) -> None:
+    """Refuse a model whose graph would not give PyTorch's results for every text.
+
+    Raises:
+        ExportError: the model is one; the message has the reason.
+    """
+    for entry in (find_architecture(model), _LAST_TOKEN_HEAD):
+        if entry.refusal is not None and entry.is_refused(model):
+            raise ExportError(f"{type(model).__name__} cannot be exported exactly: {entry.refusal}")
+
+
+@contextmanager
+def patch_model(model: PreTrainedModel) -> Iterator[None]:
+    """Put the patches for a model into transformers while the block runs."""
+    module = importlib.import_module(type(model).__module__)
+    with ExitStack() as stack:
+        stack.callback(setattr, Conv1D, "forward", Conv1D.forward)
+        Conv1D.forward = multiply_conv1d
+        if getattr(model.config, "is_encoder_decoder", False):
+            stack.enter_context(LastMarkedToken())
+        for path, replacement in find_architecture(model).patches(model).items():
+            *parents, name = path.split(".")
+            owner = functools.reduce(getattr, parents, module)
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, replacement)
+        yield
