@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from edgepipe.arguments import nearest_name
+from edgepipe.errors import TaskError
+
 
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
@@ -70,6 +73,20 @@ def task_names() -> list[str]:
 def resolve_alias(name: str) -> str:
     """The name in :data:`TASKS` of what may be called otherwise; a name that is unknown stays as it is."""
     return "translation" if _LANGUAGES.fullmatch(name) else ALIASES.get(name, name)
+
+
+def task_entry(name: str) -> TaskEntry:
+    """The entry of a task, by any of its names.
+
+    Raises:
+        TaskError: no task has that name; the message has the nearest and all names.
+    """
+    entry = TASKS.get(resolve_alias(name)) if isinstance(name, str) else None
+    if entry is None:
+        near = nearest_name(name, task_names())
+        hint = f" (did you mean {near!r}?)" if near else ""
+        raise TaskError(f"unknown task {name!r}{hint}; the tasks are {', '.join(task_names())}")
+    return entry
 
 
 def generates(task: str | None) -> bool:

@@ -10,7 +10,7 @@ from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.tasks import TASKS, generates, resolve_alias, task_names
+from edgepipe.bundle.tasks import generates, resolve_alias, task_entry, task_names
 from edgepipe.bundle.third_party import task_of_graph
 from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
@@ -128,12 +128,11 @@ def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
                 f"one of {', '.join(task_names())}"
             )
         return own
-    name = resolve_alias(task)
-    if own is not None and TASKS[resolve_alias(own)].heads != TASKS[name].heads:
+    if own is not None and task_entry(own).heads != task_entry(task).heads:
         raise TaskError(
             f"{bundle.path} is for {own}, not for {task}; take task={own!r} (--task), or name a bundle for {task}"
         )
-    return name
+    return resolve_alias(task)
 
 
 def _graph_decides(bundle: Bundle) -> bool:

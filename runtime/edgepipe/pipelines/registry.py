@@ -5,9 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from edgepipe.arguments import nearest_name
-from edgepipe.bundle.tasks import TASKS, resolve_alias, task_names
-from edgepipe.errors import TaskError
+from edgepipe.bundle.tasks import TASKS, resolve_alias, task_entry
 
 if TYPE_CHECKING:
     from edgepipe.pipelines.base import Task
@@ -19,12 +17,7 @@ def task_class(name: str) -> type[Task]:
     Raises:
         TaskError: no task has that name; the message has the nearest and all names.
     """
-    try:
-        registered = resolve_alias(name)
-        module, attribute = TASKS[registered].pipeline
-    except (KeyError, TypeError):
-        near = nearest_name(name, task_names())
-        hint = f" (did you mean {near!r}?)" if near else ""
-        raise TaskError(f"unknown task {name!r}{hint}; the tasks are {', '.join(task_names())}") from None
+    module, attribute = task_entry(name).pipeline
     task: type[Task] = getattr(import_module(f"edgepipe.pipelines.{module}"), attribute)
-    return task if name in TASKS or registered != "translation" else type(attribute, (task,), {"name": name})
+    renamed = name not in TASKS and resolve_alias(name) == "translation"
+    return type(attribute, (task,), {"name": name}) if renamed else task
