@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from edgepipe_export.calibration.dataset import Dataset
     from edgepipe_export.checkpoint.limits import Limits
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
 
 
 def _prepare_data(
-    loaded: Loaded, given: Dataset | None, limit: int | None, options: ExportOptions, folder: Path
+    loaded: LoadedCheckpoint, given: Dataset | None, limit: int | None, options: ExportOptions, folder: Path
 ) -> Split:
     """What recipes are calibrated with, and what variants are measured on; all where no recipe is calibrated."""
     from edgepipe_export.evaluation.comparison import prepare_dataset
@@ -258,7 +258,7 @@ def _prepare_data(
 
 
 def _evaluate(
-    workspace: Workspace, loaded: Loaded, data: Split, options: ExportOptions, stages: Progress
+    workspace: Workspace, loaded: LoadedCheckpoint, data: Split, options: ExportOptions, stages: Progress
 ) -> tuple[str, ...]:
     """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to write."""
     from edgepipe_export.evaluation.comparison import make_comparison
@@ -287,10 +287,10 @@ def _evaluate(
     return dtypes
 
 
-def _trace(loaded: Loaded, options: ExportOptions, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def _trace(loaded: LoadedCheckpoint, options: ExportOptions, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
     """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
     from edgepipe_export.checkpoint.sentence_transformers import write_sentence_files
-    from edgepipe_export.checkpoint.tokenizer_files import tell_added_tokens, write_tokenizer
+    from edgepipe_export.checkpoint.tokenizer_files import declare_added_tokens, write_tokenizer
     from edgepipe_export.tracing.serialization import save_graph
     from edgepipe_export.tracing.trace import trace_graphs
 
@@ -299,7 +299,7 @@ def _trace(loaded: Loaded, options: ExportOptions, folder: Path) -> tuple[tuple[
     if loaded.checkpoint.task.generates:
         write_generation_config(loaded.model, folder)
         if not loaded.model.config.is_encoder_decoder:
-            tell_added_tokens(loaded.tokenizer, folder)
+            declare_added_tokens(loaded.tokenizer, folder)
     write_sentence_files(loaded.checkpoint, folder)
     traced = trace_graphs(loaded, options.trace)
     for name, graph in traced.graphs.items():
@@ -311,7 +311,7 @@ def _trace(loaded: Loaded, options: ExportOptions, folder: Path) -> tuple[tuple[
 
 
 def _make_manifest(
-    loaded: Loaded, limits: Limits, names: tuple[str, ...], recipe: Mapping[str, Any], folder: Path
+    loaded: LoadedCheckpoint, limits: Limits, names: tuple[str, ...], recipe: Mapping[str, Any], folder: Path
 ) -> Manifest:
     checkpoint = loaded.checkpoint
     return Manifest(

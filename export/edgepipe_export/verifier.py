@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from edgepipe_export.calibration.dataset import Dataset
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.evaluation.checks import Check
 
 
@@ -208,7 +208,7 @@ def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Dataset) -> 
         yield note
 
 
-def _require_same_kind(bundle: Bundle, loaded: Loaded) -> None:
+def _require_same_kind(bundle: Bundle, loaded: LoadedCheckpoint) -> None:
     """Raise for a model that the bundle cannot have been made from: what the two give could not even be compared."""
     config = loaded.model.config.to_dict()
     for name in ("model_type", "vocab_size"):

@@ -90,10 +90,10 @@ def _find(model: PreTrainedModel, run: Callable[..., Any], layered: nn.Module, n
         layered: The part of the model whose layers it runs through.
         name: What the config may call the limit, beside ``max_position_embeddings``.
     """
-    positions = _declared(model, name)
+    positions = _declared_positions(model, name)
     if positions is None:
         return Limit(None, "the config has no max_position_embeddings")
-    with patch_model(model), _light_attention(model):
+    with patch_model(model), _memory_efficient_attention(model):
         if _accepts(model, run, layered, positions + 1):
             return Limit(None, f"probed: more tokens than max_position_embeddings ({positions}) work")
         for tokens in range(positions, max(positions - _MOST_RESERVED, 1) - 1, -1):
@@ -105,7 +105,7 @@ def _find(model: PreTrainedModel, run: Callable[..., Any], layered: nn.Module, n
     )
 
 
-def _declared(model: PreTrainedModel, name: str) -> int | None:
+def _declared_positions(model: PreTrainedModel, name: str) -> int | None:
     for each in (name, "max_position_embeddings"):
         try:
             positions = getattr(model.config, each, None)
@@ -147,7 +147,7 @@ def _ordinary_id(model: PreTrainedModel) -> int:
 
 
 @contextmanager
-def _light_attention(model: PreTrainedModel) -> Iterator[None]:
+def _memory_efficient_attention(model: PreTrainedModel) -> Iterator[None]:
     """Attention that does not hold a score for every pair of tokens, where the model has it."""
     own = model.config._attn_implementation
     try:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 
-from edgepipe.errors import CheckpointError
+from edgepipe.errors import CheckpointError, first_line
 from edgepipe_export.checkpoint.auto_classes import auto_class, encoder_of
 from edgepipe_export.checkpoint.model_inputs import add_token_types
 from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint in memory.
 
     Attributes:
@@ -38,7 +38,7 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
 
 
-def load(checkpoint: Checkpoint) -> Loaded:
+def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     """Load model and tokenizer.
 
     Raises:
@@ -52,11 +52,11 @@ def load(checkpoint: Checkpoint) -> Loaded:
         model = _copy(request.model)
     model.eval()
     model.requires_grad_(False)
-    _settle(model, generates=checkpoint.task.generates)
+    _fix_call_dependent_choices(model, generates=checkpoint.task.generates)
     tokenizer = _load_tokenizer(checkpoint)
     if checkpoint.task.token_types:
         tokenizer = add_token_types(tokenizer, model)
-    return Loaded(checkpoint, model, tokenizer)
+    return LoadedCheckpoint(checkpoint, model, tokenizer)
 
 
 def _require_encoder(checkpoint: Checkpoint, model: Any) -> None:
@@ -75,7 +75,7 @@ def _copy(model: Any) -> PreTrainedModel:
     return own
 
 
-def _settle(model: PreTrainedModel, *, generates: bool) -> None:
+def _fix_call_dependent_choices(model: PreTrainedModel, *, generates: bool) -> None:
     """Decide once what some models decide call by call, where the results are the same."""
     if not generates:  # a cache that nobody reads
         model.config.use_cache = False
@@ -103,7 +103,7 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
         )
     except Exception as error:
         # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
-        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {_first_line(error)}") from error
+        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {_describe(error)}") from error
     _require_all_weights(checkpoint, model, info)
     model.config.architectures = [type(model).__name__]
     loaded: PreTrainedModel = model
@@ -138,9 +138,7 @@ def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
         try:
             loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
         except Exception as error:
-            raise CheckpointError(
-                f"the tokenizer of {checkpoint.name} cannot be loaded: {_first_line(error)}"
-            ) from error
+            raise CheckpointError(f"the tokenizer of {checkpoint.name} cannot be loaded: {_describe(error)}") from error
         _require_vocabulary(source, loaded)
         source = loaded
     if not isinstance(source, PreTrainedTokenizerBase):
@@ -158,6 +156,6 @@ def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrained
         )
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+def _describe(error: Exception) -> str:
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}"

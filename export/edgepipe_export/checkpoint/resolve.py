@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.bundle.hub import is_repo_id
 from edgepipe.bundle.tasks import TASKS, task_for_architecture, task_names
 from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.errors import CheckpointError, InputError, TaskError
 from edgepipe.pipelines.registry import task_class
-from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, is_repo_id
+from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, pickle_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -230,7 +231,4 @@ def _require_weights(directory: Path, allow_pickle: bool) -> None:
     if not pickles:
         raise CheckpointError(f"{directory} has no weights: there is no *.safetensors file in it")
     if not allow_pickle:
-        raise CheckpointError(
-            f"{directory} has no *.safetensors file, only pickled weights ({', '.join(pickles)}), and unpickling runs "
-            "whatever code their author put in; if you trust them pass allow_pickle=True (--allow-pickle)"
-        )
+        raise pickle_error(f"{directory} has no *.safetensors file, only pickled weights ({', '.join(pickles)})")

@@ -10,6 +10,7 @@ from edgepipe.bundle.third_party import MODULES_NAME, is_sentence_encoder, modul
 from edgepipe.embeddings.sentence_config import CONFIG_NAME, TRANSFORMER_NAMES, read_sentence_config
 from edgepipe.errors import BundleError, CheckpointError
 from edgepipe.pipelines.feature_extraction import FeatureExtraction
+from edgepipe_export.checkpoint.hub_checkpoint import pickle_error
 
 if TYPE_CHECKING:
     from edgepipe_export.checkpoint.resolve import Checkpoint
@@ -52,10 +53,7 @@ def _copy_module(source: Path, target: Path, allow_pickle: bool) -> None:
     if (source / _WEIGHTS).is_file() or not (source / _PICKLE).is_file():
         return
     if not allow_pickle:
-        raise CheckpointError(
-            f"{source} has no {_WEIGHTS}, only pickled weights ({_PICKLE}), and unpickling runs whatever code their "
-            "author put in; if you trust them pass allow_pickle=True (--allow-pickle)"
-        )
+        raise pickle_error(f"{source} has no {_WEIGHTS}, only pickled weights ({_PICKLE})")
     import torch
     from safetensors.torch import save_file
 

@@ -81,7 +81,7 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     _edit(folder / "tokenizer.json", {"truncation": None, "padding": None}, ())
     _edit(folder / "tokenizer_config.json", _settings(tokenizer), _LEFTOVERS)
-    difference = next(differences(tokenizer, Tokenizer.from_pretrained(folder), tokenizer_corpus()), None)
+    difference = next(find_differences(tokenizer, Tokenizer.from_pretrained(folder), tokenizer_corpus()), None)
     if difference is not None:
         raise ExportError(
             f"edgepipe does not read this {type(tokenizer).__name__} as transformers does; {difference}; please report "
@@ -89,7 +89,7 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         )
 
 
-def tell_added_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def declare_added_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Say in tokenizer_config.json whether a prompt gets a token before or after it.
 
     transformers 5 leaves that to tokenizer.json and drops it here; transformers.js reads it here, and without it gives
@@ -100,7 +100,9 @@ def tell_added_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     _edit(folder / "tokenizer_config.json", {name: True for name, is_so in told.items() if is_so}, ())
 
 
-def differences(reference: PreTrainedTokenizerBase, candidate: Tokenizer, texts: Sequence[str]) -> Iterator[Difference]:
+def find_differences(
+    reference: PreTrainedTokenizerBase, candidate: Tokenizer, texts: Sequence[str]
+) -> Iterator[Difference]:
     """Compare two tokenizers on each text, each text with the next as a pair, and truncated.
 
     Ids, masks, token types and offsets are compared.

@@ -22,12 +22,12 @@ from edgepipe_export.quantization.recipe import FP32
 if TYPE_CHECKING:
     from edgepipe.backend.session import SessionConfig
     from edgepipe.pipelines.base import Task
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.evaluation.checks import Comparison
     from edgepipe_export.evaluation.predictors import Arrays
 
 
-def load_dataset(path: Path | None, loaded: Loaded) -> Dataset | None:
+def load_dataset(path: Path | None, loaded: LoadedCheckpoint) -> Dataset | None:
     """Read a file for the task of a checkpoint; see :func:`~edgepipe_export.evaluation.tasks.read_dataset`."""
     if path is None:
         return None
@@ -75,7 +75,7 @@ def calibration_batches(bundle: Bundle, task: type[Task], data: Dataset) -> tupl
 
 def make_comparison(
     bundle: Bundle,
-    loaded: Loaded,
+    loaded: LoadedCheckpoint,
     task: type[Task],
     texts: Sequence[str] | None = None,
     data: Split | None = None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgepipe.backend.session import SessionConfig
     from edgepipe.pipelines.base import Task
     from edgepipe_export.calibration.split import Split
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.evaluation.tolerances import Tolerance
 
     Arrays = Mapping[str, NDArray[Any]]
@@ -42,7 +42,7 @@ class EncoderComparison:
     def __init__(
         self,
         bundle: Bundle,
-        loaded: Loaded,
+        loaded: LoadedCheckpoint,
         task: type[Task],
         data: Split,
         texts: Sequence[str] | None,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from edgepipe.backend.session import SessionConfig
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.evaluation.tolerances import Tolerance
 
     Ids = NDArray[np.int64]
@@ -55,7 +55,7 @@ class GenerationComparison:
     def __init__(
         self,
         bundle: Bundle,
-        loaded: Loaded,
+        loaded: LoadedCheckpoint,
         tokenizer: Tokenizer,
         texts: Sequence[str] | None = None,
         session: SessionConfig | None = None,
@@ -192,7 +192,7 @@ class GenerationComparison:
         )
 
 
-def _decoder_start(loaded: Loaded) -> int:
+def _decoder_start(loaded: LoadedCheckpoint) -> int:
     options: Any = loaded.model.generation_config
     for name in ("decoder_start_token_id", "bos_token_id"):
         if isinstance(getattr(options, name, None), int):

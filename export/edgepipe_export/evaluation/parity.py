@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe import Tokenizer
-from edgepipe_export.checkpoint.tokenizer_files import differences, tokenizer_corpus
+from edgepipe_export.checkpoint.tokenizer_files import find_differences, tokenizer_corpus
 from edgepipe_export.evaluation.checks import Check, describe_options
 from edgepipe_export.evaluation.differences import compare_results, compare_tensors
 from edgepipe_export.evaluation.tasks import find_evaluation, make_inputs, select_texts
@@ -115,7 +115,7 @@ def _add_end_tokens(ids: NDArray[np.int64], mask: NDArray[np.int64], config: Map
 def check_tokens(candidate: Tokenizer, reference: PreTrainedTokenizerBase, texts: Sequence[str]) -> Check:
     """Compare tokenizers on the built-in corpus and on `texts`."""
     corpus = (*tokenizer_corpus(), *texts)
-    first = next(differences(reference, candidate, corpus), None)
+    first = next(find_differences(reference, candidate, corpus), None)
     detail = None if first is None else str(first)
     return Check(
         "tokens", "all", "transformers", len(corpus), {}, None, "same ids, masks, offsets", first is None, detail

@@ -25,7 +25,7 @@ from edgepipe_export.tracing.encoder import Encoder
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.evaluation.predictors import Arrays, Ids, Logits
 
 
@@ -46,7 +46,7 @@ class PyTorchEncoder:
 
     on_cpu = True
 
-    def __init__(self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
         """Take over a checkpoint.
 
         Args:
@@ -71,7 +71,7 @@ class PyTorchPredictor:
     name = PYTORCH
 
     def __init__(
-        self, loaded: Loaded, outputs: Sequence[str], series: Sequence[str] = (), steps: Steps | None = None
+        self, loaded: LoadedCheckpoint, outputs: Sequence[str], series: Sequence[str] = (), steps: Steps | None = None
     ) -> None:
         """Take over a checkpoint; see :class:`PyTorchEncoder`. `steps` counts every result."""
         self._steps = steps or Steps()
@@ -89,7 +89,7 @@ class PyTorchPredictor:
         return self._steps.count(self._pipeline(item, **options) for item in inputs)
 
 
-def load_pipeline(task: str, loaded: Loaded) -> Callable[..., Any]:
+def load_pipeline(task: str, loaded: LoadedCheckpoint) -> Callable[..., Any]:
     """The pipeline of transformers; where transformers removed it, our task over the checkpoint in PyTorch.
 
     Our task shows differences of the graph and of the tokenizer. That it decodes as the last transformers which had it
@@ -116,7 +116,7 @@ class PyTorchLanguageModel:
 
     name = PYTORCH
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedCheckpoint) -> None:
         self._model = loaded.model
         self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
 

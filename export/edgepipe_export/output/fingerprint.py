@@ -22,7 +22,7 @@ from edgepipe_export.requirements import package_versions
 if TYPE_CHECKING:
     from edgepipe.bundle.manifest import Manifest
     from edgepipe_export.calibration.dataset import Dataset
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.quantization.target import Target
 
 
@@ -52,7 +52,7 @@ def fingerprint(folder: Path, manifest: Manifest, target: Target, calibration: D
     )
 
 
-def hash_reference(loaded: Loaded) -> str | None:
+def hash_reference(loaded: LoadedCheckpoint) -> str | None:
     """A digest of the PyTorch model that fp32 is compared with.
 
     Returns:

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgepipe.bundle.hub import is_repo_id
 from edgepipe.bundle.manifest import Manifest, Variant
-from edgepipe_export.checkpoint.hub_checkpoint import is_repo_id
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---", re.DOTALL)
 _LICENSE = re.compile(r"^license:[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*$", re.MULTILINE)

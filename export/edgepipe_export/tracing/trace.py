@@ -11,7 +11,7 @@ from edgepipe.bundle.layout import DECODER, ENCODER, MODEL
 if TYPE_CHECKING:
     import onnx_ir
 
-    from edgepipe_export.checkpoint.load import Loaded
+    from edgepipe_export.checkpoint.load import LoadedCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class TracedGraphs:
     recipe: Mapping[str, Any]
 
 
-def trace_graphs(loaded: Loaded, options: TraceOptions) -> TracedGraphs:
+def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraphs:
     """Trace the graphs that the checkpoint's task needs.
 
     Raises:

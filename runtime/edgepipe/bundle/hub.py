@@ -22,7 +22,7 @@ from edgepipe.bundle.layout import (
     graph_file,
 )
 from edgepipe.bundle.manifest import FileEntry, Manifest
-from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError
+from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError, first_line
 
 # What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
 _BESIDE_A_GRAPH = re.compile(
@@ -31,6 +31,20 @@ _BESIDE_A_GRAPH = re.compile(
 )
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def is_repo_id(text: str) -> bool:
+    """Whether a text can be a Hub id, ``owner/name`` or ``name``."""
+    return _REPO_ID.fullmatch(text) is not None
+
+
+def cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
+    """The directory of a repository in the cache, if its ``config.json`` is there; other files may be missing."""
+    # Not snapshot_download: it calls a snapshot incomplete that lacks files we never wanted.
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
+    return Path(config).parent if isinstance(config, str) else None
 
 
 def fetch_bundle(
@@ -58,11 +72,11 @@ def fetch_bundle(
         DownloadError: the repository cannot be reached, or is not a bundle.
         VariantError: the bundle has no such variant.
     """
-    if not _REPO_ID.fullmatch(repo_id):
+    if not is_repo_id(repo_id):
         raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
     from huggingface_hub import errors, hf_hub_download, snapshot_download
 
-    with _hub_errors(repo_id, local_files_only):
+    with hub_errors(repo_id, local_files_only):
         try:
             path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
         except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
@@ -80,7 +94,7 @@ def fetch_bundle(
     commit = path.parent.name
     missing = [entry for entry in entries if not _cached(path.parent / entry.path, entry, local_files_only)]
     if missing:
-        with _hub_errors(repo_id, local_files_only):
+        with hub_errors(repo_id, local_files_only):
             snapshot_download(
                 repo_id,
                 revision=commit,
@@ -103,7 +117,7 @@ def fetch_measurements(repo_id: str, folder: Path) -> None:
     """
     from huggingface_hub import errors, hf_hub_download
 
-    with _hub_errors(repo_id, local_files_only=False), suppress(errors.EntryNotFoundError):  # not there, or no network
+    with hub_errors(repo_id, local_files_only=False), suppress(errors.EntryNotFoundError):  # not there, or no network
         hf_hub_download(repo_id, REPORT_NAME, revision=folder.name)
 
 
@@ -122,12 +136,9 @@ def _fetch_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], re
 
 def _cached_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
     """The snapshot of a repository without a manifest, if the cache has the variant."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(repo_id, "config.json", revision=revision)
-    if not isinstance(config, str):
+    folder = cached_snapshot(repo_id, revision)
+    if folder is None:
         return None
-    folder = Path(config).parent
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*.onnx")]
     try:
         return folder if _graphs_of(names, repo_id, dtype, preferred) else None
@@ -186,17 +197,23 @@ def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None
 
 
 @contextmanager
-def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
+def hub_errors(repo_id: str, local_files_only: bool = False) -> Iterator[None]:
+    """Raise what ``huggingface_hub`` and its HTTP library raise as errors of ours.
+
+    Raises:
+        BundleError: the name is no Hub id.
+        DownloadError: the repository, the revision or the network is not there, or the download broke off.
+    """
     from huggingface_hub import constants, errors
 
     try:
         yield
     except errors.HFValidationError as error:
         raise BundleError(
-            f"{repo_id} does not exist, and is not a Hub id (owner/name) either: {_first_line(error)}"
+            f"{repo_id} does not exist, and is not a Hub id (owner/name) either: {first_line(error)}"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise DownloadError(f"{repo_id} has no such revision: {_first_line(error)}") from error
+        raise DownloadError(f"{repo_id} has no such revision: {first_line(error)}") from error
     except errors.LocalEntryNotFoundError as error:
         how = (
             "local_files_only (or HF_HUB_OFFLINE) forbids the network"
@@ -219,8 +236,4 @@ def _hub_errors(repo_id: str, local_files_only: bool) -> Iterator[None]:
         raise
     except Exception as error:
         # The HTTP library that huggingface_hub brings has errors of its own, and is another one every few versions.
-        raise DownloadError(f"{repo_id} could not be downloaded: {_first_line(error)}; try again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DownloadError(f"{repo_id} could not be downloaded: {first_line(error)}; try again") from error

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from edgepipe.bundle.hub import is_repo_id
 from edgepipe.errors import CheckpointError
-from edgepipe_export.checkpoint.hub_checkpoint import is_repo_id, wanted_files
+from edgepipe_export.checkpoint.hub_checkpoint import select_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "someone/tiny-bert"
@@ -180,22 +181,22 @@ def test_a_repository_with_pickles_only(hub: Hub, tmp_path: Path) -> None:
     assert hub.served == []
 
 
-def test_wanted_files() -> None:
+def test_select_files() -> None:
     names = ["config.json", "vocab.txt", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", "modeling.py"]
     names += ["tf_model.h5", "1_Pooling/config.json", "adapter_model.safetensors", "image.png"]
-    plain = wanted_files(REPO, names, allow_pickle=False, remote_code=False)
+    plain = select_files(REPO, names, allow_pickle=False, remote_code=False)
     assert plain == ["1_Pooling/config.json", "config.json", "vocab.txt", "model.safetensors"]
-    assert "modeling.py" in wanted_files(REPO, names, allow_pickle=False, remote_code=True)
-    assert "pytorch_model.bin" not in wanted_files(REPO, names, allow_pickle=True, remote_code=False)
+    assert "modeling.py" in select_files(REPO, names, allow_pickle=False, remote_code=True)
+    assert "pytorch_model.bin" not in select_files(REPO, names, allow_pickle=True, remote_code=False)
     names.remove("model.safetensors")
-    assert "pytorch_model.bin" in wanted_files(REPO, names, allow_pickle=True, remote_code=False)
+    assert "pytorch_model.bin" in select_files(REPO, names, allow_pickle=True, remote_code=False)
     with pytest.raises(CheckpointError, match="no weights"):
-        wanted_files(REPO, ["config.json"], allow_pickle=True, remote_code=False)
+        select_files(REPO, ["config.json"], allow_pickle=True, remote_code=False)
 
 
 def test_sharded_weights_are_all_wanted() -> None:
     names = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
-    assert sorted(wanted_files(REPO, names, allow_pickle=False, remote_code=False)) == names
+    assert sorted(select_files(REPO, names, allow_pickle=False, remote_code=False)) == names
 
 
 @pytest.mark.parametrize("text", ["bert", "someone/bert-base.v1", "a/b_c"])

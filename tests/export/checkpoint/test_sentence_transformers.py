@@ -20,7 +20,7 @@ from edgepipe import pipeline
 from edgepipe.bundle.tasks import task_for_architecture
 from edgepipe.errors import BundleError, CheckpointError
 from edgepipe_export import export, verify
-from edgepipe_export.checkpoint.hub_checkpoint import wanted_files
+from edgepipe_export.checkpoint.hub_checkpoint import select_files
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.evaluation.differences import as_vectors, vector_difference
@@ -172,9 +172,9 @@ def test_a_head_whose_class_is_named_like_a_body(architecture: str) -> None:
 def test_what_is_downloaded() -> None:
     names = ["1_Pooling/config.json", "2_Dense/config.json", "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin"]
     rest = ["model.safetensors", "modules.json", "onnx/model.onnx", "openvino/config.json", "train_script.py"]
-    found = wanted_files("owner/name", names + rest, allow_pickle=False, remote_code=False)
+    found = select_files("owner/name", names + rest, allow_pickle=False, remote_code=False)
     assert found == ["1_Pooling/config.json", "2_Dense/config.json", *names[2:3], "modules.json", "model.safetensors"]
-    assert names[3] in wanted_files("owner/name", names + rest, allow_pickle=True, remote_code=False)
+    assert names[3] in select_files("owner/name", names + rest, allow_pickle=True, remote_code=False)
 
 
 # Results that are vectors.

@@ -10,7 +10,12 @@ from transformers import AutoTokenizer
 from edgepipe import Tokenizer
 from edgepipe.errors import ExportError
 from edgepipe_export.calibration.texts import sentences
-from edgepipe_export.checkpoint.tokenizer_files import differences, tell_added_tokens, tokenizer_corpus, write_tokenizer
+from edgepipe_export.checkpoint.tokenizer_files import (
+    declare_added_tokens,
+    find_differences,
+    tokenizer_corpus,
+    write_tokenizer,
+)
 from tests.tiny import ARCHITECTURES, TOKENIZERS
 
 FAMILIES = sorted({architecture.tokenizer for architecture in ARCHITECTURES.values()})
@@ -49,7 +54,7 @@ def test_what_the_runtime_needs_is_spelled_out(family: str, tmp_path: Path) -> N
 def test_tokens_around_a_prompt_are_told(family: str, told: dict[str, bool], tmp_path: Path) -> None:
     tokenizer = load(family)
     write_tokenizer(tokenizer, tmp_path)
-    tell_added_tokens(tokenizer, tmp_path)
+    declare_added_tokens(tokenizer, tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert {name: config[name] for name in ("add_bos_token", "add_eos_token") if name in config} == told
     again = AutoTokenizer.from_pretrained(tmp_path)
@@ -83,7 +88,7 @@ def test_a_difference_names_the_first_text(tmp_path: Path, monkeypatch: pytest.M
 
 def test_different_arrays_are_a_difference(tmp_path: Path) -> None:
     write_tokenizer(load("bert"), tmp_path)
-    found = next(differences(load("distilbert"), Tokenizer.from_pretrained(tmp_path), ["a text"]))
+    found = next(find_differences(load("distilbert"), Tokenizer.from_pretrained(tmp_path), ["a text"]))
     assert found.key == "the names of the arrays"
     assert "token_type_ids" in str(found)
 

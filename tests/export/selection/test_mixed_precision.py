@@ -18,7 +18,7 @@ from edgepipe_export import export
 from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
 from edgepipe_export.calibration.split import measure_all
 from edgepipe_export.calibration.texts import sentences
-from edgepipe_export.checkpoint.load import Loaded, load
+from edgepipe_export.checkpoint.load import LoadedCheckpoint, load
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.evaluation.comparison import make_comparison
 from edgepipe_export.evaluation.tolerances import Tolerance
@@ -140,7 +140,7 @@ def test_progress_is_told() -> None:
     assert {total for _, total in told} == {10 + 5 + 4 + 3}  # layers; counts of w8, counts of fp32, halvings
 
 
-def evaluate(workspace: Workspace, loaded: Loaded) -> Evaluator:
+def evaluate(workspace: Workspace, loaded: LoadedCheckpoint) -> Evaluator:
     comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=SENTENCES)
     return Evaluator(workspace, comparison, SENTENCES, Tolerance.from_max_drop(8))
 
