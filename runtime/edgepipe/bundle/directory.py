@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from edgepipe.bundle.integrity import is_there, obstacle, sha256, unreadable
+from edgepipe.bundle.integrity import (
+    check_sha256,
+    check_size,
+    file_exists,
+    find_obstacle,
+    read_json,
+    read_text,
+    unreadable_error,
+)
 from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
 from edgepipe.bundle.manifest import FileEntry, Manifest
 from edgepipe.bundle.tasks import task_for_architecture
@@ -74,7 +82,7 @@ class Bundle:
         try:
             is_here = path.exists()
         except OSError as error:
-            raise unreadable(path, error) from error
+            raise unreadable_error(path, error) from error
         if not is_here:
             from edgepipe.bundle.hub import fetch_bundle
 
@@ -90,23 +98,27 @@ class Bundle:
         try:
             return cls._open(path)
         except OSError as error:  # a folder that may not be entered
-            raise unreadable(path, error) from error
+            raise unreadable_error(path, error) from error
 
     @classmethod
     def _open(cls, path: Path) -> Bundle:
         manifest_path = path / MANIFEST_NAME
         manifest = None
-        if is_there(manifest_path):
-            manifest = Manifest.from_json(_read_text(manifest_path), str(manifest_path))
-        bundle = cls(path, manifest, _read_config(path))
+        if file_exists(manifest_path):
+            manifest = Manifest.from_json(read_text(manifest_path), str(manifest_path))
+        config_path = path / "config.json"
+        if not file_exists(config_path):
+            raise BundleError(
+                f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT"
+            )
+        bundle = cls(path, manifest, read_json(config_path))
         if manifest is not None:
-            bundle._check_sizes(manifest.files)
-            for entries in bundle._present_variants().values():
-                bundle._check_sizes(entries)
+            for entry in bundle._recorded_files():
+                check_size(path / entry.path, entry.bytes)
         if not bundle.dtypes:
             graphs = (file for folder in GRAPH_FOLDERS for file in (path / folder).glob("*.onnx"))
             raise BundleError(
-                next(filter(None, map(obstacle, graphs)), None)
+                next(filter(None, map(find_obstacle, graphs)), None)
                 or f"{path} has no graph: neither onnx/model*.onnx nor model*.onnx; "
                 + (
                     f"it is a checkpoint: make a bundle of it with: edgepipe export {path} OUT"
@@ -121,7 +133,7 @@ class Bundle:
         """The variants whose files are there."""
         if self.manifest is not None:
             return tuple(self._present_variants())
-        return tuple(dtype for dtype in SUFFIXES if self._found_graphs(dtype))
+        return tuple(dtype for dtype in SUFFIXES if self._find_graphs(dtype))
 
     @property
     def default_dtype(self) -> str:
@@ -147,7 +159,7 @@ class Bundle:
     def generation_config(self) -> Mapping[str, Any]:
         """``generation_config.json``; empty where there is none."""
         path = self.path / "generation_config.json"
-        return _read_object(path) if is_there(path) else {}
+        return read_json(path) if file_exists(path) else {}
 
     def shares_cache(self, dtype: str) -> bool:
         """Whether a variant's decoder may write its cache into the buffer that it reads it from.
@@ -166,7 +178,7 @@ class Bundle:
         if self.manifest is not None:
             return self.manifest.max_length
         tokenizer = self.path / "tokenizer_config.json"
-        tokens = _read_object(tokenizer).get("model_max_length") if is_there(tokenizer) else None
+        tokens = read_json(tokenizer).get("model_max_length") if file_exists(tokenizer) else None
         limits = [positions(self.config), tokens]
         return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
@@ -185,12 +197,10 @@ class Bundle:
         Raises:
             VariantError: the bundle has no such variant; the message names those it has.
         """
-        self._require(dtype)
+        self._check_variant(dtype)
         if self.manifest is not None:
             return tuple(self.path / entry.path for entry in self.manifest.variants[dtype].files)
-        return tuple(
-            sorted(file for graph in self._found_graphs(dtype) for file in graph.parent.glob(f"{graph.name}*"))
-        )
+        return tuple(sorted(file for graph in self._find_graphs(dtype) for file in graph.parent.glob(f"{graph.name}*")))
 
     def has_graph(self, dtype: str, name: str) -> bool:
         """Whether a variant has a graph of this name."""
@@ -207,18 +217,18 @@ class Bundle:
             VariantError: the bundle has no such variant.
             BundleError: the graph was altered.
         """
-        self._require(dtype)
+        self._check_variant(dtype)
         if self.manifest is None:
-            found = self._found_graph(dtype, name)
+            found = self._find_graph(dtype, name)
             if found is None:
-                raise self._lacks(dtype, name)
+                raise self._missing_graph(dtype, name)
             return found
         file_name = graph_file(dtype, name)
         for entry in self.manifest.variants[dtype].files:
             if entry.path.rsplit("/", 1)[-1] == file_name:
-                self._check_hash(entry)
+                check_sha256(self.path / entry.path, entry.sha256)
                 return self.path / entry.path
-        raise self._lacks(dtype, name)
+        raise self._missing_graph(dtype, name)
 
     def check(self) -> tuple[FileEntry, ...]:
         """Check the sha256 of every file that is there; returns the files checked.
@@ -228,24 +238,26 @@ class Bundle:
         """
         if self.manifest is None:
             raise BundleError(f"{self.path} has no {MANIFEST_NAME}: there is nothing to check its files against")
-        checked = list(self.manifest.files)
-        for entries in self._present_variants().values():
-            checked.extend(entries)
-        for entry in checked:
-            self._check_hash(entry)
-        return tuple(checked)
+        entries = self._recorded_files()
+        for entry in entries:
+            check_sha256(self.path / entry.path, entry.sha256)
+        return entries
 
-    def _lacks(self, dtype: str, name: str) -> BundleError:
+    def _missing_graph(self, dtype: str, name: str) -> BundleError:
         there = [file.name for file in self.files(dtype) if file.suffix == ".onnx"]
         advice = "; a model of several graphs is loaded with pipeline()" if name == MODEL else ""
         return BundleError(f"{self.path} has no {graph_file(dtype, name)} for {dtype}, only {', '.join(there)}{advice}")
 
-    def _require(self, dtype: str) -> None:
+    def _check_variant(self, dtype: str) -> None:
         if dtype in self.dtypes:
             return
         listed = self.manifest is not None and dtype in tuple(self.manifest.variants)
         why = "its files are not there" if listed else "it has no such variant"
         raise VariantError(f"{self.path} cannot give dtype {dtype!r}: {why}; there is {', '.join(self.dtypes)}")
+
+    def _recorded_files(self) -> tuple[FileEntry, ...]:
+        assert self.manifest is not None
+        return (*self.manifest.files, *chain(*self._present_variants().values()))
 
     def _present_variants(self) -> dict[str, tuple[FileEntry, ...]]:
         assert self.manifest is not None
@@ -255,62 +267,13 @@ class Bundle:
             if any((self.path / entry.path).exists() for entry in variant.files)
         }
 
-    def _found_graphs(self, dtype: str) -> list[Path]:
-        found = (self._found_graph(dtype, name) for name in GRAPH_NAMES)
+    def _find_graphs(self, dtype: str) -> list[Path]:
+        found = (self._find_graph(dtype, name) for name in GRAPH_NAMES)
         return [path for path in found if path is not None]
 
-    def _found_graph(self, dtype: str, name: str) -> Path | None:
+    def _find_graph(self, dtype: str, name: str) -> Path | None:
         for folder in GRAPH_FOLDERS:
             candidate = self.path / folder / graph_file(dtype, name) if dtype in SUFFIXES else None
             if candidate is not None and candidate.is_file():
                 return candidate
         return None
-
-    def _check_sizes(self, entries: tuple[FileEntry, ...]) -> None:
-        for entry in entries:
-            path = self.path / entry.path
-            try:
-                size = path.stat().st_size
-            except OSError as error:
-                raise unreadable(path, error) from error
-            if size != entry.bytes:
-                raise BundleError(
-                    obstacle(path)
-                    or f"{path} has {size} bytes, the manifest says {entry.bytes}: it was truncated or altered; "
-                    "export or download the bundle again"
-                )
-
-    def _check_hash(self, entry: FileEntry) -> None:
-        path = self.path / entry.path
-        digest = sha256(path)
-        if digest != entry.sha256:
-            raise BundleError(
-                f"{path} was altered: its sha256 is {digest[:12]}…, the manifest says {entry.sha256[:12]}…; export or "
-                "download the bundle again"
-            )
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{path} cannot be read as UTF-8 text: {error}") from error
-
-
-def _read_config(path: Path) -> Mapping[str, Any]:
-    file = path / "config.json"
-    if not is_there(file):
-        raise BundleError(f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT")
-    return _read_object(file)
-
-
-def _read_object(file: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(_read_text(file))
-    except ValueError as error:
-        raise BundleError(f"{file} is not valid JSON ({error}); export or download the bundle again") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{file} holds a {type(content).__name__}, not an object")
-    return content

@@ -80,19 +80,19 @@ def fetch_bundle(
         try:
             path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
         except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
-            cached = _cached_foreign(repo_id, dtype, preferred, revision)
+            cached = _find_third_party(repo_id, dtype, preferred, revision)
             if cached is None:
                 raise
             return cached
         except errors.EntryNotFoundError:
-            fetched = _fetch_foreign(repo_id, dtype, preferred, revision)
+            fetched = _fetch_third_party(repo_id, dtype, preferred, revision)
             if fetched is None:
                 raise
             return fetched
     manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
-    entries = _wanted(manifest, repo_id, dtype, preferred)
+    entries = _select_files(manifest, repo_id, dtype, preferred)
     commit = path.parent.name
-    missing = [entry for entry in entries if not _cached(path.parent / entry.path, entry, local_files_only)]
+    missing = [entry for entry in entries if not _is_cached(path.parent / entry.path, entry, local_files_only)]
     if missing:
         with hub_errors(repo_id, local_files_only):
             snapshot_download(
@@ -101,7 +101,7 @@ def fetch_bundle(
                 allow_patterns=[entry.path for entry in entries],
                 local_files_only=local_files_only,
             )
-        _check_arrived(path.parent, missing, repo_id)
+        _check_downloaded(path.parent, missing, repo_id)
     return path.parent
 
 
@@ -121,7 +121,7 @@ def fetch_measurements(repo_id: str, folder: Path) -> None:
         hf_hub_download(repo_id, REPORT_NAME, revision=folder.name)
 
 
-def _fetch_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
+def _fetch_third_party(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
     """Download one variant of a repository without a manifest; None if it has no graph."""
     from huggingface_hub import model_info, snapshot_download
 
@@ -134,7 +134,7 @@ def _fetch_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], re
     return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted))
 
 
-def _cached_foreign(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
+def _find_third_party(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
     """The snapshot of a repository without a manifest, if the cache has the variant."""
     folder = cached_snapshot(repo_id, revision)
     if folder is None:
@@ -160,14 +160,14 @@ def _graphs_of(names: list[str], repo_id: str, dtype: str | None, preferred: Seq
     return () if chosen is None else found.get(chosen, ())
 
 
-def _wanted(manifest: Manifest, repo_id: str, dtype: str | None, preferred: Sequence[str]) -> list[FileEntry]:
+def _select_files(manifest: Manifest, repo_id: str, dtype: str | None, preferred: Sequence[str]) -> list[FileEntry]:
     chosen = dtype or first_of(preferred, tuple(manifest.variants)) or manifest.default_dtype
     if chosen not in manifest.variants:
         raise VariantError(f"{repo_id} has no variant {chosen!r}; it has {', '.join(manifest.variants)}")
     return [*manifest.files, *manifest.variants[chosen].files]
 
 
-def _cached(path: Path, entry: FileEntry, local_files_only: bool) -> bool:
+def _is_cached(path: Path, entry: FileEntry, local_files_only: bool) -> bool:
     """Whether the cache has the file; one of another size is removed, so that it is downloaded again."""
     if not path.is_file():
         return False
@@ -183,7 +183,7 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _check_arrived(folder: Path, entries: list[FileEntry], repo_id: str) -> None:
+def _check_downloaded(folder: Path, entries: list[FileEntry], repo_id: str) -> None:
     for entry in entries:
         path = folder / entry.path
         if not path.is_file():

@@ -1,50 +1,43 @@
-"""Why a file of a bundle cannot be read, in words: the system has a number for it, and onnxruntime often less."""
+"""The files of a bundle: whether they are whole, and in words why one cannot be read."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
-import re
 import stat
 from pathlib import Path
+from typing import Any
 
 from edgepipe.errors import BundleError
 
-_AGAIN = "export or download the bundle again"
-
-# What follows a graph's name in those of the graph and of its weights, as most tools call them.
-_WEIGHTS = re.compile(r"(_data(_\d+)?|\.data)?")
-
-# How onnxruntime says that a graph's weights are not there, or end too early.
-_NO_WEIGHTS = re.compile(r"External data path does not exist: \"(?P<path>[^\"]+)\"")
-_SHORT_WEIGHTS = re.compile(r"size to read: \d+ given file_length: (?P<size>\d+) are out of bounds")
-# A graph of which the end is missing, or that is none.
-_NO_GRAPH = re.compile(r"Protobuf parsing failed|No graph was found in the protobuf")
+# What to do about a file that is damaged.
+EXPORT_AGAIN = "export or download the bundle again"
 
 
-def obstacle(path: Path) -> str | None:
+def find_obstacle(path: Path) -> str | None:
     """What stands in the way of reading a file and what to do about it; None where nothing does."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            return f"{path} is a directory, and should be a file; {_AGAIN}"
+            return f"{path} is a directory, and should be a file; {EXPORT_AGAIN}"
         if not stat.S_ISREG(mode):
-            return f"{path} is no regular file (a device, pipe or socket); {_AGAIN}"
+            return f"{path} is no regular file (a device, pipe or socket); {EXPORT_AGAIN}"
         with path.open("rb"):
             return None
     except FileNotFoundError:
         if path.is_symlink():
             return (
                 f"{path} is missing: it is a link to {os.readlink(path)}, which is not there; copy the bundle with the "
-                f"files that its links name (cp -rL), or {_AGAIN}"
+                f"files that its links name (cp -rL), or {EXPORT_AGAIN}"
             )
-        return f"{path} is missing; {_AGAIN}"
+        return f"{path} is missing; {EXPORT_AGAIN}"
     except OSError as error:
-        return _denied(path, error)
+        return _describe_denial(path, error)
 
 
-def unreadable(path: Path, error: OSError) -> BundleError:
+def unreadable_error(path: Path, error: OSError) -> BundleError:
     """The error for a path that the system did not let be read.
 
     Args:
@@ -52,10 +45,10 @@ def unreadable(path: Path, error: OSError) -> BundleError:
         error: What the system said; it may name another path.
     """
     named = Path(error.filename or path)
-    return BundleError(obstacle(named) or _denied(named, error))
+    return BundleError(find_obstacle(named) or _describe_denial(named, error))
 
 
-def is_there(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
     """Whether there is a file of this name.
 
     Raises:
@@ -66,48 +59,51 @@ def is_there(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise unreadable(path, error) from error
-    found = obstacle(path)
+        raise unreadable_error(path, error) from error
+    found = find_obstacle(path)
     if found is not None:
         raise BundleError(found)
     return True
 
 
-def damage(graph: Path, said: str) -> str | None:
-    """Which file kept onnxruntime from loading a graph; None where it is not the files.
-
-    Args:
-        graph: The graph's file.
-        said: onnxruntime's message, which leaves the name out in most cases.
-    """
-    missing = _NO_WEIGHTS.search(said)
-    beside = [
-        path
-        for path in sorted(graph.parent.glob(f"{graph.name}*"))
-        if _WEIGHTS.fullmatch(path.name.removeprefix(graph.name))
-    ]
-    suspects = [*beside, *([Path(missing["path"])] if missing else [])]
-    for found in map(obstacle, suspects):
-        if found is not None:
-            return found
-    short = _SHORT_WEIGHTS.search(said)
-    if short is not None:
-        size = int(short["size"])
-        name = next((str(path) for path in beside if path.stat().st_size == size), f"the file of {graph}'s weights")
-        return f"{name} has {size} bytes, the graph needs more: it was truncated, or belongs to another graph; {_AGAIN}"
-    if _NO_GRAPH.search(said):
-        return f"{graph} is no whole ONNX graph, its {graph.stat().st_size} bytes are truncated or altered; {_AGAIN}"
-    return None
-
-
-def _denied(path: Path, error: OSError) -> str:
+def _describe_denial(path: Path, error: OSError) -> str:
     if isinstance(error, PermissionError):
         return (
             f"{path} cannot be read: {error.strerror}; give the user that runs this the right to read it and to enter "
             "the folders above it (chmod -R a+rX)"
         )
-    advice = "" if error.errno == errno.ENAMETOOLONG else f"; {_AGAIN}"
+    advice = "" if error.errno == errno.ENAMETOOLONG else f"; {EXPORT_AGAIN}"
     return f"{path} cannot be read: {error.strerror or error}{advice}"
+
+
+def read_text(path: Path) -> str:
+    """The content of a UTF-8 text file.
+
+    Raises:
+        BundleError: it cannot be read, or is something else.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise unreadable_error(path, error) from error
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} cannot be read as UTF-8 text: {error}; {EXPORT_AGAIN}") from error
+
+
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        BundleError: it cannot be read, is not JSON, or holds something else than a `kind`.
+    """
+    text = read_text(path)
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise BundleError(f"{path} is not valid JSON ({error}); {EXPORT_AGAIN}") from error
+    if not isinstance(content, kind):
+        raise BundleError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}; {EXPORT_AGAIN}")
+    return content
 
 
 def sha256(path: Path) -> str:
@@ -116,4 +112,34 @@ def sha256(path: Path) -> str:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
+
+
+def check_size(path: Path, expected: int) -> None:
+    """Check that a file has the size in bytes that the manifest says.
+
+    Raises:
+        BundleError: it has another, or cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise unreadable_error(path, error) from error
+    if size != expected:
+        raise BundleError(
+            find_obstacle(path)
+            or f"{path} has {size} bytes, the manifest says {expected}: it was truncated or altered; {EXPORT_AGAIN}"
+        )
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Check that a file has the sha256 that the manifest says.
+
+    Raises:
+        BundleError: it has another, or cannot be read.
+    """
+    digest = sha256(path)
+    if digest != expected:
+        raise BundleError(
+            f"{path} was altered: its sha256 is {digest[:12]}…, the manifest says {expected[:12]}…; {EXPORT_AGAIN}"
+        )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgepipe.bundle.integrity import unreadable
+from edgepipe.bundle.integrity import read_json
 from edgepipe.errors import BundleError
 
 # Lists the layers of a sentence-transformers model.
 MODULES_NAME = "modules.json"
 
 # Outputs of graphs without a head: transformers', then those optimum gives sentence-transformers' directories.
-_BODY = ("last_hidden_state", "token_embeddings")
+_HIDDEN_STATES = ("last_hidden_state", "token_embeddings")
 
 # Model types whose positions begin behind the id of padding, so that their tables have rows that no token can use.
 _POSITIONS_AFTER_PADDING = (
@@ -44,36 +43,36 @@ def positions(config: Mapping[str, Any]) -> int | None:
 
 
 def task_of_graph(
-    said: str | None, config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str | None]]
+    config_task: str | None, config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str | None]]
 ) -> str | None:
-    """The task a foreign graph is for.
+    """The task that another tool's graph is for.
 
     The config says what the checkpoint was fine-tuned for, the graph what was exported of it: a masked language
     model exported for feature extraction gives hidden states. So the graph decides where the two disagree, and
     where the config says nothing.
 
     Args:
-        said: The task that the config says, None if it says none.
+        config_task: The task that the config says, None if it says none.
         config: ``config.json``.
         outputs: The graph's outputs with their declared shapes.
 
     Returns:
         The task; None where neither tells.
     """
-    fitting = _fitting(config, outputs)
-    if said in fitting or not fitting:
-        return said
-    if said is None and config.get("architectures") and "logits" in outputs:
+    possible = _tasks_for_outputs(config, outputs)
+    if config_task in possible or not possible:
+        return config_task
+    if config_task is None and config.get("architectures") and "logits" in outputs:
         return None  # a class unknown here: decoders' and images' heads give logits of the same shapes
-    return fitting[0] if len(fitting) == 1 else None
+    return possible[0] if len(possible) == 1 else None
 
 
-def _fitting(config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str | None]]) -> tuple[str, ...]:
+def _tasks_for_outputs(config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str | None]]) -> tuple[str, ...]:
     """The tasks whose heads give such outputs; none where nothing can be said."""
     if "start_logits" in outputs and "end_logits" in outputs:
         return ("question-answering",)
     if "logits" not in outputs:
-        return ("feature-extraction",) if any(name in outputs for name in _BODY) else ()
+        return ("feature-extraction",) if any(name in outputs for name in _HIDDEN_STATES) else ()
     shape = outputs["logits"]
     if len(shape) == 2:
         return ("text-classification",)
@@ -112,20 +111,3 @@ def module_entries(directory: Path) -> list[tuple[str, str]]:
         kind = entry["type"]
         found.append((kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind, folder))
     return found
-
-
-def read_json(path: Path, kind: type) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        BundleError: it cannot be read, is not JSON, or holds something else than a `kind`.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except ValueError as error:
-        raise BundleError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, kind):
-        raise BundleError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}")
-    return content

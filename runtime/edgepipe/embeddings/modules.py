@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from edgepipe.bundle.third_party import module_entries, read_json
+from edgepipe.bundle.integrity import read_json
+from edgepipe.bundle.third_party import module_entries
 from edgepipe.embeddings.pooling import check_modes, normalize, pool
 from edgepipe.embeddings.safetensors import read_safetensors
 from edgepipe.errors import BundleError, InputError
@@ -200,7 +201,7 @@ def read_modules(directory: Path) -> tuple[Module, ...]:
 
 
 def _read_pooling(folder: Path) -> Pooling:
-    config = read_json(folder / "config.json", dict)
+    config = read_json(folder / "config.json")
     named = config.get("pooling_mode")
     if named is None:
         # Older configs have a flag a mode, and none of them set means the mean.
@@ -215,7 +216,7 @@ def _read_pooling(folder: Path) -> Pooling:
 
 def _read_dense(folder: Path) -> Dense:
     path = folder / "config.json"
-    config = read_json(path, dict)
+    config = read_json(path)
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     package, _, kind = name.rpartition(".")
     if kind not in ACTIVATIONS or package.partition(".")[0] != "torch":
@@ -243,7 +244,7 @@ def _read_layer_norm(folder: Path) -> LayerNorm:
 def _read_normalize(folder: Path) -> Normalize:
     # Before version 5.2 it had no config, and so no directory either once it was uploaded.
     path = folder / "config.json"
-    config = read_json(path, dict) if path.is_file() else {}
+    config = read_json(path) if path.is_file() else {}
     source = str(config.get("module_input_name", SENTENCE))
     return Normalize(source, str(config.get("module_output_name") or source))
 

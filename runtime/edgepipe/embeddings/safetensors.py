@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.bundle.integrity import unreadable
+from edgepipe.bundle.integrity import unreadable_error
 from edgepipe.errors import BundleError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise unreadable(path, error) from error
+        raise unreadable_error(path, error) from error
     start = 8 + int.from_bytes(content[:8], "little")
     try:
         header = json.loads(content[8:start].decode("utf-8"))

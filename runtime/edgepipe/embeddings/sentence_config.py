@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepipe.bundle.third_party import MODULES_NAME, read_json
+from edgepipe.bundle.integrity import read_json
+from edgepipe.bundle.third_party import MODULES_NAME
 from edgepipe.embeddings.modules import TOKENS, Module, Pooling, read_modules
 from edgepipe.errors import BundleError, InputError
 
@@ -110,7 +111,7 @@ def read_sentence_config(directory: Path) -> SentenceConfig:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    settings: dict[str, Any] = read_json(path, dict) if path.is_file() else {}
+    settings: dict[str, Any] = read_json(path) if path.is_file() else {}
     return settings
 
 

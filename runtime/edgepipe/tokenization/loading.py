@@ -16,8 +16,8 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.bundle.integrity import is_there
-from edgepipe.errors import BundleError
+from edgepipe.bundle.integrity import file_exists, read_json, read_text
+from edgepipe.errors import BundleError, first_line
 
 SPECIAL_TOKEN_NAMES = (
     "bos_token",
@@ -97,16 +97,16 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         BundleError: A file is missing or is not what its name says.
     """
     path = directory / "tokenizer.json"
-    if not is_there(path):
+    if not file_exists(path):
         if not directory.is_dir():
             raise BundleError(f"{directory} is not a directory: a tokenizer is loaded from that of a bundle.")
         raise BundleError(
             f"{directory} has no tokenizer.json: expected a directory written by edgepipe export or by "
             "transformers' save_pretrained; export the checkpoint again to get one."
         )
-    config = _read_json(directory / "tokenizer_config.json")
+    config = _read_settings(directory / "tokenizer_config.json")
     if "added_tokens_decoder" not in config:
-        config = {**config, **_read_json(directory / "special_tokens_map.json")}
+        config = {**config, **_read_settings(directory / "special_tokens_map.json")}
     templates = _chat_templates(directory)
     config = {**config, **({"chat_template": templates} if templates else {}), **overrides}
     try:
@@ -115,7 +115,7 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
             _check_template(json.loads(backend.post_processor.__getstate__()))
     except Exception as error:
         raise BundleError(
-            f"{path} cannot be read as a tokenizer ({_first_line(error)}): the file is damaged, or was written by "
+            f"{path} cannot be read as a tokenizer ({first_line(error)}): the file is damaged, or was written by "
             "a newer version of tokenizers; fetch or export it again, or upgrade tokenizers."
         ) from error
     try:
@@ -123,7 +123,7 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         _add_missing_tokens(backend, config.get("added_tokens_decoder") or {}, tokens)
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise BundleError(
-            f"{directory / 'tokenizer_config.json'} holds a value that cannot be used: {_first_line(error)}."
+            f"{directory / 'tokenizer_config.json'} holds a value that cannot be used: {first_line(error)}."
         ) from error
     backend.no_truncation()
     backend.no_padding()
@@ -136,7 +136,7 @@ def _chat_templates(directory: Path) -> str | dict[str, str] | None:
     files = {path.stem: path for path in sorted(directory.glob("additional_chat_templates/*.jinja"))}
     if (default := directory / "chat_template.jinja").is_file():
         files["default"] = default
-    templates = {name: path.read_text(encoding="utf-8") for name, path in files.items()}
+    templates = {name: read_text(path) for name, path in files.items()}
     return templates["default"] if list(templates) == ["default"] else templates or None
 
 
@@ -149,16 +149,9 @@ def _template_setting(value: Any) -> str | Mapping[str, str] | None:
     return MappingProxyType({str(name): str(template) for name, template in value.items()})
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not is_there(path):
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # both JSONDecodeError and UnicodeDecodeError
-        raise BundleError(f"{path} is not JSON ({error}): the file is damaged; fetch or export it again.") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path} holds a {type(content).__name__}, expected an object of settings.")
-    return content
+def _read_settings(path: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = read_json(path) if file_exists(path) else {}
+    return settings
 
 
 def _settings(config: Mapping[str, Any], backend: RustTokenizer) -> tuple[TokenizerSettings, list[AddedToken | str]]:
@@ -256,7 +249,3 @@ def _side(config: Mapping[str, Any], key: str, default: str) -> str:
     if side not in ("right", "left"):
         raise ValueError(f"{key} is {side!r}, expected 'right' or 'left'")
     return str(side)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).split("\n", 1)[0] or type(error).__name__

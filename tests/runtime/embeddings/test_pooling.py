@@ -227,7 +227,7 @@ def test_settings_that_cannot_be_followed(tmp_path: Path, config: dict[str, Any]
 
 def test_what_is_no_list_of_modules(tmp_path: Path) -> None:
     path = tmp_path / "modules.json"
-    for content, message in (("{", "cannot be read as JSON"), ("{}", "holds a dict"), ("[]", "does not begin with")):
+    for content, message in (("{", "is not valid JSON"), ("{}", "holds a dict"), ("[]", "does not begin with")):
         path.write_text(content)
         with pytest.raises(BundleError, match=message):
             read_modules(tmp_path)

@@ -11,7 +11,7 @@ from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cu
 from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CUDA, gpu_index, provider_name
 from edgepipe.backend.session import Provider
-from edgepipe.bundle.integrity import damage
+from edgepipe.bundle.integrity import EXPORT_AGAIN, find_obstacle
 from edgepipe.errors import (
     BundleError,
     DeviceError,
@@ -34,6 +34,15 @@ _BAD_OPTION = re.compile(r"Failed to parse provider option \"(?P<name>\w+)\"|Unk
 _CUDA_FAILURE = re.compile(r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;")
 
 _NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)\(")
+
+# What follows a graph's name in those of the graph and of its weights, as most tools call them.
+_WEIGHTS = re.compile(r"(_data(_\d+)?|\.data)?")
+
+# How onnxruntime says that a graph's weights are not there, or end too early.
+_NO_WEIGHTS = re.compile(r"External data path does not exist: \"(?P<path>[^\"]+)\"")
+_SHORT_WEIGHTS = re.compile(r"size to read: \d+ given file_length: (?P<size>\d+) are out of bounds")
+# A graph of which the end is missing, or that is none.
+_NO_GRAPH = re.compile(r"Protobuf parsing failed|No graph was found in the protobuf")
 
 
 @contextmanager
@@ -124,7 +133,7 @@ def _classify(graph: Path, providers: Sequence[Provider], error: Exception) -> E
         return KernelError(
             f"{graph} needs {missing['operator']}, for which onnxruntime {version} has no kernel on {names}"
         )
-    damaged = damage(graph, text)
+    damaged = _find_damage(graph, text)
     return BundleError(f"onnxruntime {version} cannot load {graph}: {damaged or first_line(error)}")
 
 
@@ -143,3 +152,32 @@ def _describe_memory(error: Exception) -> str | None:
         return None
     size = found["buffer"] or found["limited"]
     return f" when {int(size):,} bytes were asked for at once" if size else ""
+
+
+def _find_damage(graph: Path, said: str) -> str | None:
+    """Which file kept onnxruntime from loading a graph; None where it is not the files.
+
+    Args:
+        graph: The graph's file.
+        said: onnxruntime's message, which leaves the name out in most cases.
+    """
+    missing = _NO_WEIGHTS.search(said)
+    beside = [
+        path
+        for path in sorted(graph.parent.glob(f"{graph.name}*"))
+        if _WEIGHTS.fullmatch(path.name.removeprefix(graph.name))
+    ]
+    suspects = [*beside, *([Path(missing["path"])] if missing else [])]
+    for found in map(find_obstacle, suspects):
+        if found is not None:
+            return found
+    short = _SHORT_WEIGHTS.search(said)
+    if short is not None:
+        size = int(short["size"])
+        name = next((str(path) for path in beside if path.stat().st_size == size), f"the file of {graph}'s weights")
+        problem = f"{name} has {size} bytes, the graph needs more: it was truncated, or belongs to another graph"
+        return f"{problem}; {EXPORT_AGAIN}"
+    if _NO_GRAPH.search(said):
+        size = graph.stat().st_size
+        return f"{graph} is no whole ONNX graph, its {size} bytes are truncated or altered; {EXPORT_AGAIN}"
+    return None
