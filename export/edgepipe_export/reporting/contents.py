@@ -1,4 +1,4 @@
-"""What a report tells, read from a bundle: its manifest, and the measurements beside it where there are any."""
+"""The data of a report, read from a bundle: its manifest, and the file of measurements where there is one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
-from edgepipe.bundle.manifest import Manifest, Variant
+from edgepipe.bundle.manifest import Manifest, Parity, Variant
 from edgepipe.errors import BundleError
 from edgepipe_export.evaluation.checks import Check, Disagreement, number_or_infinity, read_check, read_disagreement
 from edgepipe_export.selection.choose import Candidate
@@ -23,7 +23,7 @@ _FP32 = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
-class Listed(Candidate):
+class ManifestCandidate(Candidate):
     """A candidate as the manifest lists it.
 
     Attributes:
@@ -34,10 +34,15 @@ class Listed(Candidate):
     chosen: bool
     pareto: bool
 
+    @property
+    def spread_ms(self) -> float:
+        """How far the middle half of the rounds' latencies spans, in milliseconds."""
+        return self.latency_ms * self.latency_spread
+
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """What the file beside the manifest tells of one variant.
+    """What the file of measurements says of one variant.
 
     Attributes:
         checks: Every comparison with the reference.
@@ -52,7 +57,7 @@ class Measurements:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a report tells.
+    """All that a report shows.
 
     Attributes:
         manifest: The bundle's.
@@ -63,7 +68,7 @@ class Contents:
     """
 
     manifest: Manifest
-    candidates: tuple[Listed, ...]
+    candidates: tuple[ManifestCandidate, ...]
     measurements: Mapping[str, Measurements]
     calibration: Mapping[str, Any] | None = None
     noise: Mapping[str, Any] | None = None
@@ -74,27 +79,33 @@ class Contents:
         sizes |= {name: variant.bytes for name, variant in self.manifest.variants.items()}
         return self.manifest.variants[dtype].bytes / sizes[_FP32] if sizes.get(_FP32) else None
 
+    @property
+    def parities(self) -> dict[str, Parity]:
+        """The parity of each variant that was measured."""
+        variants = self.manifest.variants.items()
+        return {dtype: variant.parity for dtype, variant in variants if variant.parity is not None}
+
     def raised(self, dtype: str) -> Mapping[str, str]:
         """The layers that a repair gave another precision than the variant's, by name."""
-        found = self.manifest.variants[dtype].recipe.get("precisions", {})
-        return found if isinstance(found, Mapping) else {}
+        precisions = self.manifest.variants[dtype].recipe.get("precisions", {})
+        return precisions if isinstance(precisions, Mapping) else {}
 
     def to_json(self) -> str:
-        """The same as JSON: what the page shows, and all of it."""
+        """The same as JSON, in full."""
         manifest = self.manifest
-        facts = ("task", "source", "versions", "machine", "max_length", "max_length_source", "labels", "default_dtype")
-        bundle = {name: value for name, value in asdict(manifest).items() if name in facts}
+        names = ("task", "source", "versions", "machine", "max_length", "max_length_source", "labels", "default_dtype")
+        bundle = {name: value for name, value in asdict(manifest).items() if name in names}
         record = {
             "schema_version": SCHEMA_VERSION,
             "bundle": bundle,
             "calibration": self.calibration,
-            "variants": [self._variant(dtype, variant) for dtype, variant in manifest.variants.items()],
+            "variants": [self._variant_record(dtype, variant) for dtype, variant in manifest.variants.items()],
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "noise": self.noise,
         }
         return strict_json.dumps(record) + "\n"
 
-    def _variant(self, dtype: str, variant: Variant) -> dict[str, Any]:
+    def _variant_record(self, dtype: str, variant: Variant) -> dict[str, Any]:
         return {
             "dtype": dtype,
             "bytes": variant.bytes,
@@ -106,7 +117,7 @@ class Contents:
 
 
 def read_contents(bundle: Bundle) -> Contents:
-    """Read what a bundle tells of itself.
+    """Read the manifest and the measurements of a bundle.
 
     Raises:
         BundleError: the bundle has no manifest, or one of the two files is damaged.
@@ -116,14 +127,12 @@ def read_contents(bundle: Bundle) -> Contents:
             f"{bundle.path} has no {MANIFEST_NAME}: another tool made it, and nothing was measured that a report could "
             "show; export its checkpoint with: edgepipe export MODEL OUT"
         )
-    manifest, measured = bundle.manifest, _measured(bundle.path / REPORT_NAME)
+    manifest, measured = bundle.manifest, _read_record(bundle.path / REPORT_NAME)
     try:
         return Contents(
             manifest,
-            tuple(
-                Listed(**{**entry, "distance": number_or_infinity(entry["distance"])}) for entry in manifest.candidates
-            ),
-            {dtype: _measurements(entry) for dtype, entry in measured.get("variants", {}).items()},
+            tuple(map(_read_candidate, manifest.candidates)),
+            {dtype: _read_measurements(entry) for dtype, entry in measured.get("variants", {}).items()},
             measured.get("calibration"),
             measured.get("noise"),
         )
@@ -133,7 +142,7 @@ def read_contents(bundle: Bundle) -> Contents:
         ) from error
 
 
-def _measured(path: Path) -> Mapping[str, Any]:
+def _read_record(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
@@ -147,7 +156,11 @@ def _measured(path: Path) -> Mapping[str, Any]:
     return record
 
 
-def _measurements(entry: Mapping[str, Any]) -> Measurements:
+def _read_candidate(entry: Mapping[str, Any]) -> ManifestCandidate:
+    return ManifestCandidate(**{**entry, "distance": number_or_infinity(entry["distance"])})
+
+
+def _read_measurements(entry: Mapping[str, Any]) -> Measurements:
     return Measurements(
         tuple(map(read_check, entry["checks"])),
         tuple(map(read_disagreement, entry["worst"])),

@@ -1,18 +1,17 @@
-"""A scatter plot as SVG: quality upwards, what it costs to the right, the Pareto front as a line."""
+"""Where the parts of a scatter plot lie: quality upwards, cost to the right. The template draws it as SVG."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from edgepipe_export.reporting.markup import Markup, element, joined
-
-# In units of the drawing, which is shown at about its own size on a telephone.
+# In units of the drawing, which a phone shows at about its own size.
 _WIDTH, _HEIGHT = 360, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 346, 16, 214
-_TEXT, _LETTER = 12, 6.9
-_RADIUS = 5.5
+_TEXT_HEIGHT, _LETTER_WIDTH = 12, 6.9
+_MARK_REACH = 8.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +19,20 @@ class Point:
     """One variant of the plot.
 
     Attributes:
-        name: What stands beside it.
-        x: What it costs.
+        name: The label beside its mark.
+        x: Its cost.
         y: Its quality.
-        told: All of it in words, for those who do not see the plot, or point at it.
-        passed: Whether it kept its bound: a circle; else a cross.
-        pareto: Whether it lies on the front: filled; else hollow.
-        chosen: Whether it was chosen: ringed.
+        description: All of it in words: the mark's title.
+        passed: Whether its bound held: a circle; otherwise a cross.
+        pareto: Whether it lies on the Pareto front: a filled circle; otherwise a hollow one.
+        chosen: Whether it was chosen: a ring around the mark.
         spread: How far its cost varied, to either side.
     """
 
     name: str
     x: float
     y: float
-    told: str
+    description: str
     passed: bool = True
     pareto: bool = False
     chosen: bool = False
@@ -46,73 +45,95 @@ class Axis:
 
     Attributes:
         label: What is measured, with its unit.
-        written: How its values are written.
+        format: Formats its values.
         from_zero: Whether it begins at zero.
-        falls: Whether it falls, upwards: the better is always higher.
+        is_inverted: Whether lower values lie higher.
     """
 
     label: str
-    written: Callable[[float], str]
+    format: Callable[[float], str]
     from_zero: bool = False
-    falls: bool = False
+    is_inverted: bool = False
 
 
-def scatter(name: str, title: str, across: Axis, upwards: Axis, points: Sequence[Point]) -> Markup:
-    """Draw points.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A point in the drawing: its centre, both ends of its spread, and where its label begins."""
 
-    Args:
-        name: The drawing's own, for its title's id.
+    point: Point
+    x: float
+    y: float
+    spread: tuple[float, float] | None
+    label_x: float
+    label_y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A drawing in units of its view box.
+
+    Attributes:
+        name: Its own name, for ids.
         title: What it shows.
-        across: The horizontal axis.
-        upwards: The vertical axis.
-        points: At least one.
+        x_label: The label of the horizontal axis.
+        y_axis: The vertical axis, which the caption names.
+        rows: Grid lines: height and text.
+        columns: Ticks: distance from the left, and text.
+        front: The path of the Pareto front; None where fewer than two points lie on it.
+        marks: A mark a point.
     """
-    columns = _ticks([point.x for point in points], across.from_zero)
-    rows = _ticks([point.y for point in points], upwards.from_zero)
 
-    def right(value: float) -> float:
-        return round(_LEFT + (_RIGHT - _LEFT) * (value - columns[0]) / (columns[-1] - columns[0]), 2)
+    name: str
+    title: str
+    x_label: str
+    y_axis: Axis
+    rows: Sequence[tuple[float, str]]
+    columns: Sequence[tuple[float, str]]
+    front: str | None
+    marks: Sequence[Mark]
 
-    def down(value: float) -> float:
-        part = (value - rows[0]) / (rows[-1] - rows[0])
-        return round(_BOTTOM - (_BOTTOM - _TOP) * (1 - part if upwards.falls else part), 2)
+    width: ClassVar[int] = _WIDTH
+    height: ClassVar[int] = _HEIGHT
+    left: ClassVar[int] = _LEFT
+    right: ClassVar[int] = _RIGHT
+    bottom: ClassVar[int] = _BOTTOM
 
-    placed = [(point, right(point.x), down(point.y)) for point in points]
-    return element(
-        "svg",
-        element("title", title, id=f"{name}-title"),
-        *(_row(down(value), upwards.written(value)) for value in rows),
-        *(_column(right(value), across.written(value)) for value in columns),
-        element("text", across.label, x=_RIGHT, y=_BOTTOM + 38, text_anchor="end", class_="axis"),
-        _front(placed),
-        *(
-            _spread(right(point.x - point.spread), right(point.x + point.spread), y)
-            for point, _, y in placed
-            if point.spread
-        ),
-        *(_mark(point, x, y) for point, x, y in placed),
-        *_names(placed),
-        viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
-        role="img",
-        aria_labelledby=f"{name}-title",
+
+def lay_out(name: str, title: str, x_axis: Axis, y_axis: Axis, points: Sequence[Point]) -> Plot:
+    """Lay out a scatter plot of at least one point."""
+    x_ticks = _choose_ticks([point.x for point in points], x_axis.from_zero)
+    y_ticks = _choose_ticks([point.y for point in points], y_axis.from_zero)
+
+    def to_x(value: float) -> float:
+        return round(_LEFT + (_RIGHT - _LEFT) * (value - x_ticks[0]) / (x_ticks[-1] - x_ticks[0]), 2)
+
+    def to_y(value: float) -> float:
+        part = (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+        return round(_BOTTOM - (_BOTTOM - _TOP) * (1 - part if y_axis.is_inverted else part), 2)
+
+    def to_spread(point: Point) -> tuple[float, float] | None:
+        ends = max(to_x(point.x - point.spread), _LEFT), min(to_x(point.x + point.spread), _RIGHT)
+        return ends if point.spread else None
+
+    centres = [(to_x(point.x), to_y(point.y)) for point in points]
+    labels = _place_labels([point.name for point in points], centres)
+    return Plot(
+        name,
+        title,
+        x_axis.label,
+        y_axis,
+        [(to_y(value), y_axis.format(value)) for value in y_ticks],
+        [(to_x(value), x_axis.format(value)) for value in x_ticks],
+        _draw_front([centre for point, centre in zip(points, centres, strict=True) if point.pareto]),
+        [
+            Mark(point, *centre, to_spread(point), *label)
+            for point, centre, label in zip(points, centres, labels, strict=True)
+        ],
     )
 
 
-def mark(passed: bool, pareto: bool, chosen: bool) -> Markup:
-    """The sign of a point by itself, for a legend."""
-    return element(
-        "svg",
-        _sign(passed, pareto, chosen, 9, 9),
-        viewBox="0 0 18 18",
-        width=18,
-        height=18,
-        class_="sign",
-        aria_hidden="true",
-    )
-
-
-def _ticks(values: Sequence[float], from_zero: bool) -> list[float]:
-    """Round values that include all of `values`, some four steps apart."""
+def _choose_ticks(values: Sequence[float], from_zero: bool) -> list[float]:
+    """Round values that include all of `values`, about four steps."""
     low, high = min(values), max(values)
     low = 0.0 if from_zero else low
     reach = (high - low) or abs(high) * 0.02 or 1.0
@@ -125,73 +146,44 @@ def _ticks(values: Sequence[float], from_zero: bool) -> list[float]:
     return [round(step * index, 12) for index in range(first, last + 1)]
 
 
-def _row(y: float, text: str) -> Markup:
-    return joined(
-        element("line", x1=_LEFT, x2=_RIGHT, y1=y, y2=y, class_="grid"),
-        element("text", text, x=_LEFT - 7, y=y + 4, text_anchor="end"),
-    )
-
-
-def _column(x: float, text: str) -> Markup:
-    return joined(
-        element("line", x1=x, x2=x, y1=_BOTTOM, y2=_BOTTOM + 4, class_="grid"),
-        element("text", text, x=x, y=_BOTTOM + 18, text_anchor="middle"),
-    )
-
-
-def _front(placed: Sequence[tuple[Point, float, float]]) -> Markup | None:
-    """The line through those of the front that nothing to their left lies above."""
+def _draw_front(centres: Sequence[tuple[float, float]]) -> str | None:
+    """A path of steps through the points that no point to their left lies above."""
     steps: list[tuple[float, float]] = []
-    for point, x, y in sorted(placed, key=lambda entry: (entry[1], entry[2])):
-        if point.pareto and (not steps or y < steps[-1][1]):
+    for x, y in sorted(centres):
+        if not steps or y < steps[-1][1]:
             steps.append((x, y))
     if len(steps) < 2:
         return None
-    path = f"M{steps[0][0]} {steps[0][1]}" + "".join(f"H{x}V{y}" for x, y in steps[1:])
-    return element("path", d=path, class_="front")
+    return f"M{steps[0][0]} {steps[0][1]}" + "".join(f"H{x}V{y}" for x, y in steps[1:])
 
 
-def _spread(left: float, right: float, y: float) -> Markup:
-    return element("line", x1=max(left, _LEFT), x2=min(right, _RIGHT), y1=y, y2=y, class_="spread")
-
-
-def _mark(point: Point, x: float, y: float) -> Markup:
-    return element("g", element("title", point.told), _sign(point.passed, point.pareto, point.chosen, x, y))
-
-
-def _sign(passed: bool, pareto: bool, chosen: bool, x: float, y: float) -> Markup:
-    ring = element("circle", cx=x, cy=y, r=_RADIUS + 3, class_="ring") if chosen else None
-    if not passed:
-        arm = _RADIUS - 0.5
-        path = f"M{x - arm:g} {y - arm:g}L{x + arm:g} {y + arm:g}M{x - arm:g} {y + arm:g}L{x + arm:g} {y - arm:g}"
-        return joined(ring, element("path", d=path, class_="cross"))
-    return joined(ring, element("circle", cx=x, cy=y, r=_RADIUS, class_="full" if pareto else "hollow"))
-
-
-def _names(placed: Sequence[tuple[Point, float, float]]) -> list[Markup]:
-    """Each point's name where it covers the least of the others' names and signs."""
-    taken = [(x - 8.0, y - 8.0, x + 8.0, y + 8.0) for _, x, y in placed]
-    names = []
-    for point, x, y in placed:
-        width = _LETTER * len(point.name)
-        corners = [
+def _place_labels(names: Sequence[str], centres: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The left end of each label's base line, where it covers the least of other labels and marks."""
+    occupied = [(x - _MARK_REACH, y - _MARK_REACH, x + _MARK_REACH, y + _MARK_REACH) for x, y in centres]
+    labels = []
+    for name, (x, y) in zip(names, centres, strict=True):
+        width = _LETTER_WIDTH * len(name)
+        positions = [
             (x + side * 13 - (width if side < 0 else width / 2 if side == 0 else 0), y + 4 + rise)
             for rise in (0, -15, 15, -30, 30, -45, 45)
             for side in ((1, -1) if rise == 0 else (0, 1, -1))
         ]
-        left, base = min(corners, key=lambda corner: _covered(corner, width, taken))
-        taken.append((left, base - _TEXT + 2, left + width, base + 2))
-        names.append(element("text", point.name, x=round(left, 2), y=round(base, 2), class_="name"))
-    return names
+        boxes = [(left, base - _TEXT_HEIGHT + 2, left + width, base + 2) for left, base in positions]
+        best = min(range(len(boxes)), key=lambda index: _measure_overlap(boxes[index], occupied))
+        occupied.append(boxes[best])
+        labels.append((round(positions[best][0], 2), round(positions[best][1], 2)))
+    return labels
 
 
-def _covered(corner: tuple[float, float], width: float, taken: Sequence[tuple[float, float, float, float]]) -> float:
-    """How much a name at `corner` would cover, in square units; what leaves the drawing counts most."""
-    left, base = corner
-    right, top, bottom = left + width, base - _TEXT + 2, base + 2
+Box = tuple[float, float, float, float]
+
+
+def _measure_overlap(box: Box, occupied: Sequence[Box]) -> float:
+    """How much a label would cover, in square units. What leaves the drawing counts most."""
+    left, top, right, bottom = box
     outside = max(0.0, 2 - left) + max(0.0, right - _WIDTH + 2) + max(0.0, 2 - top) + max(0.0, bottom - _BOTTOM)
-    over = (
+    covered = (
         max(0.0, min(right, other[2]) - max(left, other[0])) * max(0.0, min(bottom, other[3]) - max(top, other[1]))
-        for other in taken
+        for other in occupied
     )
-    return sum(over) + 100 * outside
+    return sum(covered) + 100 * outside

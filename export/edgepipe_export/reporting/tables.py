@@ -1,59 +1,221 @@
-"""Tables that become lists of cards where the screen is narrow, and stay tables for those who do not see them."""
+"""The tables of a report: cells with exact values, from its contents. The template draws them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from edgepipe_export.reporting.markup import Markup, element
+from edgepipe.bundle.manifest import Parity
+from edgepipe_export.reporting.contents import Contents
+from edgepipe_export.reporting.formatting import (
+    ABSENT,
+    find_metric,
+    format_number,
+    format_option,
+    format_result,
+    format_share,
+    format_size,
+)
 
 
-def table(caption: str, headers: Sequence[str], rows: Sequence[Sequence[str]], *, texts: Sequence[str] = ()) -> Markup:
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: What it reads.
+        value: The exact number, for programs.
+        note: A remark in small letters.
+        is_code: Whether the text is a name from the graph.
+        bar: The length of a bar before the text, 0 to 100; None where there is no bar.
+    """
+
+    text: str
+    value: float | None = None
+    note: str = ""
+    is_code: bool = False
+    bar: float | None = None
+
+    @property
+    def exact(self) -> str | None:
+        """The value with all its digits; None where it is no number."""
+        return None if self.value is None or not math.isfinite(self.value) else repr(self.value)
+
+
+# What a cell holds: text, a `Cell`, lines of text, or whether a bound held (None: it was not measured).
+Content = str | Cell | list[str] | bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageTable:
     """A table whose first column names each row.
 
-    Args:
+    Attributes:
         caption: What it shows.
         headers: A header a column.
-        rows: As many cells each, text or markup.
-        texts: Headers of the columns that hold running text; the others hold numbers or a few words.
+        rows: The content of a cell a column.
+        text_columns: Headers of the columns that hold running text.
+        noun: What its rows are called. A long table that has one is closed until it is clicked.
     """
-    # CSS that lays a table out as blocks takes its meaning away unless the roles say it.
-    return element(
-        "table",
-        element("caption", caption),
-        element(
-            "thead",
-            element(
-                "tr",
-                *(element("th", header, scope="col", role="columnheader", class_=_kind(header, texts))
-                  for header in headers),
-                role="row",
-            ),
-            role="rowgroup",
-        ),
-        element("tbody", *(_row(headers, row, texts) for row in rows), role="rowgroup"),
-        role="table",
-    )  # fmt: skip
+
+    caption: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Content]]
+    text_columns: Sequence[str] = ()
+    noun: str = ""
 
 
-def _row(headers: Sequence[str], cells: Sequence[str], texts: Sequence[str]) -> Markup:
-    first, *rest = cells
-    return element(
-        "tr",
-        element("th", first, scope="row", role="rowheader", class_=_kind(headers[0], texts)),
-        *(
-            element("td", element("div", cell), role="cell", class_=_kind(header, texts), data_label=header)
-            for header, cell in zip(headers[1:], rest, strict=True)
-        ),
-        role="row",
+def number_cell(value: float | None) -> Cell:
+    """A number."""
+    return Cell(format_number(value), value)
+
+
+def share_cell(value: float | None) -> Cell:
+    """A share, in percent."""
+    return Cell(format_share(value), value)
+
+
+def size_cell(count: int) -> Cell:
+    """A number of bytes."""
+    return Cell(format_size(count), count)
+
+
+def metric_cell(name: str, value: float | None) -> Cell:
+    """A value of a metric."""
+    return Cell(find_metric(name).format(value), value)
+
+
+def tabulate_variants(contents: Contents) -> PageTable:
+    """Size and parity, a row a variant."""
+    headers = [
+        "Variant", "Size", "Of fp32", "Compared with", "Agreement", "Largest difference of a tensor", "Of a score",
+        "Bound", "Result",
+    ]  # fmt: skip
+    rows: list[list[Content]] = []
+    for dtype, variant in contents.manifest.variants.items():
+        name = Cell(dtype, note="default" if dtype == contents.manifest.default_dtype else "")
+        parity = variant.parity
+        if parity is None:
+            measured: list[Content] = [*[ABSENT] * 5, None]
+        else:
+            measured = [
+                f"{parity.reference}, {parity.told_texts}",
+                share_cell(parity.label_agreement),
+                number_cell(max(parity.max_abs_diff.values(), default=None)),
+                number_cell(parity.max_score_diff),
+                parity.bound,
+                parity.passed,
+            ]
+        rows.append([name, size_cell(variant.bytes), share_cell(contents.ratio(dtype)), *measured])
+    return PageTable("Size and parity of each variant", headers, rows, ["Compared with", "Bound"])
+
+
+def tabulate_metrics(contents: Contents) -> PageTable | None:
+    """Every metric, a column a variant; None where nothing was measured."""
+    measured = {dtype: collect_metrics(parity) for dtype, parity in contents.parities.items()}
+    names = dict.fromkeys(name for metrics in measured.values() for name in metrics)
+    rows: list[list[Content]] = [
+        [find_metric(name).label, *(metric_cell(name, metrics.get(name)) for metrics in measured.values())]
+        for name in names
+    ]
+    return PageTable("Figures of each variant", ["Figure", *measured], rows) if rows else None
+
+
+def collect_metrics(parity: Parity) -> dict[str, float]:
+    """All metrics of a variant, by name."""
+    first = {"label_agreement": parity.label_agreement, "max_score_diff": parity.max_score_diff}
+    return {name: value for name, value in (*first.items(), *parity.figures.items()) if value is not None}
+
+
+def tabulate_tensors(contents: Contents) -> PageTable | None:
+    """The largest difference of every tensor, a column a variant; None where nothing was measured."""
+    parities = contents.parities
+    names = dict.fromkeys(name for parity in parities.values() for name in parity.max_abs_diff)
+    rows: list[list[Content]] = [
+        [Cell(name, is_code=True), *(_difference_cell(parity.max_abs_diff.get(name)) for parity in parities.values())]
+        for name in names
+    ]
+    caption = "Largest absolute difference of each tensor"
+    return PageTable(caption, ["Tensor", *parities], rows, noun="tensors") if rows else None
+
+
+def _difference_cell(value: float | None) -> Cell:
+    return number_cell(value) if value is None or math.isfinite(value) else Cell("cannot be compared")
+
+
+def tabulate_checks(contents: Contents) -> PageTable | None:
+    """Every comparison with the reference; None where the bundle has none."""
+    headers = ["Variant", "Check", "Compared", "Largest difference", "Agreement", "Bound", "Result"]
+    rows: list[list[Content]] = [
+        [
+            check.dtype,
+            check.check,
+            str(check.compared),
+            number_cell(check.max_difference),
+            share_cell(check.agreement),
+            Cell(check.bound, note=check.detail or ""),
+            check.passed,
+        ]
+        for measurements in contents.measurements.values()
+        for check in measurements.checks
+    ]
+    return (
+        PageTable("Every comparison with the reference", headers, rows, ["Check", "Bound"], "checks") if rows else None
     )
 
 
-def _kind(header: str, texts: Sequence[str]) -> str | None:
-    return "text" if header in texts else None
+def tabulate_sensitivities(contents: Contents) -> dict[str, PageTable]:
+    """What each layer costs, a table a variant."""
+    tables = {}
+    for dtype, measurements in contents.measurements.items():
+        if not measurements.sensitivities:
+            continue
+        raised = contents.raised(dtype)
+        highest = max(entry.cost for entry in measurements.sensitivities)
+        rows: list[list[Content]] = [
+            [
+                entry.label,
+                Cell(format_number(entry.cost), entry.cost, bar=_bar_length(entry.cost, highest)),
+                f"{entry.size:,}".replace(",", "\u202f"),
+                f"raised to {raised[entry.layer]}" if entry.layer in raised else dtype,
+            ]
+            for entry in measurements.sensitivities
+        ]
+        headers = ["Layer", "Cost", "Numbers", "Precision"]
+        tables[dtype] = PageTable(f"Cost of each layer in {dtype}", headers, rows, ["Cost"], "layers")
+    return tables
 
 
-def facts(rows: Sequence[tuple[str, str]]) -> Markup:
-    """A list of names and what each is."""
-    return element(
-        "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in rows), class_="facts"
-    )
+def _bar_length(cost: float, highest: float) -> float:
+    return round(max(0.0, 100 * cost / highest), 2) if highest and math.isfinite(cost / highest) else 0.0
+
+
+def tabulate_disagreements(contents: Contents) -> dict[str, PageTable]:
+    """The inputs whose results are farthest from the reference's, a table a variant."""
+    tables = {}
+    for dtype, measurements in contents.measurements.items():
+        if not measurements.worst:
+            continue
+        has_results = any(entry.reference is not None or entry.candidate is not None for entry in measurements.worst)
+        headers = ["Input", *(["Reference", dtype] if has_results else []), "Difference"]
+        rows: list[list[Content]] = []
+        for entry in measurements.worst:
+            results = [format_result(entry.reference), format_result(entry.candidate)] if has_results else []
+            text = "decides otherwise" if entry.difference > 1 else format_number(entry.difference)
+            rows.append([format_result(entry.input), *results, Cell(text, entry.difference)])
+        tables[dtype] = PageTable(f"Where {dtype} is farthest from its reference", headers, rows, headers[:-1])
+    return tables
+
+
+def tabulate_recipes(contents: Contents) -> PageTable:
+    """The options of each variant, with the layers that a repair raised."""
+    rows: list[list[Content]] = []
+    for dtype, variant in contents.manifest.variants.items():
+        options = {name: value for name, value in variant.recipe.items() if name not in ("name", "precisions")}
+        layers = "; ".join(f"{layer} to {precision}" for layer, precision in contents.raised(dtype).items())
+        rows.append(
+            [dtype, "; ".join(f"{name}: {format_option(value)}" for name, value in options.items()), layers or "none"]
+        )
+    headers = ["Variant", "Recipe", "Layers raised by a repair"]
+    return PageTable("How each variant was made", headers, rows, headers[1:])

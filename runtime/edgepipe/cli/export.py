@@ -73,9 +73,9 @@ def export(
         dtypes = dtypes if dtype else known.dtypes
     exporter = load_exporter()
     if page is not None:
-        from edgepipe_export.reporting.report import checked_output
+        from edgepipe_export.reporting.report import check_output
 
-        page = checked_output(page, made=output)
+        page = check_output(page, created=output)
     bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
     click.echo(render(describe(bundle)))
     if page is not None:

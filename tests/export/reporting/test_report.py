@@ -24,7 +24,7 @@ from edgepipe.cli.main import cli
 from edgepipe.errors import BundleError, InputError
 from edgepipe_export import report
 from edgepipe_export.reporting.contents import read_contents
-from edgepipe_export.reporting.page import page
+from edgepipe_export.reporting.report import render_page
 from tests.architecture.test_boundaries import HEAVY
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
@@ -172,7 +172,7 @@ def with_candidates(bundle: Path, candidates: Sequence[Mapping[str, Any]]) -> st
     assert loaded.manifest is not None
     written = replace(loaded.manifest, candidates=tuple(candidates)).to_json()
     (bundle / MANIFEST_NAME).write_text(json.dumps(json.loads(written)), encoding="utf-8")
-    return page(read_contents(Bundle.load(bundle)))
+    return render_page(read_contents(Bundle.load(bundle)))
 
 
 def test_candidates_are_drawn_and_listed(bundle: Path) -> None:

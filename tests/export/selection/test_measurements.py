@@ -17,7 +17,7 @@ from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
 from edgepipe_export.calibration.split import measure_all
 from edgepipe_export.evaluation.checks import Check, Disagreement, read_check
 from edgepipe_export.reporting.contents import read_contents
-from edgepipe_export.reporting.page import page
+from edgepipe_export.reporting.report import render_page
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
 from tests.runtime.small_bundle import write_bundle
 
@@ -71,7 +71,7 @@ def test_the_report_knows_them_for_what_cannot_be_compared(bundle: Path) -> None
     assert found.checks[0].max_difference == math.inf
     assert found.worst[0].difference == math.inf
     assert [entry.cost for entry in found.sensitivities] == [math.inf, 0.5]
-    assert ElementTree.fromstring(page(contents)) is not None
+    assert ElementTree.fromstring(render_page(contents)) is not None
     json.loads(contents.to_json(), parse_constant=refuse)
 
 
