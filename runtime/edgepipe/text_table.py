@@ -36,7 +36,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]], align: str | No
         raise InputError(f'align has one "l" or "r" for each of {len(headers)} columns, got {align!r}')
     widths = [max(map(_width, column)) for column in columns]
     head, *body = (
-        _GAP.join(_padded(cell, width, side) for cell, width, side in zip(line, widths, align, strict=True)).rstrip()
+        _GAP.join(_pad_cell(cell, width, side) for cell, width, side in zip(line, widths, align, strict=True)).rstrip()
         for line in lines
     )
     return "\n".join([head, _GAP.join("-" * width for width in widths), *body])
@@ -54,6 +54,6 @@ def _width(text: str) -> int:
     )
 
 
-def _padded(cell: str, width: int, side: str) -> str:
+def _pad_cell(cell: str, width: int, side: str) -> str:
     blanks = " " * (width - _width(cell))
     return blanks + cell if side == "r" else cell + blanks

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepipe.bundle.third_party import MODULES_NAME, is_sentence_encoder, module_entries
+from edgepipe.bundle.third_party import MODULES_NAME, is_sentence_encoder, read_module_entries
 from edgepipe.embeddings.sentence_config import CONFIG_NAME, TRANSFORMER_NAMES, read_sentence_config
 from edgepipe.errors import BundleError, CheckpointError
 from edgepipe.pipelines.feature_extraction import FeatureExtraction
@@ -34,7 +34,7 @@ def write_sentence_files(checkpoint: Checkpoint, folder: Path) -> None:
         for name in (MODULES_NAME, CONFIG_NAME, *TRANSFORMER_NAMES):
             if (source / name).is_file():
                 shutil.copy(source / name, folder / name)
-        for _, module in module_entries(source)[1:]:
+        for _, module in read_module_entries(source)[1:]:
             if (source / module).is_dir():
                 _copy_module(source / module, folder / module, checkpoint.request.allow_pickle)
         read_sentence_config(folder)

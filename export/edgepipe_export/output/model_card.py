@@ -107,7 +107,7 @@ def _variants(variants: Mapping[str, Variant]) -> str:
         else:
             agreement = parity.label_agreement
             cells += [
-                f"{parity.reference}, {parity.told_texts}",
+                f"{parity.reference}, {parity.measured_on}",
                 f"{max(parity.max_abs_diff.values(), default=0.0):.2g}",
                 "" if parity.max_score_diff is None else f"{parity.max_score_diff:.2g}",
                 "" if agreement is None else f"{100 * agreement:.1f} %",

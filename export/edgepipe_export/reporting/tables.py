@@ -100,7 +100,7 @@ def tabulate_variants(contents: Contents) -> PageTable:
             measured: list[Content] = [*[ABSENT] * 5, None]
         else:
             measured = [
-                f"{parity.reference}, {parity.told_texts}",
+                f"{parity.reference}, {parity.measured_on}",
                 share_cell(parity.label_agreement),
                 number_cell(max(parity.max_abs_diff.values(), default=None)),
                 number_cell(parity.max_score_diff),

@@ -22,7 +22,7 @@ from edgepipe.backend.session import SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.cold_start import measure_cold_start
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
-from edgepipe.benchmarking.results import BenchReport, ColdStart, GenerationLatency, Latency, Shape
+from edgepipe.benchmarking.results import BenchReport, ColdStart, GenerationLatency, Latency, ShapeLatency
 from edgepipe.benchmarking.timing import take_turns, time_runs
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from edgepipe.backend.session import Provider
     from edgepipe.models.encoder import Model
 
-__all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "Shape", "bench"]
+__all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "ShapeLatency", "bench"]
 
 # Tokens of the texts that are measured where no lengths are given.
 LENGTHS = (16, 128)
@@ -122,7 +122,7 @@ def bench(
         machine=machine_name(in_use),
         versions=runtime_versions(),
         rounds=rounds,
-        shapes=tuple(Shape.of(*shape, latency) for shape, latency in zip(shapes, latencies, strict=False)),
+        shapes=tuple(ShapeLatency.of(*shape, latency) for shape, latency in zip(shapes, latencies, strict=False)),
         request_tokens=len(ids) if limit is None else min(len(ids), limit),
         request=latencies[-1],
         cold_start=cold_start,

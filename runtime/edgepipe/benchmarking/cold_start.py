@@ -28,8 +28,8 @@ from edgepipe import pipeline
 task = pipeline(None, path, **options)
 task(text, **call)
 print(flush=True)
-from edgepipe.benchmarking.memory import memory
-print(json.dumps(memory()))
+from edgepipe.benchmarking.memory import read_memory
+print(json.dumps(read_memory()))
 """
 
 

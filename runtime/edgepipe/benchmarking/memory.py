@@ -8,7 +8,7 @@ from pathlib import Path
 _STATUS = Path("/proc/self/status")
 
 
-def memory() -> dict[str, int | None]:
+def read_memory() -> dict[str, int | None]:
     """Memory in bytes; None for what this system does not tell.
 
     Returns:

@@ -40,7 +40,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class ShapeLatency:
     """The graph alone, at one shape of its inputs.
 
     Attributes:
@@ -143,7 +143,7 @@ class BenchReport:
     machine: str
     versions: Mapping[str, str]
     rounds: int
-    shapes: tuple[Shape, ...]
+    shapes: tuple[ShapeLatency, ...]
     request_tokens: int
     request: Latency
     cold_start: ColdStart
@@ -197,7 +197,7 @@ def _generation_cells(each: GenerationLatency) -> list[str]:
     return [str(each.batch), str(each.length), *prompt, *step, f"{each.new_tokens_per_s:,.0f}"]
 
 
-def _rates(shape: Shape) -> list[str]:
+def _rates(shape: ShapeLatency) -> list[str]:
     return [f"{shape.texts_per_s:,.0f}", f"{shape.tokens_per_s:,.0f}"]
 
 

@@ -22,7 +22,7 @@ from edgepipe.bundle.integrity import (
 from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
 from edgepipe.bundle.manifest import FileEntry, Manifest
 from edgepipe.bundle.tasks import task_for_architecture
-from edgepipe.bundle.third_party import is_sentence_encoder, positions
+from edgepipe.bundle.third_party import is_sentence_encoder, max_positions
 from edgepipe.errors import BundleError, InputError, VariantError
 
 # What transformers writes the weights of a checkpoint into.
@@ -179,7 +179,7 @@ class Bundle:
             return self.manifest.max_length
         tokenizer = self.path / "tokenizer_config.json"
         tokens = read_json(tokenizer).get("model_max_length") if file_exists(tokenizer) else None
-        limits = [positions(self.config), tokens]
+        limits = [max_positions(self.config), tokens]
         return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
     @property

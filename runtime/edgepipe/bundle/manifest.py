@@ -87,7 +87,7 @@ class Parity:
     seen: int | None = None
 
     @property
-    def told_texts(self) -> str:
+    def measured_on(self) -> str:
         """On how many texts it was measured, in words."""
         return f"{self.texts} texts" + (f", {self.seen} of them calibrated with" if self.seen else "")
 

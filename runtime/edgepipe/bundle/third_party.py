@@ -31,7 +31,7 @@ _POSITIONS_AFTER_PADDING = (
 )
 
 
-def positions(config: Mapping[str, Any]) -> int | None:
+def max_positions(config: Mapping[str, Any]) -> int | None:
     """How many tokens have a position of their own; None where the config does not say."""
     rows = config.get("max_position_embeddings")
     if not isinstance(rows, int):
@@ -42,7 +42,7 @@ def positions(config: Mapping[str, Any]) -> int | None:
     return rows - (padding + 1 if isinstance(padding, int) else 0)
 
 
-def task_of_graph(
+def infer_graph_task(
     config_task: str | None, config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str | None]]
 ) -> str | None:
     """The task that another tool's graph is for.
@@ -87,10 +87,10 @@ def is_sentence_encoder(directory: Path) -> bool:
     """Whether a directory is a sentence-transformers model of dense vectors: its modules pool."""
     if not (directory / MODULES_NAME).is_file():
         return False
-    return any(kind == "Pooling" for kind, _ in module_entries(directory))
+    return any(kind == "Pooling" for kind, _ in read_module_entries(directory))
 
 
-def module_entries(directory: Path) -> list[tuple[str, str]]:
+def read_module_entries(directory: Path) -> list[tuple[str, str]]:
     """The class and the directory, relative to the bundle, of each module in ``modules.json``, in order.
 
     The class is its bare name for those of sentence-transformers, whose packages have moved over time, and the

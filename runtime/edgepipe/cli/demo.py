@@ -36,12 +36,12 @@ def demo(checkpoint: str | None) -> None:
     sentiment model is shown.
     """
     if checkpoint is None:
-        click.echo(demo_text(None))
+        click.echo(run_demo(None))
         return
     with tempfile.TemporaryDirectory(prefix="edgepipe-demo-") as folder:
         output = Path(folder, "bundle")
         export_in_subprocess(checkpoint, output)
-        click.echo("\n" + demo_text(output))
+        click.echo("\n" + run_demo(output))
 
 
 def export_in_subprocess(checkpoint: str, output: Path) -> None:
@@ -55,7 +55,7 @@ def export_in_subprocess(checkpoint: str, output: Path) -> None:
         raise ExportError(f"the export of {checkpoint} failed, see above")
 
 
-def demo_text(bundle_path: Path | None) -> str:
+def run_demo(bundle_path: Path | None) -> str:
     """Run every variant of a bundle on a few sentences and show what came out.
 
     Args:

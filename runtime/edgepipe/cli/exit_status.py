@@ -30,24 +30,24 @@ class Commands(click.Group):
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
         """As click's; here it writes help."""
-        with _told_of_readers():
+        with _notice_lost_reader():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
         """As click's."""
-        with _told_of_readers():
+        with _notice_lost_reader():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _told_of_readers() -> Iterator[None]:
+def _notice_lost_reader() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
         raise _ReaderGone from error
 
 
-def leave_after(work: Callable[[], Any]) -> NoReturn:
+def run_and_exit(work: Callable[[], Any]) -> NoReturn:
     """Run a command and leave with its exit status; warnings are a line each."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
@@ -69,10 +69,10 @@ def leave_after(work: Callable[[], Any]) -> NoReturn:
         click.echo(f"Error: {error}", err=True)
         sys.exit(1)
     except _ReaderGone:
-        _forget_output()
+        _discard_output()
         sys.exit(0)
     except OSError as error:  # what nothing else explains: a full disk behind our output, a folder that may not be read
-        _forget_output()
+        _discard_output()
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {place}{error.strerror or error}", err=True)
         sys.exit(1)
@@ -97,7 +97,7 @@ def _terminate(*_: object) -> NoReturn:
     raise Terminated
 
 
-def _forget_output() -> None:
+def _discard_output() -> None:
     """Have what is not written yet go nowhere, so that Python does not fail once more at the end."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ from typing import NoReturn, cast
 
 import click
 
-from edgepipe.cli.exit_status import Commands, leave_after
+from edgepipe.cli.exit_status import Commands, run_and_exit
 
 COMMANDS = ("bench", "demo", "export", "info", "recipes", "report", "run", "verify")
 
@@ -44,4 +44,4 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """Entry point: run the command line and leave with its exit status."""
-    leave_after(lambda: cli.main(prog_name="edgepipe", standalone_mode=False))
+    run_and_exit(lambda: cli.main(prog_name="edgepipe", standalone_mode=False))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from edgepipe.bundle.integrity import read_json
-from edgepipe.bundle.third_party import module_entries
+from edgepipe.bundle.third_party import read_module_entries
 from edgepipe.embeddings.pooling import check_modes, normalize, pool
 from edgepipe.embeddings.safetensors import read_safetensors
 from edgepipe.errors import BundleError, InputError
@@ -184,7 +184,7 @@ def read_modules(directory: Path) -> tuple[Module, ...]:
         BundleError: a file is missing or damaged, or a module or one of its settings is not known here.
     """
     path = directory / "modules.json"
-    entries = module_entries(directory)
+    entries = read_module_entries(directory)
     if not entries or entries[0][0] != "Transformer" or entries[0][1] not in ("", "."):
         raise BundleError(f"{path} does not begin with a Transformer in the directory itself, as edgepipe needs it")
     modules = []

@@ -11,7 +11,7 @@ from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.tasks import generates, resolve_alias, task_entry, task_names
-from edgepipe.bundle.third_party import task_of_graph
+from edgepipe.bundle.third_party import infer_graph_task
 from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import open_bundle
@@ -78,7 +78,7 @@ def pipeline(
         loaded = task_class(chosen).load(bundle, dtype, config)
     else:  # what another tool made: the graph has the last word on what it is for
         loaded = Model(bundle, dtype, config)
-        own = task_of_graph(bundle.task, bundle.config, loaded.session.output_shapes)
+        own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
         chosen = _task_of(task, bundle, own)
     tokenizer = Tokenizer.from_pretrained(bundle.path)
     return task_class(chosen)(tokenizer, loaded, batch_size=batch_size, **task_options)
@@ -92,7 +92,7 @@ def infer_task(bundle: Bundle) -> str | None:
         graph = bundle.graph(bundle.default_dtype)
     except BundleError:  # several graphs, none of them alone
         return bundle.task
-    return task_of_graph(bundle.task, bundle.config, create_session(graph).output_shapes)
+    return infer_graph_task(bundle.task, bundle.config, create_session(graph).output_shapes)
 
 
 def embedded_bundle() -> Path:

@@ -180,7 +180,7 @@ class FeatureExtraction(Task):
 
     @cached_property
     def _embedding_tokenizer(self) -> Tokenizer:
-        return self.tokenizer.lower_casing() if self.sentence_config.lower_case else self.tokenizer
+        return self.tokenizer.with_lower_case() if self.sentence_config.lower_case else self.tokenizer
 
     @cached_property
     def _embedding_limit(self) -> int | None:

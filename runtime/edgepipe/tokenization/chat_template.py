@@ -32,7 +32,7 @@ def is_message(value: Any) -> bool:
     return isinstance(value, Mapping) and "role" in value and "content" in value
 
 
-def chosen_template(templates: str | Mapping[str, str] | None, wanted: str | None, *, tools: bool) -> str:
+def select_template(templates: str | Mapping[str, str] | None, wanted: str | None, *, tools: bool) -> str:
     """The template to use.
 
     Args:
@@ -107,18 +107,18 @@ def render(
         if not isinstance(document, Mapping):
             raise InputError(f"a document is {document!r:.60}, expected a dict with 'title' and 'text'")
     # Some services give None for what a message does not have; templates know a missing key.
-    chat = [_plain({key: value for key, value in message.items() if value is not None}) for message in messages]
+    chat = [_to_plain({key: value for key, value in message.items() if value is not None}) for message in messages]
     chat = [_with_reasoning(message) for message in chat]
     field = continue_final_message if isinstance(continue_final_message, str) else "content"
     last = _mark_end(chat[-1], field, template) if continue_final_message else ""
-    compiled = _compiled(template)
+    compiled = _compile(template)
     try:
         text: str = compiled.render(
             messages=chat,
-            tools=_plain(tools),
-            documents=_plain(documents),
+            tools=_to_plain(tools),
+            documents=_to_plain(documents),
             add_generation_prompt=add_generation_prompt,
-            **_plain(variables),
+            **_to_plain(variables),
         )
     except Exception as error:  # a foreign program raises what it likes
         raise InputError(f"the chat template does not take this chat: {error}") from error
@@ -160,7 +160,7 @@ def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
     return {"thinking": reasoning, **message, "reasoning_content": reasoning}
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     """The same made of plain types alone; in place of anything else, e.g. an image, stands its type's name."""
     if value is None or type(value) in (str, int, float, bool):
         return value
@@ -169,20 +169,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int | float):
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {_to_plain(key): _to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return (
-            type(value)([_plain(item) for item in value]) if type(value) in (list, tuple) else list(map(_plain, value))
-        )
+        items = [_to_plain(item) for item in value]
+        return tuple(items) if type(value) is tuple else items
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return _to_plain(value.item())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return f"<{type(value).__name__}>"
 
 
 @lru_cache(maxsize=8)
-def _compiled(template: str) -> Any:
+def _compile(template: str) -> Any:
     try:
         import jinja2
         from jinja2 import nodes

@@ -17,13 +17,13 @@ from edgepipe.errors import InputError
 from edgepipe.tokenization.loading import TokenizerSettings
 
 
-def language_token(backend: RustTokenizer, settings: TokenizerSettings) -> str | None:
+def find_language_token(backend: RustTokenizer, settings: TokenizerSettings) -> str | None:
     """The token of the language that texts are taken to be in; None for a tokenizer of one language."""
     unnamed = set(settings.extra_special_tokens) - set(settings.special_tokens.values())
-    return next((token for token in _around(backend) if token in unnamed), None)
+    return next((token for token in _tokens_around_text(backend) if token in unnamed), None)
 
 
-def token_of_language(code: Any, option: str, backend: RustTokenizer, settings: TokenizerSettings) -> str:
+def find_language(code: Any, option: str, backend: RustTokenizer, settings: TokenizerSettings) -> str:
     """The token of a language by its code: the code itself, or what M2M-100 makes of it, e.g. ``__en__``.
 
     Raises:
@@ -34,10 +34,10 @@ def token_of_language(code: Any, option: str, backend: RustTokenizer, settings: 
         for token in (code, f"__{code}__"):
             if token in tokens and backend.token_to_id(token) is not None:
                 return token
-    raise InputError(f"{option} is {code!r}, a language that the tokenizer lacks; {_near(code, tokens)}")
+    raise InputError(f"{option} is {code!r}, a language that the tokenizer lacks; {_nearest_codes(code, tokens)}")
 
 
-def with_language(backend: RustTokenizer, current: str, wanted: str, twin: RustTokenizer) -> None:
+def set_language(backend: RustTokenizer, current: str, wanted: str, twin: RustTokenizer) -> None:
     """Give a twin of a tokenizer a post-processor that says another language.
 
     Args:
@@ -47,20 +47,20 @@ def with_language(backend: RustTokenizer, current: str, wanted: str, twin: RustT
         twin: Gets the post-processor.
     """
     state = json.loads(backend.post_processor.__getstate__())
-    forms = {form: [_part(part, current, wanted) for part in state[form]] for form in ("single", "pair")}
+    forms = {form: [_rename_language(part, current, wanted) for part in state[form]] for form in ("single", "pair")}
     names = {token for form in forms.values() for token in form if not token.startswith("$")}
     special = [(name, backend.token_to_id(name)) for name in sorted(names)]
     twin.post_processor = processors.TemplateProcessing(**forms, special_tokens=special)
 
 
-def _part(part: dict[str, Any], current: str, wanted: str) -> str:
+def _rename_language(part: dict[str, Any], current: str, wanted: str) -> str:
     if "Sequence" in part:
         return f"${part['Sequence']['id']}"
     token = str(part["SpecialToken"]["id"])
     return wanted if token == current else token
 
 
-def _around(backend: RustTokenizer) -> list[str]:
+def _tokens_around_text(backend: RustTokenizer) -> list[str]:
     """The special tokens that are put around a single text."""
     if backend.post_processor is None:
         return []
@@ -70,7 +70,7 @@ def _around(backend: RustTokenizer) -> list[str]:
     return [part["SpecialToken"]["id"] for part in state["single"] if "SpecialToken" in part]
 
 
-def _near(code: Any, tokens: Collection[str]) -> str:
+def _nearest_codes(code: Any, tokens: Collection[str]) -> str:
     import difflib  # not at the top: it costs every start, for an error
 
     codes = sorted(token.removeprefix("__").removesuffix("__") for token in tokens)

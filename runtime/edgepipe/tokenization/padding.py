@@ -135,7 +135,7 @@ def check_count(name: str, value: Any, least: int) -> None:
         raise InputError(f"{name} is {value!r}, expected a whole number from {least} to {_LARGEST_LENGTH}.")
 
 
-def padded_length(longest: int, lengths: Lengths, pad_to_multiple_of: int | None) -> int:
+def target_length(longest: int, lengths: Lengths, pad_to_multiple_of: int | None) -> int:
     """Number of tokens to pad to: the batch's `longest` or the wanted length, rounded up to the multiple."""
     target = longest
     if lengths.padding == "max_length" and lengths.max_length is not None:
@@ -215,7 +215,7 @@ def pad_values(
     if return_attention_mask and "attention_mask" not in values:
         values["attention_mask"] = [[1] * len(row) for row in rows]
     if lengths.padding is not None:
-        target = padded_length(max(map(len, rows)), lengths, pad_to_multiple_of)
+        target = target_length(max(map(len, rows)), lengths, pad_to_multiple_of)
         if any(len(row) < target for row in rows):
             check_pad_token(settings)
         left = (padding_side or settings.padding_side) == "left"
@@ -223,7 +223,7 @@ def pad_values(
             del fill["attention_mask"]
         for name, filler in fill.items():
             if name in values:
-                values[name] = [_padded(row, target - len(row), filler, left) for row in values[name]]
+                values[name] = [_pad_row(row, target - len(row), filler, left) for row in values[name]]
     if single:
         values = {name: value[0] for name, value in values.items()}
     return {name: stack(name, value) for name, value in values.items()} if as_arrays else values
@@ -255,5 +255,5 @@ def _to_list(value: Any) -> Any:
     raise InputError(f"pad takes lists or arrays of numbers, not {type(value).__name__}.")
 
 
-def _padded(row: Sequence[Any], missing: int, filler: Any, left: bool) -> list[Any]:
+def _pad_row(row: Sequence[Any], missing: int, filler: Any, left: bool) -> list[Any]:
     return [filler] * missing + list(row) if left else list(row) + [filler] * missing

@@ -17,11 +17,11 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.errors import InputError
 from edgepipe.tokenization.batch_encoding import BatchEncoding
-from edgepipe.tokenization.languages import language_token, token_of_language, with_language
+from edgepipe.tokenization.languages import find_language, find_language_token, set_language
 from edgepipe.tokenization.loading import TokenizerSettings, load_tokenizer_files
-from edgepipe.tokenization.padding import check_count, check_side, pad_values, padded_length, resolve_lengths, stack
+from edgepipe.tokenization.padding import check_count, check_side, pad_values, resolve_lengths, stack, target_length
 from edgepipe.tokenization.text_inputs import text_rows
-from edgepipe.tokenization.truncation import Truncators, is_pair, share
+from edgepipe.tokenization.truncation import Truncators, is_pair, share_model
 from edgepipe.tokenization.vocabulary import Vocabulary
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -85,9 +85,9 @@ class Tokenizer(Vocabulary):
         given = {name: value for name, value in overrides.items() if value is not None}
         return cls(*load_tokenizer_files(Path(path), given))
 
-    def lower_casing(self) -> Self:
+    def with_lower_case(self) -> Self:
         """The same tokenizer, with texts lower-cased before its own normalizer sees them."""
-        backend = share(self._backend)
+        backend = share_model(self._backend)
         own = backend.normalizer
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
         return type(self)(backend, self._settings)
@@ -95,7 +95,7 @@ class Tokenizer(Vocabulary):
     @cached_property
     def language(self) -> str | None:
         """The token of the language that texts are taken to be in; None for a tokenizer of one language."""
-        return language_token(self._backend, self._settings)
+        return find_language_token(self._backend, self._settings)
 
     def language_token(self, code: Any, option: str = "language") -> str:
         """The token of a language by its code, e.g. ``fr_XX`` (mBART), ``fra_Latn`` (NLLB), ``fr`` (M2M-100).
@@ -103,7 +103,7 @@ class Tokenizer(Vocabulary):
         Raises:
             InputError: the tokenizer lacks the language; `option` is what the message calls it.
         """
-        return token_of_language(code, option, self._backend, self._settings)
+        return find_language(code, option, self._backend, self._settings)
 
     def for_language(self, code: Any, option: str = "language") -> Self:
         """The same tokenizer for texts in another language.
@@ -113,8 +113,8 @@ class Tokenizer(Vocabulary):
         """
         if self.language is None:
             raise InputError(f"{option} is {code!r}, but the tokenizer is one of a single language")
-        backend = share(self._backend)
-        with_language(self._backend, self.language, self.language_token(code, option), backend)
+        backend = share_model(self._backend)
+        set_language(self._backend, self.language, self.language_token(code, option), backend)
         return type(self)(backend, self._settings)
 
     def apply_chat_template(
@@ -146,10 +146,10 @@ class Tokenizer(Vocabulary):
             InputError: there is no template, or it does not take the chat.
             DependencyError: jinja2 is missing.
         """
-        from edgepipe.tokenization.chat_template import chosen_template, render
+        from edgepipe.tokenization.chat_template import render, select_template
 
         text = render(
-            chosen_template(self.chat_template, chat_template, tools=tools is not None),
+            select_template(self.chat_template, chat_template, tools=tools is not None),
             conversation,
             tools=tools,
             documents=documents,
@@ -235,7 +235,7 @@ class Tokenizer(Vocabulary):
         encodings = _encode(backend, items, is_split_into_words, add_special_tokens)
 
         if lengths.padding is not None and encodings:
-            target = padded_length(max(len(encoding) for encoding in encodings), lengths, pad_to_multiple_of)
+            target = target_length(max(len(encoding) for encoding in encodings), lengths, pad_to_multiple_of)
             for encoding in encodings:
                 encoding.pad(
                     target,
@@ -323,10 +323,10 @@ def _encode(backend: RustTokenizer, rows: list[Any], words: bool, add_special_to
         text, pair = rows[0] if is_pair(rows[0], words) else (rows[0], None)
         return [backend.encode(text, pair, is_pretokenized=words, add_special_tokens=add_special_tokens)]
     except Exception as error:
-        raise _explained(error, rows) from error
+        raise _explain_error(error, rows) from error
 
 
-def _explained(error: Exception, rows: Sequence[Any]) -> InputError:
+def _explain_error(error: Exception, rows: Sequence[Any]) -> InputError:
     """What went wrong in the Rust code, in terms of the input."""
     for index, row in enumerate(rows):
         for text in _texts(row):

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.errors import InputError
 
-_KEPT = 16
+_MOST_VARIANTS = 16
 
 
 class Truncators:
@@ -24,7 +24,7 @@ class Truncators:
         self._base = base
         self._side = side
         self._special = (base.num_special_tokens_to_add(False), base.num_special_tokens_to_add(True))
-        self._made: dict[tuple[str, int, int], RustTokenizer] = {}
+        self._variants: dict[tuple[str, int, int], RustTokenizer] = {}
         self._lock = threading.Lock()
 
     def get(self, strategy: str, max_length: int, stride: int) -> RustTokenizer:
@@ -35,9 +35,9 @@ class Truncators:
         """
         key = (strategy, max_length, stride)
         with self._lock:
-            tokenizer = self._made.pop(key, None)
+            tokenizer = self._variants.pop(key, None)
             if tokenizer is None:
-                tokenizer = share(self._base)
+                tokenizer = share_model(self._base)
                 try:
                     tokenizer.enable_truncation(max_length, stride=stride, strategy=strategy, direction=self._side)
                 except ValueError as error:
@@ -46,9 +46,9 @@ class Truncators:
                         f"{self._special[False]} special tokens it leaves no room; "
                         "pass a smaller stride or a larger max_length."
                     ) from error
-                if len(self._made) >= _KEPT:
-                    del self._made[next(iter(self._made))]
-            self._made[key] = tokenizer  # last, so that the first is the least recently used
+                if len(self._variants) >= _MOST_VARIANTS:
+                    del self._variants[next(iter(self._variants))]
+            self._variants[key] = tokenizer  # last, so that the first is the least recently used
             return tokenizer
 
     def check_room(
@@ -112,7 +112,7 @@ def is_pair(item: Any, is_pretokenized: bool) -> bool:
     return not isinstance(item, str)
 
 
-def share(base: RustTokenizer) -> RustTokenizer:
+def share_model(base: RustTokenizer) -> RustTokenizer:
     """A tokenizer of its own that encodes as `base` does and holds the same model, not a copy of it."""
     twin = RustTokenizer(base.model)
     for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):

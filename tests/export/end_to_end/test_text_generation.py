@@ -15,7 +15,7 @@ import transformers
 
 from edgepipe import Bundle, pipeline
 from edgepipe.benchmarking.benchmark import bench
-from edgepipe.benchmarking.memory import memory
+from edgepipe.benchmarking.memory import read_memory
 from edgepipe.bundle.layout import DECODER, ENCODER, MANIFEST_NAME
 from edgepipe.errors import InputError
 from edgepipe_export.output.workspace import Workspace
@@ -107,7 +107,7 @@ def test_memory_is_flat_over_many_texts_of_all_lengths(decoder: tuple[Any, Any, 
         write("a" * (1 + 7 * number % 30), max_new_tokens=1 + 5 * number % 11, do_sample=False)
         if number in (100, 599):
             gc.collect()
-            sizes.append(memory()["resident_bytes"])
+            sizes.append(read_memory()["resident_bytes"])
     before, after = sizes
     assert before is not None
     assert after is not None

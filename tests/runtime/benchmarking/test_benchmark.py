@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from edgepipe import EdgepipeError, Tokenizer
-from edgepipe.benchmarking.benchmark import TEXT, BenchReport, Latency, Shape, bench
+from edgepipe.benchmarking.benchmark import TEXT, BenchReport, Latency, ShapeLatency, bench
 from edgepipe.benchmarking.cold_start import measure_cold_start
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
-from edgepipe.benchmarking.memory import memory
+from edgepipe.benchmarking.memory import read_memory
 from edgepipe.errors import InputError, VariantError
 from tests.golden.prove_generation import built, loaded
 from tests.runtime.generation.models import model
@@ -86,7 +86,7 @@ def test_latency_counts_in_milliseconds() -> None:
     latency = Latency.of([[0.001, 0.002, 0.003], [0.003, 0.004, 0.005]])
     assert (latency.p50_ms, latency.runs) == (pytest.approx(3.0), 6)
     assert latency.spread == pytest.approx((4 - 2) / 3)
-    assert Shape.of(8, 16, latency).tokens_per_s == pytest.approx(8 * 16 / 0.003)
+    assert ShapeLatency.of(8, 16, latency).tokens_per_s == pytest.approx(8 * 16 / 0.003)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_process_that_fails_is_reported_by_its_last_line(tmp_path: Path) -> No
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_in_bytes() -> None:
-    found = memory()
+    found = read_memory()
     peak, anonymous, resident = (found[name] for name in ("peak_bytes", "anonymous_bytes", "resident_bytes"))
     assert peak is not None
     assert anonymous is not None

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.bundle.third_party import positions, task_of_graph
+from edgepipe.bundle.third_party import infer_graph_task, max_positions
 from edgepipe.cli.info import describe
 from edgepipe.errors import TaskError
 from tests.golden.compare import assert_same
@@ -101,9 +101,9 @@ def test_the_positions_of_every_family(architecture: str) -> None:
     entry = (ARCHITECTURES | MORE)[architecture]
     rows = LIMIT + entry.extra_positions
     config = {"model_type": entry.model_type, "max_position_embeddings": rows, "pad_token_id": 1}
-    assert positions(config) == LIMIT
-    assert positions({"model_type": entry.model_type, "max_position_embeddings": rows}) == LIMIT
-    assert positions({"model_type": entry.model_type}) is None
+    assert max_positions(config) == LIMIT
+    assert max_positions({"model_type": entry.model_type, "max_position_embeddings": rows}) == LIMIT
+    assert max_positions({"model_type": entry.model_type}) is None
 
 
 def test_a_roberta_that_does_not_say_its_limit(tmp_path: Path) -> None:
@@ -146,13 +146,13 @@ TOKENS = ["batch_size", "sequence_length"]
     ],
 )
 def test_the_task_of_a_graph(said: str | None, outputs: dict[str, Any], task: str | None) -> None:
-    assert task_of_graph(said, {"vocab_size": 900}, outputs) == task
+    assert infer_graph_task(said, {"vocab_size": 900}, outputs) == task
 
 
 @pytest.mark.parametrize("shape", [["batch_size", 3], [*TOKENS, 900]])
 def test_logits_of_an_unknown_class_are_not_guessed_at(shape: list[Any]) -> None:
     config = {"architectures": ["GPT2LMHeadModel"], "vocab_size": 900}
-    assert task_of_graph(None, config, {"logits": shape}) is None
+    assert infer_graph_task(None, config, {"logits": shape}) is None
 
 
 # What other exports differ in.

@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.tokenization.tokenizer import Tokenizer
-from edgepipe.tokenization.truncation import Truncators, share
+from edgepipe.tokenization.truncation import Truncators, share_model
 
 TEXTS = ["the quick brown fox jumps over the lazy dog " * n for n in (1, 2, 5)]
 
@@ -54,7 +54,7 @@ def test_threads_do_not_meet(ours: Tokenizer, data: Path, family: str) -> None:
 
 def test_truncating_twins_are_the_base_in_all_but_truncation(data: Path, family: str) -> None:
     base = RustTokenizer.from_file(str(data / family / "tokenizer.json"))
-    twin = share(base)
+    twin = share_model(base)
     assert json.loads(twin.to_str()) == json.loads(base.to_str())
     truncator = Truncators(base, "left").get("only_first", 9, 1)
     assert truncator.truncation == {"max_length": 9, "stride": 1, "strategy": "only_first", "direction": "left"}
@@ -63,7 +63,7 @@ def test_truncating_twins_are_the_base_in_all_but_truncation(data: Path, family:
 
 def test_twins_share_the_model(data: Path) -> None:
     base = RustTokenizer.from_file(str(data / "gpt2" / "tokenizer.json"))
-    twin = share(base)
+    twin = share_model(base)
     base.model.dropout = 0.25  # seen by the twin only if there is one model
     assert twin.model.dropout == pytest.approx(0.25)
 
@@ -74,7 +74,7 @@ def test_added_tokens_with_gaps_are_kept(data: Path) -> None:
     token = dict(content["added_tokens"][-1], content="<late>", id=2000)
     content["added_tokens"].append(token)
     base = RustTokenizer.from_str(json.dumps(content))
-    assert share(base).encode("a <late>").ids == base.encode("a <late>").ids
+    assert share_model(base).encode("a <late>").ids == base.encode("a <late>").ids
 
 
 def test_the_least_recently_used_goes(data: Path) -> None:
