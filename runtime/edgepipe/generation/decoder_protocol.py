@@ -19,10 +19,11 @@ class Decoding(Protocol):
     """Sequences on their way through a decoder, one a row, and their cache.
 
     Attributes:
-        keeps_scores: Whether scores lie on a device, which is quicker asked for the best of them.
+        scores_on_device: Whether scores lie on a device: then :meth:`argmax` and :meth:`top_k` are quicker than to read
+            them all.
     """
 
-    keeps_scores: bool
+    scores_on_device: bool
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Append tokens to every row.
@@ -40,12 +41,12 @@ class Decoding(Protocol):
         """
         ...
 
-    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
-        """As :meth:`step`, for who wants the token with the best score alone, int64[rows], and no scores."""
+    def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As :meth:`step`, but returns only the token with the best score of each row, int64[rows]."""
         ...
 
-    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """As :meth:`step`, where it `keeps_scores`, for who wants the best tokens alone.
+    def top_k(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """As :meth:`step`, but returns only the best tokens; for `scores_on_device`.
 
         Returns:
             Their log-probabilities, float32[rows, count], and the tokens, int64[rows, count], the best first.

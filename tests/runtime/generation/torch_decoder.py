@@ -42,7 +42,7 @@ class TorchDecoder:
 
 
 class _TorchDecoding:
-    keeps_scores = False
+    scores_on_device = False
 
     def __init__(self, decoder: TorchDecoder, input_ids: torch.Tensor, mask: torch.Tensor) -> None:
         self._decoder = decoder
@@ -72,7 +72,7 @@ class _TorchDecoding:
         scores: NDArray[np.float32] = output.logits[:, -1].to(torch.float32).numpy().copy()
         return scores
 
-    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         found: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
         return found
 

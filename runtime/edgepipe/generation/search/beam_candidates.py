@@ -45,7 +45,7 @@ class Candidates:
         self._warp = beam_warpers(config) if config.do_sample else []
         draws = Generators(config.seed, first_row, 1)
         self._generators = [draws[item] for item in range(len(prompt.ids))] if config.do_sample else []
-        self._takes_best = decoding.keeps_scores and not self._bend and not config.do_sample
+        self._takes_best = decoding.scores_on_device and not self._bend and not config.do_sample
 
     def following(self, last: Places, ids: Places, items: Places, running: Totals) -> tuple[Totals, Places, Places]:
         """Go a step on.
@@ -64,7 +64,7 @@ class Candidates:
         """
         words = None  # which tokens the scores are of, where not of all
         if self._takes_best:
-            scores, words = self._decoding.best(last, self._count)
+            scores, words = self._decoding.top_k(last, self._count)
         else:
             scores = self._decoding.step(last)
         if len(scores) < len(ids):

@@ -55,14 +55,16 @@ def single_search(
         return tuple(each[inputs] for each in found)
 
     # What is drawn from lies among the `top_k` best, and nothing before top-k needs more than these.
-    draws_from_best = decoding.keeps_scores and config.do_sample and not bend and config.top_k and config.top_h is None
+    draws_from_best = (
+        decoding.scores_on_device and config.do_sample and not bend and config.top_k and config.top_h is None
+    )
     sequences = Sequences(prompt.ids[inputs])
     last = prompt.ids
     while True:
         if takes_likeliest:  # on a device tokens leave it, and scores do not
-            (tokens,) = spread(decoding.likeliest(last))
+            (tokens,) = spread(decoding.argmax(last))
         elif draws_from_best:
-            scores, words = spread(*decoding.best(last, config.top_k))
+            scores, words = spread(*decoding.top_k(last, config.top_k))
             order = np.argsort(words, axis=1)
             chosen = choose(np.take_along_axis(scores, order, axis=1), rows)
             tokens = np.take_along_axis(words, order, axis=1)[np.arange(len(rows)), chosen]

@@ -63,22 +63,22 @@ class GraphDecoding(ABC):
         self._max_length = decoder.max_length
         self._cache = cache
         self._history = History(rows)
-        self.keeps_scores = not decoder.session.device.is_host
+        self.scores_on_device = not decoder.session.device.is_host
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         logits = self._logits  # a run may replace it
         return logits.read(self._advance(tokens, on_device=False))
 
-    def likeliest(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+    def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        if not self.keeps_scores:
+        if not self.scores_on_device:
             best: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
             return best
         logits = self._logits
         return logits.argmax(self._advance(tokens, on_device=True))
 
-    def best(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def top_k(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         logits = self._logits
         return logits.top_k(self._advance(tokens, on_device=True), count)
