@@ -7,7 +7,8 @@ To add one: a class that takes and returns features, a function that reads it fr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -19,22 +20,17 @@ from edgepipe.bundle.third_party import read_module_entries
 from edgepipe.embeddings.pooling import check_modes, normalize, pool
 from edgepipe.embeddings.safetensors import read_safetensors
 from edgepipe.errors import BundleError, InputError
+from edgepipe.numerics import sigmoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Vectors = NDArray[np.float32]
 
-TOKENS = "token_embeddings"
-SENTENCE = "sentence_embedding"
+TOKEN_EMBEDDINGS = "token_embeddings"
+SENTENCE_EMBEDDING = "sentence_embedding"
 
 _erf = np.frompyfunc(math.erf, 1, 1)
-
-
-def _sigmoid(x: Vectors) -> Vectors:
-    with np.errstate(over="ignore"):
-        value: Vectors = np.float32(1) / (np.float32(1) + np.exp(-x))
-    return value
 
 
 def _gelu(x: Vectors) -> Vectors:
@@ -48,8 +44,8 @@ ACTIVATIONS: dict[str, Callable[[Vectors], Vectors]] = {
     "Tanh": lambda x: np.tanh(x),
     "ReLU": lambda x: np.maximum(x, np.float32(0)),
     "GELU": _gelu,
-    "SiLU": lambda x: x * _sigmoid(x),
-    "Sigmoid": _sigmoid,
+    "SiLU": lambda x: x * sigmoid(x),
+    "Sigmoid": sigmoid,
 }
 
 # The flags of older pooling configs, in the order in which the results stand side by side.
@@ -109,8 +105,9 @@ class Pooling:
 
     def __call__(self, features: Features) -> Features:
         """Pool the token vectors."""
-        left_out = 0 if self.include_prompt else features.prompt_length
-        return features.with_vectors(SENTENCE, pool(features[TOKENS], features.attention_mask, self.modes, left_out))
+        prompt_length = 0 if self.include_prompt else features.prompt_length
+        pooled = pool(features[TOKEN_EMBEDDINGS], features.attention_mask, self.modes, prompt_length)
+        return features.with_vectors(SENTENCE_EMBEDDING, pooled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,19 +153,19 @@ class LayerNorm:
 
     def __call__(self, features: Features) -> Features:
         """Normalize mean and variance."""
-        x = features[SENTENCE]
+        x = features[SENTENCE_EMBEDDING]
         deviation = x - x.mean(axis=-1, keepdims=True)
         variance = np.square(deviation).mean(axis=-1, keepdims=True)
         result = deviation / np.sqrt(variance + np.float32(1e-5)) * self.weight + self.bias
-        return features.with_vectors(SENTENCE, result)
+        return features.with_vectors(SENTENCE_EMBEDDING, result)
 
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
     """Vectors to length 1; `source` and `target` name the arrays to read and to make."""
 
-    source: str = SENTENCE
-    target: str = SENTENCE
+    source: str = SENTENCE_EMBEDDING
+    target: str = SENTENCE_EMBEDDING
 
     def __call__(self, features: Features) -> Features:
         """Normalize, where there is something to normalize yet."""
@@ -221,31 +218,36 @@ def _read_dense(folder: Path) -> Dense:
     package, _, kind = name.rpartition(".")
     if kind not in ACTIVATIONS or package.partition(".")[0] != "torch":
         raise BundleError(f"{path} has the activation function {name}; edgepipe has {', '.join(ACTIVATIONS)}")
-    weights = read_safetensors(folder / "model.safetensors")
     residual = bool(config.get("use_residual", False))
-    try:
+    with _weights(folder) as weights:
         weight, bias = weights["linear.weight"], weights["linear.bias"] if config.get("bias", True) else None
         shortcut = weights["residual.weight"] if residual and weight.shape[0] != weight.shape[1] else None
-    except KeyError as error:
-        raise BundleError(f"{folder / 'model.safetensors'} has no {error}, only {', '.join(weights)}") from error
-    source = str(config.get("module_input_name", SENTENCE))
+    source = str(config.get("module_input_name", SENTENCE_EMBEDDING))
     target = str(config.get("module_output_name") or source)
     return Dense(weight, bias, ACTIVATIONS[kind], shortcut, residual, source, target)
 
 
 def _read_layer_norm(folder: Path) -> LayerNorm:
-    weights = read_safetensors(folder / "model.safetensors")
-    try:
+    with _weights(folder) as weights:
         return LayerNorm(weights["norm.weight"], weights["norm.bias"])
+
+
+@contextmanager
+def _weights(folder: Path) -> Iterator[dict[str, Vectors]]:
+    """A layer's weights by name; one that is looked up and missing is an error that names those there are."""
+    path = folder / "model.safetensors"
+    weights = read_safetensors(path)
+    try:
+        yield weights
     except KeyError as error:
-        raise BundleError(f"{folder / 'model.safetensors'} has no {error}, only {', '.join(weights)}") from error
+        raise BundleError(f"{path} has no {error}, only {', '.join(weights)}") from error
 
 
 def _read_normalize(folder: Path) -> Normalize:
     # Before version 5.2 it had no config, and so no directory either once it was uploaded.
     path = folder / "config.json"
     config = read_json(path) if path.is_file() else {}
-    source = str(config.get("module_input_name", SENTENCE))
+    source = str(config.get("module_input_name", SENTENCE_EMBEDDING))
     return Normalize(source, str(config.get("module_output_name") or source))
 
 

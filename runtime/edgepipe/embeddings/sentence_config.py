@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgepipe.arguments import is_whole
 from edgepipe.bundle.integrity import read_json
 from edgepipe.bundle.third_party import MODULES_NAME
-from edgepipe.embeddings.modules import TOKENS, Module, Pooling, read_modules
+from edgepipe.embeddings.modules import TOKEN_EMBEDDINGS, Module, Pooling, read_modules
 from edgepipe.errors import BundleError, InputError
 
 CONFIG_NAME = "config_sentence_transformers.json"
@@ -123,7 +124,7 @@ def _tokenizer_limit(settings: Mapping[str, Any]) -> Any:
 
 
 def _count(path: Path | None, name: str, value: Any) -> int | None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+    if value is not None and not is_whole(value, 1):
         raise BundleError(f"{path}: {name} must be a whole number of at least 1, got {value!r}")
     return value
 
@@ -133,7 +134,7 @@ def _require_plain(path: Path, settings: Mapping[str, Any]) -> None:
     texts = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
     expected: dict[str, tuple[Any, ...]] = {
         "transformer_task": ("feature-extraction",),
-        "module_output_name": (TOKENS,),
+        "module_output_name": (TOKEN_EMBEDDINGS,),
         "modality_config": (texts,),
         "processing_kwargs": ({}, None),
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe.arguments import check_whole
-from edgepipe.embeddings.modules import SENTENCE, TOKENS, Features, Module
+from edgepipe.embeddings.modules import SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, Features, Module
 from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
 from edgepipe.errors import BundleError, InputError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Vectors = NDArray[np.float32]
 
 # The output of our graphs, then that of graphs that optimum exports from sentence-transformers directories.
-_HIDDEN_STATES = ("last_hidden_state", TOKENS)
+_HIDDEN_STATES = ("last_hidden_state", TOKEN_EMBEDDINGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +217,10 @@ class FeatureExtraction(Task):
         for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
             arrays = self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
             hidden = _hidden_states(self.model(**arrays))
-            features = Features({TOKENS: hidden}, arrays["attention_mask"], prompt_length)
+            features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], prompt_length)
             for module in embedding.modules:
                 features = module(features)
-            for index, vector in zip(batch, features[SENTENCE], strict=True):
+            for index, vector in zip(batch, features[SENTENCE_EMBEDDING], strict=True):
                 rows[index] = vector
         vectors = np.stack(rows)[:, : embedding.truncate_dim]
         return normalize(vectors) if embedding.normalize else vectors

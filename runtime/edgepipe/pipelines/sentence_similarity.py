@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.embeddings.modules import SENTENCE
+from edgepipe.embeddings.modules import SENTENCE_EMBEDDING
 from edgepipe.embeddings.pooling import normalize
 from edgepipe.errors import InputError
 from edgepipe.pipelines.base import Request
@@ -81,10 +81,10 @@ class SentenceSimilarity(FeatureExtraction):
         """The vector of each piece, in place of its hidden states."""
         config = self.sentence_config
         embedding = Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
-        return [{SENTENCE: vector} for vector in self._embedded(pieces, batch_size, embedding)]
+        return [{SENTENCE_EMBEDDING: vector} for vector in self._embedded(pieces, batch_size, embedding)]
 
     def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> list[float]:
         """The similarities of one dict."""
-        source, *sentences = (arrays[SENTENCE] for arrays in outputs)
+        source, *sentences = (arrays[SENTENCE_EMBEDDING] for arrays in outputs)
         scores: list[float] = settings(source, np.stack(sentences)).tolist()
         return scores

@@ -8,14 +8,34 @@ of ``PreTrainedTokenizerBase.pad``, on numpy.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 from edgepipe.tokenization.loading import TokenizerSettings
 
+Meaning = TypeVar("Meaning")
+Padding = Literal["longest", "max_length"]
+Truncation = Literal["longest_first", "only_first", "only_second"]
+
+_PADDING: dict[Any, Padding | None] = {
+    True: "longest",
+    "longest": "longest",
+    "max_length": "max_length",
+    False: None,
+    "do_not_pad": None,
+}
+_TRUNCATION: dict[Any, Truncation | None] = {
+    True: "longest_first",
+    "longest_first": "longest_first",
+    "only_first": "only_first",
+    "only_second": "only_second",
+    None: None,
+    False: None,
+    "do_not_truncate": None,
+}
 PADDING_VALUES = "True, False, 'longest', 'max_length', 'do_not_pad'"
 TRUNCATION_VALUES = "True, False, 'longest_first', 'only_first', 'only_second', 'do_not_truncate'"
 
@@ -33,8 +53,8 @@ class Lengths:
         max_length: In tokens; None where neither needs it.
     """
 
-    padding: Literal["longest", "max_length"] | None
-    truncation: Literal["longest_first", "only_first", "only_second"] | None
+    padding: Padding | None
+    truncation: Truncation | None
     max_length: int | None
 
 
@@ -68,33 +88,14 @@ def resolve_lengths(
     if max_length is not None and padding is False and truncation is None:
         truncation = "longest_first"
 
-    pad: Literal["longest", "max_length"] | None
-    if padding is True or padding == "longest":
-        pad = "longest"
-        if padding is True and max_length is not None and truncation in (None, False, "do_not_truncate"):
-            warnings.warn(
-                "max_length has no effect with padding=True and no truncation; "
-                "pass padding='max_length' to pad to it, or truncation=True to cut to it.",
-                stacklevel=3,
-            )
-    elif padding == "max_length":
-        pad = "max_length"
-    elif padding is False or padding == "do_not_pad":
-        pad = None
-    else:
-        raise InputError(f"padding is {padding!r}, expected one of {PADDING_VALUES}.")
-
-    cut: Literal["longest_first", "only_first", "only_second"] | None
-    if truncation is None or truncation is False or truncation == "do_not_truncate":
-        cut = None
-    elif truncation is True or truncation == "longest_first":
-        cut = "longest_first"
-    elif truncation == "only_first":
-        cut = "only_first"
-    elif truncation == "only_second":
-        cut = "only_second"
-    else:
-        raise InputError(f"truncation is {truncation!r}, expected one of {TRUNCATION_VALUES}.")
+    pad = _look_up("padding", padding, _PADDING, PADDING_VALUES)
+    cut = _look_up("truncation", truncation, _TRUNCATION, TRUNCATION_VALUES)
+    if padding is True and max_length is not None and cut is None:
+        warnings.warn(
+            "max_length has no effect with padding=True and no truncation; "
+            "pass padding='max_length' to pad to it, or truncation=True to cut to it.",
+            stacklevel=3,
+        )
 
     if max_length is None and (pad == "max_length" or cut is not None):
         max_length = settings.model_max_length
@@ -111,6 +112,13 @@ def resolve_lengths(
                 "padding and truncation are on; make it one, or switch either off."
             )
     return Lengths(pad, cut, max_length)
+
+
+def _look_up(name: str, value: Any, meanings: Mapping[Any, Meaning], expected: str) -> Meaning:
+    # A number is no truth value, and what cannot be a key is no value at all.
+    if (value is not None and not isinstance(value, (bool, str))) or value not in meanings:
+        raise InputError(f"{name} is {value!r}, expected one of {expected}.")
+    return meanings[value]
 
 
 def check_pad_token(settings: TokenizerSettings) -> None:
@@ -130,8 +138,7 @@ def check_side(side: str | None, name: str = "padding_side") -> None:
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Raise unless `value` is a whole number that can be a length in tokens."""
-    whole = type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
-    if not whole or not least <= value <= _LARGEST_LENGTH:
+    if not is_whole(value, least) or value > _LARGEST_LENGTH:
         raise InputError(f"{name} is {value!r}, expected a whole number from {least} to {_LARGEST_LENGTH}.")
 
 

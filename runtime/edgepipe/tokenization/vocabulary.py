@@ -1,13 +1,16 @@
 """The half of a tokenizer that knows tokens and ids: special tokens, conversions, decoding."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
+from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 from edgepipe.tokenization.loading import TokenizerSettings
 
@@ -24,6 +27,29 @@ _CLEANED = (
     (" 've", "'ve"),
     (" 're", "'re"),
 )
+
+
+class _NamedToken:
+    """An attribute for a special token that has a name of its own; like everything here, it cannot be set."""
+
+    def __init__(self, description: str) -> None:
+        self.__doc__ = description
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __set__(self, vocabulary: Vocabulary, value: Any) -> NoReturn:
+        raise AttributeError(f"{self._name} cannot be set: a loaded tokenizer does not change; load another one")
+
+
+class _Token(_NamedToken):
+    def __get__(self, vocabulary: Vocabulary, owner: type) -> str | None:
+        return vocabulary._settings.special_tokens.get(self._name)
+
+
+class _TokenId(_NamedToken):
+    def __get__(self, vocabulary: Vocabulary, owner: type) -> int | None:
+        return vocabulary._special_ids.get(self._name.removesuffix("_id"))
 
 
 class Vocabulary:
@@ -109,75 +135,20 @@ class Vocabulary:
         decoder = self._backend.decoder
         return frozenset() if decoder is None else frozenset(_types(json.loads(decoder.__getstate__())))
 
-    @property
-    def bos_token(self) -> str | None:
-        """Token at the beginning of a sequence."""
-        return self._settings.special_tokens.get("bos_token")
-
-    @property
-    def bos_token_id(self) -> int | None:
-        """Id of `bos_token`."""
-        return self._special_ids.get("bos_token")
-
-    @property
-    def eos_token(self) -> str | None:
-        """Token at the end of a sequence."""
-        return self._settings.special_tokens.get("eos_token")
-
-    @property
-    def eos_token_id(self) -> int | None:
-        """Id of `eos_token`."""
-        return self._special_ids.get("eos_token")
-
-    @property
-    def unk_token(self) -> str | None:
-        """Token that stands for what the vocabulary does not have."""
-        return self._settings.special_tokens.get("unk_token")
-
-    @property
-    def unk_token_id(self) -> int | None:
-        """Id of `unk_token`."""
-        return self._special_ids.get("unk_token")
-
-    @property
-    def sep_token(self) -> str | None:
-        """Token between and after texts."""
-        return self._settings.special_tokens.get("sep_token")
-
-    @property
-    def sep_token_id(self) -> int | None:
-        """Id of `sep_token`."""
-        return self._special_ids.get("sep_token")
-
-    @property
-    def pad_token(self) -> str | None:
-        """Token that fills rows up."""
-        return self._settings.special_tokens.get("pad_token")
-
-    @property
-    def pad_token_id(self) -> int | None:
-        """Id of `pad_token`."""
-        return self._special_ids.get("pad_token")
-
-    @property
-    def cls_token(self) -> str | None:
-        """Token that stands for the sequence in classification."""
-        return self._settings.special_tokens.get("cls_token")
-
-    @property
-    def cls_token_id(self) -> int | None:
-        """Id of `cls_token`."""
-        return self._special_ids.get("cls_token")
-
-    @property
-    def mask_token(self) -> str | None:
-        """Token that stands for a word to be guessed."""
-        return self._settings.special_tokens.get("mask_token")
-
-    @property
-    def mask_token_id(self) -> int | None:
-        """Id of `mask_token`."""
-        return self._special_ids.get("mask_token")
+    bos_token = _Token("Token at the beginning of a sequence.")
+    bos_token_id = _TokenId("Id of `bos_token`.")
+    eos_token = _Token("Token at the end of a sequence.")
+    eos_token_id = _TokenId("Id of `eos_token`.")
+    unk_token = _Token("Token that stands for what the vocabulary does not have.")
+    unk_token_id = _TokenId("Id of `unk_token`.")
+    sep_token = _Token("Token between and after texts.")
+    sep_token_id = _TokenId("Id of `sep_token`.")
+    pad_token = _Token("Token that fills rows up.")
+    pad_token_id = _TokenId("Id of `pad_token`.")
+    cls_token = _Token("Token that stands for the sequence in classification.")
+    cls_token_id = _TokenId("Id of `cls_token`.")
+    mask_token = _Token("Token that stands for a word to be guessed.")
+    mask_token_id = _TokenId("Id of `mask_token`.")
 
     def get_vocab(self) -> dict[str, int]:
         """Id by token, added tokens included."""
@@ -291,7 +262,7 @@ def _ids(value: Any) -> list[int]:
 
 
 def _one_id(value: Any) -> int:
-    if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**32:
+    if is_whole(value) and value < 2**32:
         return int(value)
     raise InputError(f"{value!r:.80} is not a token id, expected a whole number that is not negative.")
 

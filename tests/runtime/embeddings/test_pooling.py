@@ -13,7 +13,14 @@ from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer import modules as models
 
 from edgepipe.bundle.third_party import is_sentence_encoder
-from edgepipe.embeddings.modules import ACTIVATIONS, SENTENCE, TOKENS, Features, Pooling, read_modules
+from edgepipe.embeddings.modules import (
+    ACTIVATIONS,
+    SENTENCE_EMBEDDING,
+    TOKEN_EMBEDDINGS,
+    Features,
+    Pooling,
+    read_modules,
+)
 from edgepipe.embeddings.pooling import MODES, normalize, pool
 from edgepipe.embeddings.safetensors import read_safetensors
 from edgepipe.embeddings.sentence_config import read_sentence_config
@@ -121,11 +128,11 @@ def assert_equal(folder: Path, modules: list[Any], prompt: int = 0) -> None:
     with torch.no_grad():
         for module in modules:
             expected = module.eval()(expected)
-    got = Features({TOKENS: hidden.numpy()}, mask.numpy(), prompt)
+    got = Features({TOKEN_EMBEDDINGS: hidden.numpy()}, mask.numpy(), prompt)
     for module in read_modules(folder):
         got = module(got)
-    assert got[SENTENCE].dtype == np.float32
-    np.testing.assert_allclose(got[SENTENCE], expected["sentence_embedding"].numpy(), rtol=1e-5, atol=1e-6)
+    assert got[SENTENCE_EMBEDDING].dtype == np.float32
+    np.testing.assert_allclose(got[SENTENCE_EMBEDDING], expected["sentence_embedding"].numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
