@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from edgepipe import Model, Tokenizer
 from edgepipe_export import verify
-from edgepipe_export.checkpoint.model_inputs import add_token_types
+from edgepipe_export.checkpoint.model_inputs import accepted_inputs, add_token_types
 from tests.conftest import Exported
 from tests.tiny import TOKENIZERS, build
 
@@ -60,3 +60,9 @@ def test_the_bundle_reads_them_for_question_answering_only(tiny_export: Callable
     assert all(row.passed for row in rows), [str(row) for row in rows if not row.passed]
     plain = tiny_export("albert", num_labels=3)
     assert "token_type_ids" not in Model(plain.bundle).input_names
+
+
+def test_an_input_the_model_does_not_take_is_left_out() -> None:
+    model, _ = build("distilbert")
+    names = accepted_inputs(model, ("input_ids", "token_type_ids", "attention_mask"))
+    assert names == ("input_ids", "attention_mask")

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import onnx_ir
@@ -11,13 +9,7 @@ import pytest
 import torch
 
 from edgepipe import Bundle, Model
-from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.limits import find_limit
-from edgepipe_export.checkpoint.model_inputs import accepted_inputs
-from edgepipe_export.tracing.dynamic_axes import TOKEN_AXES
 from edgepipe_export.tracing.encoder import trace_encoder
-from edgepipe_export.tracing.onnx_export import clean_up
-from edgepipe_export.tracing.passes.remove_unused_inputs import RemoveUnusedInputsPass
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny import LIMIT, build
 
@@ -83,12 +75,6 @@ def test_the_graph_says_nothing_about_who_made_it_where(exported: Bundle) -> Non
         assert str(exported.path.parent).encode() not in content
 
 
-def test_an_input_the_model_does_not_take_is_left_out() -> None:
-    model, _ = build("distilbert")
-    names = accepted_inputs(model, ("input_ids", "token_type_ids", "attention_mask"))
-    assert names == ("input_ids", "attention_mask")
-
-
 def test_an_input_the_graph_does_not_read_is_dropped() -> None:
     model, _ = build("deberta-v3")  # takes token_type_ids, and with type_vocab_size 0 never looks at them
     graph = trace_encoder(model, ("input_ids", "attention_mask", "token_type_ids"), ("logits",)).graph
@@ -106,65 +92,3 @@ def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
 def test_the_opset_can_be_chosen() -> None:
     model, _ = build("distilbert")
     assert trace_encoder(model, ("input_ids", "attention_mask"), ("logits",), opset=18).opset_imports[""] == 18
-
-
-def hand_made(shape: list[Any]) -> onnx_ir.Model:
-    values = [
-        onnx_ir.Value(name=name, shape=onnx_ir.Shape(shape), type=onnx_ir.TensorType(onnx_ir.DataType.FLOAT))
-        for name in ("read", "unread", "passed on")
-    ]
-    node = onnx_ir.node("Relu", [values[0]])
-    node.outputs[0].shape = onnx_ir.Shape([f"2*{shape[0]}", "other"])
-    graph = onnx_ir.Graph(values, [node.outputs[0], values[2]], nodes=[node], opset_imports={"": 20})
-    return onnx_ir.Model(graph, ir_version=10)
-
-
-def test_unread_inputs() -> None:
-    model = hand_made(["s1", "s2"])
-    assert RemoveUnusedInputsPass()(model).modified
-    assert [value.name for value in model.graph.inputs] == ["read", "passed on"]
-
-
-def test_symbols_within_expressions_are_renamed() -> None:
-    model = hand_made(["s1", "s2"])
-    clean_up(model, {"read": TOKEN_AXES, "passed on": {0: "batch_size"}, "not there": {0: "another"}})
-    assert model.graph.inputs[0].shape == onnx_ir.Shape(["batch_size", "sequence_length"])
-    assert model.graph.outputs[0].shape == onnx_ir.Shape(["2*batch_size", "other"])
-
-
-def test_an_axis_that_became_a_constant_is_an_error() -> None:
-    with pytest.raises(ExportError, match=r"sequence_length of the input read .* constant 11"):
-        clean_up(hand_made(["s1", 11]), {"read": TOKEN_AXES})
-
-
-def test_axes_with_two_names_that_became_one_are_an_error() -> None:
-    with pytest.raises(ExportError, match=r"past_length of the input passed on .* equal to sequence_length"):
-        clean_up(hand_made(["s1", "s2"]), {"read": TOKEN_AXES, "passed on": {1: "past_length"}})
-
-
-def test_an_axis_that_is_a_sum_is_called_by_the_names_of_its_parts() -> None:
-    model = hand_made(["s1", "s2"])
-    model.graph.inputs[2].shape = onnx_ir.Shape(["s1", "s1 + s2"])
-    clean_up(model, {"read": TOKEN_AXES, "passed on": {1: "total_length"}})
-    assert model.graph.inputs[1].shape == onnx_ir.Shape(["batch_size", "batch_size + sequence_length"])
-
-
-@pytest.mark.parametrize(
-    ("architecture", "limit"),
-    [("bert", LIMIT), ("roberta", LIMIT), ("mpnet", LIMIT), ("deberta-v3", None), ("modernbert", None)],
-)
-def test_the_limit_is_the_models_own(architecture: str, limit: int | None) -> None:
-    model, _ = build(architecture)
-    found = find_limit(model)
-    assert found.tokens == limit
-    assert "probed" in found.found
-    assert model.config._attn_implementation == "eager"
-
-
-def test_the_limit_of_a_decoder_that_reads_the_whole_input() -> None:
-    model, _ = build("led", task="question-answering", max_decoder_position_embeddings=LIMIT // 2)
-    assert find_limit(model).tokens == LIMIT // 2
-
-
-def test_a_config_without_positions_has_no_limit() -> None:
-    assert find_limit(SimpleNamespace(config=SimpleNamespace())).tokens is None  # type: ignore[arg-type]

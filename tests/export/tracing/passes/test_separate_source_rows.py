@@ -104,7 +104,9 @@ def test_beams_of_one_input_share_its_source(
     def watched(*given: Any) -> Any:
         decoding = begin(*given)
         run = decoding._run
-        monkeypatch.setattr(decoding, "_run", lambda *args: (rows.append(source_rows(decoding)), run(*args))[1])
+        monkeypatch.setattr(
+            decoding, "_run", lambda *args, **more: (rows.append(source_rows(decoding)), run(*args, **more))[1]
+        )
         return decoding
 
     monkeypatch.setattr(decoder, "begin", watched)
