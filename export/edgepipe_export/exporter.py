@@ -24,7 +24,7 @@ from edgepipe.backend.machine import machine_name
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.manifest import Manifest, Source, Variant
 from edgepipe.errors import InputError
-from edgepipe.pipelines.base import labels_of
+from edgepipe.pipelines.base import read_labels
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, split
@@ -322,7 +322,9 @@ def _make_manifest(
         max_length=limits.source.tokens,
         max_length_source=limits.source.found,
         max_target_length=None if limits.target is None else limits.target.tokens,
-        labels=labels_of(loaded.model.config.to_dict()) if checkpoint.task.heads[0].endswith("Classification") else (),
+        labels=read_labels(loaded.model.config.to_dict())
+        if checkpoint.task.heads[0].endswith("Classification")
+        else (),
         default_dtype=FP32,
         variants={FP32: Variant(describe_variant(folder, FP32, names), recipe)},
         files=describe_shared_files(folder),

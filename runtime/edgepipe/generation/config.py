@@ -107,7 +107,8 @@ class GenerationConfig:
     decoder_start_token_id: tuple[int, ...] = _option((), validation.ids)
 
 
-# What the value of each option may be.
+# What each option is where nobody says otherwise, and what its value may be.
+DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(GenerationConfig)}
 CHECKS: Mapping[str, Check] = {each.name: each.metadata["check"] for each in fields(GenerationConfig)}
 
 # These matter only where tokens are drawn.

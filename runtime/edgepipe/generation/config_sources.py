@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
+from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.conflicts import check_agreement, check_names, check_supported
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 # None in place of a value switches an option off. For these that is not their default.
 _OFF: Mapping[str, Any] = {"top_k": 0}
-_DEFAULTS = {field.name: field.default for field in fields(GenerationConfig)}
 # Configs of parts of a model in which transformers looks for what config.json itself does not set.
 _PARTS = ("decoder", "generator", "text_config")
 
@@ -57,7 +55,7 @@ def generation_config(
         merged = {name: value for name, value in merged.items() if name not in SAMPLING or name not in added}
     check_supported(merged)
     values = {
-        name: _OFF.get(name, _DEFAULTS[name]) if merged[name] is None else check(name, merged[name])
+        name: _OFF.get(name, DEFAULTS[name]) if merged[name] is None else check(name, merged[name])
         for name, check in CHECKS.items()
         if name in merged
     }

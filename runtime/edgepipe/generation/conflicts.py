@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.arguments import did_you_mean
 from edgepipe.errors import InputError
-from edgepipe.generation.config import CHECKS, SAMPLING, GenerationConfig
+from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING
 
 if TYPE_CHECKING:
+    from edgepipe.generation.config import GenerationConfig
     from edgepipe.generation.decoder_protocol import Decoder
 
 # What transformers' generate has and this search lacks, by option, and the values that ask for nothing.
@@ -137,16 +138,15 @@ def _warn(config: GenerationConfig, options: Mapping[str, Any]) -> None:
         warnings.warn(
             f"min_new_tokens={config.min_new_tokens} goes before min_length={config.min_length}", stacklevel=4
         )
-    neutral = GenerationConfig()
     if not config.do_sample:
         for name in SAMPLING:
-            if options.get(name) is not None and getattr(config, name) != getattr(neutral, name):
+            if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:
                 warnings.warn(
                     f"{name}={options[name]!r} has no effect with do_sample=False; pass do_sample=True", stacklevel=4
                 )
     if config.num_beams == 1:
         for name in ("early_stopping", "length_penalty"):
-            if options.get(name) is not None and getattr(config, name) != getattr(neutral, name):
+            if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:
                 warnings.warn(f"{name}={options[name]!r} has no effect with num_beams=1; pass more", stacklevel=4)
 
 

@@ -10,8 +10,8 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import Prompt, prepare_prompt
 from edgepipe.generation.search.beam_search import beam_search
-from edgepipe.generation.search.diverse_beam_search import group_beam_search
-from edgepipe.generation.search.greedy_search import single_search
+from edgepipe.generation.search.diverse_beam_search import diverse_beam_search
+from edgepipe.generation.search.greedy_search import greedy_search
 from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
+class GeneratedSequence:
     """One generated sequence.
 
     Attributes:
@@ -44,7 +44,7 @@ def generate(
     *,
     tokenizer: Tokenizer | None = None,
     first_row: int = 0,
-) -> list[list[Generated]]:
+) -> list[list[GeneratedSequence]]:
     """Generate for a batch of inputs, as transformers' ``generate`` does.
 
     Args:
@@ -66,19 +66,19 @@ def generate(
     starts = [row.tolist() if decoder.is_encoder_decoder else [] for row in prompt.ids]
     if config.num_beams > 1:
         if config.num_beam_groups > 1:
-            found = group_beam_search(decoder, prompt, config, stopping)
+            found = diverse_beam_search(decoder, prompt, config, stopping)
         else:
             found = beam_search(decoder, prompt, config, stopping, first_row)
         return [
-            [Generated(start + beam.tokens, beam.score) for beam in beams[: config.num_return_sequences]]
+            [GeneratedSequence(start + beam.tokens, beam.score) for beam in beams[: config.num_return_sequences]]
             for start, beams in zip(starts, found, strict=True)
         ]
     width = config.num_return_sequences
     ids = [list(start) for start in starts for _ in range(width)]
-    for rows, tokens in single_search(decoder, prompt, config, stopping, first_row):
+    for rows, tokens in greedy_search(decoder, prompt, config, stopping, first_row):
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             ids[row].append(token)
-    return [[Generated(each) for each in ids[row * width : (row + 1) * width]] for row in range(len(starts))]
+    return [[GeneratedSequence(each) for each in ids[row * width : (row + 1) * width]] for row in range(len(starts))]
 
 
 def stream(
@@ -107,7 +107,7 @@ def stream(
             "one sequence can be streamed at a time"
         )
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
-    return (int(tokens[0]) for _, tokens in single_search(decoder, prompt, config, stopping, first_row))
+    return (int(tokens[0]) for _, tokens in greedy_search(decoder, prompt, config, stopping, first_row))
 
 
 def _begin(

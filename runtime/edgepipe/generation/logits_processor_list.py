@@ -1,4 +1,6 @@
-"""Which processors and warpers the options ask for, in the order of transformers' ``_get_logits_processor`` (5.23)."""
+"""The table of logits processors, and which processors and warpers the options ask for, in the order of
+transformers' ``_get_logits_processor`` (5.23).
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepipe.generation import logits_warpers as warpers
+from edgepipe.generation.config import DEFAULTS, GenerationConfig
 from edgepipe.generation.logits_processors import (
     EncoderNoRepeatNGramLogitsProcessor,
     EncoderRepetitionPenaltyLogitsProcessor,
     ExponentialDecayLengthPenalty,
     ForcedTokensLogitsProcessor,
+    HammingDiversityLogitsProcessor,
+    LogitsProcessor,
     MinLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
-    Processor,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
     SuppressTokensLogitsProcessor,
@@ -27,63 +31,94 @@ from edgepipe.generation.logits_processors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe.generation.config import GenerationConfig
     from edgepipe.generation.prompt import Prompt
 
-Warper = Callable[["NDArray[np.float32]"], None]
+LogitsWarper = Callable[["NDArray[np.float32]"], None]
+BuildProcessor = Callable[["GenerationConfig", "Prompt"], "LogitsProcessor | None"]
 
 
-def processors(config: GenerationConfig, prompt: Prompt, diversity: Processor | None = None) -> list[Processor]:
-    """The processors before those for sampling; `diversity` is that of groups of beams, for its place among them."""
-    found: list[Processor] = []
-    if config.sequence_bias:
-        found.append(SequenceBiasLogitsProcessor(config.sequence_bias, "sequence_bias"))
-    if diversity is not None:
-        found.append(diversity)
-    if config.encoder_repetition_penalty != 1.0:
-        found.append(EncoderRepetitionPenaltyLogitsProcessor(config.encoder_repetition_penalty, prompt.input_ids))
-    if config.repetition_penalty != 1.0:
-        found.append(RepetitionPenaltyLogitsProcessor(config.repetition_penalty, prompt.padding))
-    if config.no_repeat_ngram_size > 0:
-        found.append(NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size))
-    if config.encoder_no_repeat_ngram_size > 0:
-        found.append(EncoderNoRepeatNGramLogitsProcessor(config.encoder_no_repeat_ngram_size, prompt.input_ids))
-    # That a text never ends is not for bad words to say.
+def _bad_words(config: GenerationConfig, prompt: Prompt) -> LogitsProcessor | None:
+    # Bad words cannot forbid that a text ends.
     words = [word for word in config.bad_words_ids if len(word) > 1 or word[0] not in config.eos_token_id]
-    if words:
-        found.append(SequenceBiasLogitsProcessor([(word, -np.inf) for word in words], "bad_words_ids"))
-    shortest = config.min_length if config.min_new_tokens is None else prompt.length + config.min_new_tokens
-    if shortest > 0 and config.eos_token_id:
-        found.append(MinLengthLogitsProcessor(shortest, config.eos_token_id))
-    if config.forced_bos_token_id is not None:
-        found.append(ForcedTokensLogitsProcessor(1, [config.forced_bos_token_id], "forced_bos_token_id"))
-    if config.forced_eos_token_id:
-        found.append(ForcedTokensLogitsProcessor(prompt.longest - 1, config.forced_eos_token_id, "forced_eos_token_id"))
-    if config.remove_invalid_values:
-        found.append(remove_invalid_values)
-    if config.exponential_decay_length_penalty is not None:
-        start, factor = config.exponential_decay_length_penalty
-        found.append(ExponentialDecayLengthPenalty(start + prompt.length, factor, config.eos_token_id))
-    if config.suppress_tokens:
-        found.append(SuppressTokensLogitsProcessor(config.suppress_tokens))
-    if config.begin_suppress_tokens:
-        is_after_forced = prompt.length == 1 and config.forced_bos_token_id is not None
-        found.append(SuppressTokensLogitsProcessor(config.begin_suppress_tokens, prompt.length + is_after_forced))
-    if config.renormalize_logits and not config.do_sample:  # after the warpers, where there are some
-        found.append(renormalize)
-    return found
+    return SequenceBiasLogitsProcessor([(word, -np.inf) for word in words], "bad_words_ids") if words else None
 
 
-def sampling_warpers(config: GenerationConfig) -> tuple[list[Warper], list[Warper]]:
+def _min_length(config: GenerationConfig, length: int) -> LogitsProcessor | None:
+    return MinLengthLogitsProcessor(length, config.eos_token_id) if config.eos_token_id else None
+
+
+def _decay(config: GenerationConfig, prompt: Prompt) -> LogitsProcessor | None:
+    start, factor = config.exponential_decay_length_penalty or (0, 1.0)
+    return ExponentialDecayLengthPenalty(start + prompt.length, factor, config.eos_token_id)
+
+
+def _begin_suppress(config: GenerationConfig, prompt: Prompt) -> LogitsProcessor | None:
+    is_after_forced = prompt.length == 1 and config.forced_bos_token_id is not None
+    return SuppressTokensLogitsProcessor(config.begin_suppress_tokens, prompt.length + is_after_forced)
+
+
+# What builds a processor where its option has another value than the default; None where the other options leave it
+# nothing to do. To add a processor: its option in GenerationConfig, its class in logits_processors, its entry here.
+LOGITS_PROCESSORS: dict[str, BuildProcessor] = {
+    "sequence_bias": lambda config, _: SequenceBiasLogitsProcessor(config.sequence_bias, "sequence_bias"),
+    "diversity_penalty": lambda config, _: (
+        HammingDiversityLogitsProcessor(config.diversity_penalty) if config.num_beam_groups > 1 else None
+    ),
+    "encoder_repetition_penalty": lambda config, prompt: EncoderRepetitionPenaltyLogitsProcessor(
+        config.encoder_repetition_penalty, prompt.input_ids
+    ),
+    "repetition_penalty": lambda config, prompt: RepetitionPenaltyLogitsProcessor(
+        config.repetition_penalty, prompt.padding
+    ),
+    "no_repeat_ngram_size": lambda config, _: NoRepeatNGramLogitsProcessor(config.no_repeat_ngram_size),
+    "encoder_no_repeat_ngram_size": lambda config, prompt: EncoderNoRepeatNGramLogitsProcessor(
+        config.encoder_no_repeat_ngram_size, prompt.input_ids
+    ),
+    "bad_words_ids": _bad_words,
+    "min_length": lambda config, _: _min_length(config, config.min_length) if config.min_new_tokens is None else None,
+    "min_new_tokens": lambda config, prompt: _min_length(config, prompt.length + (config.min_new_tokens or 0)),
+    "forced_bos_token_id": lambda config, _: ForcedTokensLogitsProcessor(
+        1, [config.forced_bos_token_id or 0], "forced_bos_token_id"
+    ),
+    "forced_eos_token_id": lambda config, prompt: ForcedTokensLogitsProcessor(
+        prompt.longest - 1, config.forced_eos_token_id, "forced_eos_token_id"
+    ),
+    "remove_invalid_values": lambda _, __: remove_invalid_values,
+    "exponential_decay_length_penalty": _decay,
+    "suppress_tokens": lambda config, _: SuppressTokensLogitsProcessor(config.suppress_tokens),
+    "begin_suppress_tokens": _begin_suppress,
+    # Where tokens are sampled, after the warpers.
+    "renormalize_logits": lambda config, _: None if config.do_sample else renormalize,
+}
+
+
+def build_logits_processors(config: GenerationConfig, prompt: Prompt) -> list[LogitsProcessor]:
+    """The processors that the options ask for, before those for sampling.
+
+    Raises:
+        LookupError: an entry of :data:`LOGITS_PROCESSORS` is named after no option.
+    """
+    processors = []
+    for option, build in LOGITS_PROCESSORS.items():
+        if option not in DEFAULTS:
+            raise LookupError(
+                f"LOGITS_PROCESSORS has {option!r}, which is no option; add a field of that name to GenerationConfig"
+            )
+        if getattr(config, option) != DEFAULTS[option] and (processor := build(config, prompt)) is not None:
+            processors.append(processor)
+    return processors
+
+
+def build_sampling_warpers(config: GenerationConfig) -> tuple[list[LogitsWarper], list[LogitsWarper]]:
     """The warpers for sampling: those before top-k, which is no part of either list, and those after it."""
     # A beam needs a token to go on with besides those that end it.
     keep = 1 if config.num_beams == 1 else max(2, len(config.eos_token_id) + 1)
-    before: list[Warper] = []
+    before: list[LogitsWarper] = []
     if config.temperature != 1.0:
         before.append(partial(warpers.temperature, value=config.temperature))
     if config.top_h is not None:
         before.append(partial(warpers.top_h, share=config.top_h))
-    after: list[Warper] = []
+    after: list[LogitsWarper] = []
     if config.top_p < 1.0:
         after.append(partial(warpers.top_p, mass=config.top_p, keep=keep))
     if config.min_p is not None:
@@ -97,9 +132,9 @@ def sampling_warpers(config: GenerationConfig) -> tuple[list[Warper], list[Warpe
     return before, after
 
 
-def beam_warpers(config: GenerationConfig) -> list[Warper]:
+def build_beam_warpers(config: GenerationConfig) -> list[LogitsWarper]:
     """All warpers of a beam search that samples."""
-    before, after = sampling_warpers(config)
+    before, after = build_sampling_warpers(config)
     keep = max(2, len(config.eos_token_id) + 1)
     top_k = [partial(warpers.top_k, k=config.top_k, keep=keep)] if config.top_k else []
     return [*before, *top_k, *after]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Processor(Protocol):
+class LogitsProcessor(Protocol):
     """Changes scores in place; see the module."""
 
     def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
@@ -28,7 +28,7 @@ class Processor(Protocol):
         ...
 
 
-def within(tokens: Sequence[int], vocabulary: int) -> list[int]:
+def known_tokens(tokens: Sequence[int], vocabulary: int) -> list[int]:
     """The tokens that there are scores for."""
     return [token for token in tokens if token < vocabulary]
 
@@ -151,7 +151,7 @@ class EncoderNoRepeatNGramLogitsProcessor:
         for row, (end, index) in enumerate(zip(ends, inputs.tolist(), strict=True)):
             banned = self._followers[index].get(tuple(end))
             if banned:
-                scores[row, within(banned, scores.shape[1])] = -np.inf
+                scores[row, known_tokens(banned, scores.shape[1])] = -np.inf
 
 
 class MinLengthLogitsProcessor:
@@ -164,7 +164,7 @@ class MinLengthLogitsProcessor:
     def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
         """Change `scores`."""
         if ids.shape[1] < self._length:
-            scores[:, within(self._tokens, scores.shape[1])] = -np.inf
+            scores[:, known_tokens(self._tokens, scores.shape[1])] = -np.inf
 
 
 class ForcedTokensLogitsProcessor:
@@ -201,7 +201,7 @@ class ExponentialDecayLengthPenalty:
         """Change `scores`."""
         past = ids.shape[1] - self._start
         if past > 0:
-            tokens = within(self._tokens, scores.shape[1])
+            tokens = known_tokens(self._tokens, scores.shape[1])
             found = scores[:, tokens]
             # Of the size of the score, so that negative scores grow too; what is forbidden stays so.
             size = np.abs(np.where(np.isfinite(found), found, 0.0))
@@ -221,26 +221,27 @@ class SuppressTokensLogitsProcessor:
     def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
         """Change `scores`."""
         if self._length is None or ids.shape[1] == self._length:
-            scores[:, within(self._tokens, scores.shape[1])] = -np.inf
+            scores[:, known_tokens(self._tokens, scores.shape[1])] = -np.inf
 
 
-class DiversityLogitsProcessor:
-    """Makes tokens less likely that earlier groups of beams have just taken (``HammingDiversityLogitsProcessor``).
+class HammingDiversityLogitsProcessor:
+    """Makes tokens less likely that earlier groups of beams have just chosen (``HammingDiversityLogitsProcessor``).
 
     Vijayakumar et al., Diverse Beam Search, arXiv:1610.02424, with the Hamming distance; transformers 4.57.
 
     Attributes:
-        taken: What the earlier groups of each row's input took at this step, int64[rows, beams]; for the search to set.
+        current_tokens: What the earlier groups of each row's input chose at this step, int64[rows, beams]. The search
+            sets it.
     """
 
     def __init__(self, penalty: float) -> None:
-        self.taken: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
+        self.current_tokens: NDArray[np.int64] = np.empty((0, 0), dtype=np.int64)
         self._penalty = np.float32(penalty)
 
     def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
         """Change `scores`."""
-        for row, taken in zip(scores, self.taken, strict=True):
-            tokens, counts = np.unique(taken, return_counts=True)
+        for row, current in zip(scores, self.current_tokens, strict=True):
+            tokens, counts = np.unique(current, return_counts=True)
             row[tokens] -= self._penalty * counts.astype(np.float32)
 
 

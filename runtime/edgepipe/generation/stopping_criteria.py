@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from edgepipe.errors import InputError
+from edgepipe.generation.config import DEFAULTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,44 +18,55 @@ if TYPE_CHECKING:
     from edgepipe.generation.config import GenerationConfig
     from edgepipe.tokenization.tokenizer import Tokenizer
 
+    Tokens = NDArray[np.int64]
+    Finished = NDArray[np.bool_]
+
 # Decoded before each token, so that the blank in front of the token is not taken for that of the beginning of a text.
 _PREFIX = "abcdef"
 _BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
-class StoppingCriteria:
-    """Says which sequences are finished. The clock of `max_time` starts when it is made."""
+class StoppingCriterion(Protocol):
+    """Says which sequences end with the token just chosen."""
 
-    def __init__(self, config: GenerationConfig, longest: int, tokenizer: Tokenizer | None) -> None:
-        if config.stop_strings and tokenizer is None:
-            raise InputError(f"stop_strings={list(config.stop_strings)} need the model's tokenizer; pass tokenizer")
-        self._eos = config.eos_token_id
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
+        """See :meth:`StoppingCriteria.__call__`."""
+        ...
+
+
+class MaxLengthCriteria:
+    """All sequences end at their greatest length."""
+
+    def __init__(self, longest: int) -> None:
         self._longest = longest
-        self._deadline = None if config.max_time is None else time.monotonic() + config.max_time
-        self._strings = (
-            StopStringCriteria(config.stop_strings, tokenizer) if config.stop_strings and tokenizer else None
-        )
 
-    def __call__(
-        self, ids: NDArray[np.int64], tokens: NDArray[np.int64], parents: NDArray[np.int64] | None = None
-    ) -> NDArray[np.bool_]:
-        """Which sequences end with the token just chosen.
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
+        """Whether the length is reached, bool[chosen]."""
+        return np.full(len(tokens), ids.shape[1] + 1 >= self._longest)
 
-        Args:
-            ids: The tokens before, int64[rows, length].
-            tokens: The tokens chosen, int64[chosen].
-            parents: Which row each of them follows, int64[chosen]; None where there is one for each row.
 
-        Returns:
-            bool[chosen].
-        """
-        if ids.shape[1] + 1 >= self._longest or (self._deadline is not None and time.monotonic() > self._deadline):
-            return np.ones(len(tokens), dtype=bool)
+class MaxTimeCriteria:
+    """All sequences end after some seconds, counted from now."""
+
+    def __init__(self, seconds: float) -> None:
+        self._deadline = time.monotonic() + seconds
+
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
+        """Whether the time is over, bool[chosen]."""
+        return np.full(len(tokens), time.monotonic() > self._deadline)
+
+
+class EosTokenCriteria:
+    """A sequence ends with one of some tokens."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tokens
+
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
+        """Which tokens are among them, bool[chosen]."""
         finished = np.zeros(len(tokens), dtype=bool)
-        for token in self._eos:
+        for token in self._tokens:
             finished |= tokens == token
-        if self._strings is not None:
-            finished |= self._strings(ids if parents is None else ids[parents], tokens)
         return finished
 
 
@@ -78,8 +90,9 @@ class StopStringCriteria:
         base = tokenizer(_PREFIX, add_special_tokens=False)["input_ids"]
         self._base = [str(tokenizer.convert_ids_to_tokens(token_id)) for token_id in base]
 
-    def __call__(self, ids: NDArray[np.int64], tokens: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the sequences, int64[rows, length] and int64[rows] for the last token, are complete: bool[rows]."""
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None = None) -> Finished:
+        """Which tokens complete a text, bool[chosen]."""
+        ids = ids if parents is None else ids[parents]
         before = ids[:, max(ids.shape[1] + 1 - self._reach, 0) :].tolist()
         return np.array([self._ends([*row, last]) for row, last in zip(before, tokens.tolist(), strict=True)])
 
@@ -100,10 +113,10 @@ class StopStringCriteria:
         """What a token stands for; None where there is no such token."""
         if token_id not in self._texts:
             token = self._tokenizer.convert_ids_to_tokens(token_id)
-            self._texts[token_id] = None if token is None else self._decoded(str(token))
+            self._texts[token_id] = None if token is None else self._decode(str(token))
         return self._texts[token_id]
 
-    def _decoded(self, token: str) -> bytes:
+    def _decode(self, token: str) -> bytes:
         byte = _BYTE.fullmatch(token) if self._has_byte_tokens else None
         if byte:
             return bytes([int(byte[1], 16)])
@@ -125,3 +138,56 @@ def _bytes_by_character() -> dict[str, int]:
 
 
 _BYTE_BY_CHARACTER = _bytes_by_character()
+
+
+def _build_stop_strings(config: GenerationConfig, longest: int, tokenizer: Tokenizer | None) -> StoppingCriterion:
+    if tokenizer is None:
+        raise InputError(f"stop_strings={list(config.stop_strings)} need the model's tokenizer; pass tokenizer")
+    return StopStringCriteria(config.stop_strings, tokenizer)
+
+
+# What builds a criterion where its option has another value than the default. To add a criterion: its option in
+# GenerationConfig, its class above, its entry here.
+STOPPING_CRITERIA: dict[str, Callable[[GenerationConfig, int, Tokenizer | None], StoppingCriterion]] = {
+    "max_time": lambda config, _, __: MaxTimeCriteria(config.max_time or 0.0),
+    "eos_token_id": lambda config, _, __: EosTokenCriteria(config.eos_token_id),
+    "stop_strings": _build_stop_strings,
+}
+
+
+class StoppingCriteria:
+    """Says which sequences are finished, by the criteria that the options ask for and at a length of `longest`.
+
+    The clock of `max_time` starts when it is built.
+
+    Raises:
+        InputError: `stop_strings` without a tokenizer.
+        LookupError: an entry of :data:`STOPPING_CRITERIA` is named after no option.
+    """
+
+    def __init__(self, config: GenerationConfig, longest: int, tokenizer: Tokenizer | None) -> None:
+        if unknown := STOPPING_CRITERIA.keys() - DEFAULTS.keys():
+            raise LookupError(
+                f"STOPPING_CRITERIA has {min(unknown)!r}, which is no option; add a field of that name to "
+                "GenerationConfig"
+            )
+        self._criteria: list[StoppingCriterion] = [MaxLengthCriteria(longest)]
+        for option, build in STOPPING_CRITERIA.items():
+            if getattr(config, option) != DEFAULTS[option]:
+                self._criteria.append(build(config, longest, tokenizer))
+
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None = None) -> Finished:
+        """Which sequences end with the token just chosen.
+
+        Args:
+            ids: The tokens before, int64[rows, length].
+            tokens: The tokens chosen, int64[chosen].
+            parents: Which row each of them follows, int64[chosen]; None where there is one for each row.
+
+        Returns:
+            bool[chosen].
+        """
+        finished = np.zeros(len(tokens), dtype=bool)
+        for criterion in self._criteria:
+            finished |= criterion(ids, tokens, parents)
+        return finished

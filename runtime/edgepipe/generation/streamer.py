@@ -48,27 +48,27 @@ class TextStreamer:
         self._ids.append(token)
         if _BYTE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(token))):
             self._in_bytes = True
-        elif self._in_bytes and self._decoded([token]):  # one that does not show ends no run
+        elif self._in_bytes and self._decode([token]):  # one that does not show ends no run
             self._in_bytes = False
         if self._in_bytes:
             return ""
-        text = self._decoded(self._ids)
+        text = self._decode(self._ids)
         if text.endswith(_REPLACEMENT):
             return ""
         new = text[self._given :]
         self._given = max(self._given, len(text))
         if len(self._ids) > _LONGEST:
             self._shorten(text)
-        return self._cleaned(new)
+        return self._clean(new)
 
     def finish(self) -> str:
         """The text that was held back to the end."""
-        text = self._decoded(self._ids)[self._given :]
+        text = self._decode(self._ids)[self._given :]
         self._given += len(text)
         held, self._held = self._held + text, ""
         return self._tokenizer.clean_up(held) if self._cleans else held
 
-    def _decoded(self, ids: list[int]) -> str:
+    def _decode(self, ids: list[int]) -> str:
         text = self._tokenizer.decode(
             ids, skip_special_tokens=self._skip_special_tokens, clean_up_tokenization_spaces=False
         )
@@ -78,21 +78,21 @@ class TextStreamer:
     def _shorten(self, text: str) -> None:
         """Let go of the first tokens, where what is left decodes to the end of the text but for its first blank."""
         kept = self._ids[-_KEPT:]
-        rest = self._decoded(kept)
+        rest = self._decode(kept)
         # The first tokens that are kept must show, or the blank of those that come would be taken for the first.
         if rest.strip() and _REPLACEMENT not in rest and text.endswith(rest):
             self._ids, self._given = kept, len(rest)
 
-    def _cleaned(self, new: str) -> str:
+    def _clean(self, new: str) -> str:
         if not self._cleans:
             return new
         text = self._held + new
-        cut = _safe_cut(text)
+        cut = _find_cut(text)
         self._held = text[cut:]
         return self._tokenizer.clean_up(text[:cut])
 
 
-def _safe_cut(text: str) -> int:
+def _find_cut(text: str) -> int:
     """The last place where text can be cut so that both halves cleaned up are the whole cleaned up.
 
     Every pattern of the clean-up begins with a blank. One that reaches over a cut begins at most `_SPAN` characters

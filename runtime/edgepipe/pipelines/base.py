@@ -157,7 +157,7 @@ class Task(ABC):
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """The checkpoint's labels in the order of the logits."""
-        return labels_of(self.model.config)
+        return read_labels(self.model.config)
 
     def check_batch_size(self, batch_size: int | None) -> int:
         """The batch size of a call: the pipeline's own where the call names none.
@@ -199,31 +199,31 @@ class Task(ABC):
         lengths = [len(piece["input_ids"]) for piece in pieces]
         outputs: list[Outputs] = [{}] * len(pieces)
         for batch in self._batches(lengths, batch_size):
-            arrays = self.model(**self._padded([pieces[index] for index in batch]))
+            arrays = self.model(**self._pad([pieces[index] for index in batch]))
             for row, index in enumerate(batch):
-                unpadded = {name: self._unpadded(array[row], lengths[index]) for name, array in arrays.items()}
-                outputs[index] = self.kept(pieces[index], unpadded)
+                unpadded = {name: self._unpad(array[row], lengths[index]) for name, array in arrays.items()}
+                outputs[index] = self.select_outputs(pieces[index], unpadded)
         return outputs
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
 
-    def _padded(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
+    def _pad(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
         if len(pieces) == 1:
             return {name: [values] for name, values in pieces[0].items()}
         return self.tokenizer.pad(pieces, return_tensors="np")
 
-    def kept(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
+    def select_outputs(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
         """What :meth:`decode` needs of a piece's outputs, for tasks where all of them would fill the memory."""
         return outputs
 
-    def _unpadded(self, array: NDArray[Any], length: int) -> NDArray[Any]:
+    def _unpad(self, array: NDArray[Any], length: int) -> NDArray[Any]:
         if not self.token_level or len(array) == length:
             return array
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
 
 
-def labels_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+def read_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """The labels of a checkpoint's config in the order of the logits.
 
     A config without ``id2label`` has ``num_labels`` (2 if that is missing too) labels named ``LABEL_0``,

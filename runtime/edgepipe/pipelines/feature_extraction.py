@@ -16,7 +16,13 @@ from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_co
 from edgepipe.errors import BundleError, InputError
 from edgepipe.pipelines.base import Request, Task, show_progress
 from edgepipe.pipelines.batching import chunks
-from edgepipe.pipelines.options import build_tokenizer_options, check_options
+from edgepipe.pipelines.options import (
+    build_tokenizer_options,
+    check_options,
+    check_text,
+    check_tokenizer_arguments,
+    min_limit,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,10 +98,7 @@ class FeatureExtraction(Task):
     def settings(self, options: Mapping[str, Any]) -> Any:
         """Check the options; see :meth:`Task.settings`."""
         check_options(options, ("truncation", "tokenize_kwargs", "return_tensors"), self.name)
-        given = options.get("tokenize_kwargs")
-        if given is not None and not isinstance(given, Mapping):
-            raise InputError(f"tokenize_kwargs must be a dict of the tokenizer's arguments, got {given!r:.60}")
-        arguments = dict(given or {})
+        arguments = dict(check_tokenizer_arguments("tokenize_kwargs", options.get("tokenize_kwargs")))
         if options.get("truncation") is not None:
             if "truncation" in arguments:
                 raise InputError("truncation is given twice: alone, and in tokenize_kwargs")
@@ -107,7 +110,7 @@ class FeatureExtraction(Task):
 
     def encode(self, item: Any, settings: Any) -> Request:
         """Token ids of one text."""
-        return Request([self.tokenizer(_checked_text(item), **settings.tokenizer)])
+        return Request([self.tokenizer(check_text(item), **settings.tokenizer)])
 
     def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> Any:
         """The hidden states of one text, float32[1, tokens, hidden]."""
@@ -151,13 +154,13 @@ class FeatureExtraction(Task):
         config = self.sentence_config
         embedding = Embedding(
             config.prompt(prompt, prompt_name),
-            config.modules_for(None if pooling is None else _checked_pooling(pooling)),
+            config.modules_for(None if pooling is None else _check_pooling(pooling)),
             config.truncate_dim if truncate_dim is None else check_whole("truncate_dim", truncate_dim, 1),
             normalize_embeddings,
         )
         size = self.check_batch_size(batch_size)
         if isinstance(texts, str):
-            alone: Vectors = self._embedded([self._tokens(texts, embedding.prompt)], 1, embedding)[0]
+            alone: Vectors = self._embed([self._tokens(texts, embedding.prompt)], 1, embedding)[0]
             return alone
         if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
             raise InputError(f"expected a text or a list of texts, got {type(texts).__name__} {texts!r:.60}")
@@ -166,12 +169,12 @@ class FeatureExtraction(Task):
             vectors = show_progress(vectors, len(texts) if isinstance(texts, Sized) else None)
         rows = list(vectors)
         if not rows:  # the empty text tells how many values a vector has
-            return self._embedded([self._tokens("", embedding.prompt)], 1, embedding)[:0]
+            return self._embed([self._tokens("", embedding.prompt)], 1, embedding)[:0]
         return np.stack(rows)
 
     def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding) -> Iterator[Vectors]:
         for chunk in chunks(self._requests(texts, embedding.prompt), size):
-            yield from self._embedded([piece for request in chunk for piece in request.pieces], size, embedding)
+            yield from self._embed([piece for request in chunk for piece in request.pieces], size, embedding)
 
     @cached_property
     def sentence_config(self) -> SentenceConfig:
@@ -185,8 +188,7 @@ class FeatureExtraction(Task):
     @cached_property
     def _embedding_limit(self) -> int | None:
         own = self.sentence_config.max_seq_length
-        wanted = self.tokenizer.model_max_length if own is None else own
-        return min((length for length in (wanted, self.model.max_length) if length is not None), default=None)
+        return min_limit(self.tokenizer.model_max_length if own is None else own, self.model.max_length)
 
     def _requests(self, texts: Iterable[Any], prompt: str) -> Iterator[Request]:
         for position, text in enumerate(texts):
@@ -199,7 +201,7 @@ class FeatureExtraction(Task):
         """Token ids and masks of a text after its prompt, cut to what the model was trained for."""
         limit = self._embedding_limit
         return self._embedding_tokenizer(
-            prompt + _checked_text(text),
+            prompt + check_text(text),
             truncation=limit is not None,
             max_length=limit,
             return_attention_mask=True,
@@ -210,7 +212,7 @@ class FeatureExtraction(Task):
         ids = self._tokens(prompt)["input_ids"] if prompt else []
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
-    def _embedded(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int, embedding: Embedding) -> Vectors:
+    def _embed(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int, embedding: Embedding) -> Vectors:
         """The vector of each piece, float32[pieces, dimension]."""
         prompt_length = self._prompt_length(embedding.prompt)
         rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
@@ -233,13 +235,7 @@ def _hidden_states(arrays: Mapping[str, Vectors]) -> Vectors:
     raise BundleError(f"the graph gives {', '.join(arrays)}, and no {_HIDDEN_STATES[0]}: it has another task's head")
 
 
-def _checked_text(item: Any) -> str:
-    if not isinstance(item, str):
-        raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
-    return item
-
-
-def _checked_pooling(pooling: Any) -> tuple[str, ...]:
+def _check_pooling(pooling: Any) -> tuple[str, ...]:
     modes = (pooling,) if isinstance(pooling, str) else tuple(pooling) if isinstance(pooling, (list, tuple)) else ()
     check_modes(modes)
     return modes

@@ -13,7 +13,7 @@ from edgepipe.arguments import check_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax, top_indices
 from edgepipe.pipelines.base import Request, Task
-from edgepipe.pipelines.options import build_tokenizer_options, check_options
+from edgepipe.pipelines.options import build_tokenizer_options, check_options, check_text, check_tokenizer_arguments
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,10 +67,7 @@ class FillMask(Task):
             raise InputError("the tokenizer has no mask token: the checkpoint is not one for fill-mask")
         top_k = options.get("top_k")
         top_k = 5 if top_k is None else check_whole("top_k", top_k, 1)
-        tokenizer = options.get("tokenizer_kwargs")
-        tokenizer = {} if tokenizer is None else tokenizer
-        if not isinstance(tokenizer, Mapping):
-            raise InputError(f"tokenizer_kwargs must be a dict of the tokenizer's arguments, got {tokenizer!r}")
+        tokenizer = check_tokenizer_arguments("tokenizer_kwargs", options.get("tokenizer_kwargs"))
         targets = options.get("targets")
         return FillMaskSettings(
             build_tokenizer_options(tokenizer, self.tokenizer, self.model.max_length, self.name),
@@ -101,16 +98,14 @@ class FillMask(Task):
 
     def encode(self, item: Any, settings: FillMaskSettings) -> Request:
         """Token ids of one text."""
-        if not isinstance(item, str):
-            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
-        encoding = self.tokenizer(item, **settings.tokenizer)
+        encoding = self.tokenizer(check_text(item), **settings.tokenizer)
         if self.tokenizer.mask_token_id not in encoding["input_ids"]:
             raise InputError(
                 f"the text has no mask token {self.tokenizer.mask_token!r} (within the model's limit): {item!r:.80}"
             )
         return Request([encoding], encoding["input_ids"])
 
-    def kept(
+    def select_outputs(
         self, piece: Mapping[str, list[int]], outputs: Mapping[str, NDArray[np.float32]]
     ) -> Mapping[str, NDArray[np.float32]]:
         """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgepipe.backend.session import SessionConfig
     from edgepipe.bundle.directory import Bundle
     from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.generation.generate import Generated
+    from edgepipe.generation.generate import GeneratedSequence
     from edgepipe.tokenization.tokenizer import Tokenizer
 
 
@@ -143,8 +143,8 @@ class GenerativeTask(Task):
 
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
         """See :class:`Task`; what is drawn for an input depends on its place in the call, hence `first`."""
-        generated: list[Sequence[Generated]] = [()] * len(requests)
-        for batch, config in self._batches_alike(requests, batch_size, settings.generation):
+        generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
+        for batch, config in self._batch_by_length(requests, batch_size, settings.generation):
             ids, mask = self._rows([requests[index] for index in batch])
             found = generate(self.decoder, ids, mask, config, tokenizer=self.tokenizer, first_row=first + batch[0])
             for index, sequences in zip(batch, found, strict=True):
@@ -159,9 +159,9 @@ class GenerativeTask(Task):
                         stacklevel=4,
                     )
         for request, texts in zip(requests, generated, strict=True):
-            yield self.decode(request, [{"sequences": self._stacked(texts, settings.generation)}], settings)
+            yield self.decode(request, [{"sequences": self._stack(texts, settings.generation)}], settings)
 
-    def _batches_alike(
+    def _batch_by_length(
         self, requests: Sequence[Request], batch_size: int, config: GenerationConfig
     ) -> Iterator[tuple[list[int], GenerationConfig]]:
         """Indices of requests that may write as much, those of like length together.
@@ -172,7 +172,7 @@ class GenerativeTask(Task):
         if config.seed is None:
             indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
         for each, alike in groupby(indices, lambda index: self._limit_new_tokens(config, requests[index])):
-            for batch in _batched(alike, batch_size):
+            for batch in _split_batches(alike, batch_size):
                 yield batch, each
 
     def _limit_new_tokens(self, config: GenerationConfig, request: Request) -> GenerationConfig:
@@ -191,7 +191,7 @@ class GenerativeTask(Task):
             mask[row, place] = piece["attention_mask"]
         return ids, mask
 
-    def _stacked(self, sequences: Sequence[Generated], config: GenerationConfig) -> NDArray[np.int64]:
+    def _stack(self, sequences: Sequence[GeneratedSequence], config: GenerationConfig) -> NDArray[np.int64]:
         """The sequences of one input as the reference gives them: int64[sequences, longest], padded at their ends."""
         ids = np.full((len(sequences), max(len(each.token_ids) for each in sequences)), _padding(config), np.int64)
         for row, each in enumerate(sequences):
@@ -199,7 +199,7 @@ class GenerativeTask(Task):
         return ids
 
 
-def _batched(indices: Iterable[int], size: int) -> Iterator[list[int]]:
+def _split_batches(indices: Iterable[int], size: int) -> Iterator[list[int]]:
     source = iter(indices)
     while batch := list(islice(source, size)):
         yield batch

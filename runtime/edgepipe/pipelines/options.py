@@ -34,6 +34,33 @@ def check_options(options: Mapping[str, Any], known: Sequence[str], task: str) -
             raise InputError(f"{task} has no option {name!r}{did_you_mean(name, known)}")
 
 
+def check_text(item: Any, hint: str = "") -> str:
+    """An input that must be a text; `hint` ends the message.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(item, str):
+        raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}{hint}")
+    return item
+
+
+def check_tokenizer_arguments(name: str, value: Any) -> Mapping[str, Any]:
+    """An option that holds keyword arguments of the tokenizer; none where it is None.
+
+    Raises:
+        InputError: it is no dict.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise InputError(f"{name} must be a dict of the tokenizer's arguments, got {value!r:.60}")
+    return value or {}
+
+
+def min_limit(*limits: int | None) -> int | None:
+    """The smallest of limits, None where there is none."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def build_tokenizer_options(
     options: Mapping[str, Any], tokenizer: Tokenizer, limit: int | None, task: str, own: Sequence[str] = ()
 ) -> Mapping[str, Any]:

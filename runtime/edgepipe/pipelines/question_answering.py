@@ -90,7 +90,7 @@ class QuestionAnswering(Task):
         if second is not None:
             inputs = {"question": inputs, "context": second}
         elif not positional:
-            inputs = _paired(question, context)
+            inputs = _pair(question, context)
         if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
             inputs = inputs[0]
         return super().__call__(inputs, batch_size=batch_size, **options)
@@ -209,7 +209,7 @@ class QuestionAnswering(Task):
         return piece.offsets[first][0], piece.offsets[last][1]
 
 
-def _paired(question: Any, context: Any) -> Any:
+def _pair(question: Any, context: Any) -> Any:
     if question is None or context is None:
         raise InputError("question answering takes question= and context=, or a dict with both")
     if isinstance(question, (list, tuple)):

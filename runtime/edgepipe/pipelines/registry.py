@@ -16,8 +16,21 @@ def task_class(name: str) -> type[Task]:
 
     Raises:
         TaskError: no task has that name; the message has the nearest and all names.
+        LookupError: the table has the task, and ``edgepipe.pipelines`` lacks its module or its class.
     """
     module, attribute = task_entry(name).pipeline
-    task: type[Task] = getattr(import_module(f"edgepipe.pipelines.{module}"), attribute)
+    path = f"{__package__}.{module}"
+    try:
+        task: type[Task] = getattr(import_module(path), attribute)
+    except AttributeError as error:
+        raise LookupError(f"the table of tasks has {name!r}, but {path} has no class {attribute}; write it") from error
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
+        raise LookupError(
+            f"the table of tasks has {name!r}, but there is no module {path}; write it, with a class {attribute}"
+        ) from error
+    if resolve_alias(name) != task.name:
+        raise LookupError(f"the table of tasks has {name!r}, but {path}.{attribute} is named {task.name!r}")
     renamed = name not in TASKS and resolve_alias(name) == "translation"
     return type(attribute, (task,), {"name": name}) if renamed else task

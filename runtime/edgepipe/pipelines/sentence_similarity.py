@@ -81,7 +81,7 @@ class SentenceSimilarity(FeatureExtraction):
         """The vector of each piece, in place of its hidden states."""
         config = self.sentence_config
         embedding = Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
-        return [{SENTENCE_EMBEDDING: vector} for vector in self._embedded(pieces, batch_size, embedding)]
+        return [{SENTENCE_EMBEDDING: vector} for vector in self._embed(pieces, batch_size, embedding)]
 
     def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> list[float]:
         """The similarities of one dict."""

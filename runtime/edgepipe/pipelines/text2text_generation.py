@@ -10,6 +10,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
+from edgepipe.pipelines.options import check_text, min_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,13 +107,12 @@ class Text2TextGeneration(GenerativeTask):
 
     def _truncation(self, wanted: Any) -> Mapping[str, Any]:
         """Keep texts within what the encoder takes, unless told not to."""
-        limits = [self.decoder.max_source_length]
-        if wanted not in (None, False, "do_not_truncate"):
-            limits.append(self.tokenizer.model_max_length)
-        known = [limit for limit in limits if limit is not None]
-        if wanted in (False, "do_not_truncate") or not known:
+        limit = self.decoder.max_source_length
+        if wanted is not None:
+            limit = min_limit(limit, self.tokenizer.model_max_length)
+        if limit is None or wanted in (False, "do_not_truncate"):
             return {"truncation": False}
-        return {"truncation": True if wanted is None else wanted, "max_length": min(known)}
+        return {"truncation": True if wanted is None else wanted, "max_length": limit}
 
     def encode(self, item: Any, settings: Any) -> Request:
         """Token ids of one text."""
@@ -124,9 +124,7 @@ class Text2TextGeneration(GenerativeTask):
         Raises:
             InputError: it is no text, or has no token.
         """
-        if not isinstance(item, str):
-            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}")
-        encoding = tokenizer(prefix + item, **settings.tokenizer)
+        encoding = tokenizer(prefix + check_text(item), **settings.tokenizer)
         ids = encoding["input_ids"]
         if not ids:
             raise InputError("the text has no token; pass some text")

@@ -11,7 +11,7 @@ import numpy as np
 from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
-from edgepipe.pipelines.base import Request, Task, labels_of
+from edgepipe.pipelines.base import Request, Task, read_labels
 from edgepipe.pipelines.options import build_tokenizer_options
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def default_function(config: Mapping[str, Any]) -> str:
     problem = config.get("problem_type")
     if problem == "regression":
         return "none"
-    if problem == "multi_label_classification" or len(labels_of(config)) == 1:
+    if problem == "multi_label_classification" or len(read_labels(config)) == 1:
         return "sigmoid"
     return "softmax"
 

@@ -12,6 +12,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
+from edgepipe.pipelines.options import check_tokenizer_arguments, min_limit
 from edgepipe.tokenization.chat_template import is_message
 
 if TYPE_CHECKING:
@@ -117,9 +118,7 @@ class TextGeneration(GenerativeTask):
         generation = self.generation_config(searched)
         tensors, full_text = _form(options)
         tokenizer = {name: options[name] for name in _TOKENIZER if options.get(name) is not None}
-        extra = options.get("tokenizer_encode_kwargs") or {}
-        if not isinstance(extra, Mapping):
-            raise InputError(f"tokenizer_encode_kwargs must be a dict of the tokenizer's arguments, got {extra!r}")
+        extra = check_tokenizer_arguments("tokenizer_encode_kwargs", options.get("tokenizer_encode_kwargs"))
         prefix = options.get("prefix")
         if prefix is None:
             prefix = self.decoder.config.get("prefix")
@@ -178,7 +177,7 @@ class TextGeneration(GenerativeTask):
         ids = list(encoding["input_ids"])
         mask = list(encoding.get("attention_mask", [1] * len(ids)))
         if settings.hole:
-            kept = self._kept(len(ids), settings.generation)
+            kept = self._fit_prompt(len(ids), settings.generation)
             ids, mask = ids[-kept:], mask[-kept:]
         shown: list[int] = []
         if not ids:
@@ -221,7 +220,7 @@ class TextGeneration(GenerativeTask):
         assert not isinstance(encoding, str)  # it was to be tokenized
         return encoding, bool(continues)
 
-    def _kept(self, length: int, config: GenerationConfig) -> int:
+    def _fit_prompt(self, length: int, config: GenerationConfig) -> int:
         """How many tokens of a prompt are kept so that what is to be written has room behind it."""
         new = count_new_tokens(config, length)
         if new < 0:
@@ -229,13 +228,13 @@ class TextGeneration(GenerativeTask):
                 f"max_length={config.max_length} is less than the {length} tokens of the prompt, so it does not say "
                 "how many are to be written; pass max_new_tokens"
             )
-        limits = [limit for limit in (self.tokenizer.model_max_length, self.decoder.max_length) if limit is not None]
-        if not limits or length + new <= min(limits):
+        limit = min_limit(self.tokenizer.model_max_length, self.decoder.max_length)
+        if limit is None or length + new <= limit:
             return length
-        kept = min(limits) - new
+        kept = limit - new
         if kept <= 0:
             raise InputError(
-                f"{new} new tokens leave no room for a prompt within the {min(limits)} that the model takes; pass a "
+                f"{new} new tokens leave no room for a prompt within the {limit} that the model takes; pass a "
                 "smaller max_new_tokens"
             )
         return kept

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,14 @@ import numpy as np
 from edgepipe.arguments import check_flag, is_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Request, Task, labels_of
-from edgepipe.pipelines.entities import ScoredToken, aggregate_overlapping_entities, aggregate_words, group_entities
-from edgepipe.pipelines.options import check_options
+from edgepipe.pipelines.base import Request, Task, read_labels
+from edgepipe.pipelines.options import check_options, check_text, min_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Entity = dict[str, Any]
+Join = Callable[[list[str]], str]
 
 STRATEGIES = ("none", "simple", "first", "average", "max")
 
@@ -121,8 +123,7 @@ class TokenClassification(Task):
     @property
     def text_limit(self) -> int | None:
         """Longest piece in tokens: the smaller of the tokenizer's and the graph's limit."""
-        limits = [self.tokenizer.model_max_length, self.model.max_length]
-        return min((limit for limit in limits if limit is not None), default=None)
+        return min_limit(self.tokenizer.model_max_length, self.model.max_length)
 
     def encode(self, item: Any, settings: TokenClassificationSettings) -> Request:
         """Token ids of one text or list of words, in pieces where `stride` says so."""
@@ -133,9 +134,10 @@ class TokenClassification(Task):
             text = settings.delimiter.join(item)
             steps = (len(word) + len(settings.delimiter) for word in item)
             starts = [0, *itertools.accumulate(steps)]
-        elif not isinstance(item, str):
-            hint = "; for a list of words pass is_split_into_words=True" if isinstance(item, (list, tuple)) else ""
-            raise InputError(f"expected a text, got {type(item).__name__} {item!r:.60}{hint}")
+        else:
+            check_text(
+                item, "; for a list of words pass is_split_into_words=True" if isinstance(item, list | tuple) else ""
+            )
         limit = self.text_limit
         encoding = self.tokenizer(
             list(item) if settings.words else item,
@@ -197,7 +199,7 @@ class TokenClassification(Task):
         return tokens
 
     def _entities(self, tokens: Sequence[ScoredToken], strategy: str) -> list[dict[str, Any]]:
-        labels = labels_of(self.model.config)
+        labels = read_labels(self.model.config)
         join = self.tokenizer.convert_tokens_to_string
         if strategy in ("none", "simple"):
             entities = []
@@ -216,3 +218,104 @@ class TokenClassification(Task):
         else:
             entities = aggregate_words(tokens, strategy, labels, join)
         return entities if strategy == "none" else group_entities(entities, join)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredToken:
+    """A token that is part of the text.
+
+    Attributes:
+        word: The token as the vocabulary writes it; an unknown one as the text does.
+        scores: float32[labels], probabilities.
+        index: Its position in the piece, special tokens counted.
+        start: First character in the text.
+        end: The character behind its last.
+        is_subword: Whether it continues the word of the token before it.
+    """
+
+    word: str
+    scores: NDArray[np.float32]
+    index: int
+    start: int
+    end: int
+    is_subword: bool
+
+
+def aggregate_words(tokens: Sequence[ScoredToken], strategy: str, labels: Sequence[str], join: Join) -> list[Entity]:
+    """One label a word, so that the parts of a word cannot disagree.
+
+    Args:
+        tokens: In the order of the text.
+        strategy: ``"first"`` takes the first token's scores, ``"max"`` those of the token that is surest,
+            ``"average"`` the mean over the tokens.
+        labels: In the order of the scores.
+        join: Makes a text of tokens.
+    """
+    words: list[list[ScoredToken]] = []
+    for token in tokens:
+        if words and token.is_subword:
+            words[-1].append(token)
+        else:
+            words.append([token])
+    return [aggregate_word(word, strategy, labels, join) for word in words]
+
+
+def aggregate_word(tokens: Sequence[ScoredToken], strategy: str, labels: Sequence[str], join: Join) -> Entity:
+    """One entity of the tokens of a word, by the strategy."""
+    if strategy == "first":
+        scores = tokens[0].scores
+    elif strategy == "max":
+        scores = max(tokens, key=lambda token: token.scores.max()).scores
+    else:
+        scores = np.nanmean(np.stack([token.scores for token in tokens]), axis=0)
+    best = int(scores.argmax())
+    return {
+        "entity": labels[best],
+        "score": scores[best],
+        "word": join([token.word for token in tokens]),
+        "start": tokens[0].start,
+        "end": tokens[-1].end,
+    }
+
+
+def group_entities(entities: Sequence[Entity], join: Join) -> list[Entity]:
+    """Neighbors of one label become one entity; ``B-`` starts a new one. Labels without a prefix count as ``I-``."""
+    groups: list[list[Entity]] = []
+    for entity in entities:
+        begins, tag = _tag(entity["entity"])
+        if groups and not begins and tag == _tag(groups[-1][-1]["entity"])[1]:
+            groups[-1].append(entity)
+        else:
+            groups.append([entity])
+    return [
+        {
+            "entity_group": group[0]["entity"].split("-", 1)[-1],
+            "score": np.nanmean([entity["score"] for entity in group]),
+            "word": join([entity["word"] for entity in group]),
+            "start": group[0]["start"],
+            "end": group[-1]["end"],
+        }
+        for group in groups
+    ]
+
+
+def aggregate_overlapping_entities(entities: Sequence[Entity]) -> list[Entity]:
+    """Of entities that overlap, as pieces of a text with a stride give them, the longest; of equals the surest."""
+    kept: list[Entity] = []
+    for entity in sorted(entities, key=lambda entity: entity["start"]):
+        if not kept or not kept[-1]["start"] <= entity["start"] < kept[-1]["end"]:
+            kept.append(entity)
+        elif _rank(entity) > _rank(kept[-1]):
+            kept[-1] = entity
+    return kept
+
+
+def _rank(entity: Entity) -> tuple[int, float]:
+    return entity["end"] - entity["start"], entity["score"]
+
+
+def _tag(label: str) -> tuple[bool, str]:
+    """Whether a label begins an entity, and its name without ``B-`` or ``I-``."""
+    if label.startswith(("B-", "I-")):
+        return label.startswith("B-"), label[2:]
+    return False, label

@@ -11,8 +11,8 @@ import numpy as np
 from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError, TaskError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Request, Task, labels_of
-from edgepipe.pipelines.options import check_options
+from edgepipe.pipelines.base import Request, Task, read_labels
+from edgepipe.pipelines.options import check_options, min_limit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +99,7 @@ class ZeroShotClassification(Task):
         Raises:
             TaskError: no label's name starts with "entail".
         """
-        labels = labels_of(self.model.config)
+        labels = read_labels(self.model.config)
         for index, label in enumerate(labels):
             if label.lower().startswith("entail"):
                 return index
@@ -112,8 +112,7 @@ class ZeroShotClassification(Task):
         """Token ids of one text with each label; a text that is too long is cut, the hypotheses never."""
         if not isinstance(item, str) or not item:
             raise InputError(f"expected a text that is not empty, got {type(item).__name__} {item!r:.60}")
-        limits = [self.tokenizer.model_max_length, self.model.max_length]
-        limit = min((limit for limit in limits if limit is not None), default=None)
+        limit = min_limit(self.tokenizer.model_max_length, self.model.max_length)
         pieces = []
         for label in settings.labels:
             hypothesis = settings.template.format(label)

@@ -12,7 +12,7 @@ import pytest
 from edgepipe import Bundle
 from edgepipe.backend.onnxruntime.ort_device import OrtDevice
 from edgepipe.generation.config_sources import generation_config
-from edgepipe.generation.generate import Generated, generate
+from edgepipe.generation.generate import GeneratedSequence, generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe_export import export
@@ -46,7 +46,7 @@ def unclean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(OrtDevice, "empty", filled)
 
 
-def assert_same(found: list[list[Generated]], expected: list[list[Generated]]) -> None:
+def assert_same(found: list[list[GeneratedSequence]], expected: list[list[GeneratedSequence]]) -> None:
     """The same tokens; a beam's score may be rounded otherwise, for onnxruntime took the logarithms."""
     for ours, theirs in zip(found, expected, strict=True):
         assert [each.token_ids for each in ours] == [each.token_ids for each in theirs]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe.pipelines.base import labels_of
+from edgepipe.pipelines.base import read_labels
 from edgepipe_export import export
 from edgepipe_export.calibration.split import Split
 from edgepipe_export.checkpoint.load import load
@@ -42,7 +42,7 @@ def test_entities_are_lost_and_found_again(tmp_path: Path) -> None:
     manifest = export(checkpoint, folder, verify=False).manifest
     assert manifest is not None
     loaded = load(resolve(Request(checkpoint, None, None, None, False, False)))
-    task, labels = loaded.checkpoint.task, labels_of(loaded.model.config.to_dict())
+    task, labels = loaded.checkpoint.task, read_labels(loaded.model.config.to_dict())
     train, dev = (
         read_dataset(some(part, count, tmp_path), task.name, labels, loaded.tokenizer)
         for part, count in (("train", CALIBRATED), ("dev", MEASURED))

@@ -18,7 +18,7 @@ from edgepipe.backend.onnxruntime.ort_device import HOST
 from edgepipe.backend.session import Session
 from edgepipe.bundle.layout import DECODER, PAST_SEQUENCE_LENGTH, present_name
 from edgepipe.generation.config_sources import generation_config
-from edgepipe.generation.generate import Generated, generate
+from edgepipe.generation.generate import GeneratedSequence, generate
 from edgepipe.models.decoder.seq2seq import EncoderDecoderGraphs
 from tests.tiny.generation import SEARCHES, TEXTS
 
@@ -100,7 +100,7 @@ def test_a_buffer_gives_what_a_growing_past_gives(
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def written(decoder: EncoderDecoderGraphs, tokenizer: Any, options: Mapping[str, Any]) -> list[list[Generated]]:
+def written(decoder: EncoderDecoderGraphs, tokenizer: Any, options: Mapping[str, Any]) -> list[list[GeneratedSequence]]:
     encoded = tokenizer(list(TEXTS), return_tensors="np", padding=True)
     ids, mask = (encoded[name].astype(np.int64) for name in ("input_ids", "attention_mask"))
     return generate(decoder, ids, mask, generation_config(decoder, {}, options))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edgepipe.generation.config_sources import generation_config
-from edgepipe.generation.generate import Generated, generate, stream
+from edgepipe.generation.generate import GeneratedSequence, generate, stream
 from tests.runtime.generation.models import MODELS, VOCABULARY, batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 
@@ -48,7 +48,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def both(
     architecture: str, options: dict[str, Any], lengths: tuple[int, ...], seed: int = 0
-) -> tuple[list[list[Generated]], list[list[Generated]], set[int]]:
+) -> tuple[list[list[GeneratedSequence]], list[list[GeneratedSequence]], set[int]]:
     """What edgepipe and transformers generate, the latter as it is padded, and what it may be padded with."""
     ids, mask = batch(architecture, lengths, seed)
     decoder = TorchDecoder(model(architecture))
@@ -64,12 +64,14 @@ def both(
     sequences = output.sequences[:, 0 if decoder.is_encoder_decoder else ids.shape[1] :].tolist()
     scores = output.sequences_scores.tolist() if config.num_beams > 1 else [None] * len(sequences)
     width = config.num_return_sequences
-    reference = [Generated(*pair) for pair in zip(sequences, scores, strict=True)]
+    reference = [GeneratedSequence(*pair) for pair in zip(sequences, scores, strict=True)]
     rows = [reference[start : start + width] for start in range(0, len(reference), width)]
     return found, rows, {config.pad_token_id or 0, *config.eos_token_id[:1], -1}
 
 
-def assert_same(found: list[list[Generated]], reference: list[list[Generated]], padding: set[int]) -> None:
+def assert_same(
+    found: list[list[GeneratedSequence]], reference: list[list[GeneratedSequence]], padding: set[int]
+) -> None:
     for row, expected in zip(found, reference, strict=True):
         for got, want in zip(row, expected, strict=True):
             assert got.token_ids == want.token_ids[: len(got.token_ids)]

@@ -15,7 +15,7 @@ from transformers.generation import logits_process as reference
 from edgepipe.errors import InputError
 from edgepipe.generation import logits_warpers as warpers
 from edgepipe.generation.config import CHECKS, GenerationConfig
-from edgepipe.generation.logits_processor_list import processors
+from edgepipe.generation.logits_processor_list import LOGITS_PROCESSORS, build_logits_processors
 from edgepipe.generation.prompt import Prompt
 
 VOCABULARY = 23
@@ -104,7 +104,7 @@ def test_a_processor_does_what_that_of_transformers_does(option: str, data: st.D
     prompt = Prompt(encoder_ids, np.ones_like(encoder_ids), start, padding, longest=LONGEST)
     checked = CHECKS[option](option, value)
     config = GenerationConfig(**{"eos_token_id": (5, 6), option: checked})
-    (process,) = processors(config, prompt)
+    (process,) = build_logits_processors(config, prompt)
     scores = scores_of(data.draw, rows, invalid=option == "remove_invalid_values")
     expected = make(value, prompt)(tensor(ids), tensor(scores.copy())).numpy()
     process(ids, scores, np.arange(rows))
@@ -170,7 +170,7 @@ def test_tokens_that_the_model_does_not_have_are_an_error_or_no_matter() -> None
         GenerationConfig(suppress_tokens=(1, 2, VOCABULARY)),
         GenerationConfig(min_length=9, eos_token_id=(1, 2, VOCABULARY)),
     ):
-        (process,) = processors(config, prompt)
+        (process,) = build_logits_processors(config, prompt)
         scores = np.ones((1, VOCABULARY), dtype=np.float32)
         process(ids, scores, np.arange(1))
         assert np.flatnonzero(scores[0] != 1).tolist() == [1, 2]
@@ -178,6 +178,28 @@ def test_tokens_that_the_model_does_not_have_are_an_error_or_no_matter() -> None
         (GenerationConfig(bad_words_ids=((4, VOCABULARY),)), "bad_words_ids"),
         (GenerationConfig(forced_eos_token_id=(VOCABULARY,)), "forced_eos_token_id"),
     ):
-        (process,) = processors(wrong, prompt)
+        (process,) = build_logits_processors(wrong, prompt)
         with pytest.raises(InputError, match=f"{name} has {VOCABULARY}, the model's last token is {VOCABULARY - 1}"):
             process(ids, np.ones((1, VOCABULARY), dtype=np.float32), np.arange(1))
+
+
+def test_a_new_processor_is_one_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid_token(ids: Any, scores: Any, inputs: Any) -> None:
+        scores[:, 3] = -np.inf
+
+    prompt = Prompt(*[np.ones((1, 2), dtype=np.int64)] * 3, np.zeros(1, dtype=np.int64), LONGEST)
+    monkeypatch.setitem(LOGITS_PROCESSORS, "seed", lambda config, prompt: forbid_token)
+    assert build_logits_processors(GenerationConfig(), prompt) == []
+    assert build_logits_processors(GenerationConfig(seed=1), prompt) == [forbid_token]
+
+
+def test_a_processor_without_an_option_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = Prompt(*[np.ones((1, 2), dtype=np.int64)] * 3, np.zeros(1, dtype=np.int64), LONGEST)
+    monkeypatch.setitem(LOGITS_PROCESSORS, "dummy", lambda config, prompt: None)
+    with pytest.raises(LookupError, match=r"LOGITS_PROCESSORS has 'dummy'.*add a field of that name to GenerationConf"):
+        build_logits_processors(GenerationConfig(), prompt)
+
+
+def test_every_entry_has_a_reference() -> None:
+    # Groups of beams have their own tests beside transformers: `search/test_diverse_beam_search.py`.
+    assert {*LOGITS_PROCESSORS} == {*PROCESSORS, "diversity_penalty"}

@@ -14,9 +14,10 @@ from transformers.generation.stopping_criteria import StopStringCriteria as Refe
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
+from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate, stream
-from edgepipe.generation.stopping_criteria import StopStringCriteria
+from edgepipe.generation.stopping_criteria import STOPPING_CRITERIA, StoppingCriteria, StopStringCriteria
 from tests.runtime.generation.models import batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 from tests.tiny import TOKENIZERS
@@ -82,3 +83,20 @@ def test_strings_without_a_tokenizer_are_an_error() -> None:
     config = generation_config(decoder, {}, {"stop_strings": "end"})
     with pytest.raises(InputError, match=r"stop_strings=\['end'\] need the model's tokenizer"):
         generate(decoder, *batch("gpt2", (5,)), config)
+
+
+def test_a_new_criterion_is_one_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids, tokens = np.zeros((2, 3), dtype=np.int64), np.array([4, 5])
+    monkeypatch.setitem(
+        STOPPING_CRITERIA, "seed", lambda config, longest, tokenizer: lambda ids, tokens, _: tokens == 5
+    )
+    assert StoppingCriteria(GenerationConfig(), 10, None)(ids, tokens).tolist() == [False, False]
+    assert StoppingCriteria(GenerationConfig(seed=1), 10, None)(ids, tokens).tolist() == [False, True]
+
+
+def test_a_criterion_without_an_option_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STOPPING_CRITERIA, "dummy", lambda config, longest, tokenizer: lambda *_: None)
+    with pytest.raises(
+        LookupError, match=r"STOPPING_CRITERIA has 'dummy'.*add a field of that name to GenerationConfig"
+    ):
+        StoppingCriteria(GenerationConfig(), 10, None)

@@ -76,7 +76,7 @@ def test_cleaned_up_text(words: list[str]) -> None:
     loaded = Tokenizer(tokenizer("bert")._backend, tokenizer("bert")._settings)
     text = "".join(words)
     stream = TextStreamer(loaded, clean_up=True)
-    found = [stream._cleaned(character) for character in text] + [stream.finish()]
+    found = [stream._clean(character) for character in text] + [stream.finish()]
     assert "".join(found) == loaded.clean_up(text)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe.generation.logits_processor_list import beam_warpers, processors
+from edgepipe.generation.logits_processor_list import build_beam_warpers, build_logits_processors
 from edgepipe.generation.search.sampling import Generators, draw_without_replacement
 from edgepipe.numerics import log_softmax, top_indices
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgepipe.generation.prompt import Prompt
 
     Totals = NDArray[np.float32]
-    Places = NDArray[np.int64]
+    Indices = NDArray[np.int64]
 
 # The score of what is no candidate; added to that of what is to lose against every candidate.
 NEVER = np.float32(-1e9)
@@ -41,13 +41,13 @@ class Candidates:
         self._width = config.num_beams
         # So many that beams are left to go on with even where every end token is the best that follows.
         self._count = max(2, 1 + len(config.eos_token_id)) * config.num_beams
-        self._bend = processors(config, prompt)
-        self._warp = beam_warpers(config) if config.do_sample else []
+        self._processors = build_logits_processors(config, prompt)
+        self._warpers = build_beam_warpers(config) if config.do_sample else []
         draws = Generators(config.seed, first_row, 1)
         self._generators = [draws[item] for item in range(len(prompt.ids))] if config.do_sample else []
-        self._takes_best = decoding.scores_on_device and not self._bend and not config.do_sample
+        self._takes_best = decoding.scores_on_device and not self._processors and not config.do_sample
 
-    def following(self, last: Places, ids: Places, items: Places, running: Totals) -> tuple[Totals, Places, Places]:
+    def advance(self, last: Indices, ids: Indices, items: Indices, running: Totals) -> tuple[Totals, Indices, Indices]:
         """Go a step on.
 
         Args:
@@ -72,23 +72,23 @@ class Candidates:
             words = None if words is None else np.repeat(words, self._width, axis=0)
         if words is None:
             log_softmax(scores)
-        for process in self._bend:
+        for process in self._processors:
             process(ids, scores, np.repeat(items, self._width))
-        for change in self._warp:
+        for change in self._warpers:
             change(scores)
         if self._config.renormalize_logits and self._config.do_sample:
             log_softmax(scores)
         scores += running.reshape(-1, 1)
         totals = scores.reshape(len(items), -1)
-        top = np.stack([self._chosen(row, item) for row, item in zip(totals, items.tolist(), strict=True)])
+        top = np.stack([self._choose(row, item) for row, item in zip(totals, items.tolist(), strict=True)])
         beams, tokens = np.divmod(top, scores.shape[1])
         parents = beams + np.arange(len(items))[:, None] * self._width
         if words is not None:
             tokens = words[parents, tokens]
         return totals[np.arange(len(items))[:, None], top], tokens, parents
 
-    def _chosen(self, totals: Totals, item: int) -> Places:
-        """Places of an input's candidates among all totals of its beams, float32[beams * vocabulary]."""
+    def _choose(self, totals: Totals, item: int) -> Indices:
+        """Indices of an input's candidates among all totals of its beams, float32[beams * vocabulary]."""
         if self._config.do_sample:
             return draw_without_replacement(totals, self._count, self._generators[item])
         return top_indices(totals, self._count)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepipe.generation.search.beam_candidates import NEVER, Candidates
-from edgepipe.generation.search.sequences import Sequences, without
+from edgepipe.generation.search.sequences import Sequences, unfinished_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +59,7 @@ def beam_search(
     last = prompt.ids
     is_wide = False
     while True:
-        totals, tokens, parents = candidates.following(last, sequences.ids, items, running)
+        totals, tokens, parents = candidates.advance(last, sequences.ids, items, running)
         ends = stopping(sequences.ids, tokens.ravel(), parents.ravel()).reshape(tokens.shape)
 
         length = sequences.length + 1 - prompt.length
@@ -76,9 +76,11 @@ def beam_search(
         if settled.all():
             break
 
-        kept = without(settled)
+        kept = unfinished_rows(settled)
         order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
-        order = np.stack([_in_place(row, beams) for row, beams in zip(order, parents[kept] % width, strict=True)])
+        order = np.stack(
+            [_keep_rows_of_beams(row, beams) for row, beams in zip(order, parents[kept] % width, strict=True)]
+        )
         chosen = (kept[:, None], order)
         running, rows = rest[chosen], parents[chosen]
         items, moved, last = items[kept], rows.ravel(), tokens[chosen].reshape(-1, 1)
@@ -105,7 +107,7 @@ def _is_open(finished: list[Beam], best: float, length: int, prompt: Prompt, con
     return float(np.float32(best) / np.float32(length**config.length_penalty)) > worst
 
 
-def _in_place(order: NDArray[np.int64], beams: NDArray[np.int64]) -> NDArray[np.int64]:
+def _keep_rows_of_beams(order: NDArray[np.int64], beams: NDArray[np.int64]) -> NDArray[np.int64]:
     """Candidates in an order in which those that go on with a beam stay where it is, so that little has to move.
 
     Args:

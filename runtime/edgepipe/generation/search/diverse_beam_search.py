@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe.generation.logits_processor_list import processors
-from edgepipe.generation.logits_processors import DiversityLogitsProcessor
+from edgepipe.generation.logits_processor_list import build_logits_processors
+from edgepipe.generation.logits_processors import HammingDiversityLogitsProcessor
 from edgepipe.generation.search.beam_candidates import NEVER
 from edgepipe.generation.search.beam_search import Beam
 from edgepipe.generation.search.sequences import Sequences
@@ -73,8 +73,7 @@ class _Input:
     def __init__(self, item: int, prompt: Prompt, config: GenerationConfig) -> None:
         self._config = config
         self._start = prompt.length
-        self._diversity = DiversityLogitsProcessor(config.diversity_penalty)
-        self._bend = processors(config, prompt, self._diversity)
+        self._processors = build_logits_processors(config, prompt)
         self._size = config.num_beams // config.num_beam_groups
         self._inputs = np.full(self._size, item)
         self.groups = [
@@ -101,8 +100,10 @@ class _Input:
         for number, group in enumerate(self.groups):
             if not group.is_done:
                 own = slice(number * self._size, (number + 1) * self._size)
-                self._diversity.taken = np.tile(tokens[: own.start], (self._size, 1))
-                for process in self._bend:
+                current_tokens = np.tile(tokens[: own.start], (self._size, 1))
+                for process in self._processors:
+                    if isinstance(process, HammingDiversityLogitsProcessor):
+                        process.current_tokens = current_tokens
                     process(ids[own], log_probabilities[own], self._inputs)
                 log_probabilities[own] += self.running[own, None]
                 tokens[own], parents[own] = self._advance_group(group, own, ids, log_probabilities[own])
@@ -138,7 +139,7 @@ class _Input:
                     group.add(new, float(self.running[beam]), len(new))
 
 
-def group_beam_search(
+def diverse_beam_search(
     decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria
 ) -> list[list[Beam]]:
     """Search with groups of beams.

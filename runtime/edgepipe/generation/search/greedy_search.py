@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe.generation.logits_processor_list import processors
+from edgepipe.generation.logits_processor_list import build_logits_processors
 from edgepipe.generation.search.sampling import Generators, Sampler, likeliest
-from edgepipe.generation.search.sequences import Sequences, without
+from edgepipe.generation.search.sequences import Sequences, unfinished_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
-def single_search(
+def greedy_search(
     decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria, first_row: int
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Go on with every sequence until it is finished; what is finished leaves the batch.
@@ -35,11 +35,11 @@ def single_search(
     Yields:
         At each step which sequences got a token, int64[rows], and the tokens, int64[rows].
     """
-    bend = processors(config, prompt)
+    processors = build_logits_processors(config, prompt)
     width = config.num_return_sequences
     inputs = np.repeat(np.arange(len(prompt.ids)), width)
     rows = np.arange(len(inputs))
-    takes_likeliest = not bend and not config.do_sample
+    takes_likeliest = not processors and not config.do_sample
     choose = likeliest
     if config.do_sample:
         generators = Generators(config.seed, first_row, width)
@@ -56,7 +56,7 @@ def single_search(
 
     # What is drawn from lies among the `top_k` best, and nothing before top-k needs more than these.
     draws_from_best = (
-        decoding.scores_on_device and config.do_sample and not bend and config.top_k and config.top_h is None
+        decoding.scores_on_device and config.do_sample and not processors and config.top_k and config.top_h is None
     )
     sequences = Sequences(prompt.ids[inputs])
     last = prompt.ids
@@ -70,14 +70,14 @@ def single_search(
             tokens = np.take_along_axis(words, order, axis=1)[np.arange(len(rows)), chosen]
         else:
             (scores,) = spread(decoding.step(last))
-            for process in bend:
+            for process in processors:
                 process(sequences.ids, scores, inputs[rows])
             tokens = choose(scores, rows)
         yield rows, tokens
         finished = stopping(sequences.ids, tokens)
         sequences.append(tokens)
         if finished.any():
-            kept = without(finished)
+            kept = unfinished_rows(finished)
             if not kept.size:
                 return
             rows, tokens = rows[kept], tokens[kept]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgepipe.errors import InputError
-from edgepipe.generation.logits_processor_list import sampling_warpers
+from edgepipe.generation.logits_processor_list import build_sampling_warpers
 from edgepipe.numerics import kth_largest, top_indices
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Sampler:
     def __init__(self, config: GenerationConfig, generators: list[np.random.Generator]) -> None:
         self._generators = generators
         self._top_k = config.top_k
-        self._before, self._after = sampling_warpers(config)
+        self._before, self._after = build_sampling_warpers(config)
 
     def __call__(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw.

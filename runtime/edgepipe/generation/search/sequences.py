@@ -42,7 +42,7 @@ class Sequences:
         self._buffer = self._buffer[rows]
 
 
-def without(leaving: NDArray[np.bool_]) -> NDArray[np.int64]:
+def unfinished_rows(leaving: NDArray[np.bool_]) -> NDArray[np.int64]:
     """What is left of rows, in an order in which as few as possible move: the last fill the gaps.
 
     Args:

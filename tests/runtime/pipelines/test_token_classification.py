@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from transformers import TokenClassificationPipeline
 from transformers.pipelines.token_classification import AggregationStrategy
 
-from edgepipe.pipelines.entities import (
+from edgepipe.pipelines.token_classification import (
     Entity,
     ScoredToken,
     aggregate_overlapping_entities,
