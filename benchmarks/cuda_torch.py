@@ -1,10 +1,10 @@
 """transformers on PyTorch, eager or compiled, or on optimum-onnx's CUDA sessions in its own environment."""
 
 import torch
-from cuda_work import TEXT, answer, asked, ids
+from cuda_work import TEXT, ids, parse_arguments, serve
 from transformers import AutoConfig, AutoTokenizer, pipeline
 
-folder, work, options = asked()
+folder, work, options = parse_arguments()
 device = options["device"]
 config = AutoConfig.from_pretrained(folder)
 names = {"encoder": "SequenceClassification", "text": "SequenceClassification"}
@@ -53,4 +53,4 @@ else:
 
 for _ in range(options["warm"]):
     run()
-answer(run)
+serve(run)

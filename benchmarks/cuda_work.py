@@ -1,4 +1,4 @@
-"""What is measured on a GPU, how a contender is asked, and checkpoints with random weights for it.
+"""What is measured on a GPU, how a contender is run, and checkpoints with random weights for it.
 
 A contender is a program: ``PROGRAM FOLDER WORK OPTIONS``, the latter two as JSON. Once it says ``"ready"`` it answers
 each ``{"count": 20}`` with the seconds that each of so many runs took.
@@ -78,14 +78,14 @@ CHECKPOINTS: dict[str, tuple[str, str, dict[str, int], dict[str, int]]] = {
 }
 
 
-def asked() -> tuple[str, Work, dict[str, Any]]:
+def parse_arguments() -> tuple[str, Work, dict[str, Any]]:
     """The folder, the work and the options that a contender was started with."""
     folder, work, options = sys.argv[1:]
     return folder, Work(**json.loads(work)), json.loads(options)
 
 
-def answer(run: Callable[[], object]) -> None:
-    """Answer what is asked, until nothing is."""
+def serve(run: Callable[[], object]) -> None:
+    """Answer each line of standard input, until it ends."""
     run()
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
@@ -101,7 +101,7 @@ def ids(work: Work, vocabulary: int) -> list[list[int]]:
     """The same tokens for every contender, none of them special."""
     first = 300 if vocabulary > 1000 else 30
     return [
-        [first + (7 * row + 11 * place) % (vocabulary - first - 2) for place in range(work.tokens)]
+        [first + (7 * row + 11 * column) % (vocabulary - first - 2) for column in range(work.tokens)]
         for row in range(work.rows)
     ]
 
@@ -117,8 +117,8 @@ def make(name: str, folder: Path, *, tiny: bool) -> None:
 
     torch.manual_seed(0)
     config, kind, real, small = CHECKPOINTS[name]
-    made = getattr(transformers, config)(**(small if tiny else real))
-    model = getattr(transformers, kind)(made).eval()
+    model_config = getattr(transformers, config)(**(small if tiny else real))
+    model = getattr(transformers, kind)(model_config).eval()
     checkpoint = folder / "checkpoint"
     if name in ("gpt2", "bart-base"):
         model.generation_config.eos_token_id = model.generation_config.forced_eos_token_id = None

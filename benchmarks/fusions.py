@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks.quantized import arguments_for, cases, feeds
-from benchmarks.turns import beside, medians
+from benchmarks.quantized import cases, make_parser, random_inputs
+from benchmarks.turns import format_medians, measure_medians
 
 from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
@@ -20,14 +20,14 @@ from edgepipe.backend.onnxruntime import inference_session
 from edgepipe.backend.session import Session, SessionConfig
 
 
-def loaded(graph: Path, config: SessionConfig, refused: tuple[str, ...]) -> Session:
+def load(graph: Path, config: SessionConfig, disabled: tuple[str, ...]) -> Session:
     """A session without these rewrites."""
-    with patch.object(inference_session, "SLOWER_ON_CPU", refused):
+    with patch.object(inference_session, "SLOWER_ON_CPU", disabled):
         return create_session(graph, config)
 
 
 def main() -> None:
-    parser = arguments_for(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--without", nargs="*", default=[], metavar="NAME", help="rewrites to refuse, one at a time")
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
@@ -35,13 +35,13 @@ def main() -> None:
     own = inference_session.SLOWER_ON_CPU
     settings = {"edgepipe": own, "all": ()} | {f"without {name}": (*own, name) for name in arguments.without}
     for dtype in bundle.dtypes:
-        sessions = {name: loaded(bundle.graph(dtype), config, refused) for name, refused in settings.items()}
+        sessions = {name: load(bundle.graph(dtype), config, disabled) for name, disabled in settings.items()}
         first = sessions["edgepipe"]
         for case, shapes in cases(first):
-            inputs = feeds(first, shapes, int(bundle.config["vocab_size"]))
+            inputs = random_inputs(first, shapes, int(bundle.config["vocab_size"]))
             runs = {name: partial(own.run, inputs) for name, own in sessions.items()}
-            found = medians(runs, arguments.rounds, arguments.calls)
-            print(f"{dtype}, {case}: {beside(found, 'edgepipe', 'ms', 1e3, 2)}", flush=True)
+            found = measure_medians(runs, arguments.rounds, arguments.calls)
+            print(f"{dtype}, {case}: {format_medians(found, 'edgepipe', 'ms', 1e3, 2)}", flush=True)
 
 
 if __name__ == "__main__":

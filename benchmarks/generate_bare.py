@@ -3,7 +3,7 @@
 import sys
 
 import numpy as np
-from generating import answer
+from generation_worker import serve
 from onnxruntime import InferenceSession, SessionOptions
 
 folder, threads, _ = sys.argv[1:]
@@ -32,4 +32,4 @@ def write(prompt, new, beams):
     return tokens
 
 
-answer(write)
+serve(write)

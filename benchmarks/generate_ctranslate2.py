@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import ctranslate2
-from generating import answer
+from generation_worker import serve
 
 folder, threads, compute_type = sys.argv[1:]
 target = Path(folder).with_name(f"ctranslate2-{compute_type}")
@@ -29,4 +29,4 @@ def write(prompt, new, beams):
     return model.generate_batch([source], sampling_topk=1, **wanted)[0].sequences_ids[0]
 
 
-answer(write)
+serve(write)

@@ -4,7 +4,7 @@ import sys
 import time
 
 import numpy as np
-from generating import answer
+from generation_worker import serve
 
 from edgepipe import Bundle
 from edgepipe.backend.onnxruntime.inference_session import OrtSession
@@ -42,4 +42,4 @@ def write(prompt, new, beams):
     return tokens[-new:]
 
 
-answer(write, lambda: runs)
+serve(write, lambda: runs)

@@ -3,7 +3,7 @@
 import sys
 
 import torch
-from generating import answer
+from generation_worker import serve
 from transformers import AutoConfig
 
 folder, threads, library = sys.argv[1:]
@@ -29,4 +29,4 @@ def write(prompt, new, beams):
     return model.generate(ids, attention_mask=torch.ones_like(ids), **wanted)[0, -new:].tolist()
 
 
-answer(write)
+serve(write)

@@ -2,7 +2,7 @@
 
 GPT-2 (124 million weights; a prompt of 32 tokens, 64 new ones, greedy) and BART-base (a source of 64, 48 new ones,
 greedy and 4 beams), batch 1, random weights: edgepipe beside transformers, optimum-onnx, CTranslate2 and a bare loop
-around the same graph. Every contender is a process of its own that stays; each round asks each of them in turn. What
+around the same graph. Every contender is a worker process of its own; each round runs each in turn. What
 it prints is also written to benchmarks/results, as Markdown and as JSON. With --context, what a token costs after
 1,000 tokens beside what it costs after 100.
 """
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from report import versions
-from request import HERE, optimum_python, say
-from staying import Staying
+from request import HERE, optimum_python, print_progress
+from worker import Worker
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -60,16 +60,16 @@ TARGETS = {
 SHARES = {1: 0.05, 4: 0.12}
 
 
-def written(process: Staying, prompt: list[int], new: int, beams: int) -> dict[str, Any]:
-    """What a contender tells of a text that it wrote; see generating.py.
+def generate(process: Worker, prompt: list[int], new: int, beams: int) -> dict[str, Any]:
+    """Let a contender generate, and return its answer; see generation_worker.py.
 
     Raises:
-        SystemExit: it failed, or wrote more or fewer tokens.
+        SystemExit: it failed, or generated more or fewer tokens.
     """
-    told = process.ask({"prompt": prompt, "new": new, "beams": beams})
-    if len(told["tokens"]) != new:
-        raise SystemExit(f"{process.name} wrote {len(told['tokens'])} tokens instead of {new}")
-    return told
+    answer = process.request({"prompt": prompt, "new": new, "beams": beams})
+    if len(answer["tokens"]) != new:
+        raise SystemExit(f"{process.name} wrote {len(answer['tokens'])} tokens instead of {new}")
+    return answer
 
 
 def contenders(model: str, folder: Path, threads: int, python: str | None) -> list[tuple[str, list[str]]]:
@@ -90,28 +90,28 @@ def contenders(model: str, folder: Path, threads: int, python: str | None) -> li
     return [(name, [command[0], str(HERE / command[1]), *command[2:]]) for name, command in everyone]
 
 
-def measured(
+def measure_model(
     model: str, folder: Path, threads: int, python: str | None, rounds: int
 ) -> dict[Work, dict[str, list[dict[str, Any]]]]:
-    """What everyone told of each work of a model; a round before does not count."""
+    """The answers of everyone for each work of a model; a round before does not count."""
     works = [work for work in WORKS if work.model == model]
-    told: dict[Work, dict[str, list[dict[str, Any]]]] = {work: {} for work in works}
+    answers: dict[Work, dict[str, list[dict[str, Any]]]] = {work: {} for work in works}
     shuffled = random.Random(0)
     with ExitStack() as stack:
         running = [
-            stack.enter_context(Staying(name, command)) for name, command in contenders(model, folder, threads, python)
+            stack.enter_context(Worker(name, command)) for name, command in contenders(model, folder, threads, python)
         ]
         for number in range(-1, rounds):
-            say(f"{model}: round {number + 1} of {rounds}")
+            print_progress(f"{model}: round {number + 1} of {rounds}")
             for work in works:
                 prompt = [shuffled.randrange(300, 50000) for _ in range(work.prompt)]
                 for process in shuffled.sample(running, len(running)):
                     if process.name == BARE and work.beams > 1:
                         continue
-                    answer = written(process, prompt, work.new, work.beams)
+                    answer = generate(process, prompt, work.new, work.beams)
                     if number >= 0:
-                        told[work].setdefault(process.name, []).append(answer)
-    return told
+                        answers[work].setdefault(process.name, []).append(answer)
+    return answers
 
 
 def context_cost(folder: Path, threads: int, rounds: int) -> dict[str, dict[str, float]]:
@@ -119,22 +119,22 @@ def context_cost(folder: Path, threads: int, rounds: int) -> dict[str, dict[str,
     found: dict[str, dict[str, float]] = {}
     prompts = {length: [(7 * index) % 50000 for index in range(length)] for length in CONTEXTS}
     for name, command in contenders("gpt2", folder, threads, None)[: len(OURS)]:
-        with Staying(name, command) as process:
+        with Worker(name, command) as process:
             costs: dict[int, list[float]] = {length: [] for length in CONTEXTS}
             for number in range(-1, rounds):
                 for length, prompt in prompts.items():
-                    told = written(process, prompt, AFTER_CONTEXT, 1)
+                    answer = generate(process, prompt, AFTER_CONTEXT, 1)
                     if number >= 0:
-                        costs[length].append(told["step_seconds"] * 1e3)
+                        costs[length].append(answer["step_seconds"] * 1e3)
         medians = {str(length): statistics.median(times) for length, times in costs.items()}
         found[name] = medians | {"ratio": medians[str(CONTEXTS[1])] / medians[str(CONTEXTS[0])]}
     return found
 
 
-def summary(told: dict[Work, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
+def summarize(answers_by_work: dict[Work, dict[str, list[dict[str, Any]]]]) -> list[dict[str, Any]]:
     """Medians, ratios of the same rounds, and targets."""
     results = []
-    for work, answers in told.items():
+    for work, answers in answers_by_work.items():
         speeds = {
             name: statistics.median(work.new / each["seconds"] for each in runs) for name, runs in answers.items()
         }
@@ -156,17 +156,17 @@ def _ratio(ours: list[dict[str, Any]], others: list[dict[str, Any]]) -> float:
     return statistics.median(other["seconds"] / our["seconds"] for our, other in zip(ours, others, strict=True))
 
 
-def markdown(facts: dict[str, Any]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """The tables."""
     lines = [
         "# Generation, batch 1",
         "",
-        f"{facts['machine']}.",
-        f"{facts['versions']}.",
-        f"Tokens a second, medians of {facts['rounds']} rounds in turns; ratios are medians of ratios within a round.",
+        f"{record['machine']}.",
+        f"{record['versions']}.",
+        f"Tokens a second, medians of {record['rounds']} rounds in turns; ratios are medians of ratios within a round.",
         "Made by `python benchmarks/generation.py`.",
     ]
-    for result in facts["results"]:
+    for result in record["results"]:
         lines += ["", f"## {result['work']}", "", "| | tokens a second | not the graph's time |", "|---|---:|---:|"]
         for name, speed in sorted(result["speeds"].items(), key=lambda pair: -pair[1]):
             share = result["shares"].get(name)
@@ -176,7 +176,7 @@ def markdown(facts: dict[str, Any]) -> str:
             met = "met" if target["ratio"] >= target["at_least"] else "missed"
             beside = f"{target['of']} beside {target['beside']}"
             lines.append(f"- {beside}: {target['ratio']:.2f} x (at least {target['at_least']} x: {met})")
-    if facts["context"]:
+    if record["context"]:
         lines += [
             "",
             "## What a token costs, GPT-2",
@@ -184,7 +184,7 @@ def markdown(facts: dict[str, Any]) -> str:
             "| | after 100 | after 1,000 | ratio |",
             "|---|---:|---:|---:|",
         ]
-        for name, cost in facts["context"].items():
+        for name, cost in record["context"].items():
             lines.append(f"| {name} | {cost['100']:.1f} ms | {cost['1000']:.1f} ms | {cost['ratio']:.2f} |")
     return "\n".join(lines) + "\n"
 
@@ -193,28 +193,28 @@ def main() -> None:
     arguments = _arguments()
     threads = arguments.threads or available_threads()
     python = None if arguments.alone else arguments.peers_python or optimum_python("ctranslate2")
-    told: dict[Work, dict[str, list[dict[str, Any]]]] = {}
+    answers_by_work: dict[Work, dict[str, list[dict[str, Any]]]] = {}
     context: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         for model in arguments.models:
             folder = Path(arguments.keep or temporary) / model
             if not (folder / "bundle").exists():
-                say(f"{model}: making the checkpoint and exporting it")
+                print_progress(f"{model}: making the checkpoint and exporting it")
                 command = [sys.executable, str(HERE / "generation_checkpoints.py"), model, str(folder)]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            told |= measured(model, folder, threads, python, arguments.rounds)
+            answers_by_work |= measure_model(model, folder, threads, python, arguments.rounds)
             if model == "gpt2" and arguments.context:
                 context = context_cost(folder, threads, arguments.rounds)
-    facts = {
+    record = {
         "machine": machine_name(threads),
         "versions": ", ".join(f"{name} {version}" for name, version in versions(with_optimum=True).items()),
         "rounds": arguments.rounds,
-        "results": summary(told),
+        "results": summarize(answers_by_work),
         "context": context,
     }
-    text = markdown(facts)
+    text = markdown(record)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "generation.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (arguments.output / "generation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (arguments.output / "generation.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -1,4 +1,4 @@
-"""What each contender tells about itself once its first label is out: imported after it, so that it costs no start."""
+"""What each contender measures of itself once its first label is out: imported after it, so that it costs no start."""
 
 import json
 import statistics
@@ -25,7 +25,7 @@ def measure(classify: Callable[..., object], text: str, seconds: str) -> None:
     if seconds == LISTS:
         run_lists(classify)
     else:
-        print(json.dumps(_report(classify, text, float(seconds))))
+        print(json.dumps(_measure_requests(classify, text, float(seconds))))
 
 
 def run_lists(classify: Callable[..., object]) -> None:
@@ -34,23 +34,23 @@ def run_lists(classify: Callable[..., object]) -> None:
     The answer has the seconds that the list took, the peak memory so far in bytes, and the results.
     """
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         start = time.perf_counter()
-        results = classify(asked["texts"], batch_size=asked["batch_size"])
+        results = classify(request["texts"], batch_size=request["batch_size"])
         seconds = time.perf_counter() - start
         print(json.dumps({"seconds": seconds, "peak_bytes": _status("VmHWM"), "results": results}), flush=True)
 
 
-def _report(classify: Callable[..., object], text: str, seconds: float) -> dict[str, object]:
+def _measure_requests(classify: Callable[..., object], text: str, seconds: float) -> dict[str, object]:
     report: dict[str, object] = {"anonymous_bytes": _status("RssAnon"), "start_peak_bytes": _status("VmHWM")}
-    times = _timed(classify, text, seconds) if seconds else []
+    times = _time_requests(classify, text, seconds) if seconds else []
     if times:
         report |= {"request_ms": statistics.median(times) * 1e3, "runs": len(times)}
         report["p95_ms"] = statistics.quantiles(times, n=20, method="inclusive")[-1] * 1e3
     return report | {"peak_bytes": _status("VmHWM")}
 
 
-def _timed(classify: Callable[..., object], text: str, seconds: float) -> list[float]:
+def _time_requests(classify: Callable[..., object], text: str, seconds: float) -> list[float]:
     for _ in range(WARM_UP_REQUESTS):
         classify(text)
     times = []

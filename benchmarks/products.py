@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from benchmarks.turns import ROUNDS, beside, medians
+from benchmarks.turns import ROUNDS, format_medians, measure_medians
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
@@ -40,10 +40,10 @@ def int8(inputs: int, outputs: int) -> tuple[NodeProto, Weights]:
     return helper.make_node("DynamicQuantizeMatMul", names, ["products"], domain=CONTRIBUTED), weights
 
 
-def in_blocks(bits: int, size: int) -> Callable[[int, int], tuple[NodeProto, Weights]]:
+def blockwise(bits: int, size: int) -> Callable[[int, int], tuple[NodeProto, Weights]]:
     """Of `w8` and `q4`: scales for blocks of weights and of activations."""
 
-    def made(inputs: int, outputs: int) -> tuple[NodeProto, Weights]:
+    def build(inputs: int, outputs: int) -> tuple[NodeProto, Weights]:
         blocks = -(-inputs // size)
         weights = {
             "weight": np.random.default_rng(0).integers(0, 256, (outputs, blocks, size * bits // 8), np.uint8),
@@ -53,16 +53,16 @@ def in_blocks(bits: int, size: int) -> Callable[[int, int], tuple[NodeProto, Wei
         names = ["activations", *weights]
         return helper.make_node("MatMulNBits", names, ["products"], domain=CONTRIBUTED, **options), weights
 
-    return made
+    return build
 
 
 KERNELS = {
     "fp32": fp32,
     "int8": int8,
-    "w8, 32": in_blocks(8, 32),
-    "w8, 64": in_blocks(8, 64),
-    "w8, 128": in_blocks(8, 128),
-    "q4, 32": in_blocks(4, 32),
+    "w8, 32": blockwise(8, 32),
+    "w8, 64": blockwise(8, 64),
+    "w8, 128": blockwise(8, 128),
+    "q4, 32": blockwise(4, 32),
 }
 
 
@@ -79,7 +79,7 @@ def model(node: NodeProto, weights: Weights, inputs: int, outputs: int) -> Model
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def ready(session: Any, activations: NDArray[np.float32]) -> Callable[[], object]:
+def bind(session: Any, activations: NDArray[np.float32]) -> Callable[[], object]:
     """A run whose input and output are named already."""
     binding = session.io_binding()
     binding.bind_cpu_input("activations", activations)
@@ -107,8 +107,11 @@ def main() -> None:
         }
         for rows in arguments.rows:
             activations = np.random.default_rng(1).normal(size=(rows, inputs)).astype(np.float32)
-            runs = {name: ready(session, activations) for name, session in sessions.items()}
-            print(f"{rows} x {shape}: {beside(medians(runs, ROUNDS, CALLS), 'fp32', 'us', 1e6, 0)}", flush=True)
+            runs = {name: bind(session, activations) for name, session in sessions.items()}
+            print(
+                f"{rows} x {shape}: {format_medians(measure_medians(runs, ROUNDS, CALLS), 'fp32', 'us', 1e6, 0)}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.turns import ROUNDS, beside, medians
+from benchmarks.turns import ROUNDS, format_medians, measure_medians
 
 from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
@@ -41,10 +41,12 @@ def cases(session: Session) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
         yield f"1 token after {past}", shapes
 
 
-def feeds(session: Session, shapes: dict[str, tuple[int, ...]], vocabulary: int) -> dict[str, np.ndarray[Any, Any]]:
+def random_inputs(
+    session: Session, shapes: dict[str, tuple[int, ...]], vocabulary: int
+) -> dict[str, np.ndarray[Any, Any]]:
     """Random ids, masks of ones, zeros for the rest."""
     numbers = np.random.default_rng(0)
-    made = {}
+    arrays = {}
     for name, dtype in session.inputs.items():
         if name == "input_ids":
             array = numbers.integers(0, vocabulary, shapes[name])
@@ -54,11 +56,11 @@ def feeds(session: Session, shapes: dict[str, tuple[int, ...]], vocabulary: int)
             array = numbers.normal(size=shapes[name]) / 10
         else:
             array = np.zeros(shapes[name])
-        made[name] = array.astype(dtype)
-    return made
+        arrays[name] = array.astype(dtype)
+    return arrays
 
 
-def arguments_for(description: str | None) -> argparse.ArgumentParser:
+def make_parser(description: str | None) -> argparse.ArgumentParser:
     """What is measured, and how long."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
@@ -69,7 +71,7 @@ def arguments_for(description: str | None) -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    arguments = arguments_for(__doc__).parse_args()
+    arguments = make_parser(__doc__).parse_args()
     bundle = Bundle.load(arguments.bundle)
     config = SessionConfig(num_threads=arguments.threads)
     sessions = {dtype: create_session(bundle.graph(dtype), config) for dtype in bundle.dtypes}
@@ -78,9 +80,9 @@ def main() -> None:
     vocabulary = int(bundle.config["vocab_size"])
     print("size:", ", ".join(f"{dtype} {bytes_of[dtype] / bytes_of[first]:.3f}" for dtype in sessions))
     for name, shapes in cases(sessions[first]):
-        runs = {dtype: partial(own.run, feeds(own, shapes, vocabulary)) for dtype, own in sessions.items()}
-        found = medians(runs, arguments.rounds, arguments.calls)
-        print(f"{name}: {beside(found, first, 'ms', 1e3, 2)}", flush=True)
+        runs = {dtype: partial(own.run, random_inputs(own, shapes, vocabulary)) for dtype, own in sessions.items()}
+        found = measure_medians(runs, arguments.rounds, arguments.calls)
+        print(f"{name}: {format_medians(found, first, 'ms', 1e3, 2)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ OPTIMUM_VERSIONS = "0.1.0 (on transformers 4.57.6, and the same torch and onnxru
 
 @dataclass(frozen=True)
 class Result:
-    """One model: who ran, their runs by name, and what overhead.py told."""
+    """One model: who ran, their runs by name, and what overhead.py measured."""
 
     model: str
     contenders: list[Contender]
@@ -28,7 +28,7 @@ class Result:
     overhead: dict[str, float]
 
 
-def record(results: list[Result], machine: str, rounds: int, *, with_optimum: bool) -> dict[str, Any]:
+def build_record(results: list[Result], machine: str, rounds: int, *, with_optimum: bool) -> dict[str, Any]:
     """Everything as one object for JSON: times in milliseconds, sizes in bytes, medians with smallest and largest."""
     return {
         "machine": machine,
@@ -38,7 +38,7 @@ def record(results: list[Result], machine: str, rounds: int, *, with_optimum: bo
             {
                 "model": result.model,
                 "contenders": [
-                    {"name": contender.name, "bytes": contender.bytes} | _figures(result.runs[contender.name])
+                    {"name": contender.name, "bytes": contender.bytes} | _summarize(result.runs[contender.name])
                     for contender in result.contenders
                 ],
                 "same_session": result.overhead,
@@ -55,10 +55,10 @@ def versions(*, with_optimum: bool) -> dict[str, str]:
     return found | {"optimum-onnx": OPTIMUM_VERSIONS} if with_optimum else found
 
 
-def _figures(runs: list[Run]) -> dict[str, Any]:
+def _summarize(runs: list[Run]) -> dict[str, Any]:
     fields = {"start_ms": [run.start_s * 1e3 for run in runs]}
     for name in ("request_ms", "p95_ms", "peak_bytes", "anonymous_bytes"):
-        fields[name] = [run.told[name] for run in runs if run.told.get(name) is not None]
+        fields[name] = [run.measured[name] for run in runs if run.measured.get(name) is not None]
     return {"runs": len(runs)} | {
         name: {"median": statistics.median(values), "min": min(values), "max": max(values)} if values else None
         for name, values in fields.items()
@@ -79,10 +79,10 @@ def _targets(result: Result) -> list[dict[str, Any]]:
         targets.append(_target("one request, same session: added", result.overhead["added_us"], 150, "µs"))
     else:
         targets.append(_target("one request, same session", result.overhead["ratio"], 1.05, "x"))
-        targets.append(_target("one request", ratio(OURS, lambda run: run.told.get("request_ms")), 1.05, "x"))
+        targets.append(_target("one request", ratio(OURS, lambda run: run.measured.get("request_ms")), 1.05, "x"))
     targets.append(_target("process start to first label", ratio(OURS, lambda run: run.start_s), 1.0, "x"))
     if result.model != "tiny":  # of a tiny model's memory nearly all is the interpreter and the libraries
-        peak, low = (lambda run: run.told["peak_bytes"]), (lambda run: run.told["anonymous_bytes"])
+        peak, low = (lambda run: run.measured["peak_bytes"]), (lambda run: run.measured["anonymous_bytes"])
         targets.append(_target("peak memory", ratio(OURS, peak), 0.65, "x"))
         targets.append(_target("low memory: anonymous memory", ratio(LOW, low), 0.2, "x"))
     return targets
@@ -93,19 +93,20 @@ def _target(what: str, measured: float | None, bound: float, unit: str) -> dict[
     return {"what": what, "measured": measured, "bound": bound, "unit": unit, "met": met}
 
 
-def markdown(facts: dict[str, Any]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """The record as a page."""
-    every = ", ".join(f"{name} {found}" for name, found in facts["versions"].items())
+    every = ", ".join(f"{name} {found}" for name, found in record["versions"].items())
     lines = [
         "# One request of 14 tokens, text-classification",
         "",
-        f"{facts['machine']}.",
+        f"{record['machine']}.",
         f"{every}.",
-        f"Medians; every contender ran in {facts['rounds']} processes, transformers and optimum in a third as many, in",
-        "turns. Private memory is what no file backs, after the first label. Made by `python benchmarks/request.py`.",
+        f"Medians; every contender ran in {record['rounds']} processes, transformers and optimum in a third",
+        "as many, in turns. Private memory is what no file backs, after the first label.",
+        "Made by `python benchmarks/request.py`.",
         "",
     ]
-    for model in facts["models"]:
+    for model in record["models"]:
         same = model["same_session"]
         lines += [f"## {model['model']}", ""]
         headers = ["", "one request", "95th percentile", "start to first label", "peak memory", "private", "files"]
@@ -122,17 +123,17 @@ def markdown(facts: dict[str, Any]) -> str:
 
 
 def _cells(contender: dict[str, Any]) -> list[str]:
-    def shown(field: str, scale: float, form: str) -> str:
-        figure = contender[field]
-        return "-" if figure is None else form.format(figure["median"] / scale)
+    def format_median(field: str, scale: float, form: str) -> str:
+        entry = contender[field]
+        return "-" if entry is None else form.format(entry["median"] / scale)
 
     return [
         contender["name"],
-        shown("request_ms", 1, "{:.2f} ms"),
-        shown("p95_ms", 1, "{:.2f} ms"),
-        shown("start_ms", 1e3, "{:.2f} s"),
-        shown("peak_bytes", 1e6, "{:.0f} MB"),
-        shown("anonymous_bytes", 1e6, "{:.0f} MB"),
+        format_median("request_ms", 1, "{:.2f} ms"),
+        format_median("p95_ms", 1, "{:.2f} ms"),
+        format_median("start_ms", 1e3, "{:.2f} s"),
+        format_median("peak_bytes", 1e6, "{:.0f} MB"),
+        format_median("anonymous_bytes", 1e6, "{:.0f} MB"),
         f"{contender['bytes'] / 1e6:.1f} MB",
     ]
 

@@ -1,7 +1,7 @@
 """One request, beside what else there is: `python benchmarks/request.py` (`make bench`).
 
 For a DistilBERT-base and for a tiny model: every contender is a file of its own, started as a process of its own, in
-turns for several rounds, and tells its start, its memory and its request time. The bar is `bare.py`, 20 lines on the
+turns for several rounds, and measures its start, its memory and its request time. The bar is `bare.py`, 20 lines on the
 same graph with as many threads. What it prints is also written to benchmarks/results, as Markdown and as JSON.
 
 With --optimum, optimum-onnx runs too, in benchmarks/.venv-optimum, which is made if it is not there.
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from contenders import contenders, overhead, run_rounds
-from report import Result, markdown, record
+from report import Result, build_record, markdown
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -34,19 +34,19 @@ def main() -> None:
     for name in arguments.models:
         with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
             folder = model_folder(name, Path(arguments.keep or temporary))
-            results.append(_measured(name, folder, threads, arguments.rounds, arguments.seconds, optimum))
+            results.append(_measure(name, folder, threads, arguments.rounds, arguments.seconds, optimum))
     arguments.output.mkdir(parents=True, exist_ok=True)
-    facts = record(results, machine_name(threads), arguments.rounds, with_optimum=optimum is not None)
-    text = markdown(facts)
-    (arguments.output / "request.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    record = build_record(results, machine_name(threads), arguments.rounds, with_optimum=optimum is not None)
+    text = markdown(record)
+    (arguments.output / "request.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (arguments.output / "request.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def _measured(name: str, folder: Path, threads: int, rounds: int, seconds: float, optimum: str | None) -> Result:
+def _measure(name: str, folder: Path, threads: int, rounds: int, seconds: float, optimum: str | None) -> Result:
     every = contenders(folder, optimum)
-    measured = run_rounds(every, rounds, threads, seconds, lambda line: say(f"{name}: {line}"))
-    say(f"{name}: ours and the script on one session")
+    measured = run_rounds(every, rounds, threads, seconds, lambda line: print_progress(f"{name}: {line}"))
+    print_progress(f"{name}: ours and the script on one session")
     return Result(name, every, measured, overhead(folder / "bundle", threads, 5 * seconds))
 
 
@@ -54,7 +54,7 @@ def model_folder(name: str, parent: Path) -> Path:
     """What checkpoints.py makes for a model, made if it is not there."""
     folder = parent / name
     if not (folder / "inside" / "model.onnx").exists():
-        say(f"{name}: making the checkpoint and exporting it")
+        print_progress(f"{name}: making the checkpoint and exporting it")
         folder.mkdir(parents=True, exist_ok=True)
         _run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
     return folder
@@ -67,7 +67,7 @@ def optimum_python(*more: str) -> str:
     folder = HERE / ".venv-optimum"
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
-        say("making benchmarks/.venv-optimum")
+        print_progress("making benchmarks/.venv-optimum")
         _run([sys.executable, "-m", "venv", "--clear", str(folder)])
         pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, f"torch=={version('torch').partition('+')[0]}"])
@@ -85,8 +85,8 @@ def _run(command: list[str]) -> None:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
 
 
-def say(line: str) -> None:
-    """Tell whoever watches how far it is."""
+def print_progress(line: str) -> None:
+    """Print how far it is, on a terminal."""
     if sys.stderr.isatty():
         print(line, file=sys.stderr)
 

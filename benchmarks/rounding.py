@@ -67,7 +67,7 @@ def cosine(bench: Workbench, graph: Path) -> float:
     return float((embedded(bench, graph) * embedded(bench, bench.bundle.graph("fp32"))).sum(1).mean())
 
 
-FIGURES: tuple[tuple[Callable[[Path], Workbench], Callable[[Workbench, Path], float]], ...] = (
+METRICS: tuple[tuple[Callable[[Path], Workbench], Callable[[Workbench, Path], float]], ...] = (
     (embeddings, cosine),
     (entities, entity_f1),
     (sentiment, accuracy),
@@ -75,17 +75,17 @@ FIGURES: tuple[tuple[Callable[[Path], Workbench], Callable[[Workbench, Path], fl
 
 
 def main() -> None:
-    for made, figure in FIGURES:
+    for prepare, metric in METRICS:
         with tempfile.TemporaryDirectory(prefix="edgepipe-rounding-") as folder:
-            bench = made(Path(folder))
+            bench = prepare(Path(folder))
             source = bench.bundle.graph("fp32")
             expected = bench.run(source)
-            print(f"{made.__name__}: {figure.__name__} of fp32 {figure(bench, source):.4f}", flush=True)
+            print(f"{prepare.__name__}: {metric.__name__} of fp32 {metric(bench, source):.4f}", flush=True)
             for options in VARIANTS:
                 graph = bench.make("q4", Path(folder), **options)
                 pairs = zip(bench.run(graph), expected, strict=True)
                 off = np.concatenate([np.abs(one - other).ravel() for one, other in pairs])
-                print(f"  {options}: {figure(bench, graph):.4f}, off by {off.mean():.4f}", flush=True)
+                print(f"  {options}: {metric(bench, graph):.4f}, off by {off.mean():.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -41,19 +41,19 @@ def text_sets(data: Path, tokenizer_file: Path, tokens: int, least: int) -> list
             random.Random(SEED).shuffle(texts)
             drawn.append((name, iter(texts)))
     drawn.append((f"log-normal, {SHORTEST} to {LONGEST}", _log_normal(tokenizer)))
-    return [_taken(name, texts, lambda text: len(tokenizer.encode(text)), tokens, least) for name, texts in drawn]
+    return [_draw_until(name, texts, lambda text: len(tokenizer.encode(text)), tokens, least) for name, texts in drawn]
 
 
-def _taken(name: str, texts: Iterator[str], count: Callable[[str], int], tokens: int, least: int) -> TextSet:
-    taken = TextSet(name, [], [])
+def _draw_until(name: str, texts: Iterator[str], count: Callable[[str], int], tokens: int, least: int) -> TextSet:
+    drawn_set = TextSet(name, [], [])
     for text in texts:
         length = count(text)
         if length <= LONGEST:
-            taken.texts.append(text)
-            taken.lengths.append(length)
-        if sum(taken.lengths) >= tokens and len(taken.texts) >= least:
+            drawn_set.texts.append(text)
+            drawn_set.lengths.append(length)
+        if sum(drawn_set.lengths) >= tokens and len(drawn_set.texts) >= least:
             break
-    return taken
+    return drawn_set
 
 
 def _sst2(content: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Many texts of mixed lengths: `python benchmarks/throughput.py` (`make bench-throughput`).
 
 Tokens a second of text classification on a DistilBERT-base, edgepipe beside optimum-onnx's pipeline (and transformers'
-own with --torch) at the same batch size. Every contender is a process of its own that stays; each round gives each of
+own with --torch) at the same batch size. Every contender is a worker process of its own; each round gives each of
 them every list of texts in turn, so that whatever else the machine does falls on all alike. Tokens are those of the
 texts: padding counts for nothing. What it prints is also written to benchmarks/results, as Markdown and as JSON.
 
@@ -18,10 +18,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from contenders import Contender, staying
-from request import HERE, model_folder, optimum_python, say
+from contenders import Contender, start_worker
+from request import HERE, model_folder, optimum_python, print_progress
 from text_sets import TextSet, text_sets
-from throughput_report import OPTIMUM, OURS, Timing, markdown, record
+from throughput_report import OPTIMUM, OURS, Timing, build_record, markdown
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -46,16 +46,16 @@ def main() -> None:
         sets = text_sets(arguments.data, tokenizer, arguments.tokens, 2 * max(arguments.batch_sizes))
         if len(sets) < 3:
             print(f"{arguments.data} lacks sst2/dev.tsv or wikiann/dev.conll: they are left out", file=sys.stderr)
-        timings = measured(everyone, sets, arguments.batch_sizes, arguments.rounds, threads)
-    facts = record(arguments.model, everyone, sets, timings, machine_name(threads), arguments.rounds)
-    text = markdown(facts)
+        timings = measure(everyone, sets, arguments.batch_sizes, arguments.rounds, threads)
+    record = build_record(arguments.model, everyone, sets, timings, machine_name(threads), arguments.rounds)
+    text = markdown(record)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "throughput.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    (arguments.output / "throughput.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     (arguments.output / "throughput.md").write_text(text, encoding="utf-8")
     print(text)
 
 
-def measured(
+def measure(
     everyone: list[Contender], sets: list[TextSet], batch_sizes: list[int], rounds: int, threads: int
 ) -> list[Timing]:
     """Every contender on every set in turns; one round at the first batch size goes before, and does not count.
@@ -65,22 +65,22 @@ def measured(
     """
     timings = []
     with ExitStack() as stack:
-        running = [stack.enter_context(staying(contender, threads)) for contender in everyone]
+        running = [stack.enter_context(start_worker(contender, threads)) for contender in everyone]
         for number in range(-1, rounds):
-            say(f"round {number + 1} of {rounds}" if number >= 0 else "warming up")
+            print_progress(f"round {number + 1} of {rounds}" if number >= 0 else "warming up")
             for texts in sets:
                 for batch_size in batch_sizes if number >= 0 else batch_sizes[:1]:
-                    question = {"texts": texts.texts, "batch_size": batch_size}
-                    answers = [one.ask(question) for one in running]
+                    request = {"texts": texts.texts, "batch_size": batch_size}
+                    answers = [one.request(request) for one in running]
                     for contender, answer in zip(everyone, answers, strict=True):
-                        if contender.exact and not _alike(answer["results"], answers[0]["results"]):
+                        if contender.exact and not _is_same(answer["results"], answers[0]["results"]):
                             raise SystemExit(f"{contender.name} and {everyone[0].name} differ on {texts.name}")
                         if number >= 0:
                             timings.append(Timing(contender.name, texts.name, batch_size, answer["seconds"]))
     return timings
 
 
-def _alike(some: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
+def _is_same(some: list[dict[str, Any]], others: list[dict[str, Any]]) -> bool:
     return len(some) == len(others) and all(
         one["label"] == other["label"] and abs(one["score"] - other["score"]) < 1e-4
         for one, other in zip(some, others, strict=True)

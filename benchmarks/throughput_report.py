@@ -25,7 +25,7 @@ class Timing:
     seconds: float
 
 
-def record(
+def build_record(
     model: str, everyone: list[Contender], sets: list[TextSet], timings: list[Timing], machine: str, rounds: int
 ) -> dict[str, Any]:
     """Everything as one object for JSON: tokens a second, medians with smallest and largest."""
@@ -33,7 +33,7 @@ def record(
     for batch_size in sorted({timing.batch_size for timing in timings}):
         for texts in sets:
             tokens = sum(texts.lengths)
-            taken = {
+            times = {
                 contender.name: [
                     timing.seconds
                     for timing in timings
@@ -42,8 +42,8 @@ def record(
                 for contender in everyone
             }
             # Of the two in one round: what else the machine did then fell on both.
-            ratio = statistics.median(theirs / ours for theirs, ours in zip(taken[OPTIMUM], taken[OURS], strict=True))
-            speeds = {name: _figures([tokens / seconds for seconds in taken[name]]) for name in taken}
+            ratio = statistics.median(theirs / ours for theirs, ours in zip(times[OPTIMUM], times[OURS], strict=True))
+            speeds = {name: _summarize([tokens / seconds for seconds in times[name]]) for name in times}
             results.append(
                 {
                     "texts": texts.name,
@@ -73,28 +73,28 @@ def record(
     }
 
 
-def _figures(values: list[float]) -> dict[str, float]:
+def _summarize(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def markdown(facts: dict[str, Any]) -> str:
+def markdown(record: dict[str, Any]) -> str:
     """The record as a page."""
-    found = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    found = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
     lines = [
-        f"# Many texts of mixed lengths, text-classification, {facts['model']}",
+        f"# Many texts of mixed lengths, text-classification, {record['model']}",
         "",
-        f"{facts['machine']}.",
+        f"{record['machine']}.",
         f"{found}.",
         f"Tokens a second, without padding, and the ratio of {OURS} to {OPTIMUM} in the same round: medians of",
-        f"{facts['rounds']} rounds in turns. Made by `python benchmarks/throughput.py`.",
+        f"{record['rounds']} rounds in turns. Made by `python benchmarks/throughput.py`.",
         "",
     ]
     table = [
         [texts["name"], str(texts["texts"]), str(texts["tokens"]), f"{texts['median_length']:g}", str(texts["longest"])]
-        for texts in facts["sets"]
+        for texts in record["sets"]
     ]
     lines += [*rows(["set", "texts", "tokens", "median length", "longest"], table), ""]
-    names = list(facts["results"][0]["tokens_per_second"])
+    names = list(record["results"][0]["tokens_per_second"])
     table = [
         [
             result["texts"],
@@ -104,7 +104,7 @@ def markdown(facts: dict[str, Any]) -> str:
             f"{result['target']:.1f} x",
             "yes" if result["met"] else "**no**",
         ]
-        for result in facts["results"]
+        for result in record["results"]
     ]
     lines += [*rows(["set", "batch size", *names, f"beside {OPTIMUM}", "at least", "met"], table), ""]
     return "\n".join(lines)

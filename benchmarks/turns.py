@@ -17,14 +17,14 @@ SETTLE, WAKE = 0.05, 3
 ROUNDS = 7
 
 
-def medians(runs: Mapping[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
+def measure_medians(runs: Mapping[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
     """The median time of a call of each, in seconds."""
     turns = [partial(time_runs, run, runs=calls, wake=WAKE, settle=SETTLE) for run in runs.values()]
     times = take_turns(turns, rounds)
     return {name: statistics.median(chain(*own)) for name, own in zip(runs, times, strict=True)}
 
 
-def beside(found: Mapping[str, float], first: str, unit: str, units: float, digits: int) -> str:
+def format_medians(found: Mapping[str, float], first: str, unit: str, units: float, digits: int) -> str:
     """Medians in a unit, of which a second has so many, each with its ratio to the first's."""
     each = (f"{name} {units * took:.{digits}f} {unit} ({took / found[first]:.2f})" for name, took in found.items())
     return ", ".join(each)

@@ -11,7 +11,7 @@ from typing import Any
 from training.data import read_examples
 
 
-def _classifier(model: Path) -> Callable[[list[str]], list[dict[str, Any]]]:
+def _load_classifier(model: Path) -> Callable[[list[str]], list[dict[str, Any]]]:
     """`pipeline("text-classification")` of edgepipe where there is a bundle's manifest, else of transformers."""
     if (model / "edgepipe.json").is_file():
         from edgepipe import pipeline as edgepipe_pipeline
@@ -32,13 +32,13 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="a file of text<TAB>label lines, 0 negative and 1 positive")
     options = parser.parse_args()
     examples = read_examples(options.data)
-    answers = _classifier(options.model)([example.text for example in examples])
+    results = _load_classifier(options.model)([example.text for example in examples])
     labels = ("NEGATIVE", "POSITIVE")
-    pairs = [(labels[example.label], answer["label"]) for example, answer in zip(examples, answers, strict=True)]
-    right = sum(wanted == got for wanted, got in pairs)
+    pairs = [(labels[example.label], result["label"]) for example, result in zip(examples, results, strict=True)]
+    right = sum(expected == predicted for expected, predicted in pairs)
     print(f"{right} of {len(pairs)} right: accuracy {right / len(pairs):.4f}")
     for label in labels:
-        total = sum(wanted == label for wanted, _ in pairs)
+        total = sum(expected == label for expected, _ in pairs)
         print(f"{label}: {pairs.count((label, label))} of {total} found")
 
 

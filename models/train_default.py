@@ -22,7 +22,7 @@ from transformers import BertForSequenceClassification
 
 from training.augmentation import Augmenter
 from training.data import Example, read_examples
-from training.distillation import Schedule, accuracy, distill, logits_of, token_ids
+from training.distillation import Schedule, accuracy, compute_logits, distill, token_ids
 from training.student import build_student, clip_embeddings, round_to_bfloat16, save_student, student_tokenizer
 from training.vocabulary import base_pieces, select_pieces, whole_words
 
@@ -52,7 +52,7 @@ def _pieces(teacher: Any, tokenizer: Tokenizer, examples: Sequence[Example], siz
         counts.update(encoding.tokens)
     vocabulary = tokenizer.get_vocab()
     words = whole_words(vocabulary)
-    logits = logits_of(teacher, token_ids(tokenizer, [f"it was {word}" for word in words]))
+    logits = compute_logits(teacher, token_ids(tokenizer, [f"it was {word}" for word in words]))
     leaning = logits[:, 1] - logits[:, 0]
     leanings = dict(zip(words, (leaning - leaning.median()).tolist(), strict=True))
     return select_pieces(vocabulary, base_pieces(vocabulary, counts, min_count=min_count), leanings, size=size)

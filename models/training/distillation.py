@@ -14,7 +14,7 @@ from torch.nn import functional
 from training.augmentation import Augmenter, as_written
 from training.data import Example, batches_by_length
 
-__all__ = ["Lesson", "Schedule", "accuracy", "distill", "logits_of", "token_ids"]
+__all__ = ["Schedule", "TrainingText", "accuracy", "compute_logits", "distill", "token_ids"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingText:
     """One text as the teacher reads it and as the student does; a true label where there is one, else -1."""
 
     canonical: str
@@ -66,7 +66,7 @@ def token_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
 
 
-def logits_of(model: nn.Module, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+def compute_logits(model: nn.Module, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
     """The logits of each sequence of token ids, float32 [sequences, labels]."""
     model.eval()
     rows: list[torch.Tensor] = [torch.empty(0)] * len(sequences)
@@ -80,20 +80,20 @@ def logits_of(model: nn.Module, sequences: Sequence[Sequence[int]]) -> torch.Ten
 
 def accuracy(model: nn.Module, tokenizer: Tokenizer, examples: Sequence[Example]) -> float:
     """The share of examples whose highest logit is the label's."""
-    predicted = logits_of(model, token_ids(tokenizer, [example.text for example in examples])).argmax(dim=1)
+    predicted = compute_logits(model, token_ids(tokenizer, [example.text for example in examples])).argmax(dim=1)
     return float((predicted == torch.tensor([example.label for example in examples])).float().mean())
 
 
-def _lessons(examples: Sequence[Example], augmenter: Augmenter, drawn: int, rng: Random) -> list[Lesson]:
+def _draw_texts(examples: Sequence[Example], augmenter: Augmenter, drawn: int, rng: Random) -> list[TrainingText]:
     """The originals (with their labels) and `drawn` new texts."""
-    lessons = [Lesson(example.text, as_written(example.text.split(), rng), example.label) for example in examples]
+    texts = [TrainingText(example.text, as_written(example.text.split(), rng), example.label) for example in examples]
     for _ in range(drawn):
         words = augmenter.draw(rng)
-        lessons.append(Lesson(" ".join(words), as_written(words, rng)))
-    return lessons
+        texts.append(TrainingText(" ".join(words), as_written(words, rng)))
+    return texts
 
 
-def _averaged_states(output: Any, mask: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
+def _average_states(output: Any, mask: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
     """Mean over the tokens of some layers' states, [layers, batch, hidden].
 
     Averages and not token by token, because teacher and student split words differently.
@@ -142,10 +142,10 @@ def distill(
     optimizer = torch.optim.AdamW(groups, lr=schedule.learning_rate)
     student_layers = range(1, len(schedule.layer_map) + 1)
     for number in range(1, schedule.rounds + 1):
-        lessons = _lessons(examples, augmenter, schedule.drawn, rng)
-        questions = token_ids(teacher_tokenizer, [lesson.canonical for lesson in lessons])
-        exercises = token_ids(tokenizer, [lesson.written for lesson in lessons])
-        batches = list(batches_by_length([len(ids) for ids in exercises], schedule.token_budget))
+        texts = _draw_texts(examples, augmenter, schedule.drawn, rng)
+        teacher_ids = token_ids(teacher_tokenizer, [text.canonical for text in texts])
+        student_ids = token_ids(tokenizer, [text.written for text in texts])
+        batches = list(batches_by_length([len(ids) for ids in student_ids], schedule.token_budget))
         rng.shuffle(batches)
         student.train()
         started, total = time.monotonic(), 0.0
@@ -153,18 +153,18 @@ def distill(
             progress = (number - 1 + step / len(batches)) / schedule.rounds
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate * min(progress / 0.05, (1 - progress) / 0.95)
-            question = pad([questions[index] for index in batch])
+            teacher_inputs = pad([teacher_ids[index] for index in batch])
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                answer = teacher(**question, output_hidden_states=True)
-                wanted = _averaged_states(answer, question["attention_mask"], schedule.layer_map)
-            inputs = pad([exercises[index] for index in batch])
+                teacher_output = teacher(**teacher_inputs, output_hidden_states=True)
+                teacher_states = _average_states(teacher_output, teacher_inputs["attention_mask"], schedule.layer_map)
+            inputs = pad([student_ids[index] for index in batch])
             with torch.autocast("cpu", torch.bfloat16):
                 output = student(**inputs, output_hidden_states=True)
-                states = _averaged_states(output, inputs["attention_mask"], student_layers)
+                states = _average_states(output, inputs["attention_mask"], student_layers)
             logits = output.logits.float()
-            loss = functional.mse_loss(logits, answer.logits.float())
-            loss = loss + schedule.state_weight * functional.mse_loss(states, wanted) / wanted.var()
-            labels = torch.tensor([lessons[index].label for index in batch])
+            loss = functional.mse_loss(logits, teacher_output.logits.float())
+            loss = loss + schedule.state_weight * functional.mse_loss(states, teacher_states) / teacher_states.var()
+            labels = torch.tensor([texts[index].label for index in batch])
             if bool((labels >= 0).any()):
                 labelled = functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
                 loss = loss + schedule.label_weight * labelled / len(batch)

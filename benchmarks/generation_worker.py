@@ -6,7 +6,7 @@ import sys
 import time
 
 
-def answer(write, in_graph=None):
+def serve(write, in_graph=None):
     """Answer ``{"prompt": [ids], "new": 64, "beams": 1}`` with the seconds it took and the tokens.
 
     Args:
@@ -15,12 +15,12 @@ def answer(write, in_graph=None):
     """
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
-        asked = json.loads(line)
+        request = json.loads(line)
         start = time.perf_counter()
-        tokens = write(asked["prompt"], asked["new"], asked["beams"])
-        told = {"seconds": time.perf_counter() - start, "tokens": [int(token) for token in tokens]}
+        tokens = write(request["prompt"], request["new"], request["beams"])
+        answer = {"seconds": time.perf_counter() - start, "tokens": [int(token) for token in tokens]}
         if in_graph is not None:
             runs = in_graph()
-            told["overhead_seconds"] = told["seconds"] - sum(runs)
-            told["step_seconds"] = statistics.median(runs[1:] or runs)
-        print(json.dumps(told), flush=True)
+            answer["overhead_seconds"] = answer["seconds"] - sum(runs)
+            answer["step_seconds"] = statistics.median(runs[1:] or runs)
+        print(json.dumps(answer), flush=True)

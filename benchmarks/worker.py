@@ -1,4 +1,4 @@
-"""A program that stays and answers each line of JSON that it is asked with one."""
+"""A worker process: it answers each line of JSON with one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "er
 _ANSWERS = ("{", "[{", '"')
 
 
-class Staying:
-    """The program's process; a context manager that waits until it is ready, and ends it.
+class Worker:
+    """A worker's process: a context manager that waits until it is ready, and ends it.
 
     Raises:
         SystemExit: it failed.
@@ -24,32 +24,32 @@ class Staying:
 
     def __init__(self, name: str, command: list[str]) -> None:
         self.name = name
-        self._problems = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by __exit__
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=self._problems, encoding="utf-8", env=ENVIRONMENT
+            command, stdin=pipe, stdout=pipe, stderr=self._stderr, encoding="utf-8", env=ENVIRONMENT
         )
 
-    def __enter__(self) -> Staying:
-        self._line()
+    def __enter__(self) -> Worker:
+        self._read_line()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()
         self._process.wait()
-        self._problems.close()
+        self._stderr.close()
 
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """What it tells of a question."""
+    def request(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and return the answer."""
         assert self._process.stdin is not None
-        print(json.dumps(question), file=self._process.stdin, flush=True)
-        told: dict[str, Any] = json.loads(self._line())
-        return told
+        print(json.dumps(request), file=self._process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self._read_line())
+        return answer
 
-    def _line(self) -> str:
+    def _read_line(self) -> str:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline():
             if line.startswith(_ANSWERS):
                 return line
-        self._problems.seek(0)
-        raise SystemExit(f"{self.name} failed:\n{self._problems.read()}")
+        self._stderr.seek(0)
+        raise SystemExit(f"{self.name} failed:\n{self._stderr.read()}")
