@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"]
 
-_HOMES = {
+_MODULES = {
     "pipeline": "edgepipe.pipelines.factory",
     "Bundle": "edgepipe.bundle.directory",
     "Model": "edgepipe.models.encoder",
-} | {"Tokenizer": "edgepipe.tokenization.tokenizer"}
+    "Tokenizer": "edgepipe.tokenization.tokenizer",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        value = getattr(import_module(_MODULES[name]), name)
         globals()[name] = value
         return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -132,13 +132,7 @@ def bench(
 
 
 def graph_runner(model: Model, ids: Sequence[int], batch: int, length: int) -> Callable[[], object]:
-    """A call of the graph alone on a full batch: no tokenizer, no checks, no padding.
-
-    Args:
-        model: The graph.
-        ids: Token ids to repeat up to `length`.
-        batch: Rows.
-        length: Tokens of each row.
+    """A call of the graph alone on `batch` rows of `length` tokens, without tokenizer, checks and padding.
 
     Raises:
         InputError: the graph does not take this shape.
@@ -159,17 +153,7 @@ def graph_runner(model: Model, ids: Sequence[int], batch: int, length: int) -> C
 def measure_latencies(
     calls: Sequence[Callable[[], object]], *, rounds: int, seconds: float, progress: Callable[[str], None]
 ) -> list[Latency]:
-    """Time calls in turns.
-
-    Args:
-        calls: What to time.
-        rounds: How many times all of them are gone through.
-        seconds: Measuring time of each call over all rounds.
-        progress: Called with a line of text before each round.
-
-    Returns:
-        A latency for each call.
-    """
+    """The latency of each call, timed in turns; `seconds` is the measuring time of each over all rounds."""
     progress("warming up")
     for call in calls:
         for _ in range(_WARM_UP_RUNS):

@@ -42,17 +42,10 @@ def measure_cold_start(
     progress: Callable[[str], None],
     call: Mapping[str, Any] | None = None,
 ) -> ColdStart:
-    """Start a process that loads a bundle and answers one text, several times.
+    """Start a process that loads a bundle and answers one text, `rounds` times and one more before that.
 
-    One start goes before those that count: it compiles modules and brings the files into the page cache.
-
-    Args:
-        path: The bundle's directory.
-        options: Keyword arguments of :func:`~edgepipe.pipelines.factory.pipeline`, as JSON can hold them.
-        text: The text.
-        rounds: How many starts count.
-        progress: Called with a line of text before each.
-        call: Options of the call that answers the text, as JSON can hold them.
+    The one before compiles modules and brings the files into the page cache. `options` of the pipeline and those of the
+    `call` must be what JSON can hold.
 
     Raises:
         EdgepipeError: the process failed; the message has its last line on stderr.

@@ -39,15 +39,9 @@ def measure_generation(
     seconds: float,
     progress: Callable[[str], None],
 ) -> tuple[GenerationLatency, ...]:
-    """Time prompts and single steps behind them, all shapes in every round.
+    """Time prompts and single steps behind them, all shapes (batch size, tokens of the prompt) in every round.
 
-    Args:
-        decoder: The graphs.
-        ids: Token ids to repeat up to a prompt's length.
-        shapes: Batch size and prompt length in tokens.
-        rounds: How many times all shapes are gone through.
-        seconds: Measuring time of each shape over all rounds; at least one prompt a round is run.
-        progress: Called with a line of text before each round.
+    `seconds` is the measuring time of each shape over all rounds; at least one prompt a round is run.
 
     Raises:
         InputError: a prompt is longer than the model takes.

@@ -12,16 +12,7 @@ Result = TypeVar("Result")
 def take_turns(
     turns: Sequence[Callable[[], Result]], rounds: int, progress: Callable[[int], None] = lambda done: None
 ) -> list[list[Result]]:
-    """Call each of several functions once a round.
-
-    Args:
-        turns: The functions.
-        rounds: How many rounds.
-        progress: Called before each round with the number of those that are done.
-
-    Returns:
-        What each function returned in each round.
-    """
+    """What each function returned in each round; `progress` is called before a round with the number of those done."""
     results: list[list[Result]] = [[] for _ in turns]
     for done in range(rounds):
         progress(done)
@@ -39,7 +30,7 @@ def time_runs(
     settle: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[float]:
-    """Time a call several times; one turn of a function in :func:`take_turns`.
+    """The seconds of each run of a call; one turn in :func:`take_turns`.
 
     Args:
         call: What to time.
@@ -49,9 +40,6 @@ def time_runs(
         settle: Seconds to wait before all of that: onnxruntime's threads go on spinning for a while after a run, and
             would disturb another session's.
         clock: Gives the time in seconds.
-
-    Returns:
-        The seconds of each run.
     """
     if settle:
         time.sleep(settle)

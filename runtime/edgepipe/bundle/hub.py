@@ -57,12 +57,7 @@ def fetch_bundle(
 ) -> Path:
     """Download what one variant of a bundle needs, or of a repository with graphs that another tool made.
 
-    Args:
-        repo_id: ``owner/name``.
-        dtype: The variant; by default the manifest's or, without one, the first that is there.
-        preferred: Variants to take before that one where `dtype` names none, the first most.
-        revision: Branch, tag or commit; by default the main branch.
-        local_files_only: Use the cache alone.
+    The arguments are those of :meth:`~edgepipe.bundle.directory.Bundle.load`.
 
     Returns:
         The snapshot's directory in the cache.
@@ -106,11 +101,7 @@ def fetch_bundle(
 
 
 def fetch_measurements(repo_id: str, folder: Path) -> None:
-    """Download what was measured of a bundle, if its repository has that: it is not needed to run.
-
-    Args:
-        repo_id: ``owner/name``.
-        folder: The snapshot's directory, as :func:`fetch_bundle` gave it.
+    """Download what was measured of a bundle into its snapshot, if the repository has that: it is not needed to run.
 
     Raises:
         DownloadError: the repository cannot be read any more.

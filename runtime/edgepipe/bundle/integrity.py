@@ -38,12 +38,7 @@ def find_obstacle(path: Path) -> str | None:
 
 
 def unreadable_error(path: Path, error: OSError) -> BundleError:
-    """The error for a path that the system did not let be read.
-
-    Args:
-        path: What was read, or the folder it is in.
-        error: What the system said; it may name another path.
-    """
+    """The error for a path that the system did not let be read; `error` may name another path in its folder."""
     named = Path(error.filename or path)
     return BundleError(find_obstacle(named) or _describe_denial(named, error))
 

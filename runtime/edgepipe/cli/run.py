@@ -69,11 +69,8 @@ def split_model(arguments: Sequence[str], *, has_file: bool = False) -> tuple[st
     """Tell the bundle from the texts: ``run BUNDLE TEXT...`` and ``run TEXT...`` are both allowed.
 
     The first argument is a bundle if it is an existing directory, or if it looks like a path or Hub id (a slash, no
-    blank) and texts follow it. A warning says of what may have been meant as one that it is taken as a text.
-
-    Args:
-        arguments: Those of the command.
-        has_file: Whether texts come from a file too.
+    blank) and texts follow it, here or in a file. A warning says of what may have been meant as one that it is taken
+    as a text.
     """
     if not arguments:
         return None, []
@@ -141,14 +138,7 @@ def parse_inputs(lines: Iterable[str]) -> Iterator[Any]:
 
 
 def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: bool) -> None:
-    """Run a task over inputs and write each result as soon as it is there.
-
-    Args:
-        task: The pipeline.
-        inputs: Texts, or what else the task takes; read only as far as needed.
-        out: Where lines go.
-        as_json: One JSON object a line, ``{"input": ..., "output": ...}``, instead of text.
-    """
+    """Run a task over inputs and write each result as soon as it is there, as JSON with its input or as text."""
     waiting: list[Any] = []
 
     def remember() -> Iterator[Any]:
@@ -169,11 +159,6 @@ def write_texts(task: Any, inputs: Iterator[Any], out: TextIO) -> None:
     """Run a task that writes text over inputs: on a terminal while it is written, elsewhere when it is whole.
 
     A search with beams has nothing to show before its end.
-
-    Args:
-        task: The pipeline.
-        inputs: Prompts; read only as far as needed.
-        out: Where texts go, each with a line end.
     """
     if not (out.isatty() and task.streams):
         for result in task(inputs):

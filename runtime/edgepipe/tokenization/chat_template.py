@@ -33,12 +33,7 @@ def is_message(value: Any) -> bool:
 
 
 def select_template(templates: str | Mapping[str, str] | None, wanted: str | None, *, tools: bool) -> str:
-    """The template to use.
-
-    Args:
-        templates: The tokenizer's template, or several by name.
-        wanted: A name among them, or a template to use in their place.
-        tools: Whether tools are given: the template named ``tool_use`` is for them.
+    """The template to use: `wanted` (a name, or a template itself), with tools ``tool_use``, or the default.
 
     Raises:
         InputError: there is none, or none is the default.

@@ -38,14 +38,7 @@ def find_language(code: Any, option: str, backend: RustTokenizer, settings: Toke
 
 
 def set_language(backend: RustTokenizer, current: str, wanted: str, twin: RustTokenizer) -> None:
-    """Give a twin of a tokenizer a post-processor that says another language.
-
-    Args:
-        backend: The tokenizer.
-        current: The token of its own language.
-        wanted: The token of the other.
-        twin: Gets the post-processor.
-    """
+    """Give a tokenizer's twin a post-processor with the `wanted` language's token in place of the `current` one's."""
     state = json.loads(backend.post_processor.__getstate__())
     forms = {form: [_rename_language(part, current, wanted) for part in state[form]] for form in ("single", "pair")}
     names = {token for form in forms.values() for token in form if not token.startswith("$")}

@@ -10,11 +10,6 @@ from edgepipe.errors import InputError
 def text_rows(text: Any, text_pair: Any, words: bool) -> tuple[list[Any], bool]:
     """The rows to encode (texts, or tuples of two), and whether the caller gave a batch.
 
-    Args:
-        text: What the tokenizer was called with.
-        text_pair: Its second argument.
-        words: Whether texts are lists of words.
-
     Raises:
         InputError: it is no text, nor a batch of texts.
     """

@@ -63,13 +63,7 @@ class Truncators:
     ) -> None:
         """Refuse what would truncate wrongly or make the Rust code panic.
 
-        Args:
-            items: Texts and pairs (tuples or lists of two), as `tokenizers` takes them.
-            strategy: "longest_first", "only_first" or "only_second".
-            max_length: In tokens, special tokens included.
-            stride: Tokens that a piece repeats from the one before.
-            add_special_tokens: Whether they are added.
-            is_pretokenized: Whether a text is a list of words.
+        `max_length` counts special tokens; `items` are texts and pairs, as `tokenizers` takes them.
 
         Raises:
             InputError: `max_length` is less than the special tokens take, or a pair's piece is no longer than
