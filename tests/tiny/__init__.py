@@ -20,7 +20,7 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
-from edgepipe_export.checkpoint.auto_classes import auto_class
+from edgepipe_export.checkpoint.load import auto_class
 from tests.tiny.sizes import LIMIT, SIZES
 from tests.tiny.table import ARCHITECTURES, MORE
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from edgepipe.errors import CheckpointError, first_line
-from edgepipe_export.checkpoint.auto_classes import auto_class, encoder_of
 from edgepipe_export.checkpoint.model_inputs import add_token_types
 from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 
@@ -57,6 +57,20 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     if checkpoint.task.token_types:
         tokenizer = add_token_types(tokenizer, model)
     return LoadedCheckpoint(checkpoint, model, tokenizer)
+
+
+def auto_class(auto_model: str, model_type: str) -> str:
+    """The auto class that loads a model type for a task: of an encoder-decoder's body, where it can, the encoder alone.
+
+    T5's body writes text and needs its beginning; what embeds texts, as sentence-T5 does, is its encoder.
+    """
+    return "AutoModelForTextEncoding" if auto_model == "AutoModel" and encoder_of(model_type) else auto_model
+
+
+def encoder_of(model_type: str) -> str | None:
+    """The class of the encoder of an encoder-decoder that transformers has a class for."""
+    name: str = MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES.get(model_type, "")
+    return name if name.endswith("EncoderModel") else None
 
 
 def _require_encoder(checkpoint: Checkpoint, model: Any) -> None:

@@ -17,8 +17,7 @@ import onnx_ir
 
 from edgepipe_export.quantization.methods.activations import input_hessians
 from edgepipe_export.quantization.recipe import QuantizationJob
-from edgepipe_export.quantization.weights.blocks import BlockFormat, QuantizedWeight
-from edgepipe_export.quantization.weights.blockwise import Rounding, round_to_nearest
+from edgepipe_export.quantization.weights.blockwise import BlockFormat, QuantizedWeight, Rounding, round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_layers, find_uses
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from pathlib import Path
 import onnx_ir
 
 from edgepipe_export.quantization.recipe import BLOCKWISE_8, FP32, QuantizationJob
-from edgepipe_export.quantization.weights.blocks import BlockFormat
-from edgepipe_export.quantization.weights.blockwise import quantize_weights
+from edgepipe_export.quantization.weights.blockwise import BlockFormat, quantize_weights
 from edgepipe_export.quantization.weights.layers import Layer
 from edgepipe_export.tracing.serialization import save_graph
 

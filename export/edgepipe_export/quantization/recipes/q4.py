@@ -18,8 +18,7 @@ from edgepipe_export.quantization.methods.gptq import make_gptq_rounding
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, CUDA, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import CPU_TARGETS
-from edgepipe_export.quantization.weights.blocks import BlockFormat
-from edgepipe_export.quantization.weights.blockwise import quantize_weights, round_to_nearest
+from edgepipe_export.quantization.weights.blockwise import BlockFormat, quantize_weights, round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_layers
 from edgepipe_export.tracing.serialization import save_graph
 

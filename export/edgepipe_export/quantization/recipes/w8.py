@@ -15,8 +15,7 @@ import onnx_ir
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import CPU_TARGETS
-from edgepipe_export.quantization.weights.blocks import BlockFormat
-from edgepipe_export.quantization.weights.blockwise import quantize_weights
+from edgepipe_export.quantization.weights.blockwise import BlockFormat, quantize_weights
 from edgepipe_export.quantization.weights.layers import find_layers, has_cache
 from edgepipe_export.tracing.serialization import save_graph
 

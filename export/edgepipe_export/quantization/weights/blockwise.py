@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,17 +11,86 @@ import onnx_ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 
-from edgepipe_export.quantization.weights.blocks import (
-    BlockFormat,
-    QuantizedWeight,
-    WeightInitializers,
-    add_initializers,
-)
-from edgepipe_export.quantization.weights.embedding_lookup import replace_gather
 from edgepipe_export.quantization.weights.layers import WeightUse, added_bias, find_uses, shape_of
+from edgepipe_export.tracing.graph_editing import NodeReplacement, add_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_SMALLEST_BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFormat:
+    """The blocks of a quantized weight.
+
+    Attributes:
+        bits: 4 or 8.
+        block_size: Numbers that share a scale; 16, 32, 64, 128 or 256.
+        symmetric: One zero point for all blocks instead of one each.
+    """
+
+    bits: int
+    block_size: int
+    symmetric: bool = True
+
+    def shrink_to(self, inputs: int) -> BlockFormat:
+        """The same with blocks no longer than rows of that many inputs."""
+        size = self.block_size
+        while size > _SMALLEST_BLOCK and size // 2 >= inputs:
+            size //= 2
+        return BlockFormat(self.bits, size, self.symmetric)
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizedWeight:
+    """A weight in blocks.
+
+    Attributes:
+        codes: uint8[outputs, blocks, block * bits / 8], the lower half of a byte first.
+        scales: float32[outputs, blocks].
+        zero_points: uint8[outputs, blocks * bits / 8, rounded up], or None where each is half of the range.
+        inputs: Length of a row before it was cut into blocks.
+        block_format: Its blocks.
+    """
+
+    codes: NDArray[np.uint8]
+    scales: NDArray[np.float32]
+    zero_points: NDArray[np.uint8] | None
+    inputs: int
+    block_format: BlockFormat
+
+
+@dataclass(frozen=True, slots=True)
+class WeightInitializers:
+    """A quantized weight in a graph.
+
+    Attributes:
+        weight: The weight.
+        codes: Its codes.
+        scales: Its scales.
+        zero_points: Its zero points, where blocks have their own.
+    """
+
+    weight: QuantizedWeight
+    codes: onnx_ir.Value
+    scales: onnx_ir.Value
+    zero_points: onnx_ir.Value | None
+
+
+def add_initializers(graph: onnx_ir.Graph, name: str, weight: QuantizedWeight) -> WeightInitializers:
+    """Add a quantized weight to a graph, under names that begin with `name`."""
+
+    def add(array: NDArray[Any], suffix: str) -> onnx_ir.Value:
+        return add_constant(graph, f"{name}_{suffix}", array)
+
+    return WeightInitializers(
+        weight,
+        add(weight.codes, f"q{weight.block_format.bits}"),
+        add(weight.scales, "scales"),
+        None if weight.zero_points is None else add(weight.zero_points, "zero_points"),
+    )
+
 
 # Quantizes the weight of a layer, by its name: float32[inputs, outputs].
 Rounding = Callable[[str, "NDArray[np.float32]", BlockFormat], QuantizedWeight]
@@ -81,7 +151,7 @@ def quantize_weights(
         if name not in quantized:
             quantized[name] = add_initializers(graph, name, rounding(name, use.array(), formats[name]))
         if use.is_table:
-            replace_gather(graph, use.node, quantized[name])
+            _QuantizedGather(graph, use.node, quantized[name]).replace()
         else:
             _replace_product(graph, use, quantized[name], accuracy_level)
     if any(node.domain == "com.microsoft" for node in graph):
@@ -116,3 +186,71 @@ def _replace_product(graph: onnx_ir.Graph, use: WeightUse, values: WeightInitial
     onnx_ir.convenience.replace_all_uses_with(before, after, replace_graph_outputs=True)
     for old in dict.fromkeys((last, node)):
         graph.remove(old, safe=True)
+
+
+class _QuantizedGather(NodeReplacement):
+    """A Gather of rows in a quantized table, which has a row for each output, in standard operators alone.
+
+    The rows that a text needs are few, so dequantizing them costs next to nothing, and the table can be the one that
+    ``MatMulNBits`` multiplies by: a head tied to its embedding needs no second copy. ``GatherBlockQuantized`` would be
+    one node instead of six, but takes such tables from onnxruntime 1.23 on only.
+    """
+
+    def __init__(self, graph: onnx_ir.Graph, gather: onnx_ir.Node, table: WeightInitializers) -> None:
+        ids = gather.inputs[1]
+        assert ids is not None
+        assert ids.shape is not None
+        super().__init__(graph, gather)
+        self.table = table
+        self.ids = ids
+        self.rank = len(ids.shape)
+
+    def replace(self) -> None:
+        weight = self.table.weight
+        count, size = weight.scales.shape[1], weight.block_format.block_size
+        codes = self._numbers(self.table.codes, self.rank + 1, size)
+        zero = self._zero_points(count)
+        scales = self.add("Unsqueeze", self._rows(self.table.scales), self._last)
+        numbers = self.add("Mul", self.add("Sub", codes, zero), scales)
+        numbers = self._join_axes(numbers, self.rank, count * size)
+        self.take_place(0, self._cut(numbers, weight.inputs, count * size))
+        self.finish()
+
+    def _zero_points(self, count: int) -> onnx_ir.Value:
+        bits = self.table.weight.block_format.bits
+        if self.table.zero_points is None:
+            return self.number(f"middle_of_{bits}_bits", 2.0 ** (bits - 1))
+        length = count if bits == 8 else count + count % 2
+        zero = self._cut(self._numbers(self.table.zero_points, self.rank, length), count, length)
+        return self.add("Unsqueeze", zero, self._last)
+
+    def _numbers(self, codes: onnx_ir.Value, leading: int, length: int) -> onnx_ir.Value:
+        """Rows of codes as float32[..., length], `leading` axes before."""
+        whole = self.add("Cast", self._rows(codes), to=onnx_ir.DataType.FLOAT.value)
+        if self.table.weight.block_format.bits == 8:
+            return whole
+        # By arithmetic, which every provider has, where few can shift bytes.
+        high = self.add("Floor", self.add("Mul", whole, self.number("one_sixteenth", 1 / 16)))
+        low = self.add("Sub", whole, self.add("Mul", high, self.number("sixteen", 16)))
+        halves = [self.add("Unsqueeze", half, self._last) for half in (low, high)]
+        return self._join_axes(self.add("Concat", *halves, axis=-1), leading, length)
+
+    def _rows(self, table: onnx_ir.Value) -> onnx_ir.Value:
+        rows = self.add("Gather", table, self.ids, axis=0)
+        rows.type = table.type
+        return rows
+
+    def _join_axes(self, value: onnx_ir.Value, leading: int, length: int) -> onnx_ir.Value:
+        """All axes but the leading ones joined; 0 keeps an axis as it is."""
+        shape = self.numbers(f"join_after_{leading}_to_{length}", [0] * leading + [length])
+        return self.add("Reshape", value, shape)
+
+    def _cut(self, value: onnx_ir.Value, length: int, given: int) -> onnx_ir.Value:
+        if length == given:
+            return value
+        start, end = (self.numbers(f"axis_at_{at}", [at]) for at in (0, length))
+        return self.add("Slice", value, start, end, self._last)
+
+    @property
+    def _last(self) -> onnx_ir.Value:
+        return self.numbers("last_axis", [-1])

@@ -17,8 +17,7 @@ from edgepipe_export.quantization.methods.gptq import round_by_gptq
 from edgepipe_export.quantization.quantize import quantize
 from edgepipe_export.quantization.recipes.q4 import Q4Options
 from edgepipe_export.quantization.target import Target
-from edgepipe_export.quantization.weights.blocks import BlockFormat, QuantizedWeight
-from edgepipe_export.quantization.weights.blockwise import round_to_nearest
+from edgepipe_export.quantization.weights.blockwise import BlockFormat, QuantizedWeight, round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_uses
 from edgepipe_export.tracing.serialization import save_graph
 from tests.export.quantization.weights.test_blockwise import decoded, tied

@@ -13,8 +13,12 @@ from edgepipe import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export.quantization.quantize import default_options, find_layers, load_recipe, quantize
 from edgepipe_export.quantization.target import Target
-from edgepipe_export.quantization.weights.blocks import BlockFormat, QuantizedWeight
-from edgepipe_export.quantization.weights.blockwise import quantize_weights, round_to_nearest
+from edgepipe_export.quantization.weights.blockwise import (
+    BlockFormat,
+    QuantizedWeight,
+    quantize_weights,
+    round_to_nearest,
+)
 from edgepipe_export.tracing.serialization import save_graph
 
 TARGET = Target("vnni")
