@@ -209,7 +209,7 @@ def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Dataset) -> 
 
 
 def _require_same_kind(bundle: Bundle, loaded: LoadedCheckpoint) -> None:
-    """Raise for a model that the bundle cannot have been made from: what the two give could not even be compared."""
+    """Refuse a model of another kind than the bundle was exported from: their outputs cannot be compared."""
     config = loaded.model.config.to_dict()
     for name in ("model_type", "vocab_size"):
         ours, theirs = bundle.config.get(name), config.get(name)

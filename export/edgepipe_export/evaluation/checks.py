@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 # What reports call the checkpoint in PyTorch.
 PYTORCH = "pytorch-fp32"
 
+# How many of the largest disagreements are reported.
+_WORST = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
@@ -120,6 +123,12 @@ class Comparison(Protocol):
     def calibration_distance(self, dtype: str, bundle: Bundle) -> float:
         """The same on a few of the inputs that recipes are calibrated with: choosing layers is fitting too."""
         ...
+
+
+def rank_worst(distances: Sequence[float]) -> list[int]:
+    """The indices of the ten largest distances, the largest first, without those of 0 and less."""
+    ranked = sorted(range(len(distances)), key=lambda index: (-distances[index], index))[:_WORST]
+    return [index for index in ranked if distances[index] > 0]
 
 
 def read_check(record: Mapping[str, Any]) -> Check:

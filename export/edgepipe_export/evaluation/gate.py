@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepipe_export.evaluation.checks import Check, Disagreement, describe_options
+from edgepipe_export.evaluation.checks import Check, Disagreement, describe_options, rank_worst
 from edgepipe_export.evaluation.differences import ResultDifference, compare_results, compare_tensors
 from edgepipe_export.evaluation.metrics.kl_divergence import MeanDivergence
 from edgepipe_export.evaluation.tasks import find_evaluation
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from edgepipe_export.evaluation.predictors import Predictor
 
     Arrays = Mapping[str, NDArray[Any]]
-
-_WORST = 10
 
 
 def decide_by_metric(name: str, candidate: float, reference: float, tolerance: Tolerance) -> tuple[str, bool]:
@@ -131,11 +129,9 @@ def _worst(
     inputs: Sequence[Any], expected: Sequence[Any], got: Sequence[Any], distances: Sequence[float]
 ) -> tuple[Disagreement, ...]:
     """The inputs whose results are farthest apart; vectors are not kept, nobody reads them."""
-    ranked = sorted(range(len(distances)), key=lambda index: (-distances[index], index))[:_WORST]
     return tuple(
         Disagreement(_plain(inputs[index]), _plain(expected[index]), _plain(got[index]), float(distances[index]))
-        for index in ranked
-        if distances[index] > 0
+        for index in rank_worst(distances)
     )
 
 

@@ -12,8 +12,8 @@ from edgepipe.errors import InputError
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.evaluation.checks import PYTORCH, Check
-from edgepipe_export.evaluation.differences import compare_tensors, distance
-from edgepipe_export.evaluation.parity import TENSOR_BOUND
+from edgepipe_export.evaluation.differences import distance
+from edgepipe_export.evaluation.parity import check_tensors
 from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
 from edgepipe_export.evaluation.predictors import LanguageModel, VariantLanguageModel
 from edgepipe_export.evaluation.pytorch_reference import PyTorchLanguageModel
@@ -140,17 +140,7 @@ class GenerationComparison:
             for prompt in prompts
             for wanted, found in zip(reference.step_logits(*prompt), candidate.step_logits(*prompt), strict=True)
         )
-        found = compare_tensors(pairs)
-        return Check(
-            "tensors, step by step",
-            candidate.name,
-            reference.name,
-            len(prompts),
-            found.largest,
-            None,
-            TENSOR_BOUND,
-            found.close and found.finite,
-        )
+        return check_tensors("tensors, step by step", candidate.name, reference.name, len(prompts), pairs)
 
     def _random_prompts(self) -> Iterator[tuple[Ids, Ids, Ids]]:
         generator = np.random.default_rng(0)

@@ -30,7 +30,6 @@ _TEXTS_A_BATCH = 8
 
 # The form of results under other options shows in a few; every score is compared once anyway.
 _INPUTS_A_FORM = 20
-TENSOR_BOUND = f"{ABSOLUTE:g} + {RELATIVE:g} of the reference"
 _RESULT_BOUND = f"same results, scores within {ABSOLUTE:g}"
 
 
@@ -128,8 +127,8 @@ def check_parity(candidate: Predictor, reference: Predictor, inputs: ParityInput
     *forms, complete = own.options
     few = inputs.inputs[:_INPUTS_A_FORM]
     return [
-        _check_tensors("tensors, random ids", candidate, reference, inputs.random),
-        _check_tensors("tensors, texts", candidate, reference, inputs.encodings),
+        _check_batches("tensors, random ids", candidate, reference, inputs.random),
+        _check_batches("tensors, texts", candidate, reference, inputs.encodings),
         # The form of results only: scores and choices are not read.
         *(_check_results(options, candidate, reference, few, lambda result: {}) for options in forms),
         _check_results(complete, candidate, reference, inputs.inputs, own.read_decisions),
@@ -142,10 +141,26 @@ def count_predictions(inputs: ParityInputs, task: str) -> int:
     return len(inputs.random) + len(inputs.encodings) + forms * len(inputs.inputs[:_INPUTS_A_FORM]) + len(inputs.inputs)
 
 
-def _check_tensors(what: str, candidate: Predictor, reference: Predictor, batches: Sequence[Arrays]) -> Check:
-    found = compare_tensors((reference.tensors(batch), candidate.tensors(batch)) for batch in batches)
-    passed = found.finite and found.close
-    return Check(what, candidate.name, reference.name, len(batches), found.largest, None, TENSOR_BOUND, passed)
+def _check_batches(what: str, candidate: Predictor, reference: Predictor, batches: Sequence[Arrays]) -> Check:
+    pairs = ((reference.tensors(batch), candidate.tensors(batch)) for batch in batches)
+    return check_tensors(what, candidate.name, reference.name, len(batches), pairs)
+
+
+def check_tensors(
+    what: str, candidate: str, reference: str, batches: int, pairs: Iterator[tuple[Arrays, Arrays]]
+) -> Check:
+    """Compare tensors of an fp32 variant with its reference's.
+
+    Args:
+        what: What the check is called.
+        candidate: The name of the variant.
+        reference: The name of its reference.
+        batches: How many batches they are of.
+        pairs: The tensors, (expected, got).
+    """
+    found = compare_tensors(pairs)
+    bound = f"{ABSOLUTE:g} + {RELATIVE:g} of the reference"
+    return Check(what, candidate, reference, batches, found.largest, None, bound, found.finite and found.close)
 
 
 def _check_results(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe_export.evaluation.checks import Check, Disagreement
+from edgepipe_export.evaluation.checks import Check, Disagreement, rank_worst
 from edgepipe_export.evaluation.gate import decide_by_perplexity
 from edgepipe_export.evaluation.metrics.kl_divergence import divergences, log_softmax
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 # How many bytes of a reference's logits are kept: a token has one for every word of the vocabulary.
 _ROOM = 2**29
-
-# How many texts are kept for the report.
-_WORST = 10
 
 
 class ReferenceLogits:
@@ -120,11 +117,6 @@ def check_perplexity(
             "token_agreement": agreed / tokens,
             "kl": divergence / tokens,
         },
-        worst=_worst(texts, shifts),
+        # The texts whose tokens the variant expects least beside the reference, by nats a token.
+        worst=tuple(Disagreement(texts[index], None, None, shifts[index]) for index in rank_worst(shifts)),
     )
-
-
-def _worst(texts: Sequence[str], shifts: Sequence[float]) -> tuple[Disagreement, ...]:
-    """The texts whose tokens the variant expects least beside the reference, by nats a token."""
-    ranked = sorted(range(len(shifts)), key=lambda index: (-shifts[index], index))[:_WORST]
-    return tuple(Disagreement(texts[index], None, None, shifts[index]) for index in ranked if shifts[index] > 0)

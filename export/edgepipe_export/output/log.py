@@ -37,7 +37,7 @@ def log_to_file(doing: Callable[[], str]) -> Iterator[Path]:
     """
     descriptor, name = tempfile.mkstemp(prefix="edgepipe-", suffix=".log")
     path = Path(name)
-    kept = False
+    keep = False
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace", buffering=1) as stream:
             try:
@@ -45,20 +45,20 @@ def log_to_file(doing: Callable[[], str]) -> Iterator[Path]:
                     yield path
             except EdgepipeError as error:
                 if path.stat().st_size:
-                    kept = True
+                    keep = True
                     message = f"{error} (log: {path})"
                     error.args = (message, *error.args[1:])
                     if isinstance(error, ImportError):
                         error.msg = message
                 raise
             except Exception as error:
-                kept = True
+                keep = True
                 traceback.print_exc(file=stream)
                 kind, line = type(error).__name__, first_line(error)
                 what = kind if line == kind else f"{kind}: {line}"
                 raise ExportError(f"{doing()} failed: {what} (log: {path})") from error
     finally:
-        if not kept:
+        if not keep:
             path.unlink(missing_ok=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.selection.choose import Candidate, choose, tabulate, undecided
 from edgepipe_export.selection.latency import Latency, is_noisy, measure
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
-from edgepipe_export.selection.mixed_precision import Repair, repair
+from edgepipe_export.selection.mixed_precision import Repair, Trials, repair
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
@@ -108,10 +108,17 @@ class Evaluator:
         Returns:
             Whether it passes now.
         """
-        found = repair(_VariantTrials(self, self._workspace, dtype), budget, progress=progress)
+        layers = self._workspace.layers(dtype)
+        trials = Trials(
+            tuple(layers),
+            load_recipe(dtype).mixes,
+            frozenset(name for name, layer in layers.items() if layer.operators),
+            cost=lambda layer: self._layer_cost(dtype, {other: FP32 for other in layers if other != layer}),
+            passes=lambda precisions: self.check(dtype, precisions).passed,
+        )
+        found = repair(trials, budget, progress=progress)
         note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
         self._workspace.make(dtype, found.precisions, note={"repair": note})
-        layers = self._workspace.layers(dtype)
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
@@ -180,7 +187,7 @@ class Evaluator:
             key = {"what": "checks", "tolerance": asdict(self._tolerance), **self._key(dtype, precisions)}
         return self._workspace.cache.value(key, compute=compare, to_json=_to_json, from_json=_from_json)
 
-    def layer_cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
+    def _layer_cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
         """How far a variant with these precisions is from fp32, on what recipes are calibrated with."""
         return self._distance("cost", self._comparison.calibration_distance, dtype, precisions)
 
@@ -250,24 +257,6 @@ class Evaluator:
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
         self._workspace.record(replace(manifest, variants=variants))
         write_report(self._workspace.folder, self._data, self.measured, self._extra)
-
-
-class _VariantTrials:
-    """The trials of one variant: see :class:`~edgepipe_export.selection.mixed_precision.Trials`."""
-
-    def __init__(self, evaluator: Evaluator, workspace: Workspace, dtype: str) -> None:
-        self._evaluator = evaluator
-        self._dtype = dtype
-        layers = workspace.layers(dtype)
-        self.layers: Sequence[str] = tuple(layers)
-        self.weightless: Collection[str] = frozenset(name for name, layer in layers.items() if layer.operators)
-        self.ladder: Sequence[str] = load_recipe(dtype).mixes
-
-    def cost(self, layer: str) -> float:
-        return self._evaluator.layer_cost(self._dtype, {other: FP32 for other in self.layers if other != layer})
-
-    def passes(self, precisions: Mapping[str, str]) -> bool:
-        return self._evaluator.check(self._dtype, precisions).passed
 
 
 def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:

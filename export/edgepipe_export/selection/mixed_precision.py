@@ -5,7 +5,7 @@
 2. The most costly layers go up one rung (a blockwise precision, then fp32), 1, 2, 4 and more of them until the gate
    holds; then the fewest between the last that failed and the first that held are found by halving.
 
-The search knows nothing of graphs: :class:`Trials` makes and measures.
+The search knows nothing of graphs: the functions of :class:`Trials` make and measure them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from edgepipe_export.quantization.recipe import FP32
 
@@ -24,26 +23,23 @@ DEFAULT_BUDGET = 300.0
 _MEASURING = 0.5
 
 
-class Trials(Protocol):
-    """Makes a variant with single layers in other precisions, and measures it.
+@dataclass(frozen=True, slots=True)
+class Trials:
+    """A variant, tried with single layers in other precisions.
 
     Attributes:
         layers: The layers that can have another precision.
         ladder: The precisions above the recipe's own, the least exact first.
         weightless: The layers without weights, which have no precision between the recipe's own and fp32.
+        cost: How far the outputs are from fp32's when this layer alone is quantized.
+        passes: Whether the gate holds with these layers in other precisions.
     """
 
     layers: Sequence[str]
     ladder: Sequence[str]
     weightless: Collection[str]
-
-    def cost(self, layer: str) -> float:
-        """How far the outputs are from fp32's when this layer alone is quantized."""
-        ...
-
-    def passes(self, precisions: Mapping[str, str]) -> bool:
-        """Whether the gate holds with these layers in other precisions."""
-        ...
+    cost: Callable[[str], float]
+    passes: Callable[[Mapping[str, str]], bool]
 
 
 @dataclass(frozen=True, slots=True)

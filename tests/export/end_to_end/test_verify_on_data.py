@@ -117,4 +117,4 @@ def test_a_check_takes_as_many_steps_as_it_said(dtype: str, gated: Bundle, check
         told: list[int] = []
         with steps.report_to(lambda done, total, told=told: told.append(done), 10_000):  # type: ignore[misc]
             comparison.check(dtype, "pytorch-fp32" if dtype == "fp32" else "fp32", Tolerance.from_max_drop(30))
-        assert told[-1] == comparison.steps(dtype)
+        assert told[-1] == comparison.count_steps(dtype)

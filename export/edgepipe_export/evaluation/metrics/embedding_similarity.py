@@ -1,4 +1,4 @@
-"""Embeddings: how alike two sides' are, and how well their similarities follow those that people gave."""
+"""Embeddings: how alike those of two models are, and how well their similarities follow those that people gave."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def compare_embeddings(expected: Vectors, got: Vectors) -> Mapping[str, float]:
 
     Args:
         expected: float64[texts, hidden] of length 1.
-        got: The same of the other side.
+        got: The same of the other model.
 
     Returns:
         ``cosine_mean`` and ``cosine_min`` over the texts; and ``rank_agreement``, the mean over texts of Spearman's
-        correlation of their cosines with all others on either side (of the first 500 texts).
+        correlation of their cosines with all others in either model (of the first 500 texts).
     """
     cosines = (expected * got).sum(axis=1)
     figures = {"cosine_mean": float(cosines.mean()), "cosine_min": float(cosines.min())}
     count = min(len(expected), _RANKED)
     if count > 2:
-        both = [side[:count] @ side[:count].T for side in (expected, got)]
+        both = [unit[:count] @ unit[:count].T for unit in (expected, got)]
         others = ~np.eye(count, dtype=bool)
         rows = [spearman(both[0][row][others[row]], both[1][row][others[row]]) for row in range(count)]
         figures["rank_agreement"] = float(np.mean(rows))
@@ -53,7 +53,7 @@ def compare_embeddings(expected: Vectors, got: Vectors) -> Mapping[str, float]:
 
 
 def spearman(one: Vectors, other: Vectors) -> float:
-    """Spearman's rank correlation; values that are equal share a rank. 1 where either side is all equal."""
+    """Spearman's rank correlation; values that are equal share a rank. 1 where all of one are equal."""
     ranks = [_ranks(values) for values in (one, other)]
     deviations = [rank - rank.mean() for rank in ranks]
     norm = float(np.linalg.norm(deviations[0]) * np.linalg.norm(deviations[1]))
