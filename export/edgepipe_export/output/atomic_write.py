@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgepipe.bundle.integrity import sha256
-from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
+from edgepipe.bundle.layout import GRAPH_FOLDER, MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import FileEntry
 from edgepipe.errors import ExportError
 
@@ -108,4 +108,4 @@ def describe_shared_files(folder: Path) -> tuple[FileEntry, ...]:
     """
     left_out = {folder / MANIFEST_NAME, folder / "README.md", folder / REPORT_NAME}
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path not in left_out)
-    return tuple(describe_file(folder, path) for path in paths if path.relative_to(folder).parts[0] != "onnx")
+    return tuple(describe_file(folder, path) for path in paths if path.relative_to(folder).parts[0] != GRAPH_FOLDER)

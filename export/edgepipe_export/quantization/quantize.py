@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.backend.engines import device_profile
 from edgepipe.backend.session import SessionConfig
-from edgepipe.bundle.layout import SUFFIXES, graph_file
+from edgepipe.bundle.layout import GRAPH_FOLDER, MODEL, SUFFIXES, graph_file
 from edgepipe.errors import ExportError, InputError
 from edgepipe_export.quantization.recipe import CUDA, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import Target
@@ -107,9 +107,9 @@ def _is_for(dtype: str, target: Target) -> bool:
     return dtype == FP32 or target.name in load_recipe(dtype).targets
 
 
-def graph_path(folder: Path, dtype: str, name: str = "model") -> Path:
+def graph_path(folder: Path, dtype: str, name: str = MODEL) -> Path:
     """Where a dtype's graph lies in a bundle."""
-    return folder / "onnx" / graph_file(dtype, name)
+    return folder / GRAPH_FOLDER / graph_file(dtype, name)
 
 
 def default_options(dtype: str) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST
+from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
 from edgepipe_export.tracing.cache_layers import GroupQueryCache
 from edgepipe_export.tracing.cached_attention import NO_CACHE, SHARED, cached_attention, find_cache_kind
@@ -149,7 +149,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
 
 def _axes(sample: dict[str, Any]) -> Axes:
     """The names of the axes that vary."""
-    past = {0: BATCH, 2: "past_sequence_length"}
+    past = {0: BATCH, 2: PAST_SEQUENCE_LENGTH}
     layers = sample["past_key_values"]
     return {
         "input_ids": TOKEN_AXES,

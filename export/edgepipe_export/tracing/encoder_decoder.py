@@ -192,7 +192,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
 def _decoder_axes(sample: dict[str, Any]) -> Axes:
     """The names of the axes of a decoder's inputs that vary."""
     source = {0: BATCH, 1: "encoder_sequence_length"}
-    past = {"decoder": "past_sequence_length", "encoder": "past_encoder_sequence_length"}
+    past = {"decoder": PAST_SEQUENCE_LENGTH, "encoder": "past_encoder_sequence_length"}
     return {
         _PAST_TOKENS: {0: _PAST_TOKENS},
         "input_ids": TOKEN_AXES if sample["input_ids"].shape[1] > 1 else {0: BATCH},

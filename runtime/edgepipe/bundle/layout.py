@@ -23,7 +23,8 @@ SUFFIXES: dict[str, str] = {
 }
 
 # Where graphs lie: ours and transformers.js's, then optimum's flat directories.
-GRAPH_FOLDERS = ("onnx", ".")
+GRAPH_FOLDER = "onnx"
+GRAPH_FOLDERS = (GRAPH_FOLDER, ".")
 
 # What they are called: one graph, or an encoder and a decoder that serves every step; or one that has no cache to read.
 MODEL, ENCODER, DECODER, PLAIN_DECODER = "model", "encoder_model", "decoder_model_merged", "decoder_model"

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgepipe.bundle import strict_json
+from edgepipe.bundle.integrity import EXPORT_AGAIN
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.errors import BundleError
 
@@ -166,7 +167,7 @@ class Manifest:
         try:
             record = json.loads(text)
         except ValueError as error:
-            raise BundleError(f"{origin} is not valid JSON ({error}); export or download the bundle again") from error
+            raise BundleError(f"{origin} is not valid JSON ({error}); {EXPORT_AGAIN}") from error
         if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
             raise BundleError(f"{origin} has no schema_version: it is not an edgepipe manifest")
         if record["schema_version"] > SCHEMA_VERSION:
@@ -195,7 +196,7 @@ class Manifest:
             if manifest.default_dtype not in manifest.variants:
                 raise ValueError(f"default_dtype {manifest.default_dtype!r} is none of its variants")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BundleError(f"{origin} is damaged: {error}; export or download the bundle again") from error
+            raise BundleError(f"{origin} is damaged: {error}; {EXPORT_AGAIN}") from error
         return manifest
 
 

@@ -70,14 +70,7 @@ def render(
 ) -> str:
     """A chat as the text that the model was trained on.
 
-    Args:
-        template: The Jinja program.
-        messages: Dicts with ``role`` and ``content``, the oldest first.
-        tools: JSON schemas of functions, for templates that know tools.
-        documents: Dicts with ``title`` and ``text``, for templates that know documents.
-        add_generation_prompt: Whether to begin the model's answer.
-        continue_final_message: Whether the model is to go on with the last message, or the field of it to go on with.
-        **variables: What else the template sees.
+    The arguments are those of :meth:`~edgepipe.tokenization.tokenizer.Tokenizer.apply_chat_template`.
 
     Raises:
         InputError: a message is no dict, the options exclude each other, or the template refuses the chat.
