@@ -99,7 +99,9 @@ def test_no_two_classes_have_one_name(package: str) -> None:
 @by_package
 def test_no_room_is_crowded(package: str) -> None:
     root = ROOTS[package]
-    entries = Counter(module.path.parent for module in modules(package).values() if module.path.stem != "__init__")
+    entries = Counter(
+        module.path.parent for module in modules(package).values() if not module.path.stem.startswith("__")
+    )
     entries.update(module.path.parent.parent for module in modules(package).values() if module.path.stem == "__init__")
     full = [
         f"{folder.relative_to(root)}: {count} entries"

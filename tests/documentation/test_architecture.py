@@ -22,7 +22,9 @@ def section(title: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("title", "table"), [("The rooms of the runtime", RUNTIME), ("The rooms of the exporter", EXPORTER)], ids=["runtime", "exporter"]
+    ("title", "table"),
+    [("The rooms of the runtime", RUNTIME), ("The rooms of the exporter", EXPORTER)],
+    ids=["runtime", "exporter"],
 )
 def test_every_room_has_a_line(title: str, table: Mapping[str, str]) -> None:
     lines = re.findall(r"^\| `(\w+)` \|", section(title), re.MULTILINE)
