@@ -98,6 +98,7 @@ def bench(
     options |= {"dtype": choose_variant(bundle, dtype, config), "providers": providers}
     say(f"loading {bundle.path} ({options['dtype']})")
     task = pipeline(None, bundle, **options)
+    model: Any = task.model  # a Model or a Decoder: each has its session
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]
     shapes = [(batch, length) for batch in sizes for length in tokens]
     call: dict[str, Any] = {}
@@ -107,7 +108,7 @@ def bench(
         call = request_options(task)
         generation = measure_generation(task.decoder, ids, shapes, rounds=rounds, seconds=seconds, progress=say)
     else:
-        runners = [graph_runner(task.model, ids, batch, length) for batch, length in shapes]
+        runners = [graph_runner(model, ids, batch, length) for batch, length in shapes]
     latencies = measure_latencies([*runners, lambda: task(TEXT, **call)], rounds=rounds, seconds=seconds, progress=say)
     in_use = available_threads() if num_threads is None else num_threads
     cold_start = measure_cold_start(bundle.path, options, TEXT, rounds=rounds, progress=say, call=call)
@@ -116,7 +117,7 @@ def bench(
         task=bundle.task,
         dtype=options["dtype"],
         bytes=sum(file.stat().st_size for file in bundle.files(options["dtype"])),
-        providers=tuple(task.model.session.providers),
+        providers=tuple(model.session.providers),
         low_memory=low_memory,
         threads=in_use,
         machine=machine_name(in_use),

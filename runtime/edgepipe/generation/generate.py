@@ -99,12 +99,13 @@ def stream(
     """
     if config.num_beams > 1:
         raise InputError(
-            f"streaming contradicts num_beams={config.num_beams}: beams are settled at the end only; pass num_beams=1"
+            f"num_beams is {config.num_beams}: which beam wins is known only at the end, so there is nothing to "
+            "stream; pass num_beams=1, or do not stream"
         )
     if config.num_return_sequences > 1 or len(input_ids) > 1:
         raise InputError(
-            f"streaming contradicts num_return_sequences={config.num_return_sequences} for {len(input_ids)} inputs: "
-            "one sequence can be streamed at a time"
+            f"num_return_sequences is {config.num_return_sequences} for {len(input_ids)} inputs, but a stream has one "
+            "text; pass num_return_sequences=1 and one input, or do not stream"
         )
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
     return (int(tokens[0]) for _, tokens in greedy_search(decoder, prompt, config, stopping, first_row))

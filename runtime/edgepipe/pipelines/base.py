@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from edgepipe.arguments import check_whole
 from edgepipe.bundle.tasks import TASKS
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from edgepipe.backend.session import SessionConfig
     from edgepipe.bundle.directory import Bundle
-    from edgepipe.models.encoder import Model
     from edgepipe.tokenization.tokenizer import Tokenizer
 
     Outputs = Mapping[str, NDArray[Any]]
@@ -39,6 +38,27 @@ class Request:
     context: Any = None
 
 
+class TaskModel(Protocol):
+    """What a task needs of a model: :class:`~edgepipe.models.encoder.Model` is one, a checkpoint in PyTorch may be.
+
+    Attributes:
+        config: The checkpoint's ``config.json``.
+        max_length: Longest input in tokens; None where it has no limit.
+    """
+
+    config: Mapping[str, Any]
+    max_length: int | None
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether it runs on a processor."""
+        ...
+
+    def __call__(self, **encoding: Any) -> Outputs:
+        """The output tensors for [batch, length] integers, each [batch, ...]."""
+        ...
+
+
 class Task(ABC):
     """A pipeline task: encode, run, decode.
 
@@ -54,11 +74,11 @@ class Task(ABC):
         generates: Whether it writes text, token by token.
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
         window: How many batches are read ahead, to find inputs of like length.
-        token_types: Whether the texts of a pair are told apart for every model that can, whatever its tokenizer does.
+        token_types: Whether models that take ``token_type_ids`` get those of a pair, whatever the tokenizer gives.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph, or what else :meth:`load` gives.
         batch_size: How many pieces go through the graph at once.
-        options: Options given when the pipeline was made; those of a call go before them.
+        options: The pipeline's own options; those of a call go before them.
     """
 
     name: ClassVar[str]
@@ -78,7 +98,7 @@ class Task(ABC):
 
     def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
         self.tokenizer = tokenizer
-        self.model: Model = model
+        self.model: TaskModel = model
         self.batch_size = check_whole("batch_size", batch_size, 1)
         self.options = options
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.
@@ -129,7 +149,7 @@ class Task(ABC):
             batch_size: How many pieces go through the graph at once, instead of the pipeline's own. With more than 1
                 inputs are read ahead, and pieces of like length go together.
             progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
-            **options: The task's options, before those given when the pipeline was made.
+            **options: The task's options; they go before the pipeline's own.
 
         Returns:
             The result of one input; a list of results; or an iterator of results, which reads the iterator only as
@@ -143,7 +163,7 @@ class Task(ABC):
         size = self.check_batch_size(batch_size)
         if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
-            results = self._run(self._encode_all(inputs, settings), size, settings)
+            results = self._run(self._encode_all(inputs, lambda item: self.encode(item, settings)), size, settings)
             if progress:
                 results = show_progress(results, total)
             return results if total is None else list(results)
@@ -167,10 +187,11 @@ class Task(ABC):
         """
         return self.batch_size if batch_size is None else check_whole("batch_size", batch_size, 1)
 
-    def _encode_all(self, inputs: Iterable[Any], settings: Any) -> Iterator[Request]:
+    def _encode_all(self, inputs: Iterable[Any], encode: Callable[[Any], Request]) -> Iterator[Request]:
+        """Encode inputs one after another; the message of an error has the input's position."""
         for position, item in enumerate(inputs):
             try:
-                yield self.encode(item, settings)
+                yield encode(item)
             except InputError as error:
                 raise InputError(f"input {position}: {error}") from error
 
@@ -181,7 +202,7 @@ class Task(ABC):
             first += len(chunk)
 
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
-        """The results of requests that are looked at together, in their order.
+        """The results of requests that are batched together, in their order.
 
         Args:
             requests: Encoded inputs.
@@ -214,7 +235,7 @@ class Task(ABC):
         return self.tokenizer.pad(pieces, return_tensors="np")
 
     def select_outputs(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
-        """What :meth:`decode` needs of a piece's outputs, for tasks where all of them would fill the memory."""
+        """The part of a piece's outputs that :meth:`decode` needs, where all of them would fill the memory."""
         return outputs
 
     def _unpad(self, array: NDArray[Any], length: int) -> NDArray[Any]:

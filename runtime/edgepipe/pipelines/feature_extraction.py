@@ -27,6 +27,8 @@ from edgepipe.pipelines.options import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.base import Outputs
     from edgepipe.tokenization.tokenizer import Tokenizer
 
     Vectors = NDArray[np.float32]
@@ -75,6 +77,7 @@ class FeatureExtraction(Task):
     name = "feature-extraction"
     outputs = ("last_hidden_state",)
     token_level = True
+    model: Model
 
     @classmethod
     def fits(cls, architecture: str) -> bool:
@@ -112,7 +115,7 @@ class FeatureExtraction(Task):
         """Token ids of one text."""
         return Request([self.tokenizer(check_text(item), **settings.tokenizer)])
 
-    def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> Any:
         """The hidden states of one text, float32[1, tokens, hidden]."""
         hidden = _hidden_states(outputs[0])[None]
         # A copy: a row of a batch would keep the whole batch in memory.
@@ -173,7 +176,8 @@ class FeatureExtraction(Task):
         return np.stack(rows)
 
     def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding) -> Iterator[Vectors]:
-        for chunk in chunks(self._requests(texts, embedding.prompt), size):
+        requests = self._encode_all(texts, lambda text: Request([self._tokens(text, embedding.prompt)]))
+        for chunk in chunks(requests, size):
             yield from self._embed([piece for request in chunk for piece in request.pieces], size, embedding)
 
     @cached_property
@@ -189,13 +193,6 @@ class FeatureExtraction(Task):
     def _embedding_limit(self) -> int | None:
         own = self.sentence_config.max_seq_length
         return min_limit(self.tokenizer.model_max_length if own is None else own, self.model.max_length)
-
-    def _requests(self, texts: Iterable[Any], prompt: str) -> Iterator[Request]:
-        for position, text in enumerate(texts):
-            try:
-                yield Request([self._tokens(text, prompt)])
-            except InputError as error:
-                raise InputError(f"input {position}: {error}") from error
 
     def _tokens(self, text: Any, prompt: str = "") -> Mapping[str, list[int]]:
         """Token ids and masks of a text after its prompt, cut to what the model was trained for."""

@@ -18,6 +18,8 @@ from edgepipe.pipelines.options import build_tokenizer_options, check_options, c
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.pipelines.base import Outputs
+
 
 @dataclass(frozen=True, slots=True)
 class FillMaskSettings:
@@ -105,15 +107,11 @@ class FillMask(Task):
             )
         return Request([encoding], encoding["input_ids"])
 
-    def select_outputs(
-        self, piece: Mapping[str, list[int]], outputs: Mapping[str, NDArray[np.float32]]
-    ) -> Mapping[str, NDArray[np.float32]]:
+    def select_outputs(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
         """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""
         return {"logits": outputs["logits"][np.array(piece["input_ids"]) == self.tokenizer.mask_token_id]}
 
-    def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: FillMaskSettings
-    ) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: FillMaskSettings) -> Any:
         """The proposals of one text, from ``logits`` float32[masks, vocabulary]."""
         ids = np.array(request.context)
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)

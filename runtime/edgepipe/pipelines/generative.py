@@ -1,4 +1,4 @@
-"""What the tasks that write text share: a decoder instead of a graph, prompts in batches, text while it comes."""
+"""What the tasks that write text share: a decoder in place of a graph, batches of prompts, and streamed text."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class GenerativeTask(Task):
 
     Attributes:
         own_options: Names of the options that are not of the search for tokens.
-        defaults: Options of the search where neither the checkpoint nor the caller sets them.
+        defaults: Options of the search that hold where neither the checkpoint nor the caller sets them.
         decoder: The bundle's decoder.
     """
 
@@ -82,7 +82,7 @@ class GenerativeTask(Task):
 
         Args:
             prompt: One input.
-            **options: The task's options, before those given when the pipeline was made.
+            **options: The task's options; they go before the pipeline's own.
 
         Returns:
             An iterator of pieces of text, without the prompt; joined they are the new text of the whole result.
@@ -96,17 +96,7 @@ class GenerativeTask(Task):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
         config = self._limit_new_tokens(settings.generation, request)
-        if config.num_beams > 1:
-            raise InputError(
-                f"num_beams is {config.num_beams}: which beam wins is known only at the end, so there is nothing to "
-                "stream; pass num_beams=1, or call the pipeline itself"
-            )
-        if config.num_return_sequences > 1:
-            raise InputError(
-                f"num_return_sequences is {config.num_return_sequences}, but a stream has one text; call the pipeline "
-                "itself"
-            )
-        ids, mask = self._rows([request])
+        ids, mask = self._pad_prompts([request])
         tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
         text = TextStreamer(
             self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up
@@ -117,12 +107,12 @@ class GenerativeTask(Task):
 
     @property
     def streams(self) -> bool:
-        """Whether the options given when the pipeline was made let text be streamed: one sequence, and no beams."""
+        """Whether the pipeline's own options let text be streamed: one sequence, and no beams."""
         config: GenerationConfig = self._own_settings.generation
         return config.num_beams == 1 and config.num_return_sequences == 1
 
     def before_stream(self, prompt: Any) -> str:
-        """What the text of the whole result has before that of :meth:`stream`, with the pipeline's own options."""
+        """The beginning of the whole result that :meth:`stream` leaves out, with the pipeline's own options."""
         return ""
 
     def shown_prompt(self, request: Request) -> Sequence[int]:
@@ -142,10 +132,10 @@ class GenerativeTask(Task):
         )
 
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
-        """See :class:`Task`; what is drawn for an input depends on its place in the call, hence `first`."""
+        """See :class:`Task`. `first` matters because draws for an input depend on its position in the call."""
         generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
         for batch, config in self._batch_by_length(requests, batch_size, settings.generation):
-            ids, mask = self._rows([requests[index] for index in batch])
+            ids, mask = self._pad_prompts([requests[index] for index in batch])
             found = generate(self.decoder, ids, mask, config, tokenizer=self.tokenizer, first_row=first + batch[0])
             for index, sequences in zip(batch, found, strict=True):
                 generated[index] = sequences
@@ -164,9 +154,9 @@ class GenerativeTask(Task):
     def _batch_by_length(
         self, requests: Sequence[Request], batch_size: int, config: GenerationConfig
     ) -> Iterator[tuple[list[int], GenerationConfig]]:
-        """Indices of requests that may write as much, those of like length together.
+        """Indices of requests of like length that may write as many tokens, with the options for them.
 
-        With a seed they stay in their order: what is drawn for a row depends on its place in the call.
+        With a seed they stay in their order: draws for a row depend on its position in the call.
         """
         indices = list(range(len(requests)))
         if config.seed is None:
@@ -178,7 +168,7 @@ class GenerativeTask(Task):
     def _limit_new_tokens(self, config: GenerationConfig, request: Request) -> GenerationConfig:
         return limit_new_tokens(config, self.decoder, len(request.pieces[0]["input_ids"]))
 
-    def _rows(self, requests: Sequence[Request]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _pad_prompts(self, requests: Sequence[Request]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and mask of prompts, int64[rows, longest]; decoder-only models want the padding on the left."""
         pieces = [request.pieces[0] for request in requests]
         longest = max(len(piece["input_ids"]) for piece in pieces)
@@ -186,9 +176,9 @@ class GenerativeTask(Task):
         mask = np.zeros_like(ids)
         for row, piece in enumerate(pieces):
             length = len(piece["input_ids"])
-            place = slice(0, length) if self.decoder.is_encoder_decoder else slice(longest - length, longest)
-            ids[row, place] = piece["input_ids"]
-            mask[row, place] = piece["attention_mask"]
+            columns = slice(0, length) if self.decoder.is_encoder_decoder else slice(longest - length, longest)
+            ids[row, columns] = piece["input_ids"]
+            mask[row, columns] = piece["attention_mask"]
         return ids, mask
 
     def _stack(self, sequences: Sequence[GeneratedSequence], config: GenerationConfig) -> NDArray[np.int64]:

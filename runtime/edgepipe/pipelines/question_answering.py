@@ -17,6 +17,7 @@ from edgepipe.pipelines.options import check_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.pipelines.base import Outputs
     from edgepipe.tokenization.batch_encoding import BatchEncoding
 
 _MASKED = np.float32(-10_000.0)
@@ -157,12 +158,7 @@ class QuestionAnswering(Task):
                 "max_seq_len"
             ) from error
 
-    def decode(
-        self,
-        request: Request,
-        outputs: Sequence[Mapping[str, NDArray[np.float32]]],
-        settings: QuestionAnsweringSettings,
-    ) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: QuestionAnsweringSettings) -> Any:
         """The answers to one question, from ``start_logits`` and ``end_logits``, float32[tokens], of each piece."""
         context, encoding = request.context
         answers: dict[str, dict[str, Any]] = {}

@@ -17,6 +17,8 @@ from edgepipe.pipelines.options import check_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.pipelines.base import Outputs
+
     Vectors = NDArray[np.float32]
 
 _KEYS = ("source_sentence", "sentences")
@@ -83,7 +85,7 @@ class SentenceSimilarity(FeatureExtraction):
         embedding = Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
         return [{SENTENCE_EMBEDDING: vector} for vector in self._embed(pieces, batch_size, embedding)]
 
-    def decode(self, request: Request, outputs: Sequence[Mapping[str, Vectors]], settings: Any) -> list[float]:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> list[float]:
         """The similarities of one dict."""
         source, *sentences = (arrays[SENTENCE_EMBEDDING] for arrays in outputs)
         scores: list[float] = settings(source, np.stack(sentences)).tolist()

@@ -13,8 +13,7 @@ from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_text, min_limit
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
+    from edgepipe.pipelines.base import Outputs
     from edgepipe.tokenization.tokenizer import Tokenizer
 
 # Where a checkpoint says this length it says nothing: it was the default of all.
@@ -137,9 +136,7 @@ class Text2TextGeneration(GenerativeTask):
         found = self.decoder.config.get("prefix") if found is None else found
         return found if isinstance(found, str) else ""
 
-    def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, NDArray[Any]]], settings: GenerationSettings
-    ) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: GenerationSettings) -> Any:
         """The result of one text, from ``sequences`` int64[sequences, tokens]."""
         sequences = outputs[0]["sequences"].tolist()
         if settings.tensors:

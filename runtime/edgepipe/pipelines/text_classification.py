@@ -17,6 +17,8 @@ from edgepipe.pipelines.options import build_tokenizer_options
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.pipelines.base import Outputs
+
     Scores = NDArray[np.float32]
 
 
@@ -89,9 +91,7 @@ class TextClassification(Task):
         text, pair = _text_and_pair(item)
         return Request([self.tokenizer(text, pair, **settings.tokenizer)])
 
-    def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, Scores]], settings: TextClassificationSettings
-    ) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: TextClassificationSettings) -> Any:
         """The labels of one row of ``logits``, float32[labels]."""
         scores = settings.function(outputs[0]["logits"])
         labels = self.labels

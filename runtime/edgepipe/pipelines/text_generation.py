@@ -16,9 +16,8 @@ from edgepipe.pipelines.options import check_tokenizer_arguments, min_limit
 from edgepipe.tokenization.chat_template import is_message
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from edgepipe.generation.config import GenerationConfig
+    from edgepipe.pipelines.base import Outputs
 
 # Options of the tokenizer; `max_length` is one of the search for tokens as well.
 _TOKENIZER = ("add_special_tokens", "truncation", "padding", "max_length")
@@ -248,9 +247,7 @@ class TextGeneration(GenerativeTask):
         prompt: TextOrChat = request.context
         return prompt.shown
 
-    def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, NDArray[Any]]], settings: TextGenerationSettings
-    ) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: TextGenerationSettings) -> Any:
         """The result of one prompt, from ``sequences`` int64[sequences, new tokens]."""
         prompt: TextOrChat = request.context
         records: list[dict[str, Any]] = []

@@ -18,6 +18,8 @@ from edgepipe.pipelines.options import check_options, check_text, min_limit
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe.pipelines.base import Outputs
+
 Entity = dict[str, Any]
 Join = Callable[[list[str]], str]
 
@@ -158,10 +160,7 @@ class TokenClassification(Task):
         return {name: encoding[name][row] for name in names}
 
     def decode(
-        self,
-        request: Request,
-        outputs: Sequence[Mapping[str, NDArray[np.float32]]],
-        settings: TokenClassificationSettings,
+        self, request: Request, outputs: Sequence[Outputs], settings: TokenClassificationSettings
     ) -> list[dict[str, Any]]:
         """The entities of one text, from ``logits`` float32[tokens, labels] of each piece."""
         found: list[dict[str, Any]] = []

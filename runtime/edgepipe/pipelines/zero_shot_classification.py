@@ -15,7 +15,7 @@ from edgepipe.pipelines.base import Request, Task, read_labels
 from edgepipe.pipelines.options import check_options, min_limit
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from edgepipe.pipelines.base import Outputs
 
 _TEMPLATE = "This example is {}."
 
@@ -127,9 +127,7 @@ class ZeroShotClassification(Task):
             pieces.append(encoding)
         return Request(pieces, item)
 
-    def decode(
-        self, request: Request, outputs: Sequence[Mapping[str, NDArray[np.float32]]], settings: ZeroShotSettings
-    ) -> dict[str, Any]:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: ZeroShotSettings) -> dict[str, Any]:
         """The labels of one text, from ``logits`` float32[3] (or as many labels as the model has) of each pair."""
         logits = np.stack([arrays["logits"] for arrays in outputs])
         entailment = self.entailment_id

@@ -214,8 +214,8 @@ def test_a_prompt_without_room_is_an_error() -> None:
 def test_more_than_one_sequence_is_not_streamed() -> None:
     torch_decoder = TorchDecoder(model("gpt2"))
     beams = generation_config(torch_decoder, {}, {"num_beams": 2})
-    with pytest.raises(InputError, match="streaming contradicts num_beams=2"):
+    with pytest.raises(InputError, match="num_beams is 2: which beam wins is known only at the end"):
         stream(torch_decoder, *batch("gpt2", (6,)), beams)
     two = generation_config(torch_decoder, {}, {"num_return_sequences": 2, "do_sample": True})
-    with pytest.raises(InputError, match="streaming contradicts num_return_sequences=2 for 1 inputs"):
+    with pytest.raises(InputError, match="num_return_sequences is 2 for 1 inputs, but a stream has one text"):
         stream(torch_decoder, *batch("gpt2", (6,)), two)
