@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS
 from edgepipe_export.reporting.formatting import (
+    METRICS,
+    QUALITY_METRICS,
     find_metric,
     format_number,
     format_result,
@@ -55,3 +58,10 @@ def test_a_metric_of_the_reference_and_an_unknown_one_have_names() -> None:
 )
 def test_a_result_is_lines(result: Any, lines: list[str]) -> None:
     assert format_result(result) == lines
+
+
+def test_the_metric_of_every_task_is_known() -> None:
+    names = {entry.metric.name for entry in TASK_EVALUATIONS.values() if entry.metric is not None}
+    assert names <= {*METRICS}, "add them to METRICS of edgepipe_export/reporting/formatting.py"
+    assert names <= {*QUALITY_METRICS}, "add them to QUALITY_METRICS of edgepipe_export/reporting/formatting.py"
+    assert {*QUALITY_METRICS} <= {*METRICS}
