@@ -226,15 +226,13 @@ def as_vectors(result: Any) -> Vectors | None:
     return np.array(result, dtype=np.float64) if isinstance(inner, float) else None
 
 
-def vector_difference(
-    expected: Vectors, got: Any, absolute: float = ABSOLUTE, relative: float = RELATIVE
-) -> str | None:
-    """Where hidden states are apart by more than `absolute` + `relative` times the reference; None if nowhere."""
+def vector_difference(expected: Vectors, got: Any) -> str | None:
+    """Where hidden states are apart by more than the tolerances of fp32; None if nowhere."""
     found = as_vectors(got)
     if found is None or found.shape != expected.shape:
         shape = None if found is None else found.shape
         return f"result: an array of shape {shape} instead of {expected.shape}"
-    if np.allclose(found, expected, atol=absolute, rtol=relative):
+    if np.allclose(found, expected, atol=ABSOLUTE, rtol=RELATIVE):
         return None
     worst = np.unravel_index(np.argmax(np.abs(found - expected)), expected.shape)
     where = "".join(f"[{index}]" for index in worst)
