@@ -76,7 +76,7 @@ def resolve(request: Request) -> Checkpoint:
     if request.task is not None:
         task_class(request.task)  # an unknown name is reported before anything is downloaded
     if not isinstance(request.model, (str, os.PathLike)):
-        return _loaded_model(request, request.model)
+        return _resolve_loaded_model(request, request.model)
     path = Path(request.model)
     text = os.fspath(request.model)
     if path.is_dir():
@@ -93,12 +93,12 @@ def resolve(request: Request) -> Checkpoint:
     config = read_config(directory)
     _require_no_remote_code(config, request, name)
     params = config.get("task_specific_params")
-    task = _task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
+    task = _find_task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
     _require_weights(directory, request.allow_pickle)
     return Checkpoint(request, name, revision, directory, task)
 
 
-def _loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
+def _resolve_loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
     if not hasattr(model, "config") or not hasattr(model, "state_dict"):
         raise InputError(
             f"model must be a directory, a Hub id or a loaded transformers model, got {type(model).__name__}"
@@ -107,7 +107,7 @@ def _loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
         raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
     architecture = type(model).__name__
     params = getattr(model.config, "task_specific_params", None)
-    task = _task(request.task, [architecture], architecture, params)
+    task = _find_task(request.task, [architecture], architecture, params)
     origin = str(getattr(model.config, "_name_or_path", "") or "")
     name = origin if origin and is_repo_id(origin) and not Path(origin).exists() else Path(origin).name
     return Checkpoint(request, name or architecture, None, None, task)
@@ -131,13 +131,17 @@ def read_config(directory: Path) -> Mapping[str, Any]:
     return config
 
 
-def _task(wanted: str | None, architectures: object, name: str, params: object, embeds: bool = False) -> type[Task]:
-    found = task_for_architecture(architectures) or _task_by_class(architectures)
+def _find_task(
+    wanted: str | None, architectures: object, name: str, params: object, embeds: bool = False
+) -> type[Task]:
+    """The wanted task, or that of the classes in a config's ``architectures``, of which the first counts."""
+    classes = list(map(str, architectures)) if isinstance(architectures, list) else []
+    found = task_for_architecture(architectures) or _find_task_by_class(classes[:1])
     if found is not None and task_class(found).generates:
-        found = _generating_task(found, architectures, params)
+        found = _find_generating_task(found, classes[:1], params)
     if embeds:
         found = "feature-extraction"
-    listed = ", ".join(map(str, architectures)) if isinstance(architectures, list) and architectures else "none"
+    listed = ", ".join(classes) or "none"
     if wanted is None:
         if found is None:
             raise TaskError(
@@ -147,8 +151,7 @@ def _task(wanted: str | None, architectures: object, name: str, params: object, 
         return task_class(found)
     task = task_class(wanted)
     # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
-    fits = isinstance(architectures, list) and any(map(task.fits, map(str, architectures[:1])))
-    if "For" in listed and not fits and not _loads(task, architectures):
+    if "For" in listed and not any(task.fits(each) or _loads(task, each) for each in classes[:1]):
         suggestion = f"; it is for {found}" if found is not None else ""
         raise TaskError(
             f"task {wanted!r} needs a checkpoint that ends in {task.heads[0]}, {name} has {listed}{suggestion}"
@@ -156,12 +159,12 @@ def _task(wanted: str | None, architectures: object, name: str, params: object, 
     return task
 
 
-def _generating_task(found: str, architectures: object, params: object) -> str | None:
+def _find_generating_task(found: str, classes: list[str], params: object) -> str | None:
     """The task of a checkpoint that writes text: what its class and the tasks that its config names leave.
 
     Args:
         found: The task that its class's name ends as.
-        architectures: Of the config.
+        classes: The class that the config names, if it names one.
         params: Its ``task_specific_params``: what is said for one task is for that task; T5's names several.
 
     Returns:
@@ -169,8 +172,9 @@ def _generating_task(found: str, architectures: object, params: object) -> str |
     """
     import transformers
 
-    loading = [name for name in TASKS if task_class(name).generates and _loads(task_class(name), architectures)]
-    if not loading and isinstance(architectures, list) and hasattr(transformers, str(architectures[0])):
+    tasks = {name: task_class(name) for name in TASKS}
+    loading = [name for name, task in tasks.items() if task.generates and any(_loads(task, each) for each in classes)]
+    if not loading and any(hasattr(transformers, each) for each in classes):
         return None
     if loading and found not in loading:
         found = loading[0]
@@ -186,29 +190,25 @@ def _has_head(name: str, head: str) -> bool:
         return False
 
 
-def _task_by_class(architectures: object) -> str | None:
-    """The task that loads the class in a config's ``architectures``, where its name does not end as the task's do.
+def _find_task_by_class(classes: list[str]) -> str | None:
+    """The task that loads a class whose name does not end as the task's do.
 
-    XLM's and XLNet's heads for question answering do not. Not asked for classes that generate: the auto classes for
+    XLM's and XLNet's heads for question answering do not. Classes that generate are left out: the auto classes for
     filling masks load some of those too.
     """
-    if not isinstance(architectures, list) or not architectures:
-        return None
-    name = str(architectures[0])
-    if "For" not in name or name.endswith(("ForConditionalGeneration", "ForCausalLM")):
-        return None
-    return next((task for task in TASKS if _loads(task_class(task), architectures)), None)
+    for name in classes:
+        if "For" in name and not name.endswith(("ForConditionalGeneration", "ForCausalLM")):
+            return next((task for task in TASKS if _loads(task_class(task), name)), None)
+    return None
 
 
-def _loads(task: type[Task], architectures: object) -> bool:
-    """Whether the auto class of a task loads the first class in a config's ``architectures``."""
-    if not isinstance(architectures, list) or not architectures:
-        return False
+def _loads(task: type[Task], name: str) -> bool:
+    """Whether the auto class of a task loads a class of that name."""
     import transformers
 
     mapping = getattr(transformers, task.auto_model)._model_mapping._model_mapping
     names = {name for entry in mapping.values() for name in (entry if isinstance(entry, tuple) else (entry,))}
-    return str(architectures[0]) in names
+    return name in names
 
 
 def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 # What a call may pass each time, saved by whoever saved the tokenizer, and where it was loaded from.
-_LEFTOVERS = (
+_CALL_ARGUMENTS = (
     "max_length",
     "stride",
     "truncation_strategy",
@@ -32,7 +32,7 @@ _LEFTOVERS = (
 )
 
 # What save_pretrained leaves out where it is the default of the tokenizer's class, which the runtime does not know.
-_SPELLED_OUT = (
+_CLASS_DEFAULTS = (
     "model_input_names",
     "model_max_length",
     "padding_side",
@@ -80,7 +80,7 @@ def write_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """
     tokenizer.save_pretrained(folder)
     _edit(folder / "tokenizer.json", {"truncation": None, "padding": None}, ())
-    _edit(folder / "tokenizer_config.json", _settings(tokenizer), _LEFTOVERS)
+    _edit(folder / "tokenizer_config.json", _settings(tokenizer), _CALL_ARGUMENTS)
     difference = next(find_differences(tokenizer, Tokenizer.from_pretrained(folder), tokenizer_corpus()), None)
     if difference is not None:
         raise ExportError(
@@ -96,8 +96,8 @@ def declare_added_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path) -> No
     a prompt to the model as it is.
     """
     bare, whole = (tokenizer("a", add_special_tokens=added)["input_ids"] for added in (False, True))
-    told = {"add_bos_token": whole[: len(bare)] != bare, "add_eos_token": whole[-len(bare) :] != bare}
-    _edit(folder / "tokenizer_config.json", {name: True for name, is_so in told.items() if is_so}, ())
+    adds = {"add_bos_token": whole[: len(bare)] != bare, "add_eos_token": whole[-len(bare) :] != bare}
+    _edit(folder / "tokenizer_config.json", {name: True for name, is_so in adds.items() if is_so}, ())
 
 
 def find_differences(
@@ -138,7 +138,7 @@ def _plain(values: Any) -> Any:
 
 
 def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    return {name: getattr(tokenizer, name) for name in _SPELLED_OUT if hasattr(tokenizer, name)}
+    return {name: getattr(tokenizer, name) for name in _CLASS_DEFAULTS if hasattr(tokenizer, name)}
 
 
 def _edit(path: Path, entries: Mapping[str, Any], dropped: Sequence[str]) -> None:

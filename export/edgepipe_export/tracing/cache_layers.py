@@ -80,6 +80,16 @@ def clear_layers() -> None:
     _pending.clear()
 
 
+def sample_past(layer: DynamicLayer, batch: int, length: int) -> dict[str, torch.Tensor]:
+    """Keys and values to trace with, shaped as those of a layer that a model has filled.
+
+    Returns:
+        ``key`` and ``value``, float32[batch, kv_heads, length, head_dim].
+    """
+    states = {"key": layer.keys, "value": layer.values}
+    return {name: torch.zeros((batch, each.shape[1], length, each.shape[3])) for name, each in states.items()}
+
+
 def add_biases(*biases: torch.Tensor | None) -> torch.Tensor | None:
     """The sum of the biases that are there."""
     given = [bias for bias in biases if bias is not None]

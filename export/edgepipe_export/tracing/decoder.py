@@ -15,7 +15,7 @@ from torch import nn
 
 from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
-from edgepipe_export.tracing.cache_layers import GroupQueryCache
+from edgepipe_export.tracing.cache_layers import GroupQueryCache, sample_past
 from edgepipe_export.tracing.cached_attention import NO_CACHE, SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
 from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
@@ -112,24 +112,16 @@ def takes_position_ids(model: PreTrainedModel) -> bool:
     return "position_ids" in inspect.signature(model.forward).parameters
 
 
-def cache_shapes(model: PreTrainedModel) -> list[dict[str, tuple[int, int]]]:
-    """Heads and width of every layer's keys and of its values, found by running the model on a token.
-
-    None where the model has no cache (the first GPT).
-    """
+def _run_on_one_token(model: PreTrainedModel) -> Any:
     use_cache = {"use_cache": True} if "use_cache" in inspect.signature(model.forward).parameters else {}
     with torch.no_grad():
-        result = model(input_ids=torch.ones((1, 1), dtype=torch.int64), **use_cache)
-    cache = getattr(result, "past_key_values", None)
-    return [
-        {"key": (layer.keys.shape[1], layer.keys.shape[3]), "value": (layer.values.shape[1], layer.values.shape[3])}
-        for layer in (() if cache is None else cache.layers)
-    ]
+        return model(input_ids=torch.ones((1, 1), dtype=torch.int64), **use_cache)
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     """Inputs to trace with: int64[2, 5] ids after a past of 7, the second row padded on the left."""
-    layers = cache_shapes(model)
+    cache = getattr(_run_on_one_token(model), "past_key_values", None)
+    layers = () if cache is None else cache.layers  # the first GPT has no cache
     total = (_PAST if layers else 0) + _NEW
     mask = torch.ones((_BATCH, total), dtype=torch.int64)
     mask[1, :2] = 0
@@ -140,9 +132,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     }
     if takes_position_ids(model):
         inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -_NEW:]
-    inputs["past_key_values"] = [
-        {name: torch.zeros((_BATCH, heads, _PAST, width)) for name, (heads, width) in layer.items()} for layer in layers
-    ]
+    inputs["past_key_values"] = [sample_past(layer, _BATCH, _PAST) for layer in layers]
     inputs[LOGITS_TO_KEEP] = torch.tensor(1)
     return inputs
 

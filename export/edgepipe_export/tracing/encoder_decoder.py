@@ -27,7 +27,7 @@ from torch import nn
 from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.architectures import find_architecture
-from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache
+from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache, sample_past
 from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
 from edgepipe_export.tracing.encoder import trace_encoder
@@ -165,18 +165,8 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
         "decoder": (cache.self_attention_cache, _ROOM if attends_in_cache else _PAST),
         "encoder": (cache.cross_attention_cache, _SOURCE_PAST),
     }
-
-    def past(tensor: torch.Tensor, length: int) -> torch.Tensor:
-        return torch.zeros((_BATCH, tensor.shape[1], length, tensor.shape[3]))
-
     layers = [
-        {
-            kind: {
-                "key": past(cached.layers[index].keys, length),
-                "value": past(cached.layers[index].values, length),
-            }
-            for kind, (cached, length) in kinds.items()
-        }
+        {kind: sample_past(cached.layers[index], _BATCH, length) for kind, (cached, length) in kinds.items()}
         for index in range(len(cache.self_attention_cache.layers))
     ]
     return {

@@ -27,7 +27,13 @@ CONVERSIONS: Mapping[str, Callable[[Any], Tokenizer]] = {
     "ProphetNetTokenizer": prophetnet.convert,
 }
 
-_KEPT = ("model_max_length", "padding_side", "truncation_side", "clean_up_tokenization_spaces", "model_input_names")
+_COPIED_SETTINGS = (
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "clean_up_tokenization_spaces",
+    "model_input_names",
+)
 
 
 def convert_to_fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFast:
@@ -49,11 +55,11 @@ def convert_to_fast(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerFa
             "can be written as tokenizer.json"
         )
     special = {key: str(token) for key, token in tokenizer.special_tokens_map.items() if isinstance(token, str)}
-    kept = {key: getattr(tokenizer, key) for key in _KEPT if getattr(tokenizer, key, None) is not None}
+    settings = {key: getattr(tokenizer, key) for key in _COPIED_SETTINGS if getattr(tokenizer, key, None) is not None}
     backend = CONVERSIONS[name](tokenizer)
     added = [token.content for token in backend.get_added_tokens_decoder().values() if token.special]
     unnamed = [token for token in added if token not in special.values()]  # M2M-100's languages are found by these
-    fast = PreTrainedTokenizerFast(tokenizer_object=backend, extra_special_tokens=unnamed, **special, **kept)
+    fast = PreTrainedTokenizerFast(tokenizer_object=backend, extra_special_tokens=unnamed, **special, **settings)
     for text in tokenizer_corpus():
         _prove(tokenizer, fast, text)
     return fast
