@@ -128,7 +128,7 @@ def export(
             the two where there are enough: text, CSV, TSV, JSONL or CoNLL, with or without the right answers; by
             default built-in texts.
         max_drop: What a quantized variant may lose against fp32. With the right answers: points of the task's own
-            figure (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
+            metric (accuracy, F1), 0.5 by default. Without: how many decisions of a hundred may be others, 1 by
             default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
             percent perplexity may rise.
         budget: Seconds that the repair of variants that miss may take, 300 by default: their most costly layers go up
@@ -159,7 +159,7 @@ def export(
         ExportError: the output exists or cannot be written, or a stage failed.
         InputError: an argument has a value that cannot be used.
         ParityError: a variant misses its bound; nothing was written.
-        TaskError: the task is unknown, does not fit the checkpoint, or cannot be told.
+        TaskError: the task is unknown, does not fit the checkpoint, or cannot be found.
     """
     require_packages()
     request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
@@ -170,13 +170,14 @@ def export(
     if chosen and target == "cuda":
         raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
     check_preference(prefer)
+    series = {"hidden_states": output_hidden_states, "attentions": output_attentions}
     options = ExportOptions(
         () if chosen else check_dtypes(dtypes, processor),
         prefer if chosen else None,
         processor,
         TraceOptions(
             _check_opset(opset),
-            ("hidden_states",) * output_hidden_states + ("attentions",) * output_attentions,
+            tuple(name for name, wanted in series.items() if wanted),
             output_pooler,
             processor.standard_attention,
         ),
@@ -217,7 +218,7 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))
     with stages.stage("trace"):
         names, recipe = _trace(loaded, options, folder)
-    # The others are made from fp32 and compared with it, so it is there while we work, wanted or not.
+    # The others are quantized from fp32 and compared with it, so it is there until the end, wanted or not.
     manifest = _make_manifest(loaded, limits, names, recipe, folder)
     data = _prepare_data(loaded, given, limits.source.tokens, options, folder)
     root = cache_folder()

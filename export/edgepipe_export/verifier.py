@@ -1,4 +1,4 @@
-"""Parity of a bundle with the PyTorch model it was made from: what ``edgepipe verify`` shows."""
+"""Parity of a bundle with the PyTorch model that it was exported from: what ``edgepipe verify`` shows."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Verification:
 
     Attributes:
         rows: One a check.
-        notes: What else is known of the figures.
+        notes: Which variants were calibrated with these data.
     """
 
     rows: tuple[Check, ...]
@@ -105,7 +105,7 @@ def verify(
         texts: Texts to compare on; by default a built-in set of English sentences.
         calibration: A file to measure every variant on as the gate of an export does, in place of `texts`: quantized
             ones against fp32 where the bundle has it, fp32 itself against PyTorch. With the right answers in it, what
-            the task's own figure loses decides.
+            the task's own metric loses decides.
         dtype: The variant to compare; by default all that are there, on CUDA those that it has kernels for.
         device: Where the bundle runs, as in :func:`~edgepipe.pipeline`; PyTorch runs on the processor.
         tokenizer: Needed with a loaded model.

@@ -1,7 +1,7 @@
 """The table of tasks, as plain data: what a checkpoint's classes are called, and which pipeline runs it.
 
 To add a task: one entry here, one file in ``edgepipe.pipelines``, one entry of the exporter's
-(``edgepipe_export.evaluation``), one golden file.
+(``edgepipe_export.evaluation.tasks``), one golden file.
 """
 
 from __future__ import annotations
