@@ -12,7 +12,7 @@ from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import FileEntry, Manifest, Variant
 from edgepipe_export.output.atomic_write import describe_file
 from edgepipe_export.output.cache import Cache
-from edgepipe_export.quantization.quantize import default_options, find_recipe_layers, graph_path, load_recipe, quantize
+from edgepipe_export.quantization.quantize import default_options, find_layers, graph_path, load_recipe, quantize
 from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Workspace:
         return {
             self.layer_key(name, layer.name): layer
             for name in self.names
-            for layer in find_recipe_layers(dtype, graph_path(self.folder, FP32, name), self._options.get(dtype))
+            for layer in find_layers(graph_path(self.folder, FP32, name), dtype, self._options.get(dtype))
         }
 
     def layer_key(self, graph: str, layer: str) -> str:

@@ -117,33 +117,28 @@ def default_options(dtype: str) -> Any:
     return load_recipe(dtype).options()
 
 
-def find_layers(graph: Path) -> list[Layer]:
-    """The layers of an fp32 graph: what every recipe can give precisions to one by one."""
+def find_layers(graph: Path, dtype: str | None = None, options: Any = None) -> list[Layer]:
+    """What can have a precision of its own in a variant.
+
+    Args:
+        graph: The fp32 graph.
+        dtype: The variant, a key of :data:`RECIPES`; None for what every recipe has.
+        options: The recipe's own, see :func:`default_options`.
+
+    Returns:
+        First the recipe's operators without weights, where it quantizes some: they are few and can ruin most. Then the
+        layers with weights.
+    """
     import onnx_ir
 
     from edgepipe_export.quantization.weights import layers
 
-    return layers.find_layers(onnx_ir.load(graph))
-
-
-def find_recipe_layers(dtype: str, graph: Path, options: Any = None) -> list[Layer]:
-    """What a recipe can give precisions to one by one.
-
-    Args:
-        dtype: A key of :data:`RECIPES`.
-        graph: The fp32 graph.
-        options: The recipe's own, see :func:`default_options`.
-
-    Returns:
-        First operators without weights, where it quantizes some: they are few and can ruin most. Then the layers.
-    """
-    import onnx_ir
-
-    recipe = load_recipe(dtype)
+    model = onnx_ir.load(graph)
+    recipe = None if dtype is None else load_recipe(dtype)
     operators: list[Layer] = []
-    if recipe.find_operators is not None:
-        operators = recipe.find_operators(onnx_ir.load(graph), options or recipe.options())
-    return [*operators, *find_layers(graph)]
+    if recipe is not None and recipe.find_operators is not None:
+        operators = recipe.find_operators(model, options or recipe.options())
+    return [*operators, *layers.find_layers(model)]
 
 
 def quantize(
@@ -188,7 +183,7 @@ def quantize(
 
 
 def _check_precisions(recipe: Recipe, job: QuantizationJob, options: Any) -> None:
-    layers = {layer.name: layer for layer in find_recipe_layers(recipe.dtype, job.source, options)}
+    layers = {layer.name: layer for layer in find_layers(job.source, recipe.dtype, options)}
     for name, precision in job.precisions.items():
         mixes = (FP32,) if name in layers and layers[name].operators else recipe.mixes
         if precision not in mixes:

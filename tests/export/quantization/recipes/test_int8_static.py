@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export.quantization.quantize import default_options, find_layers, find_recipe_layers, quantize
+from edgepipe_export.quantization.quantize import default_options, find_layers, quantize
 from edgepipe_export.quantization.target import Target
 
 DTYPE = "int8-static"
@@ -82,10 +82,10 @@ def test_layers_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
 def test_operators_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
     source, inputs = exported.graph("fp32"), feeds(8, 12)
     options = replace(default_options(DTYPE), everything=True, smoothing=0.0)
-    layers = find_recipe_layers(DTYPE, source, options)
+    layers = find_layers(source, DTYPE, options)
     operators = [layer for layer in layers if layer.operators]
     assert layers == [*operators, *find_layers(source)]
-    assert find_recipe_layers(DTYPE, source) == find_layers(source)
+    assert find_layers(source, DTYPE) == find_layers(source)
     target = Target("vnni")
     errors = {}
     for count in (0, len(operators), len(layers)):
