@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["Augmenter", "as_written", "random_span"]
+__all__ = ["Augmenter", "detokenize", "random_span"]
 
 _MASK = "[MASK]"
 _LINKS = (",", "and", "but", ".", ". but", "though")
@@ -23,7 +23,7 @@ def random_span(words: Sequence[str], rng: Random) -> list[str]:
     return list(words[start : start + length])
 
 
-def as_written(words: Sequence[str], rng: Random) -> str:
+def detokenize(words: Sequence[str], rng: Random) -> str:
     """Write a treebank sentence as people would.
 
     The treebank writes `does n't`, `` quotes '' and no full stop; people write "doesn't" and end with a full stop or

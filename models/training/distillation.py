@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from torch import nn
 from torch.nn import functional
 
-from training.augmentation import Augmenter, as_written
+from training.augmentation import Augmenter, detokenize
 from training.data import Example, batches_by_length
 
 __all__ = ["Schedule", "TrainingText", "accuracy", "compute_logits", "distill", "token_ids"]
@@ -46,8 +46,8 @@ class Schedule:
 class TrainingText:
     """One text as the teacher reads it and as the student does; a true label where there is one, else -1."""
 
-    canonical: str
-    written: str
+    teacher_text: str
+    student_text: str
     label: int = -1
 
 
@@ -86,10 +86,10 @@ def accuracy(model: nn.Module, tokenizer: Tokenizer, examples: Sequence[Example]
 
 def _draw_texts(examples: Sequence[Example], augmenter: Augmenter, drawn: int, rng: Random) -> list[TrainingText]:
     """The originals (with their labels) and `drawn` new texts."""
-    texts = [TrainingText(example.text, as_written(example.text.split(), rng), example.label) for example in examples]
+    texts = [TrainingText(example.text, detokenize(example.text.split(), rng), example.label) for example in examples]
     for _ in range(drawn):
         words = augmenter.draw(rng)
-        texts.append(TrainingText(" ".join(words), as_written(words, rng)))
+        texts.append(TrainingText(" ".join(words), detokenize(words, rng)))
     return texts
 
 
@@ -143,8 +143,8 @@ def distill(
     student_layers = range(1, len(schedule.layer_map) + 1)
     for number in range(1, schedule.rounds + 1):
         texts = _draw_texts(examples, augmenter, schedule.drawn, rng)
-        teacher_ids = token_ids(teacher_tokenizer, [text.canonical for text in texts])
-        student_ids = token_ids(tokenizer, [text.written for text in texts])
+        teacher_ids = token_ids(teacher_tokenizer, [text.teacher_text for text in texts])
+        student_ids = token_ids(tokenizer, [text.student_text for text in texts])
         batches = list(batches_by_length([len(ids) for ids in student_ids], schedule.token_budget))
         rng.shuffle(batches)
         student.train()

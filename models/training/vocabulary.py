@@ -52,7 +52,7 @@ def base_pieces(vocabulary: Mapping[str, int], counts: Mapping[str, int], *, min
     if missing:
         raise ValueError(f"the vocabulary lacks the special tokens {missing}")
     kept = {piece for piece in vocabulary if _is_character(piece) or counts.get(piece, 0) >= min_count}
-    return _ordered(kept, vocabulary)
+    return _sort_by_id(kept, vocabulary)
 
 
 def select_pieces(
@@ -81,10 +81,10 @@ def select_pieces(
     ranks = {word: rank for rank, word in enumerate(whole_words(vocabulary), start=1)}
     worth = {word: abs(leanings.get(word, 0.0)) / rank**0.5 for word, rank in ranks.items()}
     words = sorted(ranks.keys() - kept, key=lambda word: (-worth[word], ranks[word]))
-    return _ordered(kept | set(words[: size - len(kept)]), vocabulary)
+    return _sort_by_id(kept | set(words[: size - len(kept)]), vocabulary)
 
 
-def _ordered(pieces: Set[str], vocabulary: Mapping[str, int]) -> list[str]:
+def _sort_by_id(pieces: Set[str], vocabulary: Mapping[str, int]) -> list[str]:
     return [*SPECIAL_TOKENS, *sorted(pieces - set(SPECIAL_TOKENS), key=vocabulary.__getitem__)]
 
 

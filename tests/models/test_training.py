@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from training.augmentation import Augmenter, as_written, random_span
+from training.augmentation import Augmenter, detokenize, random_span
 from training.data import Example, batches_by_length, read_examples
 
 
@@ -40,7 +40,7 @@ def test_a_span_is_consecutive_words() -> None:
 
 
 def test_treebank_contractions_are_written_as_people_write_them() -> None:
-    written = {as_written(["it", "does", "n't", "work", "and", "he", "'s", "sad"], Random(seed)) for seed in range(40)}
+    written = {detokenize(["it", "does", "n't", "work", "and", "he", "'s", "sad"], Random(seed)) for seed in range(40)}
     assert "it doesn't work and he's sad" in written
     assert "it doesn't work and he's sad!" in written
     assert "it doesn\N{RIGHT SINGLE QUOTATION MARK}t work and he\N{RIGHT SINGLE QUOTATION MARK}s sad" in written

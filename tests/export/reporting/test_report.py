@@ -265,6 +265,21 @@ def test_the_command_runs_without_the_exporters_packages(bundle: Path, tmp_path:
     assert output.with_suffix(".json").is_file()
 
 
+def test_a_report_without_jinja2_says_what_to_install(bundle: Path, tmp_path: Path) -> None:
+    program = """
+        import sys
+        from edgepipe.errors import DependencyError
+        from edgepipe_export import report
+        try:
+            report(*sys.argv[1:])
+        except DependencyError as error:
+            print(error)
+    """
+    output = tmp_path / "report.html"
+    assert "pip install jinja2" in run_python(program, str(bundle), str(output), blocked=("jinja2",))
+    assert not output.exists()
+
+
 def test_an_export_refuses_a_report_before_its_work(tmp_path: Path) -> None:
     arguments = ["export", "no-such-model", str(tmp_path / "out"), "--report", str(tmp_path / "report.txt")]
     result = CliRunner().invoke(cli, arguments)
