@@ -1,4 +1,4 @@
-"""Cold start: fresh processes, timed from the outside until they have said their first result."""
+"""Cold start: fresh processes, timed from the outside until they write their first result."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ def _start(command: list[str]) -> tuple[float, dict[str, int | None]]:
             seconds = time.perf_counter() - start
             rest = process.stdout.read()
         problems.seek(0)
-        said = problems.read().decode(errors="replace")
+        errors = problems.read().decode(errors="replace")
     if process.returncode != 0 or not first:
-        last = said.strip().splitlines()[-1:] or ["it said nothing"]
+        last = errors.strip().splitlines()[-1:] or ["it said nothing"]
         raise EdgepipeError(f"the process that measures the cold start failed ({process.returncode}): {last[0]}")
     return seconds, json.loads(rest)
 

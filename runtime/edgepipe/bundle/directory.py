@@ -172,7 +172,7 @@ class Bundle:
     def max_length(self) -> int | None:
         """Longest input in tokens that the graph accepts; None where it has no limit.
 
-        Without a manifest it is the smaller of the positions that the config tells of and the tokenizer's
+        Without a manifest it is the smaller of the positions that `config.json` gives and the tokenizer's
         ``model_max_length``.
         """
         if self.manifest is not None:

@@ -68,7 +68,7 @@ def infer_graph_task(
 
 
 def _tasks_for_outputs(config: Mapping[str, Any], outputs: Mapping[str, Sequence[int | str | None]]) -> tuple[str, ...]:
-    """The tasks whose heads give such outputs; none where nothing can be said."""
+    """The tasks whose heads give such outputs; none where that is unknown."""
     if "start_logits" in outputs and "end_logits" in outputs:
         return ("question-answering",)
     if "logits" not in outputs:

@@ -8,7 +8,6 @@ from typing import Any
 import click
 
 from edgepipe.cli.shared_options import json_option, session_options
-from edgepipe.pipelines.factory import embedded_bundle
 
 
 @click.command()
@@ -19,7 +18,8 @@ from edgepipe.pipelines.factory import embedded_bundle
 @session_options
 def bench(bundle: str | None, batch: str, length: str | None, as_json: bool, **session_arguments: Any) -> None:
     """Measure latency, throughput, cold start and peak memory of a bundle on this machine."""
-    from edgepipe.benchmarking.benchmark import bench as measure  # numpy and all, which `edgepipe --help` need not load
+    from edgepipe.benchmarking.benchmark import bench as measure
+    from edgepipe.pipelines.factory import embedded_bundle
 
     report = measure(
         embedded_bundle() if bundle is None else bundle,

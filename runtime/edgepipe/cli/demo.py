@@ -15,7 +15,6 @@ from edgepipe.benchmarking.timing import time_runs
 from edgepipe.bundle.directory import Bundle
 from edgepipe.cli.info import describe
 from edgepipe.errors import ExportError
-from edgepipe.pipelines.factory import embedded_bundle, pipeline
 from edgepipe.text_table import table
 
 SENTENCES = (
@@ -48,7 +47,7 @@ def export_in_subprocess(checkpoint: str, output: Path) -> None:
     """Export to fp32 and int8 in a process of its own, so that this one never loads torch.
 
     Raises:
-        ExportError: the export failed; what it said is on stderr.
+        ExportError: the export failed; its message is on stderr.
     """
     command = [sys.executable, "-m", "edgepipe", "export", checkpoint, str(output), "--dtype", "fp32,int8"]
     if subprocess.run(command, check=False).returncode != 0:
@@ -61,14 +60,16 @@ def run_demo(bundle_path: Path | None) -> str:
     Args:
         bundle_path: The bundle; None for the embedded default.
     """
+    from edgepipe.pipelines.factory import embedded_bundle, pipeline
+
     bundle = Bundle.load(embedded_bundle() if bundle_path is None else bundle_path)
     descriptions = {variant["dtype"]: variant for variant in describe(bundle)["variants"]}
-    answers, variants = [], []
+    labels, variants = [], []
     for dtype in bundle.dtypes:
         classify = pipeline(bundle.task, bundle, dtype=dtype)
         for sentence in SENTENCES:
             best = classify(sentence)[0]
-            answers.append([sentence, dtype, best["label"], f"{best['score']:.4f}"])
+            labels.append([sentence, dtype, best["label"], f"{best['score']:.4f}"])
         description = descriptions[dtype]
         variants.append(
             [
@@ -80,11 +81,11 @@ def run_demo(bundle_path: Path | None) -> str:
                 "-" if description["label_agreement"] is None else f"{description['label_agreement']:.1%}",
             ]
         )
-    answers.sort(key=lambda row: SENTENCES.index(row[0]))
+    labels.sort(key=lambda row: SENTENCES.index(row[0]))
     torch = "is" if "torch" in sys.modules else "is not"
     return "\n\n".join(
         [
-            table(["text", "dtype", "label", "score"], answers),
+            table(["text", "dtype", "label", "score"], labels),
             table(["dtype", "size", "one text", "compared with", "max difference", "same label"], variants),
             f"{bundle.task} on onnxruntime; torch {torch} loaded in this process.",
         ]

@@ -10,7 +10,6 @@ from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.manifest import Parity
 from edgepipe.cli.shared_options import json_option
-from edgepipe.pipelines.factory import embedded_bundle, infer_task
 from edgepipe.text_table import table
 
 
@@ -23,6 +22,8 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 
     Without BUNDLE, the embedded default is shown.
     """
+    from edgepipe.pipelines.factory import embedded_bundle
+
     loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
     checked = len(loaded.check()) if check else None
     description = describe(loaded)
@@ -36,6 +37,8 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """What is known about a bundle, from its manifest or, without one, from its config, files and graph."""
+    from edgepipe.pipelines.factory import infer_task
+
     manifest = bundle.manifest
     return {
         "path": str(bundle.path),

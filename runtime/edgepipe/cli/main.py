@@ -1,6 +1,7 @@
 """The ``edgepipe`` command: the table of its commands, one file each.
 
-To add one: a file here with a function of its name, and its name in ``COMMANDS``.
+To add one: a file here with a function of its name, and its name in ``COMMANDS``. ``edgepipe --help`` reads all
+these files: a command imports what is slow to load in its function.
 """
 
 from __future__ import annotations

@@ -15,7 +15,6 @@ import click
 
 from edgepipe.cli.shared_options import files_option, session_options
 from edgepipe.errors import InputError
-from edgepipe.pipelines.factory import pipeline
 
 
 @click.command()
@@ -53,6 +52,8 @@ def run(
     lines: Iterator[str] = chain(texts, *(read_lines(file) for file in files))
     if not texts and not files:
         lines = decode_lines(sys.stdin.buffer, "standard input")
+    from edgepipe.pipelines.factory import pipeline
+
     task = pipeline(model=model, **pipeline_arguments, **parse_options(pairs))
     if not json_input and task.json_example is not None:
         raise click.UsageError(

@@ -108,7 +108,7 @@ def render(
             add_generation_prompt=add_generation_prompt,
             **_to_plain(variables),
         )
-    except Exception as error:  # a foreign program raises what it likes
+    except Exception as error:  # a stranger's program raises what it likes
         raise InputError(f"the chat template does not take this chat: {error}") from error
     return _cut_at_mark(text, last) if continue_final_message else text
 
@@ -149,7 +149,7 @@ def _with_reasoning(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _to_plain(value: Any) -> Any:
-    """The same made of plain types alone; in place of anything else, e.g. an image, stands its type's name."""
+    """The same value in plain types alone; anything else, e.g. an image, becomes its type's name."""
     if value is None or type(value) in (str, int, float, bool):
         return value
     if isinstance(value, str):

@@ -62,7 +62,7 @@ class TokenizerSettings:
         model_max_length: Longest sequence in tokens, special tokens included; None where there is no limit.
         padding_side: "right" or "left".
         truncation_side: "right" or "left".
-        model_input_names: The arrays a call returns unless told otherwise; the first is what `pad` measures.
+        model_input_names: The arrays a call returns by default; the first is what `pad` measures.
         clean_up_tokenization_spaces: Whether `decode` takes out blanks before punctuation.
         clean_up_bpe: Whether it does so for byte-pair tokenizers too, which transformers skips by default.
         split_special_tokens: Whether special tokens written in a text are split like any other text.

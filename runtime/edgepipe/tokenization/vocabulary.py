@@ -95,7 +95,7 @@ class Vocabulary:
 
     @property
     def model_input_names(self) -> list[str]:
-        """The arrays that a call returns unless told otherwise."""
+        """The arrays that a call returns by default."""
         return list(self._settings.model_input_names)
 
     @property
