@@ -85,7 +85,7 @@ class Contents:
         variants = self.manifest.variants.items()
         return {dtype: variant.parity for dtype, variant in variants if variant.parity is not None}
 
-    def raised(self, dtype: str) -> Mapping[str, str]:
+    def raised_layers(self, dtype: str) -> Mapping[str, str]:
         """The layers that a repair gave another precision than the variant's, by name."""
         precisions = self.manifest.variants[dtype].recipe.get("precisions", {})
         return precisions if isinstance(precisions, Mapping) else {}

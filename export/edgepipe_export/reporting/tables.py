@@ -171,7 +171,7 @@ def tabulate_sensitivities(contents: Contents) -> dict[str, PageTable]:
     for dtype, measurements in contents.measurements.items():
         if not measurements.sensitivities:
             continue
-        raised = contents.raised(dtype)
+        raised = contents.raised_layers(dtype)
         highest = max(entry.cost for entry in measurements.sensitivities)
         rows: list[list[Content]] = [
             [
@@ -213,7 +213,7 @@ def tabulate_recipes(contents: Contents) -> PageTable:
     rows: list[list[Content]] = []
     for dtype, variant in contents.manifest.variants.items():
         options = {name: value for name, value in variant.recipe.items() if name not in ("name", "precisions")}
-        layers = "; ".join(f"{layer} to {precision}" for layer, precision in contents.raised(dtype).items())
+        layers = "; ".join(f"{layer} to {precision}" for layer, precision in contents.raised_layers(dtype).items())
         rows.append(
             [dtype, "; ".join(f"{name}: {format_option(value)}" for name, value in options.items()), layers or "none"]
         )
