@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Scores are looked through as a grid: so wide at most, as the largest of its columns are sorted out, and so high.
+# Scores are searched as a grid of at most so many columns, whose largest are compared, and of so many rows.
 _COLUMNS = 2048
 _STRIPES, _FEWEST_STRIPES = 32, 4
 
@@ -59,8 +59,8 @@ def top_indices(scores: NDArray[Any], k: int) -> NDArray[np.int64]:
 def _at_least(scores: NDArray[Any], k: int) -> NDArray[np.int64] | None:
     """Indices of some of the largest scores, the `k` largest among them, ascending; None where all are needed.
 
-    The largest of each column of a grid are `k` different scores or more, so their `k`-th is no more than the
-    `k`-th of all: what is below it cannot be among the `k` largest, and where it is is known by the columns.
+    The columns' largest are at least `k` different scores. So their `k`-th is at most the `k`-th of all, and no score
+    below it is among the `k` largest. Only columns whose largest reaches it are searched.
     """
     # So many that the largest seldom share one.
     columns = max(8 * k, min(_COLUMNS, scores.size // _STRIPES))
@@ -70,9 +70,9 @@ def _at_least(scores: NDArray[Any], k: int) -> NDArray[np.int64] | None:
     grid = scores[: stripes * columns].reshape(stripes, columns)
     maxima = grid.max(axis=0)
     least = np.partition(maxima, -k)[-k]
-    places = np.flatnonzero(~(maxima < least))  # columns with a NaN among them
-    rows, found = np.nonzero(grid[:, places] >= least)
+    found_columns = np.flatnonzero(~(maxima < least))  # columns with a NaN among them
+    rows, found = np.nonzero(grid[:, found_columns] >= least)
     rest = np.flatnonzero(scores[grid.size :] >= least)
-    candidates = np.concatenate([rows * columns + places[found], rest + grid.size])
+    candidates = np.concatenate([rows * columns + found_columns[found], rest + grid.size])
     # Fewer than k: there is a NaN.
     return candidates if k <= candidates.size < scores.size else None

@@ -1,4 +1,4 @@
-"""What a search starts from: the inputs, the tokens before the first new one, and how long it may go on."""
+"""Where a search starts, and its limits of length: the prompt's tokens, and how many may follow them."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def limit_new_tokens(config: GenerationConfig, decoder: Decoder, length: int) ->
     what a prompt gives would depend on its neighbours. New tokens do not.
 
     Args:
-        config: The options as given.
+        config: The caller's options.
         decoder: Says what the model takes.
         length: Tokens of the prompt. Those of an encoder do not count: its decoder begins with one token.
 
@@ -93,29 +93,29 @@ def limit_new_tokens(config: GenerationConfig, decoder: Decoder, length: int) ->
 
 
 def count_new_tokens(config: GenerationConfig, prompt: int) -> int:
-    """How many tokens may follow a prompt of so many, whatever the model takes; not positive where there is no room."""
+    """How many tokens the options let follow a prompt of so many tokens; 0 or less where there is no room."""
     if config.max_new_tokens is not None:
         return config.max_new_tokens
     return _DEFAULT_NEW_TOKENS if config.max_length is None else config.max_length - prompt
 
 
 def is_cut_off(
-    token_ids: Sequence[int], wanted: GenerationConfig, given: GenerationConfig, decoder: Decoder, length: int
+    token_ids: Sequence[int], config: GenerationConfig, limited: GenerationConfig, decoder: Decoder, length: int
 ) -> bool:
-    """Whether a text ended only because the model takes no more.
+    """Whether a text ends only because the model's limit is reached.
 
     Args:
-        token_ids: What was written; with the decoder's first token where there is an encoder.
-        wanted: The options as given by the caller.
-        given: What :func:`limit_new_tokens` made of them.
+        token_ids: The new tokens; after the decoder's first token where there is an encoder.
+        config: The caller's options.
+        limited: The same from :func:`limit_new_tokens`.
         decoder: Says what the model takes.
         length: Tokens of the prompt.
     """
     prompt = 1 if decoder.is_encoder_decoder else length
-    written = len(token_ids) - decoder.is_encoder_decoder
-    ended = bool(token_ids) and token_ids[-1] in (given.eos_token_id or ())
-    most = given.max_new_tokens or 0
-    return not ended and written >= most and most < count_new_tokens(wanted, prompt)
+    new = len(token_ids) - decoder.is_encoder_decoder
+    ended = bool(token_ids) and token_ids[-1] in limited.eos_token_id
+    most = limited.max_new_tokens or 0
+    return not ended and new >= most and most < count_new_tokens(config, prompt)
 
 
 def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:
@@ -124,13 +124,13 @@ def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:
     longest = length + min(wanted, _check_room(decoder, length, wanted, config))
     positions = decoder.config.get("max_position_embeddings", decoder.max_length)
     if config.max_new_tokens is None and config.max_length is None and isinstance(positions, int):
-        # As in ``generate``, which does not go past them unless it is told how far to go.
+        # As in ``generate``, which goes past them only with a length among the options.
         longest = max(min(longest, positions), length + 1)
     return longest
 
 
 def _check_room(decoder: Decoder, prompt: int, wanted: int, config: GenerationConfig) -> int:
-    """How many tokens the model takes behind a prompt of so many: the last one need not go through it."""
+    """How many tokens can follow a prompt of so many: all the model takes and one, which is never its input."""
     if decoder.max_length is not None and prompt > decoder.max_length:
         raise InputError(
             f"the prompt has {prompt} tokens, more than the {decoder.max_length} that the model takes; shorten it, or "

@@ -39,9 +39,9 @@ class TextStreamer:
         self._skip_special_tokens = skip_special_tokens
         self._cleans = tokenizer.cleans_up(clean_up)
         self._ids: list[int] = []
-        self._given = 0  # characters of the window's text that were taken
+        self._returned = 0  # characters of the window's text that were returned
         self._in_bytes = False  # whether the last token that shows is a byte
-        self._held = ""  # text that was taken, and that the clean-up may still change
+        self._held = ""  # text that the clean-up may still change
 
     def push(self, token: int) -> str:
         """The text that became whole with one more token, often none."""
@@ -55,16 +55,16 @@ class TextStreamer:
         text = self._decode(self._ids)
         if text.endswith(_REPLACEMENT):
             return ""
-        new = text[self._given :]
-        self._given = max(self._given, len(text))
+        new = text[self._returned :]
+        self._returned = max(self._returned, len(text))
         if len(self._ids) > _LONGEST:
             self._shorten(text)
         return self._clean(new)
 
     def finish(self) -> str:
         """The text that was held back to the end."""
-        text = self._decode(self._ids)[self._given :]
-        self._given += len(text)
+        text = self._decode(self._ids)[self._returned :]
+        self._returned += len(text)
         held, self._held = self._held + text, ""
         return self._tokenizer.clean_up(held) if self._cleans else held
 
@@ -81,7 +81,7 @@ class TextStreamer:
         rest = self._decode(kept)
         # The first tokens that are kept must show, or the blank of those that come would be taken for the first.
         if rest.strip() and _REPLACEMENT not in rest and text.endswith(rest):
-            self._ids, self._given = kept, len(rest)
+            self._ids, self._returned = kept, len(rest)
 
     def _clean(self, new: str) -> str:
         if not self._cleans:

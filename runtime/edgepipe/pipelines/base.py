@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from edgepipe.backend.session import SessionConfig
     from edgepipe.bundle.directory import Bundle
+    from edgepipe.tokenization.batch_encoding import BatchEncoding
     from edgepipe.tokenization.tokenizer import Tokenizer
 
     Outputs = Mapping[str, NDArray[Any]]
@@ -186,6 +187,11 @@ class Task(ABC):
             InputError: it is no whole number of at least 1.
         """
         return self.batch_size if batch_size is None else check_whole("batch_size", batch_size, 1)
+
+    def split_rows(self, encoding: BatchEncoding) -> list[dict[str, list[int]]]:
+        """What the model reads of each row of an encoding."""
+        names = [name for name in self.tokenizer.model_input_names if name in encoding]
+        return [{name: encoding[name][row] for name in names} for row in range(len(encoding["input_ids"]))]
 
     def _encode_all(self, inputs: Iterable[Any], encode: Callable[[Any], Request]) -> Iterator[Request]:
         """Encode inputs one after another; the message of an error has the input's position."""

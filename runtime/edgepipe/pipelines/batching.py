@@ -7,21 +7,21 @@ from typing import Protocol, TypeVar
 
 from edgepipe.errors import InputError
 
-# How far is read ahead, to find texts of like length: so many batches, and no more tokens than that. The tokens bound
-# the memory, for until a window is decoded all of its outputs are held: 16,384 hidden states of 768 take 50 MB.
+# Batches and tokens that are read ahead, to find texts of like length. The tokens bound the memory, since all outputs
+# of a window are held until it is decoded: 16,384 hidden states of 768 take 50 MB.
 WINDOW = 32
 WINDOW_TOKENS = 16_384
 
-# What a processor takes for a call of the graph beside its tokens, in tokens: it reads all weights. Measured with one
-# thread as 15 on a DistilBERT-base and 8 on a BERT of two layers of 128.
+# The cost of a call of the graph on a processor, which reads all weights, in tokens. Measured with one thread: 15 on a
+# DistilBERT-base, 8 on a BERT of two layers of 128.
 CPU_CALL = 16
 # Padded tokens of a batch. A processor is fastest with 128 to 1,024 of them (DistilBERT-base, one thread: 2,000 to
 # 2,300 tokens a second); with 4,096, whose activations no cache holds, it is 15 to 30 % slower.
 CPU_TOKENS = 1024
 
-# Other devices fill up with larger batches, and wait long for the next: so many padded tokens for each place.
-# Chosen, not measured.
-TOKENS_A_PLACE = 128
+# Other devices are full with larger batches, and a call costs them more: padded tokens for each row of a batch, and a
+# call's cost in tokens. Estimates, not measurements.
+TOKENS_PER_ROW = 128
 DEVICE_CALL = 1024
 
 
@@ -37,7 +37,7 @@ AnyRequest = TypeVar("AnyRequest", bound=HasPieces)
 
 
 def chunks(requests: Iterable[AnyRequest], batch_size: int, *, window: int = WINDOW) -> Iterator[list[AnyRequest]]:
-    """Requests in their order, as many at a time as are looked at together: `window` batches or `WINDOW_TOKENS`.
+    """Lists of requests to batch together, in their order: `window` batches or `WINDOW_TOKENS` each.
 
     One at a time where `batch_size` is 1. When a request cannot be made, those before it are given first.
 
@@ -79,16 +79,16 @@ def batches(lengths: Sequence[int], batch_size: int, *, on_cpu: bool = True) -> 
         lengths: Tokens of each piece.
         batch_size: Most pieces of a batch.
         on_cpu: Whether the graph runs on a processor: a batch of more than one piece then has `CPU_TOKENS` at most,
-            padding included; elsewhere `TOKENS_A_PLACE` for each of its places.
+            padding included; elsewhere `TOKENS_PER_ROW` for each of its rows.
     """
-    call, most = (CPU_CALL, CPU_TOKENS) if on_cpu else (DEVICE_CALL, TOKENS_A_PLACE * batch_size)
+    call, most = (CPU_CALL, CPU_TOKENS) if on_cpu else (DEVICE_CALL, TOKENS_PER_ROW * batch_size)
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     costs = [0]  # of the first so many pieces, cut best
     starts = [0]  # where the last batch of them begins
     for end in range(1, len(order) + 1):
         longest = lengths[order[end - 1]]
-        places = min(batch_size, end, max(1, most // max(1, longest)))
-        cost, start = min((costs[end - count] + call + longest * count, end - count) for count in range(places, 0, -1))
+        rows = min(batch_size, end, max(1, most // max(1, longest)))
+        cost, start = min((costs[end - count] + call + longest * count, end - count) for count in range(rows, 0, -1))
         costs.append(cost)
         starts.append(start)
     cuts = [len(order)]

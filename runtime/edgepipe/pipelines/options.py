@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgepipe.arguments import did_you_mean
+from edgepipe.arguments import check_flag, did_you_mean
 from edgepipe.errors import InputError
 
 if TYPE_CHECKING:
     from edgepipe.tokenization.tokenizer import Tokenizer
+
+FlagOrNone = TypeVar("FlagOrNone", bool, None)
 
 # What a task sets itself: the texts, and the form of the arrays.
 _NOT_OPTIONS = {
@@ -32,6 +34,16 @@ def check_options(options: Mapping[str, Any], known: Sequence[str], task: str) -
     for name in options:
         if name not in known:
             raise InputError(f"{task} has no option {name!r}{did_you_mean(name, known)}")
+
+
+def get_flag(options: Mapping[str, Any], name: str, default: FlagOrNone) -> bool | FlagOrNone:
+    """An option that is True or False; `default` where it is None or missing.
+
+    Raises:
+        InputError: it is something else.
+    """
+    value = options.get(name)
+    return default if value is None else check_flag(name, value)
 
 
 def check_text(item: Any, hint: str = "") -> str:

@@ -139,12 +139,10 @@ class QuestionAnswering(Task):
         except InputError as error:
             self._check_question(question, length, stride, error)
             raise
-        names = [name for name in self.tokenizer.model_input_names if name in encoding]
-        pieces = [{name: encoding[name][row] for name in names} for row in range(len(encoding["input_ids"]))]
-        return Request(pieces, (context, encoding))
+        return Request(self.split_rows(encoding), (context, encoding))
 
     def _check_question(self, question: str, length: int, stride: int, error: InputError) -> None:
-        """Say so where the question is why a piece could not be made.
+        """Replace an error where the question is too long.
 
         Raises:
             InputError: the question leaves too little room for the context.

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
-from edgepipe.pipelines.options import check_text, min_limit
+from edgepipe.pipelines.options import check_text, get_flag, min_limit
 
 if TYPE_CHECKING:
     from edgepipe.pipelines.base import Outputs
@@ -83,20 +82,17 @@ class Text2TextGeneration(GenerativeTask):
         """Check the options; see :meth:`Task.settings`."""
         stop = options.get("stop_sequence")
         searched = dict(options) if stop is None else {**options, "eos_token_id": self._stop_token(stop)}
-        form = {name: options[name] for name in ("return_tensors", "return_text") if options.get(name) is not None}
-        for name, value in form.items():
-            check_flag(name, value)
-        clean_up = options.get("clean_up_tokenization_spaces")
+        get_flag(options, "return_text", None)
         return GenerationSettings(
             tokenizer=self._truncation(options.get("truncation")),
             generation=self.generation_config(searched),
-            tensors=form.get("return_tensors", False),
-            clean_up=False if clean_up is None else check_flag("clean_up_tokenization_spaces", clean_up),
+            tensors=get_flag(options, "return_tensors", False),
+            clean_up=get_flag(options, "clean_up_tokenization_spaces", False),
             skip_special_tokens=True,
         )
 
     def _stop_token(self, stop: Any) -> int:
-        """The first token of a text that is to end what is written; the reference takes no more of it either."""
+        """The first token of a text that ends the result; the reference uses this token alone too."""
         if not isinstance(stop, str):
             raise InputError(f"stop_sequence must be a text, got {stop!r}")
         ids: list[int] = self.tokenizer(stop, add_special_tokens=False)["input_ids"]
@@ -105,7 +101,7 @@ class Text2TextGeneration(GenerativeTask):
         return ids[0]
 
     def _truncation(self, wanted: Any) -> Mapping[str, Any]:
-        """Keep texts within what the encoder takes, unless told not to."""
+        """The tokenizer's arguments that keep texts within the encoder's limit, unless the caller refuses that."""
         limit = self.decoder.max_source_length
         if wanted is not None:
             limit = min_limit(limit, self.tokenizer.model_max_length)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
-from edgepipe.pipelines.options import check_tokenizer_arguments, min_limit
+from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit
 from edgepipe.tokenization.chat_template import is_message
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class TextGeneration(GenerativeTask):
         stop = options.get("stop_sequence")
         searched = dict(options) if stop is None else {**options, "stop_strings": stop}
         generation = self.generation_config(searched)
-        tensors, full_text = _form(options)
+        tensors, full_text = _result_form(options)
         tokenizer = {name: options[name] for name in _TOKENIZER if options.get(name) is not None}
         extra = check_tokenizer_arguments("tokenizer_encode_kwargs", options.get("tokenizer_encode_kwargs"))
         prefix = options.get("prefix")
@@ -131,16 +130,14 @@ class TextGeneration(GenerativeTask):
         continues = options.get("continue_final_message")
         if not isinstance(continues, bool | str | None):
             raise InputError(f"continue_final_message must be True, False or the field to continue, got {continues!r}")
-        clean_up = options.get("clean_up_tokenization_spaces")
-        skip = options.get("skip_special_tokens")
-        if self.tokenizer.has_response_template:
-            skip = False  # what takes the answer apart looks for them
         return TextGenerationSettings(
             tokenizer={**tokenizer, **extra},
             generation=self._with_prefix(generation, prefix, options),
             tensors=tensors,
-            clean_up=None if clean_up is None else check_flag("clean_up_tokenization_spaces", clean_up),
-            skip_special_tokens=True if skip is None else check_flag("skip_special_tokens", skip),
+            clean_up=get_flag(options, "clean_up_tokenization_spaces", None),
+            # The template that parses a response looks for special tokens.
+            skip_special_tokens=get_flag(options, "skip_special_tokens", True)
+            and not self.tokenizer.has_response_template,
             full_text=full_text,
             prefix=prefix,
             hole=long == "hole",
@@ -220,7 +217,7 @@ class TextGeneration(GenerativeTask):
         return encoding, bool(continues)
 
     def _fit_prompt(self, length: int, config: GenerationConfig) -> int:
-        """How many tokens of a prompt are kept so that what is to be written has room behind it."""
+        """How many tokens of a prompt to keep, so that the new tokens have room behind it."""
         new = count_new_tokens(config, length)
         if new < 0:
             raise InputError(
@@ -265,7 +262,7 @@ class TextGeneration(GenerativeTask):
 
 
 def _full(prompt: TextOrChat, text: str) -> str | list[Mapping[str, Any]]:
-    """The prompt with what was written behind it."""
+    """The prompt and the new text."""
     if isinstance(prompt.given, str):
         return prompt.given + text
     *before, last = prompt.given
@@ -274,19 +271,17 @@ def _full(prompt: TextOrChat, text: str) -> str | list[Mapping[str, Any]]:
     return [*before, last, {"role": "assistant", "content": text}]
 
 
-def _form(options: Mapping[str, Any]) -> tuple[bool, bool]:
+def _result_form(options: Mapping[str, Any]) -> tuple[bool, bool]:
     """Whether token ids are wanted, and whether texts begin with the prompt."""
-    full_text, tensors, text = (options.get(name) for name in ("return_full_text", "return_tensors", "return_text"))
-    given = {"return_full_text": full_text, "return_tensors": tensors, "return_text": text}
-    for name, value in given.items():
-        if value is not None:
-            check_flag(name, value)
-    both = [name for name in ("return_full_text", "return_text") if given[name] is not None]
+    tensors = get_flag(options, "return_tensors", False)
+    full_text = get_flag(options, "return_full_text", True)
+    get_flag(options, "return_text", True)
+    both = [name for name in ("return_full_text", "return_text") if options.get(name) is not None]
     if tensors:
         both.append("return_tensors")
     if len(both) > 1:
         raise InputError(f"{both[0]} and {both[1]} exclude each other: each says what form results have; pass one")
-    return bool(tensors), full_text is None or full_text
+    return tensors, full_text
 
 
 def _is_chat(inputs: Any) -> bool:

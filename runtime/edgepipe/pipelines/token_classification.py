@@ -149,15 +149,10 @@ class TokenClassification(Task):
             stride=settings.stride or 0,
             return_overflowing_tokens=True,
         )
+        pieces = self.split_rows(encoding)
         if settings.stride is None:
-            pieces = [self._piece(encoding, 0)]
-        else:
-            pieces = [self._piece(encoding, row) for row in range(len(encoding["input_ids"]))]
+            del pieces[1:]
         return Request(pieces, _Context(text, starts, encoding.encodings))
-
-    def _piece(self, encoding: Any, row: int) -> Mapping[str, list[int]]:
-        names = [name for name in self.tokenizer.model_input_names if name in encoding]
-        return {name: encoding[name][row] for name in names}
 
     def decode(
         self, request: Request, outputs: Sequence[Outputs], settings: TokenClassificationSettings

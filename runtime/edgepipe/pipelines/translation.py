@@ -82,7 +82,7 @@ class Translation(Text2TextGeneration):
 
     @cached_property
     def _sources(self) -> dict[str, Tokenizer]:
-        """The tokenizers that were asked for, by the token of their language."""
+        """Tokenizers by the token of their source language."""
         return {}
 
     def encode(self, item: Any, settings: Any) -> Request:

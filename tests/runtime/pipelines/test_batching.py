@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe.errors import InputError
-from edgepipe.pipelines.batching import CPU_CALL, CPU_TOKENS, TOKENS_A_PLACE, WINDOW, WINDOW_TOKENS, batches, chunks
+from edgepipe.pipelines.batching import CPU_CALL, CPU_TOKENS, TOKENS_PER_ROW, WINDOW, WINDOW_TOKENS, batches, chunks
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=1000), max_size=60)
 SIZES = st.integers(min_value=1, max_value=20)
@@ -42,7 +42,7 @@ def test_a_batch_stays_within_its_places_and_tokens(lengths: list[int], size: in
     for batch in batches(lengths, size, on_cpu=on_cpu):
         padded = len(batch) * max(lengths[index] for index in batch)
         assert len(batch) <= size
-        assert len(batch) == 1 or padded <= (CPU_TOKENS if on_cpu else TOKENS_A_PLACE * size)
+        assert len(batch) == 1 or padded <= (CPU_TOKENS if on_cpu else TOKENS_PER_ROW * size)
 
 
 @given(LENGTHS, SIZES, DEVICES)

@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Room made for new tokens at first: enough for most searches, however long they might go on.
-_ROOM = 256
+# Columns for new tokens at first: enough for most searches, whatever their limit.
+_NEW_COLUMNS = 256
 
 
 class Sequences:
@@ -22,7 +22,7 @@ class Sequences:
 
     def __init__(self, ids: NDArray[np.int64]) -> None:
         self.length = int(ids.shape[1])
-        self._buffer = np.empty((len(ids), self.length + _ROOM), dtype=np.int64)
+        self._buffer = np.empty((len(ids), self.length + _NEW_COLUMNS), dtype=np.int64)
         self._buffer[:, : self.length] = ids
 
     @property
@@ -42,16 +42,13 @@ class Sequences:
         self._buffer = self._buffer[rows]
 
 
-def unfinished_rows(leaving: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """What is left of rows, in an order in which as few as possible move: the last fill the gaps.
+def unfinished_rows(finished: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Indices of the rows that are not finished, int64[rows left]. The last ones fill the gaps, so that few move.
 
     Args:
-        leaving: Which rows go, bool[rows].
-
-    Returns:
-        Indices of those that stay, int64[kept].
+        finished: bool[rows].
     """
-    kept = np.flatnonzero(~leaving)
-    order = np.arange(len(kept))
-    order[leaving[: len(kept)]] = kept[kept >= len(kept)]
-    return order
+    left = np.flatnonzero(~finished)
+    rows = np.arange(len(left))
+    rows[finished[: len(left)]] = left[left >= len(left)]
+    return rows
