@@ -9,13 +9,7 @@ from tokenizers.models import BPE
 from transformers.convert_slow_tokenizer import generate_merges
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.tokenizer_conversion import sentencepiece_model as sentencepiece
-from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import (
-    decoder,
-    normalizer,
-    pre_tokenizer,
-    read_pieces,
-)
+from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import BPE_MODEL, read_pieces, wrap_model
 from edgepipe_export.checkpoint.tokenizer_conversion.special_tokens import special_tokens
 
 
@@ -26,22 +20,18 @@ def convert(tokenizer: Any) -> Tokenizer:
         ExportError: its sentencepiece model is of another kind.
     """
     pieces = read_pieces(tokenizer.sp_model)
-    if pieces.kind != sentencepiece.BPE:
+    if pieces.kind != BPE_MODEL:
         raise ExportError("the sentencepiece model of this M2M100Tokenizer is no BPE model")
     # A piece without an id is divided into smaller ones; to transformers it is unknown. Published models have none.
     scores = {piece: score for piece, score in pieces.scores.items() if piece in tokenizer.encoder}
     places = {piece: index for index, piece in enumerate(scores)}
-    backend = Tokenizer(
-        BPE(
-            vocab=tokenizer.encoder | tokenizer.lang_token_to_id,
-            merges=generate_merges(places, scores),
-            unk_token=tokenizer.unk_token,
-            fuse_unk=True,
-        )
+    model = BPE(
+        vocab=tokenizer.encoder | tokenizer.lang_token_to_id,
+        merges=generate_merges(places, scores),
+        unk_token=tokenizer.unk_token,
+        fuse_unk=True,
     )
-    backend.normalizer = normalizer(pieces)
-    backend.pre_tokenizer = pre_tokenizer()
-    backend.decoder = decoder()
+    backend = wrap_model(model, pieces)
     backend.add_special_tokens(special_tokens(tokenizer, tokenizer.lang_token_to_id))
     language = tokenizer.get_lang_token(tokenizer.src_lang)
     end = tokenizer.eos_token

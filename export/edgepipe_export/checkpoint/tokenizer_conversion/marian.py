@@ -18,13 +18,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, processors
 from tokenizers.models import Unigram
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import (
-    UNIGRAM,
-    decoder,
-    normalizer,
-    pre_tokenizer,
-    read_pieces,
-)
+from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import UNIGRAM_MODEL, read_pieces, wrap_model
 from edgepipe_export.checkpoint.tokenizer_conversion.special_tokens import special_tokens
 
 # Before the target's own pieces: a private character of the last plane.
@@ -43,7 +37,7 @@ def convert(tokenizer: Any) -> Tokenizer:
             "one"
         )
     pieces = read_pieces(tokenizer.spm_source)
-    if pieces.kind != UNIGRAM:
+    if pieces.kind != UNIGRAM_MODEL:
         raise ExportError("the source.spm of this MarianTokenizer is no unigram model")
     vocabulary = sorted(tokenizer.encoder, key=tokenizer.encoder.__getitem__)
     if [tokenizer.encoder[token] for token in vocabulary] != list(range(len(vocabulary))):
@@ -51,15 +45,11 @@ def convert(tokenizer: Any) -> Tokenizer:
     lowest = min(pieces.scores.values())  # so that the unknown scores what it does in sentencepiece
     codes = tokenizer.supported_language_codes
     plain = {*pieces.scores, *codes, *(token.content for token in special_tokens(tokenizer))}
-    backend = Tokenizer(
-        Unigram(
-            [(token if token in plain else _HIDDEN + token, pieces.scores.get(token, lowest)) for token in vocabulary],
-            unk_id=tokenizer.unk_token_id,
-        )
+    model = Unigram(
+        [(token if token in plain else _HIDDEN + token, pieces.scores.get(token, lowest)) for token in vocabulary],
+        unk_id=tokenizer.unk_token_id,
     )
-    backend.normalizer = normalizer(pieces)
-    backend.pre_tokenizer = pre_tokenizer()
-    backend.decoder = decoder(decoders.Replace(_HIDDEN, ""))
+    backend = wrap_model(model, pieces, decoders.Replace(_HIDDEN, ""))
     backend.add_special_tokens(special_tokens(tokenizer))
     backend.add_tokens([AddedToken(code, normalized=False) for code in codes])
     end = tokenizer.eos_token
