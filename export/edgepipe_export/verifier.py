@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepipe.backend.session import SessionConfig
@@ -129,68 +128,36 @@ def verify(
         raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
     if texts is not None and calibration is not None:
         raise InputError("texts and calibration (--calibration) exclude each other: give one of them")
-    data = check_path(calibration)
-    session = SessionConfig(device)
+    path, tolerance, session = check_path(calibration), Tolerance.from_max_drop(max_drop), SessionConfig(device)
     first = preferred_variants(session)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
     chosen = choose_variant(opened, dtype, session)
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
+    dtypes = tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,)
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
-    options = VerifyOptions(
-        None if texts is None else tuple(texts),
-        data,
-        tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,),
-        Tolerance.from_max_drop(max_drop),
-        session,
-    )
     with Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
-        return _verify(opened, request, options, stages)
+        with stages.stage("resolve"):
+            checkpoint = resolve(request)
+        with stages.stage("load"):
+            from edgepipe_export.checkpoint.load import load
+            from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
+            from edgepipe_export.evaluation.parity import check_tokens
 
-
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """How to compare.
-
-    Attributes:
-        texts: Texts to compare on; None for the built-in ones.
-        calibration: The file to measure on; None for none.
-        dtypes: The variants to compare.
-        tolerance: What a quantized variant may lose.
-        session: Where the variants run.
-    """
-
-    texts: tuple[str, ...] | None
-    calibration: Path | None
-    dtypes: tuple[str, ...]
-    tolerance: Tolerance
-    session: SessionConfig
-
-
-def _verify(bundle: Bundle, request: Request, options: VerifyOptions, stages: Progress) -> Verification:
-    with stages.stage("resolve"):
-        checkpoint = resolve(request)
-    task = checkpoint.task
-    with stages.stage("load"):
-        from edgepipe_export.checkpoint.load import load
-        from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
-        from edgepipe_export.evaluation.parity import check_tokens
-
-        loaded = load(checkpoint)
-        _require_same_kind(bundle, loaded)
-        given = load_dataset(options.calibration, loaded)
-        tokenizer, steps = Tokenizer.from_pretrained(bundle.path), Steps()
-        data = prepare_dataset(task, tokenizer, bundle.max_length, given, options.texts)
-        comparison = make_comparison(bundle, loaded, task, options.texts, measure_all(data), options.session, steps)
-    rows = []
-    with stages.stage("compare tokens"):
-        rows.append(check_tokens(tokenizer, loaded.tokenizer, comparison.texts))
-    for dtype in options.dtypes:
-        with stages.stage(f"compare {dtype}"), steps.report_to(stages.step, comparison.count_steps(dtype)):
-            by_fp32 = given is not None and dtype != FP32 and FP32 in bundle.dtypes
-            rows.extend(comparison.check(dtype, FP32 if by_fp32 else PYTORCH, options.tolerance))
-            if given is not None and dtype == FP32:
-                rows.extend(comparison.measure(dtype, PYTORCH, options.tolerance))
-    return Verification(tuple(rows), tuple(_calibration_notes(bundle, options.dtypes, data)))
+            loaded, task = load(checkpoint), checkpoint.task
+            _require_same_kind(opened, loaded)
+            given = load_dataset(path, loaded)
+            own, steps = Tokenizer.from_pretrained(opened.path), Steps()
+            data = prepare_dataset(task, own, opened.max_length, given, texts)
+            comparison = make_comparison(opened, loaded, task, texts, measure_all(data), session, steps)
+        with stages.stage("compare tokens"):
+            rows = [check_tokens(own, loaded.tokenizer, comparison.texts)]
+        for name in dtypes:
+            with stages.stage(f"compare {name}"), steps.report_to(stages.step, comparison.count_steps(name)):
+                by_fp32 = given is not None and name != FP32 and FP32 in opened.dtypes
+                rows += comparison.check(name, FP32 if by_fp32 else PYTORCH, tolerance)
+                if given is not None and name == FP32:
+                    rows += comparison.measure(name, PYTORCH, tolerance)
+    return Verification(tuple(rows), tuple(_calibration_notes(opened, dtypes, data)))
 
 
 def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Dataset) -> Iterator[str]:
