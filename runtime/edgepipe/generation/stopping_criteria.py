@@ -27,9 +27,9 @@ _BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
 class StoppingCriterion(Protocol):
-    """Says which sequences end with the token just chosen."""
+    """Says which sequences end with the token just chosen, or with True or False whether all do."""
 
-    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished | bool:
         """See :meth:`StoppingCriteria.__call__`."""
         ...
 
@@ -40,9 +40,9 @@ class MaxLengthCriteria:
     def __init__(self, longest: int) -> None:
         self._longest = longest
 
-    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
-        """Whether the length is reached, bool[chosen]."""
-        return np.full(len(tokens), ids.shape[1] + 1 >= self._longest)
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> bool:
+        """Whether the length is reached."""
+        return bool(ids.shape[1] + 1 >= self._longest)
 
 
 class MaxTimeCriteria:
@@ -51,21 +51,21 @@ class MaxTimeCriteria:
     def __init__(self, seconds: float) -> None:
         self._deadline = time.monotonic() + seconds
 
-    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
-        """Whether the time is over, bool[chosen]."""
-        return np.full(len(tokens), time.monotonic() > self._deadline)
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self._deadline
 
 
 class EosTokenCriteria:
-    """A sequence ends with one of some tokens."""
+    """A sequence ends with one of some tokens, at least one."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = tokens
 
     def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
         """Which tokens are among them, bool[chosen]."""
-        finished = np.zeros(len(tokens), dtype=bool)
-        for token in self._tokens:
+        finished: Finished = tokens == self._tokens[0]
+        for token in self._tokens[1:]:
             finished |= tokens == token
         return finished
 
