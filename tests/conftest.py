@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from tests.shared_traces import share_traces
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
@@ -45,6 +47,13 @@ class Exported:
     model: Any
     tokenizer: Any
     bundle: Bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _shared_traces() -> Iterator[None]:
+    """Exports of the same model share their trace; see :mod:`tests.shared_traces`."""
+    with share_traces():
+        yield
 
 
 @pytest.fixture(scope="session")

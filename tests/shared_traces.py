@@ -1,0 +1,54 @@
+"""Traces that are made once a session: most exports in the tests are of a few tiny models, and tracing takes longest.
+
+A trace is shared only between models of one class, config and weights, for one task and with the same options. What is
+traced is the product's own work; only the second time it is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+
+@contextmanager
+def share_traces() -> Iterator[None]:
+    """Let exports of the same model share their trace."""
+    from edgepipe_export.tracing import trace
+
+    trace_graphs = trace.trace_graphs
+    known: dict[Hashable, trace.TracedGraphs] = {}
+
+    def trace_once(loaded: Any, options: trace.TraceOptions) -> trace.TracedGraphs:
+        key = (_identify(loaded), options)
+        if key not in known:
+            known[key] = trace_graphs(loaded, options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "trace_graphs", trace_once)
+        yield
+
+
+def _identify(loaded: Any) -> Hashable:
+    model, task = loaded.model, loaded.checkpoint.task
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    config.pop("_name_or_path", None)
+    config["attention"] = model.config._attn_implementation
+    weights = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        weights.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        weights.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())
+    return (
+        type(model),
+        type(model).forward,
+        task.outputs,
+        task.generates,
+        tuple(loaded.tokenizer.model_input_names),
+        json.dumps(config, sort_keys=True),
+        weights.hexdigest(),
+    )
