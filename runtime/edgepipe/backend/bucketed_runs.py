@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.session import Session
 from edgepipe.backend.shape_buckets import Shape, find_bucket, pad_to_bucket, resolve_shape
 from edgepipe.errors import BundleError, OutOfMemoryError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Arrays = Mapping[str, NDArray[Any]]
 
-    Arrays = Mapping[str, NDArray[Any]]
 
 # A bucket, and what of it is padded: rows, tokens.
 _Padding = tuple[Shape, bool, bool]

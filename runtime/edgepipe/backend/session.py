@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.arguments import is_whole
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.shape_buckets import Shape, check_buckets
 from edgepipe.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # A name, or a name and its options, as onnxruntime takes them.
 Provider = str | tuple[str, Mapping[str, Any]]

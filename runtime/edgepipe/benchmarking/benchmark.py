@@ -12,13 +12,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgepipe.arguments import check_whole, is_number, is_whole
 from edgepipe.backend.machine import machine_name, runtime_versions
-from edgepipe.backend.session import SessionConfig
+from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.cold_start import measure_cold_start
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
@@ -26,14 +26,11 @@ from edgepipe.benchmarking.results import BenchReport, ColdStart, GenerationLate
 from edgepipe.benchmarking.timing import take_turns, time_runs
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
+from edgepipe.models.encoder import Model
 from edgepipe.models.variants import choose_variant, open_bundle
 from edgepipe.pipelines.factory import pipeline
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.pipelines.registry import task_class
-
-if TYPE_CHECKING:
-    from edgepipe.backend.session import Provider
-    from edgepipe.models.encoder import Model
 
 __all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "ShapeLatency", "bench"]
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgepipe.benchmarking.results import GenerationLatency, Latency
 from edgepipe.benchmarking.timing import take_turns
-
-if TYPE_CHECKING:
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.pipelines.base import Task
+from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.pipelines.base import Task
 
 # Tokens that are written after a prompt: enough for a median.
 NEW_TOKENS = 32

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.bundle.integrity import read_json
 from edgepipe.bundle.third_party import read_module_entries
@@ -22,10 +23,8 @@ from edgepipe.embeddings.safetensors import read_safetensors
 from edgepipe.errors import BundleError, InputError
 from edgepipe.numerics import sigmoid
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Vectors = NDArray[np.float32]
 
-    Vectors = NDArray[np.float32]
 
 TOKEN_EMBEDDINGS = "token_embeddings"
 SENTENCE_EMBEDDING = "sentence_embedding"

@@ -7,17 +7,15 @@ Each function does on numpy what the mode of its name does in ``Pooling._forward
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Vectors = NDArray[np.float32]
+Mask = NDArray[np.int64]
 
-    Vectors = NDArray[np.float32]
-    Mask = NDArray[np.int64]
 
 # Divisors are at least this, as in the reference: a text whose every token is left out gives zeros.
 _LEAST: np.float32 = np.float32(1e-9)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.conflicts import check_agreement, check_names, check_supported
-
-if TYPE_CHECKING:
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 # None in place of a value switches an option off. For these that is not their default.

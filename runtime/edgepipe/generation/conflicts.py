@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgepipe.arguments import did_you_mean
 from edgepipe.errors import InputError
-from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING
-
-if TYPE_CHECKING:
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoder
 
 # What transformers' generate has and this search lacks, by option, and the values that ask for nothing.
 _MISSING: Mapping[str, str] = {

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.prompt import Prompt, prepare_prompt
 from edgepipe.generation.search.beam_search import beam_search
 from edgepipe.generation.search.diverse_beam_search import diverse_beam_search
 from edgepipe.generation.search.greedy_search import greedy_search
 from edgepipe.generation.stopping_criteria import StoppingCriteria
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.generation import logits_warpers as warpers
 from edgepipe.generation.config import DEFAULTS, GenerationConfig
@@ -27,11 +27,7 @@ from edgepipe.generation.logits_processors import (
     remove_invalid_values,
     renormalize,
 )
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.prompt import Prompt
+from edgepipe.generation.prompt import Prompt
 
 LogitsWarper = Callable[["NDArray[np.float32]"], None]
 BuildProcessor = Callable[["GenerationConfig", "Prompt"], "LogitsProcessor | None"]

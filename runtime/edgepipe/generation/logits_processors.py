@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.numerics import log_softmax
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class LogitsProcessor(Protocol):

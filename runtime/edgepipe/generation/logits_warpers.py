@@ -6,14 +6,10 @@ What each keeps is what the class of transformers (5.23, ``generation/logits_pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.numerics import kth_largest, log_softmax, softmax, top_indices
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # The entropy of top_h is that of as many of the likeliest tokens.
 _TOP_H_TOKENS = 100

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoder
 
 # What transformers' generate adds to the prompt where nothing says how long to go on.
 _DEFAULT_NEW_TOKENS = 20

@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
-from edgepipe.generation.config import DEFAULTS
+from edgepipe.generation.config import DEFAULTS, GenerationConfig
+from edgepipe.tokenization.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Tokens = NDArray[np.int64]
+Finished = NDArray[np.bool_]
 
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.tokenization.tokenizer import Tokenizer
-
-    Tokens = NDArray[np.int64]
-    Finished = NDArray[np.bool_]
 
 # Decoded before each token, so that the blank in front of the token is not taken for that of the beginning of a text.
 _PREFIX = "abcdef"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from edgepipe.arguments import is_whole
 from edgepipe.backend.bucketed_runs import BucketedRuns
@@ -16,9 +17,6 @@ from edgepipe.backend.shape_buckets import Shape, check_buckets
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import BundleError, InputError
 from edgepipe.models.variants import choose_variant, load_graph, open_bundle
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
 
 
 class Model:

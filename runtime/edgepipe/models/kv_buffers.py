@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Heads, width and dtype of each cache input of a graph.
 LayerShapes = Mapping[str, tuple[int, int, str]]

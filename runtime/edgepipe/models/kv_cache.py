@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device
 from edgepipe.backend.session import Binding, Session
 from edgepipe.bundle.layout import PAST, present_name
 from edgepipe.errors import BundleError
 from edgepipe.models.kv_buffers import DeviceBuffer, HostBuffer, KeyValueBuffer, LayerShapes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # How much more than it needs a buffer gets when it must grow, so that growing costs little a token.
 GROWTH = 1.5

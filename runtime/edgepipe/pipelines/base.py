@@ -7,22 +7,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
+
+from numpy.typing import NDArray
 
 from edgepipe.arguments import check_whole
+from edgepipe.backend.session import SessionConfig
+from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError
 from edgepipe.pipelines.batching import WINDOW, batches, chunks
+from edgepipe.tokenization.batch_encoding import BatchEncoding
+from edgepipe.tokenization.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.backend.session import SessionConfig
-    from edgepipe.bundle.directory import Bundle
-    from edgepipe.tokenization.batch_encoding import BatchEncoding
-    from edgepipe.tokenization.tokenizer import Tokenizer
-
-    Outputs = Mapping[str, NDArray[Any]]
+Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)

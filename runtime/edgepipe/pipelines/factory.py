@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Provider, SessionConfig
@@ -15,13 +16,9 @@ from edgepipe.bundle.third_party import infer_graph_task
 from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import open_bundle
+from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.registry import task_class
 from edgepipe.tokenization.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from edgepipe.pipelines.base import Task
 
 
 def pipeline(

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.arguments import check_whole
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, Features, Module
 from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
 from edgepipe.errors import BundleError, InputError
-from edgepipe.pipelines.base import Request, Task, show_progress
+from edgepipe.models.encoder import Model
+from edgepipe.pipelines.base import Outputs, Request, Task, show_progress
 from edgepipe.pipelines.batching import chunks
 from edgepipe.pipelines.options import (
     build_tokenizer_options,
@@ -23,15 +25,10 @@ from edgepipe.pipelines.options import (
     check_tokenizer_arguments,
     min_limit,
 )
+from edgepipe.tokenization.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Vectors = NDArray[np.float32]
 
-    from edgepipe.models.encoder import Model
-    from edgepipe.pipelines.base import Outputs
-    from edgepipe.tokenization.tokenizer import Tokenizer
-
-    Vectors = NDArray[np.float32]
 
 # The output of our graphs, then that of graphs that optimum exports from sentence-transformers directories.
 _HIDDEN_STATES = ("last_hidden_state", TOKEN_EMBEDDINGS)

@@ -5,20 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.arguments import check_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax, top_indices
-from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import build_tokenizer_options, check_options, check_text, check_tokenizer_arguments
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.pipelines.base import Outputs
 
 
 @dataclass(frozen=True, slots=True)

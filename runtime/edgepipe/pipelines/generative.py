@@ -6,27 +6,23 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgepipe.backend.session import SessionConfig
+from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, GenerationConfig
 from edgepipe.generation.config_sources import generation_config
-from edgepipe.generation.generate import generate, stream
+from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.generation.generate import GeneratedSequence, generate, stream
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request, Task
 from edgepipe.pipelines.options import check_options
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.backend.session import SessionConfig
-    from edgepipe.bundle.directory import Bundle
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.generation.generate import GeneratedSequence
-    from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)

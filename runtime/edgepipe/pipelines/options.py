@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from edgepipe.arguments import check_flag, did_you_mean
 from edgepipe.errors import InputError
-
-if TYPE_CHECKING:
-    from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 FlagOrNone = TypeVar("FlagOrNone", bool, None)
 

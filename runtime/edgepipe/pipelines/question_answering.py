@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.arguments import check_flag, check_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import check_options
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.pipelines.base import Outputs
-    from edgepipe.tokenization.batch_encoding import BatchEncoding
+from edgepipe.tokenization.batch_encoding import BatchEncoding
 
 _MASKED = np.float32(-10_000.0)
 _COUNTS = {"top_k": 1, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1, "doc_stride": 0}

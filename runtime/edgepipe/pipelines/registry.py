@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from edgepipe.bundle.tasks import TASKS, resolve_alias, task_entry
-
-if TYPE_CHECKING:
-    from edgepipe.pipelines.base import Task
+from edgepipe.pipelines.base import Task
 
 
 def task_class(name: str) -> type[Task]:

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING
 from edgepipe.embeddings.pooling import normalize
 from edgepipe.errors import InputError
-from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.base import Outputs, Request
 from edgepipe.pipelines.feature_extraction import Embedding, FeatureExtraction
 from edgepipe.pipelines.options import check_options
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Vectors = NDArray[np.float32]
 
-    from edgepipe.pipelines.base import Outputs
-
-    Vectors = NDArray[np.float32]
 
 _KEYS = ("source_sentence", "sentences")
 

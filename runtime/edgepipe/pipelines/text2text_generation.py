@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
-from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.base import Outputs, Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_text, get_flag, min_limit
-
-if TYPE_CHECKING:
-    from edgepipe.pipelines.base import Outputs
-    from edgepipe.tokenization.tokenizer import Tokenizer
+from edgepipe.tokenization.tokenizer import Tokenizer
 
 # Where a checkpoint says this length it says nothing: it was the default of all.
 _UNSAID_LENGTH = 20

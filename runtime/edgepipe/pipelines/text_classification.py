@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
-from edgepipe.pipelines.base import Request, Task, read_labels
+from edgepipe.pipelines.base import Outputs, Request, Task, read_labels
 from edgepipe.pipelines.options import build_tokenizer_options
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.pipelines.base import Outputs
-
-    Scores = NDArray[np.float32]
+Scores = NDArray[np.float32]
 
 
 FUNCTIONS: dict[str, Callable[[Scores], Scores]] = {"sigmoid": sigmoid, "softmax": softmax, "none": identity}

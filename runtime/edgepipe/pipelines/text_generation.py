@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from edgepipe.errors import InputError
+from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
-from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.base import Outputs, Request
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit
 from edgepipe.tokenization.chat_template import is_message
-
-if TYPE_CHECKING:
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.pipelines.base import Outputs
 
 # Options of the tokenizer; `max_length` is one of the search for tokens as well.
 _TOKENIZER = ("add_special_tokens", "truncation", "padding", "max_length")

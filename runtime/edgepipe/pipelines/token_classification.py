@@ -5,20 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.arguments import check_flag, is_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Request, Task, read_labels
+from edgepipe.pipelines.base import Outputs, Request, Task, read_labels
 from edgepipe.pipelines.options import check_options, check_text, min_limit
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.pipelines.base import Outputs
 
 Entity = dict[str, Any]
 Join = Callable[[list[str]], str]

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from edgepipe.arguments import check_flag
 from edgepipe.errors import InputError, TaskError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Request, Task, read_labels
+from edgepipe.pipelines.base import Outputs, Request, Task, read_labels
 from edgepipe.pipelines.options import check_options, min_limit
-
-if TYPE_CHECKING:
-    from edgepipe.pipelines.base import Outputs
 
 _TEMPLATE = "This example is {}."
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device
 from edgepipe.backend.onnxruntime.cuda_graphs import (
@@ -28,10 +31,6 @@ from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 def check_device(config: SessionConfig) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
 from edgepipe.backend.onnxruntime.library import ort_errors
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class IoBinding:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
@@ -17,9 +18,6 @@ from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.onnx_writer import ELEMENT_TYPES, Node, write_model
 from edgepipe.backend.onnxruntime.providers import CPU, CUDA
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class OrtDevice(Device):

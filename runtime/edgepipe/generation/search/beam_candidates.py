@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
+from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoding
 from edgepipe.generation.logits_processor_list import build_beam_warpers, build_logits_processors
+from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.sampling import Generators, draw_without_replacement
 from edgepipe.numerics import log_softmax, top_indices
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+Totals = NDArray[np.float32]
+Indices = NDArray[np.int64]
 
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoder_protocol import Decoding
-    from edgepipe.generation.prompt import Prompt
-
-    Totals = NDArray[np.float32]
-    Indices = NDArray[np.int64]
 
 # The score of what is no candidate; added to that of what is to lose against every candidate.
 NEVER = np.float32(-1e9)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.beam_candidates import NEVER, Candidates
 from edgepipe.generation.search.sequences import Sequences, unfinished_rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.generation.prompt import Prompt
-    from edgepipe.generation.stopping_criteria import StoppingCriteria
+from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,24 +6,19 @@ results are those of the versions before, whose scorer differs in small things f
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
+from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.logits_processor_list import build_logits_processors
 from edgepipe.generation.logits_processors import HammingDiversityLogitsProcessor
+from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.beam_candidates import NEVER
 from edgepipe.generation.search.beam_search import Beam
 from edgepipe.generation.search.sequences import Sequences
+from edgepipe.generation.stopping_criteria import StoppingCriteria
 from edgepipe.numerics import log_softmax, top_indices
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.generation.prompt import Prompt
-    from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
 class _Group:

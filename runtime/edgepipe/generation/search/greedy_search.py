@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.logits_processor_list import build_logits_processors
+from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.sampling import Generators, Sampler, likeliest
 from edgepipe.generation.search.sequences import Sequences, unfinished_rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.config import GenerationConfig
-    from edgepipe.generation.decoder_protocol import Decoder
-    from edgepipe.generation.prompt import Prompt
-    from edgepipe.generation.stopping_criteria import StoppingCriteria
+from edgepipe.generation.stopping_criteria import StoppingCriteria
 
 
 def greedy_search(

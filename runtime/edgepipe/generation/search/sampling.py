@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
+from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.logits_processor_list import build_sampling_warpers
 from edgepipe.numerics import kth_largest, top_indices
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from edgepipe.generation.config import GenerationConfig
 
 
 class Generators:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import SessionConfig
@@ -14,9 +14,6 @@ from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_cache import Cache, layer_shapes
 from edgepipe.models.variants import load_graph
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class CausalGraph(GraphDecoder):

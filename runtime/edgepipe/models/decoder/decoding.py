@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import Session, SessionConfig
@@ -17,9 +18,6 @@ from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
 from edgepipe.models.kv_cache import Cache, History, create_cache
 from edgepipe.models.variants import choose_variant
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 # Room for new tokens where nobody says how long the rows are going to be.
 ROOM = 64

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.session import SessionConfig
@@ -26,11 +27,8 @@ from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_cache import Cache, layer_shapes
 from edgepipe.models.variants import load_graph
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    # A row for each sequence, in the host's memory or on a device.
-    RowTensor = NDArray[Any] | TensorView
+# A row for each sequence, in the host's memory or on a device.
+RowTensor = NDArray[Any] | TensorView
 
 
 class EncoderDecoderGraphs(GraphDecoder):

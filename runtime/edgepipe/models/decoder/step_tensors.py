@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceTensor
 from edgepipe.backend.session import Binding, Session
 from edgepipe.bundle.layout import LOGITS, LOGITS_TO_KEEP
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 class StepInput:
