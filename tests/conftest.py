@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.shared_traces import share_traces
+from tests.slowest import SlowestTests
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
@@ -87,3 +88,8 @@ def minilm_sst2_bundle(minilm_sst2: Path, tmp_path_factory: pytest.TempPathFacto
     from edgepipe_export import export
 
     return export(minilm_sst2, tmp_path_factory.mktemp("real") / "minilm-sst2", dtypes=("fp32", "int8"), max_drop=5)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Report the slowest tests at the end of every run."""
+    config.pluginmanager.register(SlowestTests())
