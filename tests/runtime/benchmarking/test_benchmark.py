@@ -2,20 +2,13 @@
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgepipe import EdgepipeError, Tokenizer
-from edgepipe.benchmarking.benchmark import TEXT, BenchReport, Latency, ShapeLatency, bench
-from edgepipe.benchmarking.cold_start import measure_cold_start
-from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generation, request_options
-from edgepipe.benchmarking.memory import read_memory
+from edgepipe import Tokenizer
+from edgepipe.benchmarking.benchmark import TEXT, BenchReport, bench
 from edgepipe.errors import InputError, VariantError
-from tests.golden.prove_generation import built, loaded
-from tests.runtime.generation.models import model
-from tests.runtime.generation.torch_decoder import TorchDecoder
 from tests.runtime.small_bundle import write_bundle
 
 LIMIT = 32
@@ -82,13 +75,6 @@ def test_json_has_every_field_and_the_table_a_line_for_each_shape(measured: tupl
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_latency_counts_in_milliseconds() -> None:
-    latency = Latency.of([[0.001, 0.002, 0.003], [0.003, 0.004, 0.005]])
-    assert (latency.p50_ms, latency.runs) == (pytest.approx(3.0), 6)
-    assert latency.spread == pytest.approx((4 - 2) / 3)
-    assert ShapeLatency.of(8, 16, latency).tokens_per_s == pytest.approx(8 * 16 / 0.003)
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -114,54 +100,3 @@ def test_lengths_that_nobody_asked_for_fit_the_model(bundle: Path) -> None:
 def test_an_unknown_variant_is_refused(bundle: Path) -> None:
     with pytest.raises(VariantError, match="int8"):
         bench(bundle, dtype="int8", lengths=(16,))
-
-
-def test_a_process_that_fails_is_reported_by_its_last_line(tmp_path: Path) -> None:
-    with pytest.raises(EdgepipeError, match=r"cold start failed \(1\): .*no config.json"):
-        measure_cold_start(tmp_path, {"providers": None}, TEXT, rounds=1, progress=lambda _: None)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_memory_is_in_bytes() -> None:
-    found = read_memory()
-    peak, anonymous, resident = (found[name] for name in ("peak_bytes", "anonymous_bytes", "resident_bytes"))
-    assert peak is not None
-    assert anonymous is not None
-    assert resident is not None
-    assert 1e7 < anonymous < resident <= peak
-
-
-def test_prompts_and_new_tokens_are_measured_apart(measured: tuple[BenchReport, list[str]]) -> None:
-    decoder = TorchDecoder(model("llama"))
-    lines: list[str] = []
-    found = measure_generation(decoder, [3, 4, 5], [(1, 2), (3, 7)], rounds=2, seconds=0.01, progress=lines.append)
-    assert [(each.batch, each.length) for each in found] == [(1, 2), (3, 7)]
-    assert lines == ["warming up", "generation, round 1 of 2", "generation, round 2 of 2"]
-    for each in found:
-        assert each.prompt.runs >= 2
-        assert each.step.runs == each.prompt.runs * NEW_TOKENS
-        assert each.prompt_tokens_per_s == pytest.approx(each.batch * each.length / (each.prompt.p50_ms / 1e3))
-        assert each.new_tokens_per_s == pytest.approx(each.batch / (each.step.p50_ms / 1e3))
-    report = replace(measured[0], shapes=(), generation=found, new_tokens=NEW_TOKENS)
-    head, *rows = report.table().split("the graph alone\n")[1].splitlines()[:4]
-    assert head.split()[:2] == ["batch", "prompt"]
-    assert [row.split()[:2] for row in rows[1:]] == [["1", "2"], ["3", "7"]]
-    assert f", {NEW_TOKENS} new, median" in report.table()
-    assert json.loads(report.to_json())["generation"][1]["length"] == 7
-
-
-def test_steps_end_where_the_model_does() -> None:
-    decoder = TorchDecoder(model("bart"), max_length=9)
-    [found] = measure_generation(decoder, [3, 4], [(1, 5)], rounds=1, seconds=0.001, progress=lambda _: None)
-    assert found.step.runs == found.prompt.runs * 8  # the decoder begins with one token
-
-
-def test_a_request_always_writes_as_much() -> None:
-    for task, architecture, name in (
-        ("text-generation", "gpt2", "its own length"),
-        ("translation", "mbart", "plain"),
-        ("summarization", "t5", "plain"),
-    ):
-        pipe = loaded(task, *built(task, architecture, name))
-        pipe(TEXT, **request_options(pipe))
-        assert [call for call in pipe.decoder.calls if call[0] == "step"] == [("step", 1)] * NEW_TOKENS

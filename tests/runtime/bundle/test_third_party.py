@@ -11,12 +11,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from sentence_transformers.sentence_transformer import modules as models
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.bundle.third_party import infer_graph_task, max_positions
+from edgepipe.bundle.third_party import infer_graph_task, is_sentence_encoder, max_positions
 from edgepipe.cli.info import describe
 from edgepipe.errors import TaskError
 from tests.golden.compare import assert_same
+from tests.runtime.embeddings.sentence_modules import HIDDEN, write_modules
 from tests.runtime.foreign_folders import as_repository
 from tests.runtime.small_bundle import LABELS, expected_logits, write_foreign, write_graph
 from tests.tiny import LIMIT
@@ -191,3 +193,10 @@ def test_outputs_in_another_precision_come_as_float32(tmp_path: Path, element: i
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, expected_logits("fp32", [[5, 6, 7]]), atol=tolerance)
     assert type(pipeline(None, tmp_path)("I love this")[0]["score"]) is float
+
+
+def test_which_directories_are_sentence_encoders(tmp_path: Path) -> None:
+    assert not is_sentence_encoder(tmp_path)
+    (tmp_path / "modules.json").write_text('[{"path": "", "type": "sentence_transformers.base.modules.Transformer"}]')
+    assert not is_sentence_encoder(tmp_path), "a cross-encoder has no pooling"
+    assert is_sentence_encoder(write_modules(tmp_path, [models.Pooling(HIDDEN, "mean")]))

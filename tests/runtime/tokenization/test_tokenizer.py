@@ -4,7 +4,6 @@ The exceptions are those that `Tokenizer` documents: an empty batch, a `max_leng
 ragged rows as an array, and `pad` without a padding token where nothing is to be padded.
 """
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from edgepipe.errors import InputError
 from edgepipe.tokenization.tokenizer import Tokenizer
+from tests.runtime.tokenization.beside_the_reference import attempt
 
 pytest.importorskip("transformers")
 
@@ -106,18 +106,6 @@ returned = st.fixed_dictionaries(
     },
 )
 options = st.builds(lambda a, b: {**a, **b}, lengths, returned)
-
-
-def attempt(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """The result, or the exception; a Rust panic is a BaseException."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return call(*args, **kwargs)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
-        return error
 
 
 def check_call(pair_of: Callable[[str], tuple[Tokenizer, Any]], family: str, *args: Any, **kwargs: Any) -> None:
@@ -281,39 +269,3 @@ def test_pad(both: Any, family: str, batch: list[str], mask: bool, kwargs: dict[
             np.testing.assert_array_equal(actual[name], value)
         else:
             assert actual[name] == value, name
-
-
-def test_properties(ours: Tokenizer, reference: Any) -> None:
-    for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"):
-        for attribute in (f"{name}_token", f"{name}_token_id"):
-            assert getattr(ours, attribute) == getattr(reference, attribute), attribute
-    for attribute in (
-        *("padding_side", "truncation_side", "vocab_size", "is_fast"),
-        *("all_special_tokens", "all_special_ids", "special_tokens_map"),
-    ):
-        assert getattr(ours, attribute) == getattr(reference, attribute), attribute
-    assert set(ours.model_input_names) == set(reference.model_input_names)
-    assert ours.model_max_length == (None if reference.model_max_length > 1e20 else reference.model_max_length)
-    assert len(ours) == len(reference)
-    assert ours.get_vocab() == reference.get_vocab()
-    assert ours.num_special_tokens_to_add(True) == reference.num_special_tokens_to_add(True)
-    assert ours.convert_tokens_to_ids("no such token") == reference.convert_tokens_to_ids("no such token")
-
-
-def test_positions(ours: Tokenizer, reference: Any) -> None:
-    texts = ["The quick brown fox.", "naïve 你好 👍🏽"]
-    mine, theirs = ours(texts, texts[::-1]), reference(texts, texts[::-1])
-    for row in (0, 1):
-        for index in range(len(mine["input_ids"][row])):
-            for method in ("token_to_chars", "token_to_word", "token_to_sequence"):
-                assert getattr(mine, method)(row, index) == getattr(theirs, method)(row, index)
-            assert mine.token_to_word(index) == theirs.token_to_word(index)
-        for index in range(5):
-            for method in ("char_to_token", "char_to_word", "word_to_tokens", "word_to_chars"):
-                for sequence in (0, 1):
-                    expected = attempt(getattr(theirs, method), row, index, sequence)
-                    actual = attempt(getattr(mine, method), row, index, sequence)
-                    assert actual == expected or isinstance(expected, BaseException), method
-    assert mine.input_ids == mine["input_ids"]
-    with pytest.raises(AttributeError):
-        _ = mine.nothing

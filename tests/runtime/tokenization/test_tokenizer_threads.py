@@ -1,18 +1,14 @@
 """One tokenizer, many threads, each with settings of its own: the results of one thread alone."""
 
 import itertools
-import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tokenizers import AddedToken
-from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.tokenization.tokenizer import Tokenizer
-from edgepipe.tokenization.truncation import Truncators, share_model
 
 TEXTS = ["the quick brown fox jumps over the lazy dog " * n for n in (1, 2, 5)]
 
@@ -50,41 +46,3 @@ def test_threads_do_not_meet(ours: Tokenizer, data: Path, family: str) -> None:
     finally:
         sys.setswitchinterval(interval)
     assert actual == expected
-
-
-def test_truncating_twins_are_the_base_in_all_but_truncation(data: Path, family: str) -> None:
-    base = RustTokenizer.from_file(str(data / family / "tokenizer.json"))
-    twin = share_model(base)
-    assert json.loads(twin.to_str()) == json.loads(base.to_str())
-    truncator = Truncators(base, "left").get("only_first", 9, 1)
-    assert truncator.truncation == {"max_length": 9, "stride": 1, "strategy": "only_first", "direction": "left"}
-    assert base.truncation is None
-
-
-def test_twins_share_the_model(data: Path) -> None:
-    base = RustTokenizer.from_file(str(data / "gpt2" / "tokenizer.json"))
-    twin = share_model(base)
-    base.model.dropout = 0.25  # seen by the twin only if there is one model
-    assert twin.model.dropout == pytest.approx(0.25)
-
-
-def test_added_tokens_with_gaps_are_kept(data: Path) -> None:
-    """Ids that adding tokens in turn does not give."""
-    content = json.loads((data / "bert" / "tokenizer.json").read_text(encoding="utf-8"))
-    token = dict(content["added_tokens"][-1], content="<late>", id=2000)
-    content["added_tokens"].append(token)
-    base = RustTokenizer.from_str(json.dumps(content))
-    assert share_model(base).encode("a <late>").ids == base.encode("a <late>").ids
-
-
-def test_the_least_recently_used_goes(data: Path) -> None:
-    base = RustTokenizer.from_file(str(data / "bert" / "tokenizer.json"))
-    base.add_tokens([AddedToken("<new>", special=True)])
-    truncators = Truncators(base, "right")
-    first = truncators.get("longest_first", 10, 0)
-    for max_length in range(11, 25):
-        truncators.get("longest_first", max_length, 0)
-    assert truncators.get("longest_first", 10, 0) is first
-    for max_length in range(25, 41):
-        truncators.get("longest_first", max_length, 0)
-    assert truncators.get("longest_first", 10, 0) is not first

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from threading import get_ident
-from time import sleep
 from typing import Any
 
 import numpy as np
@@ -105,27 +103,3 @@ def test_runs_of_a_session_that_records(tmp_path: Path, monkeypatch: pytest.Monk
     assert runs.is_used(2, 3)
     assert len(threads) == 1
     assert get_ident() not in threads
-
-
-@pytest.mark.parametrize("own_thread", [True, False])
-def test_one_at_a_time(own_thread: bool) -> None:
-    executor = SerialExecutor(own_thread=own_thread)
-    inside = most = 0
-
-    def work(number: int) -> int:
-        nonlocal inside, most
-        inside += 1
-        most = max(most, inside)
-        sleep(0.001)
-        again = executor.run(lambda: number)  # from within
-        inside -= 1
-        if number == 7:
-            raise ValueError("seven")
-        return again
-
-    with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(executor.run, partial(work, number)) for number in range(20)]
-    assert [each.result() for number, each in enumerate(asked) if number != 7] == [n for n in range(20) if n != 7]
-    with pytest.raises(ValueError, match="seven"):
-        asked[7].result()
-    assert most == 1

@@ -1,0 +1,34 @@
+"""What a session's configuration takes, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe import Model
+from edgepipe.errors import InputError
+from tests.runtime.small_bundle import write_bundle
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle"))
+
+
+@pytest.mark.parametrize("providers", [[], "CPUExecutionProvider", 3, [3], [()], [("CPUExecutionProvider",)], [None]])
+def test_what_is_no_list_of_providers(providers: Any, folder: Path) -> None:
+    with pytest.raises(InputError, match="providers"):
+        Model.from_pretrained(folder, providers=providers)
+
+
+def test_device_and_providers_exclude_each_other(folder: Path) -> None:
+    with pytest.raises(InputError, match="exclude each other"):
+        Model.from_pretrained(folder, device="cpu", providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
+def test_what_is_no_number_of_threads(threads: Any, folder: Path) -> None:
+    with pytest.raises(InputError, match=rf"num_threads must be a whole number.*got {threads!r}"):
+        Model.from_pretrained(folder, num_threads=threads)
