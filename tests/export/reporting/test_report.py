@@ -15,17 +15,14 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner
 
 from edgepipe import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import Manifest, Parity
-from edgepipe.cli.main import cli
 from edgepipe.errors import BundleError, InputError
 from edgepipe_export import report
 from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.reporting.report import render_page
-from tests.architecture.test_boundaries import HEAVY
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 
@@ -253,18 +250,6 @@ def test_what_has_no_report(bundle: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_the_command_runs_without_the_exporters_packages(bundle: Path, tmp_path: Path) -> None:
-    program = """
-        import sys
-        from edgepipe.cli.main import main
-        sys.argv[0] = "edgepipe"
-        main()
-    """
-    output = tmp_path / "report.html"
-    assert run_python(program, "report", str(bundle), "-o", str(output), blocked=HEAVY).strip() == str(output)
-    assert output.with_suffix(".json").is_file()
-
-
 def test_a_report_without_jinja2_says_what_to_install(bundle: Path, tmp_path: Path) -> None:
     program = """
         import sys
@@ -278,27 +263,6 @@ def test_a_report_without_jinja2_says_what_to_install(bundle: Path, tmp_path: Pa
     output = tmp_path / "report.html"
     assert "pip install jinja2" in run_python(program, str(bundle), str(output), blocked=("jinja2",))
     assert not output.exists()
-
-
-def test_an_export_refuses_a_report_before_its_work(tmp_path: Path) -> None:
-    arguments = ["export", "no-such-model", str(tmp_path / "out"), "--report", str(tmp_path / "report.txt")]
-    result = CliRunner().invoke(cli, arguments)
-    assert isinstance(result.exception, InputError)
-    assert "ends in .html" in str(result.exception)
-
-
-def test_an_export_writes_its_report_into_the_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def export(_model: str, output: str, **_options: object) -> Bundle:
-        return Bundle.load(write_bundle(Path(output)))
-
-    monkeypatch.setattr("edgepipe_export.export", export)
-    output = tmp_path / "out"
-    arguments = ["export", "a-model", str(output), "--report", str(output / "report.html")]
-    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
-    assert f"report: {output / 'report.html'}" in result.output
-    record = json.loads((output / "report.json").read_text(encoding="utf-8"))
-    assert [entry["dtype"] for entry in record["variants"]] == ["fp32"]
-    assert Bundle.load(output).check()
 
 
 MEASURE = """<script>

@@ -10,12 +10,8 @@ import numpy as np
 import torch
 
 BATCH, LENGTH, HIDDEN = 5, 7, 6
-
-
 # Tokens of each row; the last row is no longer than the prompt.
 LENGTHS = (7, 5, 4, 6, 3)
-
-
 PROMPT = 3
 
 

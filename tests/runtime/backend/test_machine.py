@@ -1,0 +1,74 @@
+"""The processor in words, from what Linux says of several."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from edgepipe.backend import machine
+
+INTEL = (
+    "processor\t: 0\nmodel name\t: A Processor @ 2.0: GHz\nflags\t\t: fpu avx2 {more}\n\nprocessor\t: 1\nflags\t: mmx\n"
+)
+ARM = "processor\t: 0\nFeatures\t: fp asimd\n"
+
+
+@pytest.fixture
+def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "cpuinfo"
+    monkeypatch.setattr(machine, "_CPUINFO", path)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    return path
+
+
+def test_the_name_has_processor_threads_and_system(cpuinfo: Path) -> None:
+    cpuinfo.write_text(INTEL.format(more=""))
+    assert machine.machine_name(1) == "A Processor @ 2.0: GHz, 1 thread, Linux x86_64"
+    assert machine.machine_name(2) == "A Processor @ 2.0: GHz, 2 threads, Linux x86_64"
+
+
+@pytest.mark.parametrize("content", [None, "", ARM, "model name\t:\n"])
+def test_a_processor_without_a_name_is_called_by_its_kind(cpuinfo: Path, content: str | None) -> None:
+    if content is not None:
+        cpuinfo.write_text(content)
+    assert machine.machine_name(2) == "x86_64, 2 threads, Linux x86_64"
+
+
+def test_flags_are_those_of_the_first_processor(cpuinfo: Path) -> None:
+    assert machine.cpu_flags() == frozenset()
+    cpuinfo.write_text(INTEL.format(more="avx512_vnni"))
+    assert machine.cpu_flags() == {"fpu", "avx2", "avx512_vnni"}
+    cpuinfo.write_text(ARM)
+    assert machine.cpu_flags() == {"fp", "asimd"}
+    cpuinfo.write_bytes(b"flags : avx2 \xff\n")
+    assert "avx2" in machine.cpu_flags()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "expected"),
+    [
+        ("x86_64", INTEL.format(more=""), True),
+        ("AMD64", INTEL.format(more=""), True),
+        ("x86_64", INTEL.format(more="avx_vnni"), False),
+        ("x86_64", "", False),
+        ("aarch64", ARM, False),
+    ],
+)
+def test_sums_overflow_on_x86_without_vnni(
+    kind: str, content: str, expected: bool, cpuinfo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo.write_text(content)
+    monkeypatch.setattr(platform, "machine", lambda: kind)
+    assert machine.saturates() is expected
+
+
+def test_a_package_that_is_not_installed_has_no_version() -> None:
+    found = machine.runtime_versions()
+    assert found["python"] == platform.python_version()
+    assert {"edgepipe", "tokenizers", "numpy"} <= found.keys()
+    assert all(found.values())
+    assert len({"onnxruntime", "onnxruntime-gpu"} & found.keys()) == 1

@@ -1,0 +1,43 @@
+"""``edgepipe report`` on bundles of several kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edgepipe.cli.main import cli
+from edgepipe.errors import EdgepipeError
+from tests.architecture.test_boundaries import HEAVY
+from tests.runtime.processes import run_python
+from tests.runtime.small_bundle import write_bundle
+
+
+def test_the_command_runs_without_the_exporters_packages(tmp_path: Path) -> None:
+    program = """
+        import sys
+        from edgepipe.cli.main import main
+        sys.argv[0] = "edgepipe"
+        main()
+    """
+    bundle = write_bundle(tmp_path / "bundle")
+    output = tmp_path / "report.html"
+    assert run_python(program, "report", str(bundle), "-o", str(output), blocked=HEAVY).strip() == str(output)
+    assert output.with_suffix(".json").is_file()
+
+
+def test_without_a_name_the_page_is_written_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["report", str(bundle)], catch_exceptions=False)
+    assert (result.exit_code, result.output) == (0, f"{tmp_path / 'report.html'}\n")
+    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "report.json").is_file()
+
+
+def test_a_directory_that_is_none_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["report", str(tmp_path / "nowhere"), "-o", str(tmp_path / "page.html")])
+    assert isinstance(result.exception, EdgepipeError)
+    assert "nowhere" in str(result.exception)
+    assert not (tmp_path / "page.html").exists()
