@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgepipe import Model
+from edgepipe.backend.session import SessionConfig
 from edgepipe.errors import InputError
 from tests.runtime.small_bundle import write_bundle
 
@@ -32,3 +33,15 @@ def test_device_and_providers_exclude_each_other(folder: Path) -> None:
 def test_what_is_no_number_of_threads(threads: Any, folder: Path) -> None:
     with pytest.raises(InputError, match=rf"num_threads must be a whole number.*got {threads!r}"):
         Model.from_pretrained(folder, num_threads=threads)
+
+
+def test_what_a_configuration_takes() -> None:
+    given = [("CPUExecutionProvider", {"use_arena": 0}), "OtherExecutionProvider"]
+    assert SessionConfig(providers=given).providers == given
+    assert SessionConfig(providers=(), device=None).providers == ()
+    assert SessionConfig(device=0, num_threads=1, buckets=[]).buckets == []
+
+
+def test_buckets_are_looked_at_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match="bucket"):
+        SessionConfig(buckets=[(0, 8)])

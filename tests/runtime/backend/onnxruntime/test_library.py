@@ -7,6 +7,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 
@@ -66,3 +67,14 @@ def test_onnxruntime_is_told_not_to_report_use(folder: Path, tmp_path: Path) -> 
     """
     run_python(program, str(folder), env={"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")})
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_what_onnxruntime_raises_is_known_as_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"not a graph")
+    assert load_ort() is onnxruntime
+    for graph in (path, tmp_path / "nothing.onnx"):
+        with pytest.raises(ort_errors()):
+            load_ort().InferenceSession(graph, providers=["CPUExecutionProvider"])
+    assert all(issubclass(kind, Exception) for kind in ort_errors())
+    assert not any(issubclass(OSError, kind) for kind in ort_errors())

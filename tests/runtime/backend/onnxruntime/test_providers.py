@@ -10,8 +10,17 @@ import pytest
 
 from edgepipe import Model
 from edgepipe.backend.engines import create_session
-from edgepipe.backend.onnxruntime.providers import CUDA_OPTIONS, cuda_index, cuda_options, resolve_providers
-from edgepipe.backend.session import SessionConfig
+from edgepipe.backend.onnxruntime.providers import (
+    CUDA_OPTIONS,
+    cuda_index,
+    cuda_options,
+    device_profile,
+    gpu_index,
+    provider_name,
+    resolve_providers,
+)
+from edgepipe.backend.session import DeviceProfile, SessionConfig
+from edgepipe.backend.shape_buckets import ON_DEVICES
 from edgepipe.errors import DeviceError, InputError
 from tests.runtime.small_bundle import write_bundle, write_graph
 
@@ -101,3 +110,48 @@ def test_a_device_id(index: Any) -> None:
 def test_other_providers_keep_their_options() -> None:
     given = [("CPUExecutionProvider", {"use_arena": 0})]
     assert resolve_providers(None, given) == given
+
+
+@pytest.mark.parametrize(
+    ("providers", "index"),
+    [
+        ([], None),
+        (["CPUExecutionProvider"], None),
+        (["CUDAExecutionProvider"], 0),
+        ([("CUDAExecutionProvider", {}), "CPUExecutionProvider"], 0),
+        (["CPUExecutionProvider", ("CUDAExecutionProvider", {"device_id": "3"})], 3),
+        ([("OtherExecutionProvider", {"device_id": 2})], None),
+    ],
+)
+def test_the_gpu_that_a_list_asks_for(providers: list[Any], index: int | None) -> None:
+    assert gpu_index(providers) == index
+    assert [provider_name(each) for each in providers] == [
+        each if isinstance(each, str) else each[0] for each in providers
+    ]
+
+
+def test_the_name_of_an_entry() -> None:
+    assert provider_name("CPUExecutionProvider") == "CPUExecutionProvider"
+    assert provider_name(("CUDAExecutionProvider", {"device_id": 1})) == "CUDAExecutionProvider"
+
+
+def test_what_a_device_runs_well() -> None:
+    assert device_profile(SessionConfig()) == device_profile(SessionConfig(device=-1)) == DeviceProfile()
+    gpu = device_profile(SessionConfig(device="cuda:1"))
+    assert (gpu.name, gpu.is_cpu, gpu.preferred_variants[0], gpu.buckets) == ("CUDA", False, "fp16", ON_DEVICES)
+    assert not set(gpu.preferred_variants) & set(gpu.unsupported_variants)
+    with pytest.raises(InputError, match="got 'tpu'"):
+        device_profile(SessionConfig(device="tpu"))
+
+
+def test_the_first_provider_tells_the_profile_and_brings_no_buckets() -> None:
+    gpu = device_profile(SessionConfig(providers=[("CUDAExecutionProvider", {}), "CPUExecutionProvider"]))
+    assert (gpu.name, gpu.buckets) == ("CUDA", ())
+    assert device_profile(SessionConfig(providers=["CPUExecutionProvider", "CUDAExecutionProvider"])).is_cpu
+    assert device_profile(SessionConfig(providers=[])).is_cpu
+    assert not device_profile(SessionConfig(providers=["OtherExecutionProvider"])).is_cpu
+
+
+def test_no_providers_at_all() -> None:
+    with pytest.raises(InputError, match=r"providers is empty; this onnxruntime has .*CPUExecutionProvider"):
+        resolve_providers(None, [])
