@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.shared_traces import share_traces
+from tests.shared_traces import share_traces, trace_afresh
 from tests.slowest import SlowestTests
 
 if TYPE_CHECKING:
@@ -54,6 +54,13 @@ class Exported:
 def _shared_traces() -> Iterator[None]:
     """Exports of the same model share their trace; see :mod:`tests.shared_traces`."""
     with share_traces():
+        yield
+
+
+@pytest.fixture
+def fresh_trace() -> Iterator[None]:
+    """The exports of this test trace their model themselves."""
+    with trace_afresh():
         yield
 
 

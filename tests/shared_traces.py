@@ -1,12 +1,15 @@
 """Traces that are made once a session: most exports in the tests are of a few tiny models, and tracing takes longest.
 
 A trace is shared only between models of one class, config and weights, for one task and with the same options. What is
-traced is the product's own work; only the second time it is not done again.
+traced is the product's own work; only the second time it is not done again. A test of tracing itself (that it repeats
+byte for byte, what it prints) takes the fixture ``fresh_trace``: two exports that share a trace cannot differ.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import json
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ def share_traces() -> Iterator[None]:
     trace_graphs = trace.trace_graphs
     known: dict[Hashable, trace.TracedGraphs] = {}
 
+    @functools.wraps(trace_graphs)
     def trace_once(loaded: Any, options: trace.TraceOptions) -> trace.TracedGraphs:
         key = (_identify(loaded), options)
         if key not in known:
@@ -31,6 +35,16 @@ def share_traces() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trace, "trace_graphs", trace_once)
+        yield
+
+
+@contextmanager
+def trace_afresh() -> Iterator[None]:
+    """Let every export trace its model, within :func:`share_traces` too."""
+    from edgepipe_export.tracing import trace
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trace, "trace_graphs", inspect.unwrap(trace.trace_graphs))
         yield
 
 

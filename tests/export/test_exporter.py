@@ -104,6 +104,7 @@ def test_results_are_those_of_transformers(exported: Bundle, checkpoint: Path) -
         assert ours(text)[0]["score"] == pytest.approx(theirs(text)[0]["score"], abs=1e-4)
 
 
+@pytest.mark.usefixtures("fresh_trace")
 def test_two_exports_are_the_same_byte_for_byte(exported: Bundle, checkpoint: Path, tmp_path: Path) -> None:
     again = export(checkpoint, tmp_path / "again", dtypes=("fp32", "int8"), max_drop=20)
     first, second = files_of(exported.path), files_of(again.path)
@@ -111,6 +112,7 @@ def test_two_exports_are_the_same_byte_for_byte(exported: Bundle, checkpoint: Pa
     assert [name for name in first if first[name] != second[name]] == []
 
 
+@pytest.mark.usefixtures("fresh_trace")
 def test_a_loaded_model_gives_the_same_graph(exported: Bundle, tmp_path: Path) -> None:
     model, tokenizer = build("bert", labels=("bad", "fair", "good"))
     bundle = export(model, tmp_path / "out", tokenizer=tokenizer, verify=False)
@@ -151,7 +153,7 @@ def wrong_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks_module, "compare_tensors", shifted)
 
 
-@pytest.mark.usefixtures("wrong_graph")
+@pytest.mark.usefixtures("wrong_graph", "fresh_trace")
 def test_a_wrong_graph_is_not_written(checkpoint: Path, tmp_path: Path, own_temporary_directory: Path) -> None:
     with pytest.raises(ParityError, match=r"logits differs by up to 0\.5.*--force.*\(log: ") as caught:
         export(checkpoint, tmp_path / "out")
@@ -179,11 +181,13 @@ def test_a_quantized_variant_that_misses_its_bound(checkpoint: Path, tmp_path: P
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.usefixtures("fresh_trace")
 def test_nothing_is_printed_when_piped(checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     export(checkpoint, tmp_path / "out", verify=False)
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("fresh_trace")
 def test_stages_are_shown_and_the_log_is_gone(
     checkpoint: Path, tmp_path: Path, own_temporary_directory: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
