@@ -15,7 +15,10 @@ from edgepipe.embeddings.modules import (
     ACTIVATIONS,
     SENTENCE_EMBEDDING,
     TOKEN_EMBEDDINGS,
+    Dense,
     Features,
+    LayerNorm,
+    Normalize,
     Pooling,
     read_modules,
 )
@@ -140,3 +143,38 @@ def test_what_is_no_list_of_modules(tmp_path: Path) -> None:
         path.write_text(content)
         with pytest.raises(BundleError, match=message):
             read_modules(tmp_path)
+
+
+ONE_TEXT = np.array([[1, 1]])
+
+
+def test_a_module_that_reads_what_nobody_made() -> None:
+    features = Features({}, ONE_TEXT)
+    with pytest.raises(BundleError, match="a module reads 'token_embeddings', and none before it makes that"):
+        Pooling(("mean",))(features)
+    assert Normalize()(features) is features, "there is nothing to normalize yet"
+
+
+def test_a_module_adds_its_result_and_changes_nothing_else() -> None:
+    tokens = np.array([[[3, 4], [0, 0]]], np.float32)
+    features = Features({TOKEN_EMBEDDINGS: tokens}, ONE_TEXT, 1)
+    pooled = Pooling(("max",))(features)
+    assert list(features.vectors) == [TOKEN_EMBEDDINGS]
+    assert pooled[SENTENCE_EMBEDDING].tolist() == [[3, 4]]
+    assert pooled[TOKEN_EMBEDDINGS] is tokens
+    assert Normalize(target="unit")(pooled)["unit"] == pytest.approx(np.array([[0.6, 0.8]]))
+    assert Pooling(("max",), include_prompt=False)(features)[SENTENCE_EMBEDDING].tolist() == [[0, 0]]
+
+
+def test_a_dense_layer_of_another_width() -> None:
+    layer = Dense(np.ones((2, 3), np.float32), None, ACTIVATIONS["Identity"], None, False, "given", "made")
+    features = Features({"given": np.ones((1, 3), np.float32)}, ONE_TEXT)
+    assert layer(features)["made"].tolist() == [[3, 3]]
+    with pytest.raises(BundleError, match="a Dense module takes 3 values, it was given 4"):
+        layer(features.with_vectors("given", np.ones((1, 4), np.float32)))
+
+
+def test_equal_values_are_normalized_to_the_bias() -> None:
+    norm = LayerNorm(np.full(4, 5, np.float32), np.arange(4, dtype=np.float32))
+    features = Features({SENTENCE_EMBEDDING: np.full((1, 4), 9, np.float32)}, ONE_TEXT)
+    assert norm(features)[SENTENCE_EMBEDDING].tolist() == [[0, 1, 2, 3]]

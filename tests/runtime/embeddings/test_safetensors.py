@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,3 +38,23 @@ def test_what_is_no_safetensors_file(tmp_path: Path) -> None:
     save_file({"a": torch.ones(4, dtype=torch.int64)}, path)
     with pytest.raises(BundleError, match="I64"):
         read_safetensors(path)
+
+
+def test_the_file_may_lie_in_any_order_and_say_more(tmp_path: Path) -> None:
+    header = {
+        "__metadata__": {"format": "np"},
+        "late": {"dtype": "F16", "shape": [2], "data_offsets": [4, 8]},
+        "one": {"dtype": "F32", "shape": [], "data_offsets": [0, 4]},
+        "none": {"dtype": "F32", "shape": [0, 3], "data_offsets": [8, 8]},
+    }
+    text = json.dumps(header).encode()
+    path = tmp_path / "w.safetensors"
+    values = np.float32(2.5).tobytes() + np.array([1, -2], np.float16).tobytes()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + values)
+    found = read_safetensors(path)
+    assert {name: (tensor.shape, tensor.ravel().tolist()) for name, tensor in found.items()} == {
+        "late": ((2,), [1, -2]),
+        "one": ((), [2.5]),
+        "none": ((0, 3), []),
+    }
+    assert all(tensor.flags.writeable for tensor in found.values())
