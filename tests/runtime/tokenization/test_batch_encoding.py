@@ -42,3 +42,30 @@ def test_positions(ours: Tokenizer, reference: Any) -> None:
     assert mine.input_ids == mine["input_ids"]
     with pytest.raises(AttributeError):
         _ = mine.nothing
+
+
+def test_rows_and_positions(bert: Tokenizer) -> None:
+    encoding = bert(["The quick, fox", "a"], ["b c", "d"], padding=True)
+    assert encoding.tokens() == ["[CLS]", "the", "qu", "##ic", "##k", ",", "fo", "##x", "[SEP]", "b", "c", "[SEP]"]
+    assert encoding.word_ids() == [None, 0, 1, 1, 1, 2, 3, 3, None, 0, 1, None]
+    assert encoding.sequence_ids() == [None, 0, 0, 0, 0, 0, 0, 0, None, 1, 1, None]
+    assert encoding.tokens(1) == ["[CLS]", "a", "[SEP]", "d", "[SEP]", *7 * ["[PAD]"]]
+    assert encoding.sequence_ids(-1) == [None, 0, None, 1, *8 * [None]]
+
+
+def test_an_index_alone_is_of_the_first_row(bert: Tokenizer) -> None:
+    encoding = bert(["The quick, fox", "a"], ["b c", "d"], padding=True)
+    assert encoding.char_to_token(4) == encoding.char_to_token(0, 4) == 2
+    assert encoding.char_to_token(1, 0, 1) == 3
+    assert encoding.char_to_token(3) is None
+    assert (encoding.token_to_chars(2), encoding.token_to_chars(0)) == ((4, 6), None)
+    assert (encoding.word_to_tokens(1), encoding.word_to_chars(0, 1)) == ((2, 5), (4, 9))
+    assert (encoding.char_to_word(0, 5), encoding.token_to_word(6), encoding.token_to_sequence(9)) == (1, 3, 1)
+
+
+def test_a_value_that_there_is_not_names_those_there_are(bert: Tokenizer) -> None:
+    encoding = bert("a")
+    with pytest.raises(AttributeError, match="has no 'length'; it has input_ids, token_type_ids, attention_mask"):
+        _ = encoding.length
+    assert encoding.attention_mask is encoding["attention_mask"]
+    assert not hasattr(encoding, "labels")

@@ -2,14 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
 
 from edgepipe.errors import InputError
 from edgepipe.tokenization.tokenizer import Tokenizer
-from edgepipe.tokenization.truncation import Truncators, share_model
+from edgepipe.tokenization.truncation import Truncators, _cut_lengths, is_pair, share_model
 
 
 def test_truncating_twins_are_the_base_in_all_but_truncation(data: Path, family: str) -> None:
@@ -65,3 +70,69 @@ def test_stride_of_pairs(bert: Tokenizer, capfd: pytest.CaptureFixture[str]) -> 
 def test_text_to_cut_is_too_short(bert: Tokenizer) -> None:
     with pytest.raises(InputError, match="longest_first"):
         bert("a", "the quick brown fox jumps over", truncation="only_first", max_length=6)
+
+
+@pytest.mark.parametrize(
+    ("item", "is_pretokenized", "expected"),
+    [
+        ("ab", False, False),
+        (("a", "b"), False, True),
+        (["a", "b"], True, False),
+        ([["a"], ["b"]], True, True),
+        ([], True, False),
+        ([["a"]], True, False),
+    ],
+)
+def test_a_pair_is_told_from_two_words(item: Any, is_pretokenized: bool, expected: bool) -> None:
+    assert is_pair(item, is_pretokenized) is expected
+
+
+lengths = st.integers(1, 9)
+
+
+@given(st.sampled_from(["longest_first", "only_first", "only_second"]), lengths, lengths, lengths)
+def test_pairs_are_cut_to_the_lengths_that_are_foretold(strategy: str, first: int, second: int, room: int) -> None:
+    base = RustTokenizer(WordLevel({"a": 0}, unk_token="a"))
+    base.pre_tokenizer = WhitespaceSplit()
+    cut = Truncators(base, "right").get(strategy, room, 0)
+    texts = " ".join("a" * first), " ".join("a" * second)
+    foretold = _cut_lengths(strategy, [first, second], room)
+    if strategy != "longest_first" and any(length <= 0 for length in foretold):
+        with pytest.raises(Exception, match="too short"):
+            cut.encode(*texts)
+        return
+    found = [cut.encode(*texts).sequence_ids.count(text) for text in (0, 1)]
+    changed = [kept for kept, size in zip(found, (first, second), strict=True) if kept < size]
+    assert sorted(foretold) == sorted(changed)
+
+
+def test_a_text_alone_is_cut_to_all_the_room() -> None:
+    for strategy in ("longest_first", "only_first", "only_second"):
+        assert _cut_lengths(strategy, [5], 5) == []
+        assert _cut_lengths(strategy, [6], 5) == [5]
+
+
+def test_the_room_that_special_tokens_leave(data: Path) -> None:
+    truncators = Truncators(RustTokenizer.from_file(str(data / "bert" / "tokenizer.json")), "right")
+
+    def check(item: Any, max_length: int, stride: int = 0, *, special: bool = True) -> None:
+        truncators.check_room(
+            [item],
+            strategy="longest_first",
+            max_length=max_length,
+            stride=stride,
+            add_special_tokens=special,
+            is_pretokenized=False,
+        )
+
+    check("a", 2)
+    check(("a", "b"), 3)
+    check("a", 0, special=False)
+    with pytest.raises(InputError, match="max_length=1 is too small: the special tokens alone take 2; pass at least 3"):
+        check("a", 1)
+    with pytest.raises(InputError, match="the special tokens alone take 3"):
+        check(("a", "b"), 2)
+    check("a b c d e f", 6, 3)
+    check(("a b c", "d e f"), 9, 5)  # nothing is cut
+    with pytest.raises(InputError, match=r"stride=2 is too large for max_length=7: .* \(3 and 3 tokens\) holds 2;"):
+        check(("a b c", "d e f"), 7, 2)
