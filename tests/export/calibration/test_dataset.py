@@ -12,7 +12,6 @@ from edgepipe import Tokenizer
 from edgepipe.bundle.tasks import TASKS, generates
 from edgepipe.errors import InputError
 from edgepipe_export.calibration.dataset import Dataset, Words
-from edgepipe_export.calibration.texts import context_questions, entity_sentences, sentences
 from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS, read_dataset
 from tests.tiny import TOKENIZERS
 
@@ -131,20 +130,6 @@ def test_texts_are_cut_to_the_limit(tokenizer: Tokenizer) -> None:
     assert len(tokenizer(fitted.inputs[0])["input_ids"]) <= 8
     assert fitted.inputs[1] == long.inputs[1]
     assert long.truncate(tokenizer, None) == long
-
-
-def test_the_built_in_texts_are_a_few_hundred() -> None:
-    assert len(set(sentences())) == len(sentences()) >= 200
-    assert len(set(entity_sentences())) == len(entity_sentences()) >= 150
-    assert not set(entity_sentences()) & set(sentences())
-
-
-def test_the_built_in_questions_are_different_and_so_are_most_contexts() -> None:
-    asked, contexts = zip(*context_questions(), strict=True)
-    assert len(set(asked)) == len(asked) >= 150
-    assert all(question.endswith("?") for question in asked)
-    assert len(set(contexts)) >= 120
-    assert max(map(contexts.count, contexts)) == 2
 
 
 @pytest.mark.parametrize(

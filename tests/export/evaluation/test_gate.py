@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -16,93 +14,13 @@ from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError, ParityError
 from edgepipe_export import export
-from edgepipe_export.calibration.dataset import Words
-from edgepipe_export.evaluation.metrics.accuracy import candidate_accuracy, label_accuracy
-from edgepipe_export.evaluation.metrics.embedding_similarity import compare_embeddings, spearman
-from edgepipe_export.evaluation.metrics.entity_f1 import entity_f1, spans
-from edgepipe_export.evaluation.metrics.exact_match import answer_f1
-from edgepipe_export.evaluation.metrics.kl_divergence import MeanDivergence
 from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS
-from edgepipe_export.evaluation.tolerances import Tolerance
 from tests.conftest import shared
-
-
-def test_accuracy() -> None:
-    results = [[{"label": "a", "score": 0.9}, {"label": "b", "score": 0.1}], [{"label": "b", "score": 0.6}]]
-    assert label_accuracy(results, ["a", "a"]) == {"accuracy": 0.5}
-    assert candidate_accuracy([{"labels": ["x", "y"], "scores": [0.9, 0.1]}], ["x"]) == {"accuracy": 1}
-
-
-def test_f1_of_entities() -> None:
-    assert spans(["B-PER", "I-PER", "O", "I-LOC", "B-LOC", "I-ORG"]) == {
-        ("PER", 0, 2), ("LOC", 3, 4), ("LOC", 4, 5), ("ORG", 5, 6),
-    }  # fmt: skip
-    assert spans(["PER", "PER", "O", "LOC"]) == {("PER", 0, 2), ("LOC", 3, 4)}
-    words = Words((0, 5, 9), ("B-PER", "I-PER", "O"))
-    right = [{"start": 0, "entity": "B-PER"}, {"start": 3, "entity": "O"}, {"start": 5, "entity": "I-PER"}]
-    assert entity_f1([right], [words]) == {"f1": 1, "precision": 1, "recall": 1}
-    short = [{"start": 0, "entity": "B-PER"}, {"start": 9, "entity": "B-LOC"}]
-    assert entity_f1([right, short], [words, words]) == {"f1": 0.4, "precision": 1 / 3, "recall": 0.5}
-    assert entity_f1([[]], [Words((0,), ("O",))]) == {"f1": 1, "precision": 1, "recall": 1}
-
-
-def test_answers() -> None:
-    results: list[Any] = [{"answer": "The red House!"}, [{"answer": "a big dog"}, {"answer": "x"}], {"answer": ""}, []]
-    gold = [("red house",), ("small dog", "dog"), (), ("something",)]
-    assert answer_f1(results, gold) == {"exact_match": 0.5, "f1": pytest.approx((1 + 2 / 3 + 1 + 0) / 4)}
-
-
-def test_spearman_shares_the_ranks_of_ties() -> None:
-    generator = random.Random(0)
-    one, other = ([float(generator.randint(0, 5)) for _ in range(30)] for _ in range(2))
-
-    def ranks(values: list[float]) -> list[float]:
-        return [sum(v < value for v in values) + (values.count(value) + 1) / 2 for value in values]
-
-    expected = np.corrcoef(ranks(one), ranks(other))[0, 1]
-    assert spearman(np.array(one), np.array(other)) == pytest.approx(expected)
-    assert spearman(np.array([1.0, 2, 3]), np.array([10.0, 20, 30])) == pytest.approx(1)
-
-
-def test_likeness() -> None:
-    vectors = np.random.default_rng(0).normal(size=(6, 4))
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    assert compare_embeddings(unit, unit) == {
-        name: pytest.approx(1) for name in ("cosine_mean", "cosine_min", "rank_agreement")
-    }
-    assert compare_embeddings(unit, unit[::-1])["cosine_mean"] < 1
-    assert compare_embeddings(unit, -unit)["cosine_min"] == pytest.approx(-1)
-
-
-def test_divergence_is_read_where_there_is_text() -> None:
-    logits = np.log(np.array([[[0.5, 0.5], [0.9, 0.1]]], np.float32))
-    other = np.log(np.array([[[0.25, 0.75], [0.1, 0.9]]], np.float32))
-    found = MeanDivergence()
-    found.add({"logits": logits}, {"logits": other}, np.array([[1, 0]]))
-    assert found.mean == pytest.approx(0.5 * np.log(0.5 / 0.25) + 0.5 * np.log(0.5 / 0.75), rel=1e-5)
-    found.add({"last_hidden_state": logits}, {"last_hidden_state": other}, None)
-    assert found.count == 1
-    starts = MeanDivergence()
-    starts.add({"start_logits": np.log([[0.5, 0.5, 7.0]])}, {"start_logits": np.log([[0.25, 0.75, 1.0]])},
-               np.array([[1, 1, 0]]))  # fmt: skip
-    assert starts.mean == pytest.approx(found.mean, rel=1e-5)
-    assert MeanDivergence().mean is None
 
 
 def test_every_task_with_right_answers_has_figures() -> None:
     with_metric = {task for task, own in TASK_EVALUATIONS.items() if own.metric is not None}
     assert with_metric == TASK_EVALUATIONS.keys() - {"fill-mask"}
-
-
-def test_one_number_sets_all_bounds() -> None:
-    assert Tolerance.from_max_drop(None) == Tolerance(metric=0.5, agreement=1, perplexity=1)
-    assert Tolerance.from_max_drop(2) == Tolerance(2, 2, 2)
-
-
-@pytest.mark.parametrize("given", [-1, 101, "5", True, float("nan")])
-def test_a_bound_that_is_no_share(given: float) -> None:
-    with pytest.raises(InputError, match="max_drop"):
-        Tolerance.from_max_drop(given)
 
 
 @pytest.fixture(scope="module")

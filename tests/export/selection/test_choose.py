@@ -1,9 +1,8 @@
-"""Choosing among variants: by made-up measurements, with a clock that is told what to say, and once for real."""
+"""Choosing among variants: by made-up measurements, and once for real."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from edgepipe_export import export
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.quantization.target import Target
 from edgepipe_export.selection.choose import Candidate, choose, list_candidates, tabulate, undecided
-from edgepipe_export.selection.latency import is_noisy, measure
 from tests.tiny import build
 
 
@@ -98,39 +96,6 @@ def test_candidates_suit_the_task() -> None:
     assert "int8-static" in list_candidates(Target("arm64"), generates=False)
     assert "int8-static" not in list_candidates(Target("arm64"), generates=True)
     assert "fp16" not in list_candidates(Target("vnni"), generates=True)
-
-
-def test_rounds_go_in_turn_and_noise_is_noticed() -> None:
-    order: list[str] = []
-    now = 0.0
-
-    def run(name: str, took: Callable[[], float]) -> Callable[[], int]:
-        def once() -> int:
-            nonlocal now
-            order.append(name)
-            now += took()
-            return 2
-
-        return once
-
-    steady = measure({"a": run("a", lambda: 0.004), "b": run("b", lambda: 0.002)}, rounds=5, clock=lambda: now)
-    assert order == ["a", "b"] * 6
-    assert steady["a"].median_ms == pytest.approx(2)
-    assert steady["b"].median_ms == pytest.approx(1)
-    assert not is_noisy(steady)
-    order.clear()
-    times = itertools.cycle([0.001, 0.009])
-    told: list[tuple[int, int]] = []
-    noisy = {"a": run("a", lambda: next(times))}
-    assert is_noisy(
-        measure(noisy, rounds=5, clock=lambda: now, progress=lambda done, total: told.append((done, total)))
-    )
-    assert len(order) == 21
-    assert told == [(done, -(-done // 5) * 5) for done in range(1, 21)]
-    order.clear()
-    times = itertools.chain([0.001, 0.009, 0.001, 0.009, 0.001, 0.009], itertools.repeat(0.001))
-    assert not is_noisy(measure(noisy, rounds=5, clock=lambda: now))
-    assert len(order) == 16, "as many as it takes"
 
 
 def test_lengths_are_spread_as_all_are() -> None:
