@@ -136,3 +136,5 @@ def test_the_room_that_special_tokens_leave(data: Path) -> None:
     check(("a b c", "d e f"), 9, 5)  # nothing is cut
     with pytest.raises(InputError, match=r"stride=2 is too large for max_length=7: .* \(3 and 3 tokens\) holds 2;"):
         check(("a b c", "d e f"), 7, 2)
+    with pytest.raises(InputError, match="holds 2"):
+        check(("a b c d e", "a b c d e"), 8, 2)  # five tokens of room are two and three
