@@ -13,7 +13,7 @@ import pytest
 
 from edgepipe.errors import DependencyError, EdgepipeError, ExportError, ParityError
 from edgepipe_export.output.log import log_to_file
-from edgepipe_export.output.progress import Progress, Steps
+from edgepipe_export.output.progress import Progress
 
 
 @pytest.fixture(autouse=True)
@@ -100,13 +100,6 @@ def test_an_interrupt_passes_and_leaves_no_log(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_progress_is_silent_when_piped(capfd: pytest.CaptureFixture[str]) -> None:
-    with Progress() as stages, stages.stage("trace"):
-        pass
-    assert stages.current == "trace"
-    assert capfd.readouterr() == ("", "")
-
-
 def test_progress_is_shown_through_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress(shown=True) as stages, log_to_file(lambda: "test"):
         with stages.stage("resolve"):
@@ -116,18 +109,3 @@ def test_progress_is_shown_through_the_log(capfd: pytest.CaptureFixture[str]) ->
     output, error = capfd.readouterr()
     assert output == ""
     assert re.fullmatch(r"  resolve +…\r  resolve +\d+\.\d s *\n  load +…\r  load +stopped *\n", error)
-
-
-def test_steps_are_told_with_what_is_left(capfd: pytest.CaptureFixture[str]) -> None:
-    steps = Steps()
-    steps.tick()  # nobody wants to know
-    with Progress(shown=True) as stages, stages.stage("verify"), steps.report_to(stages.step, 1000):
-        for _ in range(500):
-            steps.tick()
-        steps.reach(400)  # what was done stays done
-        steps.reach(1000)
-        steps.tick(5)
-    shown = re.findall(r"\r  verify +(\d+) of 1000, (\d+) s left …", capfd.readouterr().err)
-    assert shown[0][0] == "1"
-    assert len(shown) < 20, "a terminal is slow"
-    assert shown[-1] == ("1000", "0")
