@@ -1,0 +1,86 @@
+"""Where options come from, and which win."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from transformers import GenerationConfig as Reference
+
+from edgepipe import Tokenizer
+from edgepipe.generation.config import CHECKS, GenerationConfig
+from edgepipe.generation.config_sources import checkpoint_options, generation_config
+from tests.runtime.generation.option_decoder import decoder
+from tests.tiny import TOKENIZERS
+
+PIPELINE = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
+
+
+def test_the_last_one_wins() -> None:
+    checkpoint = decoder({"num_beams": 2, "max_length": 30, "length_penalty": 2.0, "temperature": None})
+    config = generation_config(
+        checkpoint,
+        {"num_beams": 3, "min_length": 5, "prefix": "summarize: "},
+        {"num_beams": 4, "no_repeat_ngram_size": 3},
+        defaults={"num_beams": 9, "max_new_tokens": 256, "early_stopping": True},
+    )
+    assert config == GenerationConfig(
+        num_beams=4,
+        min_length=5,
+        no_repeat_ngram_size=3,
+        length_penalty=2.0,
+        max_length=30,
+        early_stopping=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("generation", "options", "expected"),
+    [
+        ({}, {}, (256, True, 0.7)),
+        ({}, {"max_new_tokens": 5}, (5, True, 0.7)),
+        ({}, {"max_length": 5}, (None, True, 0.7)),
+        ({"max_length": 50}, {}, (None, True, 0.7)),
+        ({}, {"do_sample": False}, (256, False, 1.0)),
+        ({"do_sample": False}, {}, (256, False, 1.0)),
+        ({"temperature": 0.2}, {}, (256, True, 0.2)),
+        ({"temperature": 0.2}, {"do_sample": False}, (256, False, 0.2)),
+    ],
+    ids=str,
+)
+def test_a_pipeline_s_defaults_give_way(generation: dict[str, Any], options: dict[str, Any], expected: Any) -> None:
+    config = generation_config(decoder(generation), {}, options, defaults=PIPELINE)
+    assert (config.max_new_tokens, config.do_sample, config.temperature) == expected
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_beams": 4, "max_length": 60, "eos_token_id": 2, "pad_token_id": None, "vocab_size": 9},
+        {"force_bos_token_to_be_generated": True, "bos_token_id": 3, "eos_token_id": [2, 5]},
+        {"decoder": {"num_beams": 3, "eos_token_id": 7, "length_penalty": 2.0}, "eos_token_id": 2},
+        {"text_config": {"bos_token_id": 4, "temperature": 0.5}, "architectures": ["X"]},
+        {"decoder": None, "do_sample": True, "top_k": 3, "no_repeat_ngram_size": 3, "bad_words_ids": [[4]]},
+    ],
+    ids=str,
+)
+def test_without_a_generation_config_the_model_s_counts_as_in_transformers(config: dict[str, Any]) -> None:
+    theirs = Reference.from_model_config(dict(config))
+    expected = {name: getattr(theirs, name, None) for name in CHECKS}
+    found = checkpoint_options(decoder(config=config))
+    assert found == {name: value for name, value in expected.items() if value is not None}
+
+
+def test_padding_is_that_of_the_checkpoint_or_the_tokenizer_or_the_end() -> None:
+    tokenizer = Tokenizer.from_pretrained(TOKENIZERS / "bert")
+    assert tokenizer.pad_token_id is not None
+    assert generation_config(decoder({"pad_token_id": 9}), {}, {}, tokenizer=tokenizer).pad_token_id == 9
+    assert generation_config(decoder(), {}, {}, tokenizer=tokenizer).pad_token_id == tokenizer.pad_token_id
+    assert generation_config(decoder({"eos_token_id": [7, 8]}), {}, {}).pad_token_id == 7
+    assert generation_config(decoder(), {}, {}).pad_token_id is None
+
+
+def test_none_switches_an_option_off() -> None:
+    checkpoint = decoder({"eos_token_id": 5, "top_k": 10, "num_beams": 4, "penalty_alpha": 0.6, "pad_token_id": 0})
+    config = generation_config(checkpoint, {}, dict.fromkeys(("eos_token_id", "top_k", "num_beams", "penalty_alpha")))
+    assert config == GenerationConfig(top_k=0, pad_token_id=0)
