@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime.library import load_ort
+from edgepipe.backend.onnxruntime.ort_module import load_ort
 from edgepipe.errors import first_line
 
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cuda, query_driver
-from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
+from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CUDA, gpu_index, provider_name
 from edgepipe.backend.session import Provider
 from edgepipe.bundle.integrity import EXPORT_AGAIN, find_obstacle

@@ -24,8 +24,8 @@ from edgepipe.backend.onnxruntime.diagnostics import (
     explain_start_failure,
 )
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
-from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.ort_device import device_of
+from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig

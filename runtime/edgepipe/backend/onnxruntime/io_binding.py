@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
-from edgepipe.backend.onnxruntime.library import ort_errors
+from edgepipe.backend.onnxruntime.ort_module import ort_errors
 
 
 class IoBinding:

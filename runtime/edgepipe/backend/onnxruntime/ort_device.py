@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
-from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.onnx_writer import ELEMENT_TYPES, Node, write_model
+from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CPU, CUDA
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from edgepipe.arguments import did_you_mean, is_whole
-from edgepipe.backend.onnxruntime.library import load_ort
+from edgepipe.backend.onnxruntime.ort_module import load_ort
 from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES
 from edgepipe.errors import DeviceError, InputError

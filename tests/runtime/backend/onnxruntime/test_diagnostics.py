@@ -16,7 +16,7 @@ from edgepipe.backend.onnxruntime.diagnostics import (
     explain_run_failure,
     explain_start_failure,
 )
-from edgepipe.backend.onnxruntime.library import load_ort
+from edgepipe.backend.onnxruntime.ort_module import load_ort
 from edgepipe.backend.session import Provider
 from edgepipe.errors import BundleError, DeviceError, EdgepipeError, InputError, KernelError, OutOfMemoryError
 from tests.runtime.processes import run_python

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from edgepipe.backend.onnxruntime.library import load_ort, ort_errors
+from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 
