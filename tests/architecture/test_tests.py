@@ -26,12 +26,8 @@ def test_every_test_file_is_named_for_a_module(package: str) -> None:
         # A module with much to test may have several files, each with the module's name in front.
         if not any(name == module.stem or name.startswith(f"{module.stem}_") for module in folder.glob("*.py")):
             lost.append(f"tests/{TESTS[package].name}/{test}: there is no {folder.relative_to(REPOSITORY)}/{name}.py")
-    assert not lost, (
-        "\n".join(
-            [
-                *lost,
-                "Rule: a test file is named for the module it tests, in the folder of its room. A way through many ",
-            ]
-        )
-        + "rooms is tested in end_to_end/."
+    rule = (
+        "Rule: a test file is named for the module it tests, in the folder of its room. A way through many rooms is "
+        "tested in end_to_end/."
     )
+    assert not lost, "\n".join([*lost, rule])

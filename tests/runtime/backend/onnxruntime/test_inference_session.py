@@ -16,22 +16,10 @@ from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import InputError
-from tests.runtime.small_bundle import expected_logits, write_bundle, write_graph
+from tests.runtime.small_bundle import expected_logits
 
 IDS = np.array([[2, 30, 31, 3]])
 FEEDS = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("session") / "model.onnx"
-    write_graph(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def threads_of(session: Session) -> int:

@@ -9,12 +9,6 @@ import pytest
 
 from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from tests.runtime.processes import run_python
-from tests.runtime.small_bundle import write_bundle
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 def lay_out_site(folder: Path, *packages: str) -> Path:

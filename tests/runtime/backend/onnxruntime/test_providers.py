@@ -22,7 +22,7 @@ from edgepipe.backend.onnxruntime.providers import (
 from edgepipe.backend.session import DeviceProfile, SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES
 from edgepipe.errors import DeviceError, InputError
-from tests.runtime.small_bundle import write_bundle, write_graph
+from tests.runtime.small_bundle import write_bundle
 
 CPU_ONLY = onnxruntime.get_available_providers()
 
@@ -30,18 +30,6 @@ CPU_ONLY = onnxruntime.get_available_providers()
 needs_cpu_package = pytest.mark.skipif(
     "CUDAExecutionProvider" in CPU_ONLY, reason="the installed onnxruntime has CUDA: nothing to refuse"
 )
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("session") / "model.onnx"
-    write_graph(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_bundle(tmp_path_factory.mktemp("bundle"))
 
 
 @pytest.mark.parametrize(
