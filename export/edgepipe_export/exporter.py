@@ -170,14 +170,14 @@ def export(
     if chosen and target == "cuda":
         raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
     check_preference(prefer)
-    series = {"hidden_states": output_hidden_states, "attentions": output_attentions}
+    layer_outputs = {"hidden_states": output_hidden_states, "attentions": output_attentions}
     options = ExportOptions(
         () if chosen else check_dtypes(dtypes, processor),
         prefer if chosen else None,
         processor,
         TraceOptions(
             _check_opset(opset),
-            tuple(name for name, wanted in series.items() if wanted),
+            tuple(name for name, wanted in layer_outputs.items() if wanted),
             output_pooler,
             processor.standard_attention,
         ),

@@ -63,7 +63,7 @@ class EncoderComparison:
         variant = VariantPredictor(bundle, first, task, session, steps)
         self._encodings = variant.encode(self._data)
         self._calibration_encodings = variant.encode(data.calibrated) or self._encodings
-        reference = PyTorchPredictor(loaded, variant.outputs, variant.series, steps)
+        reference = PyTorchPredictor(loaded, variant.outputs, variant.layer_outputs, steps)
         self._predictors: dict[str, Predictor] = {
             first: CachedPredictor(variant, steps),
             PYTORCH: CachedPredictor(reference, steps),

@@ -107,7 +107,7 @@ class VariantPredictor:
         return (*self._task.outputs, *(name for name in self._model.output_names if name == POOLER))
 
     @property
-    def series(self) -> tuple[str, ...]:
+    def layer_outputs(self) -> tuple[str, ...]:
         """Which tensors of every layer the graph gives: ``"hidden_states"``, ``"attentions"``."""
         return find_layer_outputs(self._model.output_names)
 

@@ -46,18 +46,18 @@ class PyTorchEncoder:
 
     on_cpu = True
 
-    def __init__(self, loaded: LoadedCheckpoint, outputs: Sequence[str], series: Sequence[str] = ()) -> None:
+    def __init__(self, loaded: LoadedCheckpoint, outputs: Sequence[str], layer_outputs: Sequence[str] = ()) -> None:
         """Take over a checkpoint.
 
         Args:
             loaded: The checkpoint.
             outputs: Names of the tensors to give.
-            series: Which tensors of every layer to give beside them.
+            layer_outputs: Which tensors of every layer to give beside them.
         """
         self.config: Mapping[str, Any] = loaded.model.config.to_dict()
         self.max_length = find_limit(loaded.model).tokens
         self._model = loaded.model
-        self._encoder = Encoder(loaded.model, tuple(outputs), tuple(series))
+        self._encoder = Encoder(loaded.model, tuple(outputs), tuple(layer_outputs))
 
     def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Run the model on [batch, length] integers."""
@@ -71,11 +71,15 @@ class PyTorchPredictor:
     name = PYTORCH
 
     def __init__(
-        self, loaded: LoadedCheckpoint, outputs: Sequence[str], series: Sequence[str] = (), steps: Steps | None = None
+        self,
+        loaded: LoadedCheckpoint,
+        outputs: Sequence[str],
+        layer_outputs: Sequence[str] = (),
+        steps: Steps | None = None,
     ) -> None:
         """Take over a checkpoint; see :class:`PyTorchEncoder`. `steps` counts every result."""
         self._steps = steps or Steps()
-        self._encoder = PyTorchEncoder(loaded, outputs, series)
+        self._encoder = PyTorchEncoder(loaded, outputs, layer_outputs)
         self._pipeline = load_pipeline(pipeline_task(loaded.checkpoint.task.name), loaded)
 
     def tensors(self, encoding: Arrays) -> dict[str, NDArray[np.float32]]:
