@@ -41,3 +41,22 @@ def test_a_bundle_of_a_task_that_this_version_lacks(tmp_path: Path) -> None:
     for task in (None, "text-classification"):
         with pytest.raises(TaskError, match="unknown task 'telepathy'"):
             pipeline(task, folder)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [
+        ("GPT2LMHeadModel", "text-generation"),
+        ("LlamaForCausalLM", "text-generation"),
+        ("ReformerModelWithLMHead", "text-generation"),
+        ("XLNetLMHeadModel", "text-generation"),
+        ("T5ForConditionalGeneration", "text2text-generation"),
+        ("MarianMTModel", "text2text-generation"),
+        ("BertModel", "feature-extraction"),
+        ("GPT2Model", "feature-extraction"),
+        ("GPT2DoubleHeadsModel", None),
+        ("BartForSequenceClassification", "text-classification"),
+    ],
+)
+def test_the_task_of_an_architecture(architecture: str, task: str | None) -> None:
+    assert task_for_architecture([architecture]) == task

@@ -14,6 +14,8 @@ from tests.tiny import draw_weights
 
 VOCABULARY = 41
 PAD, BOS, EOS = 0, 1, 2
+# For each model tokens that it does generate, so that sequences end at different lengths.
+ENDS = {"eos_token_id": list(range(3, 9))}
 
 _IDS = {"pad_token_id": PAD, "bos_token_id": BOS, "eos_token_id": EOS}
 _DECODER = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 96}

@@ -11,12 +11,10 @@ import torch
 
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import GeneratedSequence, generate, stream
-from tests.runtime.generation.models import MODELS, VOCABULARY, batch, model
+from tests.runtime.generation.models import ENDS, MODELS, VOCABULARY, batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 
 MIXED = (5, 9, 2)
-# For each model tokens that it does generate, so that sequences end at different lengths.
-ENDS = {"eos_token_id": list(range(3, 9))}
 BEAMS = {"num_beams": 4, "max_new_tokens": 12, **ENDS}
 OPTIONS: dict[str, dict[str, Any]] = {
     "nothing": {},
@@ -121,34 +119,6 @@ def test_a_mixed_batch_gives_what_each_input_gives_alone(architecture: str, opti
         (found,) = generate(decoder, alone, np.ones_like(alone), config)
         assert [each.token_ids for each in found] == [each.token_ids for each in together[row]]
         assert [each.score or 0 for each in found] == pytest.approx([each.score or 0 for each in together[row]], 1e-4)
-
-
-def test_finished_rows_leave_the_batch() -> None:
-    decoder = TorchDecoder(model("gpt2"))
-    config = generation_config(decoder, {}, {"max_new_tokens": 16, **ENDS})
-    found = generate(decoder, *batch("gpt2", (5, 9, 2, 4, 7)), config)
-    lengths = [len(row[0].token_ids) for row in found]
-    assert len(set(lengths)) > 2
-    steps = [rows for name, rows in decoder.calls if name == "step"]
-    # A sequence of n tokens takes n steps, and then no more.
-    assert steps == [sum(length > step for length in lengths) for step in range(max(lengths))]
-    # Those that stay do not move, except to fill a gap.
-    for rows in decoder.selections:
-        assert all(row == place or row >= len(rows) for place, row in enumerate(rows))
-
-
-def test_beams_share_the_prompt_and_move_only_where_they_must() -> None:
-    decoder = TorchDecoder(model("gpt2"))
-    config = generation_config(decoder, {}, {"num_beams": 3, "max_new_tokens": 8, "eos_token_id": None})
-    generate(decoder, *batch("gpt2", (6, 6)), config)
-    assert decoder.calls[:3] == [("step", 2), ("select", 6), ("step", 6)]
-    names = [name for name, _ in decoder.calls]
-    assert names.count("step") == 8
-    assert names.count("select") < 8
-    for rows in decoder.selections[1:]:
-        # A row that goes on at all goes on where it is.
-        assert rows != list(range(6))
-        assert all(rows[row] == row for row in rows)
 
 
 def test_streaming_gives_the_same_tokens_one_at_a_time() -> None:

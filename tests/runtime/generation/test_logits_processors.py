@@ -183,23 +183,6 @@ def test_tokens_that_the_model_does_not_have_are_an_error_or_no_matter() -> None
             process(ids, np.ones((1, VOCABULARY), dtype=np.float32), np.arange(1))
 
 
-def test_a_new_processor_is_one_class_and_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbid_token(ids: Any, scores: Any, inputs: Any) -> None:
-        scores[:, 3] = -np.inf
-
-    prompt = Prompt(*[np.ones((1, 2), dtype=np.int64)] * 3, np.zeros(1, dtype=np.int64), LONGEST)
-    monkeypatch.setitem(LOGITS_PROCESSORS, "seed", lambda config, prompt: forbid_token)
-    assert build_logits_processors(GenerationConfig(), prompt) == []
-    assert build_logits_processors(GenerationConfig(seed=1), prompt) == [forbid_token]
-
-
-def test_a_processor_without_an_option_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    prompt = Prompt(*[np.ones((1, 2), dtype=np.int64)] * 3, np.zeros(1, dtype=np.int64), LONGEST)
-    monkeypatch.setitem(LOGITS_PROCESSORS, "dummy", lambda config, prompt: None)
-    with pytest.raises(LookupError, match=r"LOGITS_PROCESSORS has 'dummy'.*add a field of that name to GenerationConf"):
-        build_logits_processors(GenerationConfig(), prompt)
-
-
 def test_every_entry_has_a_reference() -> None:
     # Groups of beams have their own tests beside transformers: `search/test_diverse_beam_search.py`.
     assert {*LOGITS_PROCESSORS} == {*PROCESSORS, "diversity_penalty"}

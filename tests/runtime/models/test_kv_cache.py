@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgepipe.backend.device import TensorView
 from edgepipe.backend.onnxruntime.ort_device import HOST, OrtDevice
 from edgepipe.models.kv_cache import History, SharedBufferCache, SwappedBufferCache, create_cache
+from tests.runtime.models.device_memory import DEVICE, memory
 
-# The processor's memory, dealt with as a device's.
-DEVICE = OrtDevice(is_host=False)
 SHAPES = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float32")}
 
 
@@ -42,13 +40,6 @@ class Graph:
         assert all((each == each[:, :1, :, :1]).all() for each in found)
         assert all(np.array_equal(found[0][:, 0, :, 0], each[:, 0, :, 0]) for each in found)
         return np.array(found[0][:, 0, :, 0])
-
-
-def memory(value: Any) -> Any:
-    """The numpy array that an ``OrtValue`` lies over, or that a view is."""
-    if isinstance(value, TensorView):
-        return value.memory.numpy()[value.start :][: np.prod(value.shape, dtype=int)].reshape(value.shape)
-    return value if isinstance(value, np.ndarray) else value._numpy_obj
 
 
 @pytest.mark.parametrize(

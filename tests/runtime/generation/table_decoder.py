@@ -1,0 +1,84 @@
+"""A decoder without a network: the scores of the next token are the sum of what each token so far says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepipe.generation.prompt import Prompt
+from edgepipe.numerics import log_softmax
+
+
+def draw_table(vocabulary: int, seed: int = 0) -> NDArray[np.float32]:
+    """What each token says of the next one, float32[vocabulary, vocabulary]."""
+    return np.random.default_rng(seed).normal(scale=2, size=(vocabulary, vocabulary)).astype(np.float32)
+
+
+def prompt_of(ids: Any, longest: int) -> Prompt:
+    """Prompts of equal length, without padding."""
+    array = np.asarray(ids)
+    return Prompt(array, np.ones_like(array), array, np.zeros(len(array), np.int64), longest)
+
+
+class TableDecoder:
+    """A :class:`~edgepipe.generation.decoder_protocol.Decoder` over a table.
+
+    Attributes:
+        calls: Names and row counts of all calls to its decodings, in order.
+    """
+
+    directory = Path()
+    dtype = "fp32"
+    config: Mapping[str, Any] = {}
+    generation_config: Mapping[str, Any] = {}
+    max_length = None
+    max_source_length = None
+    is_encoder_decoder = False
+
+    def __init__(self, table: NDArray[np.float32], *, on_device: bool = False) -> None:
+        self.table = table
+        self.on_device = on_device
+        self.calls: list[tuple[str, int]] = []
+
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> TableDecoding:
+        return TableDecoding(self, len(input_ids))
+
+
+class TableDecoding:
+    """A :class:`~edgepipe.generation.decoder_protocol.Decoding`; its cache are the tokens themselves."""
+
+    def __init__(self, decoder: TableDecoder, rows: int) -> None:
+        self.scores_on_device = decoder.on_device
+        self._decoder = decoder
+        self._ids = np.empty((rows, 0), np.int64)
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        self._decoder.calls.append(("step", len(tokens)))
+        return self._advance(tokens)
+
+    def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        self._decoder.calls.append(("argmax", len(tokens)))
+        best: NDArray[np.int64] = self._advance(tokens).argmax(axis=1)
+        return best
+
+    def top_k(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        self._decoder.calls.append(("top_k", len(tokens)))
+        scores = log_softmax(self._advance(tokens))
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :count]
+        return np.take_along_axis(scores, best, axis=1), best
+
+    def select(self, rows: NDArray[np.int64]) -> None:
+        self._decoder.calls.append(("select", len(rows)))
+        self._ids = self._ids[rows]
+
+    def _advance(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert len(tokens) == len(self._ids), "a row each"
+        self._ids = np.concatenate([self._ids, tokens], axis=1)
+        scores: NDArray[np.float32] = self._decoder.table[self._ids].sum(axis=1)
+        return scores

@@ -1,0 +1,89 @@
+"""Decoder-only graphs step by step, beside numpy's logits for the whole text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+
+from edgepipe.models.decoder.causal import CausalGraph
+from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
+from tests.runtime.models.decoder.small_decoders import VOCABULARY, causal_bundle, causal_logits, step_by_step
+
+KINDS: dict[str, dict[str, Any]] = {
+    "a cache that grows": {},
+    "a cache in one buffer": {"shared": True},
+    "no cache": {"cache": False},
+    "no positions": {"positions": False},
+    "int32": {"integers": TensorProto.INT32},
+    "all logits": {"keep": ""},
+    "logits it is told of": {"keep": "required"},
+    "no limit": {"limit": None},
+}
+# Of the second row three tokens are padding.
+IDS = np.random.default_rng(1).integers(0, VOCABULARY, (2, 9))
+MASK = np.ones_like(IDS)
+MASK[1, :3] = 0
+PROMPT = 5
+
+without_a_cache = pytest.mark.filterwarnings("ignore:.* has no cache inputs")
+
+
+@without_a_cache
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_step_gives_what_the_whole_text_gives(kind: str, tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, **KINDS[kind]))
+    expected = causal_logits(IDS, MASK, positions=KINDS[kind].get("positions", True))
+    for room in (None, 9, 2):
+        decoding = decoder.begin(IDS[:, :PROMPT], MASK[:, :PROMPT], room)
+        found = step_by_step(decoding, IDS, (PROMPT, 1, 1, 2))
+        np.testing.assert_allclose(found, expected[:, [4, 5, 6, 8]], rtol=1e-4, atol=1e-4)
+
+
+@without_a_cache
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scores_of_every_token(kind: str, tmp_path: Path) -> None:
+    found = CausalGraph(causal_bundle(tmp_path, **KINDS[kind])).scores(IDS, MASK)
+    expected = causal_logits(IDS, MASK, positions=KINDS[kind].get("positions", True))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@without_a_cache
+@pytest.mark.parametrize("kind", ["a cache that grows", "a cache in one buffer", "no cache"])
+def test_rows_keep_their_padding_when_they_move(kind: str, tmp_path: Path) -> None:
+    decoding = CausalGraph(causal_bundle(tmp_path, **KINDS[kind])).begin(IDS[:, :PROMPT], MASK[:, :PROMPT])
+    decoding.step(IDS[:, :PROMPT])
+    rows = np.array([1, 0, 1])
+    decoding.select(rows)
+    ids, mask = IDS[rows, : PROMPT + 1], MASK[rows, : PROMPT + 1]
+    ids[:, -1] = [7, 8, 9]
+    found = decoding.step(ids[:, -1:])
+    np.testing.assert_allclose(found, causal_logits(ids, mask)[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_two_texts_at_once_do_not_meet(tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, shared=True))
+    first, second = (decoder.begin(IDS[[row], :PROMPT], MASK[[0], :PROMPT]) for row in (0, 1))
+    for end in range(PROMPT, 9):
+        start = 0 if end == PROMPT else end - 1
+        for row, decoding in enumerate((first, second)):
+            found = decoding.step(IDS[[row], start:end])
+            np.testing.assert_allclose(found, causal_logits(IDS[[row], :end])[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_manifest_says_whether_past_and_present_are_one(tmp_path: Path) -> None:
+    for name, shared, kind in (("one", True, SharedBufferCache), ("two", False, SwappedBufferCache)):
+        decoder = CausalGraph(causal_bundle(tmp_path / name, shared=shared))
+        assert decoder.shares is shared
+        assert isinstance(decoder.begin(IDS, MASK)._cache, kind)
+    assert not decoder.is_encoder_decoder
+    assert decoder.max_source_length is None
+
+
+def test_a_graph_without_a_cache_is_said_to_be_slow(tmp_path: Path) -> None:
+    bundle = causal_bundle(tmp_path, cache=False)
+    with pytest.warns(UserWarning, match="has no cache inputs .*every step computes the whole text again"):
+        CausalGraph(bundle)
