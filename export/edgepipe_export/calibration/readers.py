@@ -122,8 +122,13 @@ def _lines(text: str, origin: str) -> Table:
 
 def _comma_separated(text: str, origin: str) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows: list[tuple[int, list[str]]] = []
+    begin = 1
     try:
-        rows = [(reader.line_num, row) for row in reader if row]
+        for row in reader:
+            if row:
+                rows.append((begin, row))
+            begin = reader.line_num + 1  # a quoted text may have several lines
     except csv.Error as error:
         raise InputError(f"{origin}, line {reader.line_num}, is not CSV: {error}") from error
     if rows and not any(_role(name) for name in rows[0][1]):

@@ -22,6 +22,22 @@ def test_a_row_is_found_on_the_line_that_it_begins_on(tmp_path: Path) -> None:
     assert read(tmp_path, "a.conll", "-DOCSTART- O\n\nOne O\ntwo O\n\n\nThree O").lines == (3, 7)
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_row_of_several_lines_begins_on_its_first(newline: str, tmp_path: Path) -> None:
+    table = read(
+        tmp_path, "a.csv", newline.join(["text", '"one', 'two"', "", "three", '"four', "", 'five"', "six", ""])
+    )
+    assert [row["text"] for row in table.rows] == [
+        newline.join(("one", "two")),
+        "three",
+        newline.join(("four", "", "five")),
+        "six",
+    ]
+    assert table.lines == (2, 5, 6, 9)
+    with pytest.raises(InputError, match="line 2, has 2 columns, and the first line has 1"):
+        read(tmp_path, "a.csv", newline.join(["text", '"one', 'two",more', ""]))
+
+
 def test_the_ending_counts_in_any_case_and_an_unknown_one_has_a_text_a_line(tmp_path: Path) -> None:
     assert read(tmp_path, "a.CSV", "text,more\nA,b\n").rows == ({"text": "A"},)
     assert read(tmp_path, "a.md", "text,more\n").rows == ({"text": "text,more"},)
