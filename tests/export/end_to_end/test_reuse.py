@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from edgepipe import Bundle
-from edgepipe.bundle.manifest import Manifest
 from edgepipe_export import export
-from edgepipe_export.calibration.dataset import Dataset, Words
 from edgepipe_export.calibration.texts import sentences
-from edgepipe_export.checkpoint.load import load
-from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.output.fingerprint import fingerprint, hash_reference
-from edgepipe_export.quantization.target import Target
 from tests.hostile import inject_outliers
 from tests.tiny import build
 
@@ -122,61 +113,3 @@ def test_a_choice_is_made_by_what_was_measured(
     again, total = reused(capfd.readouterr().err)
     assert total - again == 4  # the graphs, which took no time to make
     assert content(first.path) == content(second.path)
-
-
-def test_what_decides_a_measurement(exported: Bundle, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = exported.manifest
-    assert isinstance(manifest, Manifest)
-    target, texts = Target("vnni"), Dataset(("one", "two"), None, "texts.txt")
-    own = fingerprint(exported.path, manifest, target, texts)
-
-    def other(**changes: object) -> str:
-        return fingerprint(exported.path, replace(manifest, **changes), target, texts)
-
-    source = replace(manifest.source, model="another name")
-    same = [
-        other(source=source),
-        other(default_dtype="int8"),
-        other(variants={"fp32": manifest.variants["fp32"]}),
-        fingerprint(copied, manifest, target, replace(texts, origin="renamed.txt")),
-    ]
-    assert set(same) == {own}
-
-    fp32 = manifest.variants["fp32"]
-    weights = replace(fp32.files[-1], sha256="0" * 64)
-    gold = Words((0,), ("B-PER",))
-    different = [
-        other(variants={"fp32": replace(fp32, files=(*fp32.files[:-1], weights))}),
-        other(files=manifest.files[:-1]),
-        other(max_length=17),
-        fingerprint(exported.path, manifest, Target("avx2"), texts),
-        fingerprint(exported.path, manifest, target, None),
-        fingerprint(exported.path, manifest, target, replace(texts, inputs=("one", "three"))),
-        fingerprint(exported.path, manifest, target, replace(texts, gold=("good", "bad"))),
-        fingerprint(exported.path, manifest, target, replace(texts, gold=(gold, gold))),
-        fingerprint(exported.path, manifest, target, replace(texts, inputs=("\ud800", "\ud801"))),
-    ]
-    monkeypatch.setattr("edgepipe_export.output.fingerprint.cpu_flags", lambda: frozenset({"none"}))
-    different.append(fingerprint(exported.path, manifest, target, texts))
-    assert len({own, *different}) == len(different) + 1
-
-
-def test_the_reference_is_known_by_its_weights(checkpoint: Path, own_checkpoint: Path, tmp_path: Path) -> None:
-    def found(model: object, tokenizer: object = None) -> str | None:
-        return hash_reference(load(resolve(Request(model, None, tokenizer))))  # type: ignore[arg-type]
-
-    renamed = Path(shutil.move(own_checkpoint, tmp_path / "renamed"))
-    assert found(checkpoint) == found(renamed) is not None
-    model, tokenizer = build("bert", seed=1, labels=("bad", "fair", "good"))
-    assert found(model, tokenizer) is None
-    assert found(checkpoint, tokenizer) is None
-    model.save_pretrained(renamed)
-    assert found(renamed) not in (found(checkpoint), None)
-
-
-@pytest.mark.parametrize("odd", [torch.tensor(3), torch.zeros(0), torch.ones(2, 2).bfloat16().T, torch.tensor([True])])
-def test_any_tensor_is_told_apart(checkpoint: Path, odd: torch.Tensor) -> None:
-    loaded = load(resolve(Request(checkpoint)))
-    plain = hash_reference(loaded)
-    loaded.model.register_buffer("odd", odd)
-    assert hash_reference(loaded) not in (plain, None)

@@ -1,34 +1,15 @@
-"""The search for the layers that must go up in precision, on benches whose answers are known; then on real graphs."""
+"""The search for the layers that must go up in precision, on benches whose answers are known.
+
+On real graphs it is in test_evaluator.py.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
-import onnx_ir
 import pytest
-from numpy.typing import NDArray
 
-from edgepipe.bundle.layout import REPORT_NAME
-from edgepipe.errors import ParityError
-from edgepipe_export import export
-from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
-from edgepipe_export.calibration.split import measure_all
-from edgepipe_export.calibration.texts import sentences
-from edgepipe_export.checkpoint.load import LoadedCheckpoint, load
-from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.evaluation.comparison import make_comparison
-from edgepipe_export.evaluation.tolerances import Tolerance
-from edgepipe_export.output.workspace import Workspace
-from edgepipe_export.quantization.quantize import default_options
-from edgepipe_export.quantization.target import find_target
-from edgepipe_export.selection.evaluator import Evaluator
 from edgepipe_export.selection.mixed_precision import repair
-from tests.hostile import inject_outliers
-from tests.tiny import build
 
 
 class Made:
@@ -64,8 +45,6 @@ class Made:
 
 TEN = {f"layer {number}": float(number) for number in range(10)}  # together 45
 LADDER = {"w8": 0.1, "fp32": 0.0}
-SENTENCES = measure_all(Dataset(sentences(), None, BUILT_IN))
-NAIVE = "int8-static"
 LARGEST = ("layer 7", "layer 6", "layer 4")
 
 
@@ -138,104 +117,3 @@ def test_progress_is_told() -> None:
     found = repair(bench, 1000, clock=bench.clock, progress=lambda done, total: told.append((done, total)))
     assert [done for done, _ in told] == list(range(1, 10 + found.attempts + 1))
     assert {total for _, total in told} == {10 + 5 + 4 + 3}  # layers; counts of w8, counts of fp32, halvings
-
-
-def evaluate(workspace: Workspace, loaded: LoadedCheckpoint) -> Evaluator:
-    comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=SENTENCES)
-    return Evaluator(workspace, comparison, SENTENCES, Tolerance.from_max_drop(8))
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Evaluator]:
-    """A model with outlier channels, in int8 without smoothing, measured."""
-    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
-    inject_outliers(model, (3, 8), 300.0)
-    folder = tmp_path_factory.mktemp("hostile") / "bundle"
-    manifest = export(model, folder, tokenizer=tokenizer, verify=False).manifest
-    assert manifest is not None
-    workspace = Workspace(folder, manifest, ("model",), find_target("vnni"))
-    loaded = load(resolve(Request(model, "text-classification", tokenizer, None, False, False)))
-    gate = evaluate(workspace, loaded)
-    workspace.make("int8")
-    gate.measure()
-    return workspace, gate
-
-
-def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workspace, Evaluator]) -> None:
-    workspace, gate = hostile
-    assert gate.measured["fp32"].passed
-    assert not gate.measured["int8"].passed
-    assert gate.repairable == ("int8",)
-    with pytest.raises(ParityError, match=r"int8 against fp32.*agreement \d+\.\d %.*at least 92 %"):
-        gate.record(force=False)
-    layers = len(workspace.layers("int8"))
-    told: list[tuple[int, int]] = []
-    assert gate.repair("int8", 300, lambda done, total: told.append((done, total)))
-    assert layers < told[-1][0] <= told[-1][1]
-    gate.record(force=False)
-
-    variant = workspace.manifest.variants["int8"]
-    assert variant.parity is not None
-    assert variant.parity.passed
-    assert variant.recipe["repair"]["complete"]
-    raised = variant.recipe["precisions"]
-    assert raised
-    assert raised.keys() <= workspace.layers("int8").keys()
-    assert set(raised.values()) <= {"w8", "fp32"}
-    report = json.loads((workspace.folder / REPORT_NAME).read_text(encoding="utf-8"))
-    costs = [entry["cost"] for entry in report["variants"]["int8"]["sensitivities"]]
-    assert len(costs) == layers
-    assert costs == sorted(costs, reverse=True)
-
-
-def test_a_budget_too_small_is_said(hostile: tuple[Workspace, Evaluator]) -> None:
-    workspace, gate = hostile
-    workspace.make("int8")
-    gate.measure()
-    assert not gate.repair("int8", 0)
-    assert "precisions" not in workspace.manifest.variants["int8"].recipe
-    with pytest.raises(ParityError, match=r"the repair's budget of 0 s was too short: 0 mixed graphs were tried"):
-        gate.record(force=False)
-
-
-def padded(rows: int) -> list[dict[str, NDArray[np.int64]]]:
-    """Random ids whose last tokens are padding in all rows but the first: a mask adds the lowest number there is."""
-    ids = np.random.default_rng(0).integers(5, 60, (rows, 12))
-    mask = np.ones_like(ids)
-    mask[1:, 8:] = 0
-    return [{"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}]
-
-
-def test_operators_that_ruin_a_graph_are_taken_out(tmp_path: Path) -> None:
-    """What other tools do to a whole graph, in small: attention's mask takes all steps of its scores' range."""
-    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
-    folder = tmp_path / "bundle"
-    manifest = export(model, folder, tokenizer=tokenizer, verify=False).manifest
-    assert manifest is not None
-    options = {NAIVE: replace(default_options(NAIVE), everything=True, smoothing=0.0)}
-    workspace = Workspace(folder, manifest, ("model",), find_target("vnni"), options=options)
-    workspace.batches = padded(8)
-    gate = evaluate(workspace, load(resolve(Request(model, "text-classification", tokenizer, None, False, False))))
-    workspace.make(NAIVE)
-    gate.measure()
-    assert gate.repairable == (NAIVE,)
-    first = list(workspace.layers(NAIVE).values())[:5]
-    assert {layer.name for layer in first} == {"Add", "LayerNormalization", "MatMul", "Mul", "Softmax"}
-    assert all(layer.operators and not layer.size for layer in first)
-    assert gate.repair(NAIVE, 300)
-    recipe = workspace.manifest.variants[NAIVE].recipe
-    assert recipe["everything"]
-    assert {"Add": "fp32", "Softmax": "fp32"}.items() <= recipe["precisions"].items()
-    assert recipe["repair"]["complete"]
-    costs = {entry.layer: entry.cost for entry in gate.measured[NAIVE].sensitivities}
-    assert set(list(costs)[:2]) == {"Add", "Softmax"}
-    graph = onnx_ir.load(workspace.bundle.graph(NAIVE)).graph
-    masked = [makers(node)[0] for node in graph if node.op_type == "Softmax"]
-    assert set(masked) == {"Add"}  # scores are not cut into steps once the mask is added
-    assert any("DequantizeLinear" in makers(node) for node in graph if node.op_type in ("MatMul", "Gemm"))
-
-
-def makers(node: onnx_ir.Node) -> list[str | None]:
-    """The operators that make a node's inputs."""
-    found = (None if value is None else value.producer() for value in node.inputs)
-    return [None if maker is None else maker.op_type for maker in found]
