@@ -1,30 +1,34 @@
-# make demo · make test · make test-gpu · make check · make bench · make bench-throughput · make bench-generation · make interop
-# Each target sets up its own virtual environment if there is none; PYTHON picks the interpreter (3.11 or newer).
+# make demo · make test · make check · make format · make test-gpu · make interop · make release-check · make clean
+# make bench · make bench-throughput · make bench-generation
+# Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
 GPU_VENV ?= .venv-gpu
+# Processes that run the tests side by side.
+WORKERS ?= auto
 
-.PHONY: setup demo test test-gpu check format bench bench-throughput bench-generation interop clean
+.PHONY: setup demo test test-gpu check format bench bench-throughput bench-generation interop release-check clean
 
-setup: $(READY)
+setup: $(VENV)/.dev
 
-# torch comes from constraints.txt in a step of its own: unpinned it would bring gigabytes of CUDA.
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
-	touch $@
+# A stage of scripts/set_up.py: runtime, then export, then dev.
+$(VENV)/.export: $(VENV)/.runtime
+$(VENV)/.dev: $(VENV)/.export
+$(VENV)/.release: $(VENV)/.runtime
+$(VENV)/.runtime $(VENV)/.export $(VENV)/.dev $(VENV)/.release: pyproject.toml constraints.txt scripts/set_up.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgepipe needs Python 3.11 or newer; name one, e.g. make $(MAKECMDGOALS) PYTHON=python3.12")'
+	@$(PYTHON) scripts/set_up.py $(VENV) $(patsubst .%,%,$(notdir $@))
 
-demo: $(READY)
-	$(BIN)/edgepipe demo models/default
+# The model that comes with edgepipe answers before the exporter is there.
+demo: $(VENV)/.runtime
+	@$(BIN)/edgepipe demo
+	@$(MAKE) --no-print-directory $(VENV)/.export
+	@$(BIN)/edgepipe demo models/default
 
-test: $(READY)
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest --numprocesses $(WORKERS)
 
 # Needs an NVIDIA GPU; skips with the reason where it cannot be used.
 test-gpu: $(GPU_VENV)/.gpu
@@ -37,27 +41,31 @@ $(GPU_VENV)/.gpu: pyproject.toml constraints.txt
 	$(GPU_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[gpu]'
 	touch $@
 
-check: $(READY)
+check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/architecture -q
 
-format: $(READY)
+format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)
+bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/request.py --optimum
 
-bench-throughput: $(READY)
+bench-throughput: $(VENV)/.dev
 	$(BIN)/python benchmarks/throughput.py
 
-bench-generation: $(READY)
+bench-generation: $(VENV)/.dev
 	$(BIN)/python benchmarks/generation.py --context
 
+# Builds sdist and wheel, and runs what each extra is for in an empty environment.
+release-check: $(VENV)/.release
+	$(BIN)/python scripts/check_release.py
+
 # Needs Node 20 and npm, and downloads optimum-onnx and transformers.js.
-interop: $(READY)
+interop: $(VENV)/.dev
 	$(BIN)/python -m tests.interop.check
 
 clean:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,11 @@ def measure_cold_start(
         EdgepipeError: the process failed; the message has its last line on stderr.
     """
     root = str(Path(edgepipe.__file__).parents[1])
-    argument = json.dumps([root, dict(options), str(path.resolve()), text, dict(call or {})])
-    command = [sys.executable, "-P", "-c", _PROGRAM, argument]
+    argument = (root, dict(options), str(path.resolve()), text, dict(call or {}))
     starts, memories = [], []
     for number in range(-1, rounds):
         progress("cold start, warming up" if number < 0 else f"cold start {number + 1} of {rounds}")
-        seconds, memory = _start(command)
+        seconds, memory = time_first_line(_PROGRAM, argument)
         if number >= 0:
             starts.append(seconds * 1e3)
             memories.append(memory)
@@ -69,8 +68,17 @@ def measure_cold_start(
     )
 
 
-def _start(command: list[str]) -> tuple[float, dict[str, int | None]]:
-    """Seconds until the first line, and the memory that the second line tells."""
+def time_first_line(program: str, argument: Sequence[Any]) -> tuple[float, dict[str, Any]]:
+    """Run a program in a process of its own: the seconds until its first line, and the JSON of its second.
+
+    Args:
+        program: Python; it writes two lines on standard output.
+        argument: What it finds as JSON in ``sys.argv[1]``.
+
+    Raises:
+        EdgepipeError: the process failed; the message has its last line on stderr.
+    """
+    command = [sys.executable, "-P", "-c", program, json.dumps(argument)]
     with tempfile.TemporaryFile() as problems:  # a pipe that nobody reads meanwhile could fill up
         start = time.perf_counter()
         with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""``edgepipe demo``: from a checkpoint to labels, with sizes, latencies and parity, and no torch in this process."""
+"""``edgepipe demo``: labels from the embedded model, or from a checkpoint that is exported first and compared."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import click
 
+from edgepipe.benchmarking.cold_start import measure_cold_start, time_first_line
 from edgepipe.benchmarking.timing import time_runs
 from edgepipe.bundle.directory import Bundle
-from edgepipe.cli.info import describe
 from edgepipe.errors import ExportError
 from edgepipe.text_table import table
 
@@ -24,23 +26,65 @@ SENTENCES = (
     "It starts slowly, but the ending is wonderful.",
 )
 _RUNS = 50
+_STARTS = 3
+
+_TRANSFORMERS = """
+import json, statistics, sys
+from functools import partial
+checkpoint, text, runs = json.loads(sys.argv[1])
+import transformers
+transformers.logging.disable_progress_bar()
+classify = transformers.pipeline("text-classification", checkpoint, device="cpu")
+classify(text)
+print(flush=True)
+from edgepipe.benchmarking.memory import read_memory
+from edgepipe.benchmarking.timing import time_runs
+seconds = statistics.median(time_runs(partial(classify, text), runs=runs))
+size = sum(weight.nbytes for weight in classify.model.parameters())
+print(json.dumps(read_memory() | {"milliseconds": 1e3 * seconds, "bytes": size}))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one way to run the model costs.
+
+    Attributes:
+        name: E.g. ``"edgepipe, int8"``.
+        size: Bytes of its weights.
+        milliseconds: Time of one text.
+        start_ms: Time from starting a process to its first label.
+        peak_bytes: The most memory that this process had; None where the system does not tell.
+        same: How many labels are those of what it was compared with, in words; empty where it is the reference.
+    """
+
+    name: str
+    size: int
+    milliseconds: float
+    start_ms: float
+    peak_bytes: int | None
+    same: str = ""
 
 
 @click.command()
 @click.argument("checkpoint", required=False, metavar="[MODEL]")
 def demo(checkpoint: str | None) -> None:
-    """Show labels, scores, sizes, latencies and parity.
+    """Show labels, and what they cost.
 
-    With MODEL (a checkpoint's directory or Hub id) that is exported to fp32 and int8 first; without, the embedded
-    sentiment model is shown.
+    Without MODEL, the embedded sentiment model answers. With MODEL (a text classification checkpoint's directory or
+    Hub id), that is exported to fp32 and int8, and both are compared with transformers.
     """
     if checkpoint is None:
-        click.echo(run_demo(None))
+        click.echo(show_embedded())
         return
     with tempfile.TemporaryDirectory(prefix="edgepipe-demo-") as folder:
         output = Path(folder, "bundle")
+        click.echo(f"Exporting {checkpoint} to fp32 and int8, and comparing both with PyTorch ...")
         export_in_subprocess(checkpoint, output)
-        click.echo("\n" + run_demo(output))
+        bundle = Bundle.load(output)
+        click.echo("\n" + show_labels(bundle) + "\n")
+        click.echo("Measuring size, speed and memory ...\n")
+        click.echo(compare([measure_transformers(checkpoint), *measure_variants(bundle)]))
 
 
 def export_in_subprocess(checkpoint: str, output: Path) -> None:
@@ -50,43 +94,91 @@ def export_in_subprocess(checkpoint: str, output: Path) -> None:
         ExportError: the export failed; its message is on stderr.
     """
     command = [sys.executable, "-m", "edgepipe", "export", checkpoint, str(output), "--dtype", "fp32,int8"]
-    if subprocess.run(command, check=False).returncode != 0:
+    command += ["--task", "text-classification"]
+    if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode != 0:
         raise ExportError(f"the export of {checkpoint} failed, see above")
 
 
-def run_demo(bundle_path: Path | None) -> str:
-    """Run every variant of a bundle on a few sentences and show what came out.
+def show_embedded() -> str:
+    """The embedded model's labels for a few sentences."""
+    from edgepipe.pipelines.factory import embedded_bundle
 
-    Args:
-        bundle_path: The bundle; None for the embedded default.
-    """
-    from edgepipe.pipelines.factory import embedded_bundle, pipeline
+    bundle = Bundle.load(embedded_bundle())
+    size = sum(file.stat().st_size for file in bundle.files(bundle.default_dtype))
+    return (
+        f"The model that comes with edgepipe ({bundle.default_dtype}, {size / 1e6:.1f} MB), on onnxruntime:\n\n"
+        + show_labels(bundle)
+    )
 
-    bundle = Bundle.load(embedded_bundle() if bundle_path is None else bundle_path)
-    descriptions = {variant["dtype"]: variant for variant in describe(bundle)["variants"]}
-    labels, variants = [], []
+
+def show_labels(bundle: Bundle) -> str:
+    """The labels that every variant gives a few sentences, as a table."""
+    from edgepipe.pipelines.factory import pipeline
+
+    columns = []
     for dtype in bundle.dtypes:
         classify = pipeline(bundle.task, bundle, dtype=dtype)
-        for sentence in SENTENCES:
-            best = classify(sentence)[0]
-            labels.append([sentence, dtype, best["label"], f"{best['score']:.4f}"])
-        description = descriptions[dtype]
-        variants.append(
-            [
-                dtype,
-                f"{description['bytes'] / 1e6:.1f} MB",
-                f"{1e3 * statistics.median(time_runs(partial(classify, SENTENCES[0]), runs=_RUNS)):.2f} ms",
-                description["reference"] or "-",
-                "-" if description["max_abs_diff"] is None else f"{description['max_abs_diff']:.1e}",
-                "-" if description["label_agreement"] is None else f"{description['label_agreement']:.1%}",
-            ]
-        )
-    labels.sort(key=lambda row: SENTENCES.index(row[0]))
-    torch = "is" if "torch" in sys.modules else "is not"
-    return "\n\n".join(
-        [
-            table(["text", "dtype", "label", "score"], labels),
-            table(["dtype", "size", "one text", "compared with", "max difference", "same label"], variants),
-            f"{bundle.task} on onnxruntime; torch {torch} loaded in this process.",
-        ]
+        columns.append([f"{best['label']} {best['score']:.4f}" for (best,) in classify(list(SENTENCES), top_k=1)])
+    return table(["text", *bundle.dtypes], list(zip(SENTENCES, *columns, strict=True)))
+
+
+def measure_transformers(checkpoint: str) -> Measured:
+    """What the checkpoint costs in transformers, measured in processes of their own."""
+    argument = (checkpoint, SENTENCES[0], _RUNS)
+    starts = [time_first_line(_TRANSFORMERS, argument) for _ in range(_STARTS)]
+    return Measured(
+        "transformers, PyTorch",
+        starts[0][1]["bytes"],
+        statistics.median(said["milliseconds"] for _, said in starts),
+        1e3 * statistics.median(seconds for seconds, _ in starts),
+        starts[0][1]["peak_bytes"],
     )
+
+
+def measure_variants(bundle: Bundle) -> Iterator[Measured]:
+    """What each variant of a bundle costs, and how many of its labels were the reference's when it was exported."""
+    from edgepipe.pipelines.factory import pipeline
+
+    assert bundle.manifest is not None
+    for dtype in bundle.dtypes:
+        classify = pipeline(bundle.task, bundle, dtype=dtype)
+        parity = bundle.manifest.variants[dtype].parity
+        assert parity is not None
+        assert parity.label_agreement is not None
+        cold = measure_cold_start(
+            bundle.path, {"dtype": dtype, "providers": None}, SENTENCES[0], rounds=_STARTS, progress=lambda line: None
+        )
+        reference = {"pytorch-fp32": "PyTorch"}.get(parity.reference, parity.reference)
+        yield Measured(
+            f"edgepipe, {dtype}",
+            sum(file.stat().st_size for file in bundle.files(dtype)),
+            1e3 * statistics.median(time_runs(partial(classify, SENTENCES[0]), runs=_RUNS)),
+            cold.median_ms,
+            cold.peak_bytes,
+            f"{round(parity.label_agreement * parity.texts)} of {parity.texts}, as {reference}",
+        )
+
+
+def compare(measured: list[Measured]) -> str:
+    """A table of what was measured, the reference first, and the last of them beside it in a sentence."""
+    rows = [
+        [
+            each.name,
+            f"{each.size / 1e6:.1f} MB",
+            f"{each.milliseconds:.2f} ms",
+            f"{each.start_ms / 1e3:.2f} s",
+            "-" if each.peak_bytes is None else f"{each.peak_bytes / 1e6:.0f} MB",
+            each.same or "-",
+        ]
+        for each in measured
+    ]
+    first, last = measured[0], measured[-1]
+    gains = [
+        f"{first.size / last.size:.1f} x smaller",
+        f"{first.milliseconds / last.milliseconds:.1f} x faster",
+        f"{first.start_ms / last.start_ms:.1f} x faster to start",
+    ]
+    if first.peak_bytes is not None and last.peak_bytes is not None:
+        gains.append(f"{first.peak_bytes / last.peak_bytes:.1f} x less memory")
+    headers = ["", "size", "one text", "start to first label", "peak memory", "same labels"]
+    return f"{table(headers, rows, 'lrrrrl')}\n\n{last.name}, beside {first.name}: {', '.join(gains)}."

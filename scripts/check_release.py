@@ -1,0 +1,106 @@
+"""Check what would be published: ``python scripts/check_release.py [EXTRA ...]``.
+
+1. An sdist and a wheel are built, the wheel from the sdist, and twine checks both.
+2. For each extra an empty environment gets the wheel, and runs what the extra is for, from an empty folder.
+3. The sizes of the wheel's packages are shown, and how much each environment weighs.
+
+``gpu`` is only resolved, not installed: it brings gigabytes, and needs a GPU to run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONSTRAINTS = REPOSITORY / "constraints.txt"
+
+_RUNS = [("edgepipe", "--version"), ("edgepipe", "run", "I love this")]
+_IMPORTS_EXPORTER = ("python", "-c", "import edgepipe_export; edgepipe_export.export")
+# What an extra is for, as commands of its environment.
+CHECKS: dict[str, list[tuple[str, ...]]] = {
+    "cpu": [*_RUNS, ("edgepipe", "info", "--check"), ("edgepipe", "demo")],
+    "chat": [("python", "-c", "import edgepipe, jinja2")],
+    "export": [*_RUNS, _IMPORTS_EXPORTER],
+}
+RESOLVED_ONLY = ("gpu",)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Check the release; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("extras", nargs="*", default=[*CHECKS, *RESOLVED_ONLY], metavar="EXTRA")
+    extras = parser.parse_args(arguments).extras
+    with tempfile.TemporaryDirectory(prefix="edgepipe-release-") as name:
+        folder = Path(name)
+        wheel = build(folder)
+        show_wheel(wheel)
+        for extra in extras:
+            if extra in RESOLVED_ONLY:
+                run([sys.executable, *_pip("install"), "--dry-run", "--ignore-installed", f"{wheel}[{extra}]"])
+                print(f"{extra}: can be resolved", flush=True)
+            else:
+                check_extra(wheel, extra, folder / extra)
+    print("The release can be published.", flush=True)
+    return 0
+
+
+def build(folder: Path) -> Path:
+    """Build sdist and wheel, and have twine check both; the wheel."""
+    run([sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(REPOSITORY)])
+    files = sorted((folder / "dist").iterdir())
+    run([sys.executable, "-m", "twine", "check", "--strict", *map(str, files)])
+    (wheel,) = (file for file in files if file.suffix == ".whl")
+    return wheel
+
+
+def show_wheel(wheel: Path) -> None:
+    """Show how large a wheel is, and each package in it."""
+    sizes: Counter[str] = Counter()
+    with zipfile.ZipFile(wheel) as archive:
+        for entry in archive.infolist():
+            sizes[entry.filename.partition("/")[0]] += entry.compress_size
+    print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB", flush=True)
+    for package, size in sizes.most_common():
+        print(f"  {package}: {size / 1e6:.2f} MB", flush=True)
+
+
+def check_extra(wheel: Path, extra: str, folder: Path) -> None:
+    """Install a wheel with an extra into an empty environment, and run what the extra is for."""
+    environment = folder / "environment"
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir(parents=True)
+    run([sys.executable, "-m", "venv", str(environment)])
+    binaries = environment / ("Scripts" if os.name == "nt" else "bin")
+    run([str(binaries / "python"), *_pip("install"), "--no-compile", f"{wheel}[{extra}]"])
+    for command, *rest in CHECKS[extra]:
+        run([str(binaries / command), *rest], folder=elsewhere)
+    weight = sum(file.stat().st_size for file in environment.rglob("*") if file.is_file() and not file.is_symlink())
+    print(f"{extra}: installed and run, {weight / 1e6:.0f} MB", flush=True)
+
+
+def run(command: list[str], folder: Path | None = None) -> None:
+    """Run a command; what it says is shown where it fails.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
+
+
+def _pip(action: str) -> list[str]:
+    return ["-m", "pip", action, "--quiet", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

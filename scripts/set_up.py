@@ -1,0 +1,125 @@
+"""Set up a virtual environment, stage by stage: ``python scripts/set_up.py ENVIRONMENT STAGE``.
+
+A stage installs what its make targets need and nothing else; each builds on the one before. It says first what it
+downloads. What a stage installed is not looked at again: a file ``.<stage>`` in the environment marks it as done, and
+the Makefile compares that file with pyproject.toml and constraints.txt.
+
+This file needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+# PyTorch's builds without CUDA; what the package index has for Linux brings CUDA along.
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+
+# What each stage installs, and about how many megabytes that downloads beside torch (docs/developing.md says how to
+# measure it). Where the wheels are in pip's cache, nothing is downloaded.
+STAGES = {
+    "runtime": ("cpu", 50, "the runtime: onnxruntime, tokenizers, numpy"),
+    "export": ("export", 100, "the exporter: transformers, onnx"),
+    "dev": ("dev", 200, "the tests' tools: pytest, mypy, ruff, sentence-transformers, a real checkpoint"),
+    "release": ("release", 20, "the tools that build and check a release"),
+}
+WITH_TORCH = ("export", "dev")
+TORCH_CPU = 200
+TORCH_CUDA = 2700
+
+
+def main(arguments: list[str]) -> int:
+    """Install a stage into an environment, which is made if it is not there; the exit status."""
+    if len(arguments) != 2 or arguments[1] not in STAGES:
+        return say("usage: python scripts/set_up.py ENVIRONMENT " + "|".join(STAGES))
+    environment, stage = Path(arguments[0]), arguments[1]
+    try:
+        return set_up(environment, stage)
+    except KeyboardInterrupt:
+        say("Stopped. Run the same command again to go on.")
+        return 130
+    except OSError as error:
+        return say(f"{error.filename or environment}: {error.strerror or error}. Nothing else was changed.")
+
+
+def set_up(environment: Path, stage: str) -> int:
+    """Install one stage; the exit status."""
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    if not python.exists():
+        made = subprocess.run([sys.executable, "-m", "venv", str(environment)], check=False)
+        if made.returncode != 0:
+            return say(
+                f"{environment} could not be made, see above. On Debian and Ubuntu `venv` is a package of its own: "
+                "apt install python3-venv"
+            )
+    extra, megabytes, what = STAGES[stage]
+    installed = has_torch(python)
+    index = None
+    if stage in WITH_TORCH and not installed:
+        reachable = can_reach(TORCH_INDEX + "/torch/")
+        index = TORCH_INDEX if reachable else None
+        cuda = not reachable and platform.system() == "Linux" and platform.machine() == "x86_64"
+        megabytes += TORCH_CUDA if cuda else TORCH_CPU
+        what = f"PyTorch{' for processors' if reachable else ''}, {what}"
+        if cuda:
+            say(
+                f"{TORCH_INDEX} cannot be reached, so PyTorch comes from your package index. "
+                "There its build for Linux usually brings CUDA."
+            )
+    say(f"Installing {what}: up to {megabytes} MB to download, once.")
+    if stage in WITH_TORCH and not installed and not install(python, ["torch"], index):
+        return explain_failure()
+    if not install(python, ["--editable", f"{REPOSITORY}[{extra}]"], None):
+        return explain_failure()
+    (environment / f".{stage}").touch()
+    return 0
+
+
+def install(python: Path, what: list[str], index: str | None) -> bool:
+    """Have pip install something with the versions of constraints.txt; whether it could."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--constraint", str(REPOSITORY / "constraints.txt")]
+    if index is not None:
+        command += ["--extra-index-url", index]
+    return subprocess.run([*command, *what], check=False).returncode == 0
+
+
+def has_torch(python: Path) -> bool:
+    """Whether the environment has torch."""
+    program = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
+    return subprocess.run([str(python), "-c", program], check=False).returncode == 0
+
+
+def can_reach(url: str, seconds: float = 5.0) -> bool:
+    """Whether an address answers; proxies are taken from the environment."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=seconds):
+            return True
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def explain_failure() -> int:
+    """Say what to do where pip failed; the exit status."""
+    return say(
+        "The packages could not be installed; pip's own words are above. Without a network: try again with one. "
+        "Behind a proxy: set HTTPS_PROXY. With an index of your own: set PIP_INDEX_URL. With a full disk: make room, "
+        "or set TMPDIR. What was downloaded is kept, so the same command goes on from there."
+    )
+
+
+def say(text: str) -> int:
+    """Write a message on standard error; the exit status of a failure."""
+    print(text, file=sys.stderr, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
