@@ -10,9 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.errors import InputError
 from edgepipe_export.quantization.methods import gptq
-from edgepipe_export.quantization.methods.activations import input_hessians
 from edgepipe_export.quantization.methods.gptq import round_by_gptq
 from edgepipe_export.quantization.quantize import quantize
 from edgepipe_export.quantization.recipes.q4 import Q4Options
@@ -100,23 +98,6 @@ def test_fewer_rows_than_inputs() -> None:
     assert loss(inputs, weight, coded) < loss(inputs, weight, round_to_nearest("layer", weight, blocks))
 
 
-def test_moments_leave_padding_out(exported: Bundle, tmp_path: Path) -> None:
-    source, (batch,) = exported.graph("fp32"), batches(1, 0)
-    model = onnx_ir.load(source)
-    outputs = list(model.graph.outputs)
-    value = next(use.activations for use in find_uses(model.graph) if not use.is_table)
-    assert value.name is not None
-    moments = input_hessians(model, tmp_path, [batch], [value.name])[value.name]
-    assert model.graph.outputs == outputs
-    model.graph.outputs[:] = [value]
-    save_graph(model, tmp_path / "watched.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "watched.onnx")
-    (rows,) = session.run(None, {each.name: batch[each.name] for each in session.get_inputs()})
-    shown = rows[batch["attention_mask"] > 0]
-    assert len(shown) == 62
-    np.testing.assert_allclose(moments, shown.T @ shown, rtol=1e-4, atol=1e-4)
-
-
 def test_a_graph_is_nearer_to_fp32(exported: Bundle, tmp_path: Path) -> None:
     source = exported.graph("fp32")
     unseen = batches(12, 1)
@@ -147,17 +128,6 @@ def test_the_same_order_gives_the_same_bytes(exported: Bundle, tmp_path: Path, d
     assert made[0] == made[1]
 
 
-def test_without_batches_all_is_rounded_to_nearest(exported: Bundle, tmp_path: Path) -> None:
-    source = exported.graph("fp32")
-    paths = {name: tmp_path / name / "model.onnx" for name in ("default", "asked")}
-    for path in paths.values():
-        path.parent.mkdir()
-    recipe = quantize("q4", source, paths["default"], TARGET)
-    quantize("q4", source, paths["asked"], TARGET, options=Q4Options(rounding="nearest"))
-    assert recipe["rounding"] == "nearest"
-    assert written(paths["default"]) == written(paths["asked"])
-
-
 def test_layers_that_are_too_wide_are_named(exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = exported.graph("fp32")
     model = onnx_ir.load(source)
@@ -176,8 +146,3 @@ def test_shared_weights_are_rounded_to_nearest(tmp_path: Path) -> None:
     feeds = [{"ids": np.arange(12).reshape(2, 6)}]
     recipe = quantize("q4", source, tmp_path / "model.onnx", TARGET, options=options, batches=feeds)
     assert recipe["rounding"] == "nearest"
-
-
-def test_a_rounding_that_there_is_not(exported: Bundle, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no rounding 'hqq'.*gptq, nearest"):
-        quantize("q4", exported.graph("fp32"), tmp_path / "model.onnx", TARGET, options=Q4Options(rounding="hqq"))

@@ -66,15 +66,6 @@ def test_layers_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
     assert [name for name, kind in constant_types(path).items() if kind == onnx_ir.DataType.FLOAT][:1] == [layer.name]
 
 
-def test_blocks_of_4_bits_in_half_precision(exported: Bundle, tmp_path: Path) -> None:
-    source, path, other = exported.graph("fp32"), tmp_path / "q4f16.onnx", tmp_path / "q4.onnx"
-    recipe = quantize("q4f16", source, path, TARGET)
-    quantize("q4", source, other, TARGET)
-    assert recipe["name"] == "q4f16"
-    assert {kind for name, kind in constant_types(path).items() if name.endswith("_scales")} == {HALF}
-    np.testing.assert_allclose(run(path, feeds()), run(other, feeds()), atol=0.25)
-
-
 def growing(factor: float) -> onnx_ir.Model:
     """states [batch, 8] -> the root of the mean of squares of states times a factor, and the states divided by it."""
     width = 8

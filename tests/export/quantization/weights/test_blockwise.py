@@ -139,26 +139,6 @@ def _bits(node: onnx_ir.Node) -> int:
     return node.attributes["bits"].as_int()
 
 
-def test_layers_have_the_names_of_modules(exported: Bundle) -> None:
-    layers = find_layers(exported.graph("fp32"))
-    labels = [layer.label for layer in layers]
-    assert labels[:4] == [
-        "bert.embeddings.word_embeddings",
-        "bert.embeddings.token_type_embeddings",
-        "bert.embeddings.position_embeddings",
-        "bert.encoder.layer.0.attention.self.query",
-    ]
-    assert labels[-1] == "classifier"
-    assert len(set(labels)) == len(labels) == 17
-
-
-def test_a_tied_weight_is_one_layer(tmp_path: Path) -> None:
-    save_graph(tied()[0], tmp_path / "model.onnx")
-    (layer,) = find_layers(tmp_path / "model.onnx")
-    assert (layer.name, layer.label, layer.products, layer.tables) == ("wte.weight", "wte", ("head",), ("look",))
-    assert layer.size == ROWS * WIDTH
-
-
 def test_a_precision_that_a_recipe_does_not_mix(exported: Bundle, tmp_path: Path) -> None:
     source = exported.graph("fp32")
     name = find_layers(source)[0].name
