@@ -147,7 +147,8 @@ def export(
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
-        progress: Whether to show stages on standard error; by default only on a terminal.
+        progress: Whether to show stages on standard error: as a bar on a terminal, as lines elsewhere. By default only
+            on a terminal.
 
     Returns:
         The bundle that was written.
@@ -204,6 +205,10 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     with stages.stage("resolve"):
         checkpoint = resolve(request)
     task = checkpoint.task
+    if options.prefer is not None:
+        options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))
+    quantized = [dtype for dtype in options.dtypes if dtype != FP32]
+    stages.expect(3 + len(quantized) + options.verify + (options.prefer is not None))
     with stages.stage("load"):
         from edgepipe_export.checkpoint.architectures import require_exportable
         from edgepipe_export.checkpoint.limits import find_limits
@@ -214,8 +219,6 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         require_exportable(loaded.model)
         given = load_dataset(options.calibration, loaded)
         limits = find_limits(loaded.model, generates=task.generates)
-    if options.prefer is not None:
-        options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))
     with stages.stage("trace"):
         names, recipe = _trace(loaded, options, folder)
     # The others are quantized from fp32 and compared with it, so it is there until the end, wanted or not.
@@ -226,7 +229,6 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     if root is not None:
         cache = Cache(root, fingerprint(folder, manifest, options.target, given), refresh=options.remeasure)
     workspace = Workspace(folder, manifest, names, options.target, cache, calibrated=data.describe())
-    quantized = [dtype for dtype in options.dtypes if dtype != FP32]
     if any(map(workspace.calibrates, quantized)):
         workspace.batches = calibration_batches(workspace.bundle, task, data.calibrated)
     try:
@@ -272,13 +274,14 @@ def _evaluate(
         )
         evaluator.measure(stages.step)
     repairable = () if options.force else evaluator.repairable
+    stages.expect(len(repairable) + (options.prefer is not None) + 1)
     end = time.monotonic() + options.budget
     for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
         with stages.stage(f"repair {dtype}"):
             evaluator.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
     dtypes = options.dtypes
     if options.prefer is not None:
-        with stages.stage("choose"):
+        with stages.stage("choose", undisturbed=True):
             dtypes = (evaluator.choose(options.prefer, stages.step),)
             name_variants(workspace.folder, workspace.names, dtypes)
         if evaluator.undecided:

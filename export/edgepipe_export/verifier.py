@@ -12,7 +12,7 @@ from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import CheckpointError, InputError
 from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants
-from edgepipe.text_table import table
+from edgepipe.text_table import table, wrap
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import measure_all
@@ -50,8 +50,12 @@ class Verification:
         """Whether every check passed."""
         return all(row.passed for row in self.rows)
 
-    def table(self) -> str:
-        """The checks as an aligned text table, under it their figures and the first difference of those that failed."""
+    def table(self, *, width: int | None = None) -> str:
+        """The checks as an aligned text table, under it their figures and the first difference of those that failed.
+
+        Args:
+            width: How many columns of a terminal there are; by default lines are as long as they are.
+        """
         headers = ["dtype", "check", "reference", "compared", "max difference", "label agreement", "result"]
         lines = [
             [
@@ -67,7 +71,8 @@ class Verification:
         ]
         figures = [f"{row.dtype}, {row.check}: {_list_figures(row.figures)}" for row in self.rows if row.figures]
         failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
-        return "\n".join([table(headers, lines), *figures, *self.notes, *failed])
+        below = [line for text in (*figures, *self.notes, *failed) for line in wrap(text, width)]
+        return "\n".join([table(headers, lines, width=width), *below])
 
     def to_json(self) -> str:
         """The checks as JSON."""
@@ -112,7 +117,8 @@ def verify(
         max_drop: What a quantized variant may lose, as for :func:`~edgepipe_export.export`.
         allow_pickle: Whether weights may be unpickled.
         trust_remote_code: Whether Python files of the checkpoint may be run.
-        progress: Whether to show stages on standard error; by default only on a terminal.
+        progress: Whether to show stages on standard error: as a bar on a terminal, as lines elsewhere. By default only
+            on a terminal.
 
     Raises:
         BundleError: the bundle is damaged or has no such variant.
@@ -136,6 +142,7 @@ def verify(
     dtypes = tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,)
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
     with Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
+        stages.expect(3 + len(dtypes))
         with stages.stage("resolve"):
             checkpoint = resolve(request)
         with stages.stage("load"):

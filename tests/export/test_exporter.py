@@ -194,7 +194,7 @@ def test_stages_are_shown_and_the_log_is_gone(
     export(checkpoint, tmp_path / "out", verify=False, progress=True)
     output, error = capfd.readouterr()
     assert output == ""
-    assert re.findall(r"\r  (\w+)", error) == ["resolve", "load", "trace", "write"]
+    assert re.findall(r"^  (\w+) +\d+\.\d s$", error, re.MULTILINE) == ["resolve", "load", "trace", "write"]
     assert os.listdir(own_temporary_directory) == []
 
 

@@ -1,19 +1,16 @@
-"""Progress on a terminal, stage by stage; silent when standard error is piped."""
+"""Progress, stage by stage: a bar on a terminal; where standard error is piped, lines, and those only on request."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Self, TextIO
+from contextlib import contextmanager, suppress
+from typing import Any, Self
 
-# Covers what a longer line may have left behind.
-_BLANK = " " * 24
-
-# Seconds between two lines about one stage.
-_INTERVAL = 0.1
+from edgepipe_export.output.progress_displays import Display, PlainLines, Stage, StandardErrorCopy, TerminalBar
 
 
 class Steps:
@@ -52,7 +49,7 @@ class Steps:
 
 
 class Progress:
-    """Writes one line a stage: its name while it runs, its duration when it is done.
+    """Shows which stage runs and how far it is; when it is over, how long it took.
 
     Attributes:
         current: The stage that runs, or ran last; error messages name it.
@@ -65,56 +62,92 @@ class Progress:
             shown: Whether to write; by default only when standard error is a terminal.
         """
         self.current = "start"
-        self._start = time.perf_counter()
-        self._shown = 0.0
-        self._stream = _own_stderr() if (_is_terminal() if shown is None else shown) else None
+        self._number = self._count = 0
+        self._stage: Stage | None = None
+        self._refreshed = 0.0
+        self._display = _open_display() if (_is_terminal() if shown is None else shown) else None
+        self._lock = threading.RLock()
+        self._over = threading.Event()
+        if self._display is not None:
+            threading.Thread(target=self._keep_fresh, args=(self._display.interval,), daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close our copy of standard error."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        """Leave the terminal as it was, and close our copy of standard error."""
+        self._over.set()
+        with self._lock:
+            if self._display is not None:
+                self._display.close()
+                self._display = None
+
+    def expect(self, stages: int) -> None:
+        """So many stages follow; the one that runs does not count."""
+        self._count = self._number + stages
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Show a stage while the block runs."""
+    def stage(self, name: str, *, undisturbed: bool = False) -> Iterator[None]:
+        """Show a stage while the block runs.
+
+        Args:
+            name: What it does.
+            undisturbed: Whether the block measures time. What is shown changes only with its steps then.
+        """
         self.current = name
-        self._start = start = time.perf_counter()
-        self._write(f"  {name:<24} …")
+        self._number += 1
+        count = max(self._count, self._number) if self._count else 0
+        stage = Stage(name, time.perf_counter(), self._number, count, undisturbed)
+        self._stage = stage
         try:
+            self._refresh()
             yield
         except BaseException:
-            self._write(f"\r  {name:<24} stopped{_BLANK}\n")
+            self._stage = None
+            self.note(name, "stopped")
             raise
-        self._write(f"\r  {name:<24} {time.perf_counter() - start:6.1f} s{_BLANK}\n")
+        self._stage = None
+        self.note(name, f"{time.perf_counter() - stage.started:6.1f} s")
 
     def step(self, done: int, total: int) -> None:
         """Show how far a stage is, and about how long it takes still."""
-        now = time.perf_counter()
-        if done < total and now - self._shown < _INTERVAL:
+        if self._stage is None:
             return
-        self._shown = now
-        elapsed = now - self._start
-        left = elapsed / done * (total - done) if done else 0.0
-        self._write(f"\r  {self.current:<24} {done} of {total}, {left:.0f} s left …")
+        self._stage.done, self._stage.total = done, total
+        if done == total or self._display is None or time.perf_counter() - self._refreshed >= self._display.interval:
+            self._refresh()
 
     def note(self, name: str, text: str) -> None:
         """Show something that took no time."""
-        self._write(f"  {name:<24} {text}\n")
+        with self._lock:
+            if self._display is not None:
+                self._display.show_line(name, text)
 
-    def _write(self, text: str) -> None:
-        if self._stream is not None:
-            self._stream.write(text)
-            self._stream.flush()
+    def _refresh(self) -> None:
+        with self._lock:
+            self._refreshed = time.perf_counter()
+            if self._display is not None and self._stage is not None:
+                self._display.refresh(self._stage, self._refreshed)
+
+    def _keep_fresh(self, interval: float) -> None:
+        """Refresh what is shown while the stage itself is busy for long."""
+        while not self._over.wait(interval):
+            stage = self._stage
+            if stage is not None and not stage.undisturbed:
+                self._refresh()
 
 
 def _is_terminal() -> bool:
     return sys.stderr is not None and sys.stderr.isatty()
 
 
-def _own_stderr() -> TextIO:
-    # A copy of the descriptor: standard error itself goes to the log while an export runs.
-    return os.fdopen(os.dup(2), "w", encoding=sys.stderr.encoding or "utf-8", errors="replace")
+def _open_display() -> Display | None:
+    """A bar where standard error is a terminal that can move its cursor, lines elsewhere; None where it is closed."""
+    try:
+        stream = StandardErrorCopy()
+    except OSError:
+        return None
+    if stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown"):
+        with suppress(ImportError):  # rich comes with the extra `export`; lines do without
+            return TerminalBar(stream)
+    return PlainLines(stream)
