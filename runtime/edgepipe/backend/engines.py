@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime import inference_session, providers
+from edgepipe.backend.onnxruntime import inference_session, installation, providers
 from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
 
 DEFAULT = "onnxruntime"
 # An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`.
 ENGINES = {
-    DEFAULT: Engine(inference_session.OrtSession, inference_session.check_device, providers.device_profile),
+    DEFAULT: Engine(
+        inference_session.OrtSession,
+        inference_session.check_device,
+        providers.device_profile,
+        installation.describe_installation,
+    ),
 }
 
 

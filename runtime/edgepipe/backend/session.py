@@ -165,8 +165,10 @@ class Engine:
         create_session: Loads a graph, from its file, a configuration and the keyword `capture`.
         check_device: Checks that the engine is installed and has the device, as far as that is known without a graph.
         device_profile: What the device runs well; nothing is loaded for that.
+        describe: What is installed of it and which devices it has, as JSON can hold it: for a report of a fault.
     """
 
     create_session: Callable[..., Session]
     check_device: Callable[[SessionConfig], None]
     device_profile: Callable[[SessionConfig], DeviceProfile]
+    describe: Callable[[], Mapping[str, Any]] = dict

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-_CGROUP = Path("/sys/fs/cgroup")
-_MEMBERSHIP = Path("/proc/self/cgroup")
+from edgepipe.backend.cgroups import CGROUPS, MEMBERSHIP, cgroup_quota
+
+_CGROUP, _MEMBERSHIP = CGROUPS, MEMBERSHIP
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorCount:
+    """The processors of this machine, and those this process may use.
+
+    Attributes:
+        machine: All of them, hyper-threads one by one; None where the system does not tell.
+        allowed: Those that the process may run on.
+        cores: Physical cores among these.
+        quota: How many the process's cgroups give it; None where there is no limit.
+    """
+
+    machine: int | None
+    allowed: int
+    cores: int
+    quota: float | None
+
+    @property
+    def threads(self) -> int:
+        """How many threads one operator uses, unless told otherwise."""
+        return max(1, self.cores if self.quota is None else min(self.cores, int(self.quota)))
+
+
+def count_processors() -> ProcessorCount:
+    """Count processors, cores and what the process may use of them."""
+    allowed = _processors()
+    return ProcessorCount(os.cpu_count(), len(allowed), _physical_cores(allowed), cgroup_quota(_CGROUP, _MEMBERSHIP))
 
 
 @cache
@@ -18,9 +48,7 @@ def available_threads() -> int:
     Two hyper-threads of one core count as one, as in onnxruntime's own default: a second thread on the same
     arithmetic units makes matrix products slower. A quota of 1.5 processors gives 1 thread; at least 1 comes back.
     """
-    cores = _physical_cores(_processors())
-    quota = cgroup_quota(_CGROUP, _MEMBERSHIP)
-    return max(1, cores if quota is None else min(cores, int(quota)))
+    return count_processors().threads
 
 
 def _processors() -> set[int]:
@@ -37,43 +65,3 @@ def _physical_cores(processors: set[int]) -> int:
         except OSError:  # not Linux, or a sandbox that hides the topology: each processor is its own core
             cores.add(str(processor))
     return len(cores)
-
-
-def cgroup_quota(root: Path, membership: Path) -> float | None:
-    """The smallest processor quota of the process's cgroup and its ancestors; None where there is no limit.
-
-    Source: the kernel's documentation of ``cpu.max`` (cgroup v2) and ``cpu.cfs_quota_us`` (v1). Inside a container
-    the cgroup may be mounted as the root, so the root is read as well as the path that the process sees.
-
-    Args:
-        root: Where cgroups are mounted.
-        membership: ``/proc/self/cgroup``, lines of ``id:controllers:path``.
-    """
-    try:
-        lines = [line.split(":", 2) for line in membership.read_text().splitlines()]
-    except OSError:
-        return None
-    quotas = []
-    for _, controllers, path in (line for line in lines if len(line) == 3):
-        if controllers == "":
-            quotas += [_read_quota(folder, "cpu.max") for folder in _ancestors(root, path)]
-        elif "cpu" in controllers.split(","):
-            mount = next((root / name for name in (controllers, "cpu") if (root / name).is_dir()), root)
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quotas += [_read_quota(folder, *names) for folder in _ancestors(mount, path)]
-    found = [quota for quota in quotas if quota is not None]
-    return min(found) if found else None
-
-
-def _ancestors(mount: Path, path: str) -> list[Path]:
-    parts = [part for part in path.split("/") if part not in ("", "..")]
-    return [mount.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)]
-
-
-def _read_quota(folder: Path, *names: str) -> float | None:
-    """Processors a cgroup may use, from files that hold a quota and a period; ``max`` or -1 is no limit."""
-    try:
-        quota, period = " ".join((folder / name).read_text() for name in names).split()
-        return int(quota) / int(period) if int(quota) > 0 and int(period) > 0 else None
-    except (OSError, ValueError):  # "max" is no number
-        return None

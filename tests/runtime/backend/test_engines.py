@@ -52,3 +52,9 @@ def test_other_devices_are_those_of_onnxruntime(device: Any) -> None:
 def test_a_device_of_no_engine(device: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match='device must be "cpu", "cuda", "cuda:1" or an index, got '):
         Model.from_pretrained(write_bundle(tmp_path / "bundle"), device=device)
+
+
+def test_every_engine_tells_what_is_installed(dummy: list[str]) -> None:
+    assert ENGINES["dummy"].describe() == {}
+    assert "CPUExecutionProvider" in ENGINES[DEFAULT].describe()["providers"]
+    assert dummy == [], "nothing is loaded for it"

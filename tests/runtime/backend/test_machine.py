@@ -72,3 +72,40 @@ def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert {"edgepipe", "tokenizers", "numpy"} <= found.keys()
     assert all(found.values())
     assert len({"onnxruntime", "onnxruntime-gpu"} & found.keys()) == 1
+
+
+def test_flags_that_kernels_use_are_told_of(cpuinfo: Path) -> None:
+    assert machine.kernel_flags() == ()
+    cpuinfo.write_text(INTEL.format(more="avx512_vnni mmx"))
+    assert machine.kernel_flags() == ("avx2", "avx512_vnni")
+    cpuinfo.write_text("Features\t: fp asimd asimddp i8mm crc32\n")
+    assert machine.kernel_flags() == ("asimd", "asimddp", "i8mm")
+
+
+def test_vnni_is_among_the_flags_that_are_told_of() -> None:
+    assert set(machine.KERNEL_FLAGS) >= machine.VNNI_FLAGS
+    assert len(set(machine.KERNEL_FLAGS)) == len(machine.KERNEL_FLAGS)
+
+
+def test_memory_is_what_linux_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "meminfo"
+    monkeypatch.setattr(machine, "_MEMINFO", path)
+    path.write_text("MemTotal:       2048 kB\nMemFree:  1 kB\nMemAvailable:   1024 kB\nHugePages_Total:       0\nodd\n")
+    found = machine.memory_size()
+    assert (found.total, found.available) == (2048 * 1024, 1024 * 1024)
+    path.unlink()
+    elsewhere = machine.memory_size()
+    assert elsewhere.available is None
+    assert elsewhere.total is None or elsewhere.total > 2**20
+
+
+def test_a_board_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model"
+    monkeypatch.setattr(machine, "_BOARD", path)
+    assert machine.board_name() is None
+    path.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    assert machine.board_name() == "Raspberry Pi 5 Model B Rev 1.0"
+
+
+def test_versions_of_packages_that_are_there() -> None:
+    assert machine.package_versions(["numpy", "no-such-package"]).keys() == {"numpy"}
