@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def bench(
     device: str | int | None = None,
     low_memory: bool = False,
     providers: Sequence[Provider] | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> BenchReport:
     """Measure a bundle.
 
@@ -70,14 +71,13 @@ def bench(
         device: As in :func:`~edgepipe.pipelines.factory.pipeline`, as for the two arguments that follow.
         low_memory: Keep the weights mapped.
         providers: onnxruntime's own list, in place of `device`.
-        progress: Called with a line of text before each step.
+        progress: Called before each step: with what it is, how many are done, and how many there are.
 
     Raises:
         InputError: a size, length or count that cannot be measured, e.g. a length over the model's limit.
         BundleError: the bundle is damaged or has no such variant.
         DeviceError: the device or a provider cannot be used here.
     """
-    say = progress or (lambda line: None)
     sizes = _check_whole_numbers("batch_sizes", batch_sizes)
     wanted = LENGTHS if lengths is None else _check_whole_numbers("lengths", lengths)
     check_whole("rounds", rounds, 1)
@@ -93,8 +93,10 @@ def bench(
 
     options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
     options |= {"dtype": choose_variant(bundle, dtype, config), "providers": providers}
+    say = _number_steps(progress, rounds, generates=_generates(bundle))
     say(f"loading {bundle.path} ({options['dtype']})")
     task = pipeline(None, bundle, **options)
+    say = _number_steps(progress, rounds, generates=isinstance(task, GenerativeTask), done=1)
     model: Any = task.model  # a Model or a Decoder: each has its session
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]
     shapes = [(batch, length) for batch in sizes for length in tokens]
@@ -162,11 +164,27 @@ def measure_latencies(
     return [Latency.of(own) for own in times]
 
 
+def _number_steps(
+    progress: Callable[[str, int, int], None] | None, rounds: int, *, generates: bool, done: int = 0
+) -> Callable[[str], None]:
+    """What is called with the name of a step alone, and counts.
+
+    The steps are loading, and a warm-up and all rounds of each that is measured: latency, cold start, and prompts where
+    the model generates. `done` of them are done.
+    """
+    total = 1 + (1 + rounds) * (3 if generates else 2)
+    numbers = count(done)
+    return lambda step: progress(step, next(numbers), total) if progress is not None else None
+
+
+def _generates(bundle: Bundle) -> bool:
+    return bundle.task is not None and task_class(bundle.task).generates
+
+
 def _longest(bundle: Bundle) -> int:
     """Most tokens of a text, or of a prompt that one more token can follow."""
     limit = sys.maxsize if bundle.max_length is None else bundle.max_length
-    shares = bundle.task is not None and task_class(bundle.task).generates
-    return limit - 1 if shares and not bundle.config.get("is_encoder_decoder") else limit
+    return limit - 1 if _generates(bundle) and not bundle.config.get("is_encoder_decoder") else limit
 
 
 def _check_whole_numbers(name: str, values: Sequence[int]) -> list[int]:

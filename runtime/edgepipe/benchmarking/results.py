@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Self
 
 import numpy as np
 
-from edgepipe.text_table import table
+from edgepipe.bundle import strict_json
+from edgepipe.text_table import list_facts, table, wrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +152,14 @@ class BenchReport:
 
     def to_json(self) -> str:
         """The report as JSON text, keys in the order of the fields."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        return strict_json.dumps(asdict(self))
 
-    def table(self) -> str:
-        """The report as text: what was measured, and a table each for the graph and for the process."""
+    def table(self, *, width: int | None = None) -> str:
+        """The report as text: what was measured, and a table each for the graph and for the process.
+
+        Args:
+            width: How many columns of a terminal there are; by default lines are as long as they are.
+        """
         mode = ", low memory" if self.low_memory else ""
         heading = [
             f"{self.bundle}: {self.task}, {self.dtype}, {_megabytes(self.bytes)}{mode}",
@@ -165,25 +169,25 @@ class BenchReport:
         start = self.cold_start
         written = f", {self.new_tokens} new" if self.new_tokens else ""
         process = [
-            [f"one text of {self.request_tokens} tokens{written}, median", f"{self.request.p50_ms:.2f} ms"],
-            ["  95th, 99th percentile", f"{self.request.p95_ms:.2f} ms, {self.request.p99_ms:.2f} ms"],
-            [f"process start to first result, median of {self.rounds}", f"{start.median_ms:.0f} ms"],
-            ["  fastest, slowest", f"{start.min_ms:.0f} ms, {start.max_ms:.0f} ms"],
-            ["peak memory of that process", _megabytes(start.peak_bytes)],
-            ["  of it private after the result", _megabytes(start.anonymous_bytes)],
+            (f"one text of {self.request_tokens} tokens{written}, median", f"{self.request.p50_ms:.2f} ms"),
+            ("  95th, 99th percentile", f"{self.request.p95_ms:.2f} ms, {self.request.p99_ms:.2f} ms"),
+            (f"process start to first result, median of {self.rounds}", f"{start.median_ms:.0f} ms"),
+            ("  fastest, slowest", f"{start.min_ms:.0f} ms, {start.max_ms:.0f} ms"),
+            ("peak memory of that process", _megabytes(start.peak_bytes)),
+            ("  of it private after the result", _megabytes(start.anonymous_bytes)),
         ]
-        # Leading blanks would go with the others of a cell, so the second table is laid out here.
-        width = max(len(label) for label, _ in process)
-        lines = [f"{label:<{width}}  {value}" for label, value in process]
-        return "\n".join([*heading, "", "the graph alone", self._graph_table(), "", "the pipeline", *lines])
+        lines = [*(line for text in heading for line in wrap(text, width)), "", "the graph alone"]
+        return "\n".join(
+            [*lines, self._graph_table(width), "", "the pipeline", list_facts(process, width=width)],
+        )
 
-    def _graph_table(self) -> str:
+    def _graph_table(self, width: int | None) -> str:
         if self.generation:
             headers = ["batch", "prompt", "prompt p50", "tokens/s", "new token p50", "p95", "spread", "tokens/s"]
-            return table(headers, [_generation_cells(each) for each in self.generation])
+            return table(headers, [_generation_cells(each) for each in self.generation], width=width)
         headers = ["batch", "tokens", "p50", "p95", "p99", "spread", "runs", "texts/s", "tokens/s"]
         rows = [[str(shape.batch), str(shape.length), *_cells(shape.latency), *_rates(shape)] for shape in self.shapes]
-        return table(headers, rows)
+        return table(headers, rows, width=width)
 
 
 def _cells(latency: Latency) -> list[str]:

@@ -2,26 +2,69 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from edgepipe.cli.info import describe, render
-from edgepipe.cli.shared_options import load_exporter
+from edgepipe.cli.shared_options import (
+    complete_folder,
+    complete_name,
+    dtype_completion,
+    echo_json,
+    json_option,
+    load_exporter,
+    quiet_option,
+)
+from edgepipe.text_table import terminal_width
+
+# What `--target` takes, for the shell: the exporter, which has the table, takes long to load.
+TARGETS = ("this", "avx2", "avx512", "vnni", "arm64", "cuda")
+
+
+def _tasks() -> Iterable[str]:
+    from edgepipe.bundle.tasks import TASKS
+
+    return TASKS
+
+
+def _recipes() -> Iterable[str]:
+    from edgepipe_models import recipes
+
+    return (known.name for known in recipes())
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, metavar="MODEL OUT")
-@click.option("--recipe", "recipe_name", help="A known checkpoint in place of MODEL; see: edgepipe recipes")
-@click.option("--task", help="[default: found from the checkpoint's architecture]")
-@click.option("--dtype", default=None, help="Variants, comma-separated, or auto.  [default: fp32, or the recipe's]")
+@click.argument("arguments", nargs=-1, metavar="MODEL OUT", shell_complete=complete_folder)
+@click.option(
+    "--recipe",
+    "recipe_name",
+    shell_complete=complete_name(_recipes),
+    help="A known checkpoint in place of MODEL; see: edgepipe recipes",
+)
+@click.option(
+    "--task", shell_complete=complete_name(_tasks), help="[default: found from the checkpoint's architecture]"
+)
+@click.option(
+    "--dtype",
+    shell_complete=dtype_completion,
+    help="Variants, comma-separated, or auto.  [default: fp32, or the recipe's]",
+)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--opset", type=int, help="ONNX opset, 18 to 23.  [default: 20]")
 @click.option("--output-hidden-states", is_flag=True, help="Add every layer's hidden states to the outputs.")
 @click.option("--output-attentions", is_flag=True, help="Add every layer's attention weights to the outputs.")
 @click.option("--output-pooler", is_flag=True, help="Add the pooler's output, where the model has one.")
-@click.option("--target", default="this", show_default=True, help="avx2, avx512, vnni, arm64, this machine, or cuda.")
+@click.option(
+    "--target",
+    default="this",
+    show_default=True,
+    shell_complete=complete_name(lambda: TARGETS),
+    help="avx2, avx512, vnni, arm64, this machine, or cuda.",
+)
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),
@@ -47,12 +90,16 @@ from edgepipe.cli.shared_options import load_exporter
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights where there are no safetensors.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the checkpoint.")
+@json_option
+@quiet_option
 def export(
     arguments: tuple[str, ...],
     recipe_name: str | None,
     dtype: str | None,
     page: Path | None,
     no_verify: bool,
+    as_json: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Export a checkpoint to a bundle: MODEL is a Hub id or a directory, OUT the directory to write."""
@@ -76,7 +123,12 @@ def export(
         from edgepipe_export.reporting.report import check_output
 
         page = check_output(page, created=output)
-    bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
-    click.echo(render(describe(bundle)))
+    bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, progress=not quiet, **options)
     if page is not None:
-        click.echo(f"\nreport: {exporter.report(bundle, page)}")
+        page = exporter.report(bundle, page)
+    if as_json:
+        echo_json(describe(bundle) | {"report": None if page is None else str(page)})
+        return
+    click.echo(render(describe(bundle), width=terminal_width(sys.stdout)))
+    if page is not None:
+        click.echo(f"\nreport: {page}")

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgepipe.bundle import strict_json
-from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.manifest import Parity
-from edgepipe.cli.shared_options import json_option
-from edgepipe.text_table import table
+from edgepipe.cli.shared_options import complete_folder, echo_json, json_option, quiet_download_option
+from edgepipe.text_table import list_facts, table, terminal_width
+
+if TYPE_CHECKING:
+    from edgepipe.bundle.directory import Bundle
+    from edgepipe.bundle.manifest import Parity
 
 
 @click.command()
-@click.argument("bundle", required=False)
+@click.argument("bundle", required=False, shell_complete=complete_folder)
 @click.option("--check", is_flag=True, help="Check the sha256 of every file.")
 @json_option
+@quiet_download_option
 def info(bundle: str | None, check: bool, as_json: bool) -> None:
     """Show what a bundle is: task, source, variants, sizes, parity.
 
     Without BUNDLE, the embedded default is shown.
     """
+    from edgepipe.bundle.directory import Bundle
     from edgepipe.pipelines.factory import embedded_bundle
 
     loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
     checked = len(loaded.check()) if check else None
     description = describe(loaded)
     if as_json:
-        click.echo(strict_json.dumps(description | {"checked_files": checked}))
+        echo_json(description | {"checked_files": checked})
         return
-    click.echo(render(description))
+    click.echo(render(description, width=terminal_width(sys.stdout)))
     if checked is not None:
         click.echo(f"\n{checked} files have the sha256 that the manifest says.")
 
@@ -55,9 +59,14 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def render(description: dict[str, Any]) -> str:
-    """A description as text: a line a fact, then a table of the variants."""
-    lines = []
+def render(description: dict[str, Any], *, width: int | None = None) -> str:
+    """A description as text: a line a fact, then a table of the variants.
+
+    Args:
+        description: What `describe` says.
+        width: How many columns of a terminal there are; by default lines are as long as they are.
+    """
+    facts = []
     for key, value in description.items():
         if key == "variants" or value in (None, [], {}, ""):
             continue
@@ -65,7 +74,7 @@ def render(description: dict[str, Any]) -> str:
             value = ", ".join(f"{name} {version}" for name, version in value.items())
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
-        lines.append(f"{key.replace('_', ' '):<14} {value}")
+        facts.append((key.replace("_", " "), str(value)))
     rows = [
         [
             variant["dtype"],
@@ -79,7 +88,8 @@ def render(description: dict[str, Any]) -> str:
     ]
     headers = ["dtype", "size", "compared with", "max difference", "same label", "parity"]
     # Names come from whoever made the bundle, and JSON can hold half a character, which no terminal takes.
-    return "\n".join([*lines, "", table(headers, rows)]).encode("utf-8", "backslashreplace").decode("utf-8")
+    text = f"{list_facts(facts, width=width)}\n\n{table(headers, rows, width=width)}"
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:

@@ -6,19 +6,22 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
-from edgepipe.cli.shared_options import files_option, session_options
+from edgepipe.cli.shared_options import complete_folder, files_option, quiet_option, session_options
 from edgepipe.errors import InputError
+
+Count = Callable[[Iterable[Any]], Iterator[Any]]
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, metavar="[BUNDLE] [TEXT]...")
+@click.argument("arguments", nargs=-1, metavar="[BUNDLE] [TEXT]...", shell_complete=complete_folder)
 @files_option
 @click.option("--task", help="[default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
@@ -29,6 +32,7 @@ from edgepipe.errors import InputError
 )
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--local-files-only", is_flag=True, help="Do not use the network.")
+@quiet_option
 @session_options
 def run(
     arguments: tuple[str, ...],
@@ -36,6 +40,7 @@ def run(
     as_json: bool,
     pairs: tuple[str, ...],
     json_input: bool,
+    quiet: bool,
     **pipeline_arguments: Any,
 ) -> None:
     """Run a bundle on texts: arguments, files, or lines of standard input.
@@ -60,10 +65,41 @@ def run(
             f"{task.name} takes no plain texts: pass --json-input, and each input as e.g. '{task.json_example}'"
         )
     inputs = parse_inputs(lines) if json_input else lines
+    is_long = bool(files) or not texts
+    count = count_results(len(texts), files) if is_long and not quiet and _can_show_count() else iter
     if task.generates and not as_json:
-        write_texts(task, inputs, sys.stdout)
+        write_texts(task, inputs, sys.stdout, count=count)
     else:
-        write_results(task, inputs, sys.stdout, as_json=as_json)
+        write_results(task, inputs, sys.stdout, as_json=as_json, count=count)
+
+
+def _can_show_count() -> bool:
+    """Whether results go elsewhere than to the terminal that somebody waits at."""
+    on_terminal = sys.stderr is not None and sys.stderr.isatty() and not sys.stdout.isatty()
+    return on_terminal and find_spec("tqdm") is not None
+
+
+def count_results(texts: int, files: Sequence[Path]) -> Count:
+    """What counts results on standard error, with an estimate where all inputs can be counted before.
+
+    Args:
+        texts: How many inputs there are beside those of the files.
+        files: Files with an input a line; none for standard input.
+    """
+    from edgepipe.pipelines.base import show_progress
+
+    known = bool(files) and all(map(Path.is_file, files))  # a pipe can be read only once
+    total = texts + sum(map(_count_lines, files)) if known else None
+    return lambda results: show_progress(results, total)
+
+
+def _count_lines(file: Path) -> int:
+    lines, last = 0, b""
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            lines += block.count(b"\n")
+            last = block
+    return lines + (last[-1:] not in (b"", b"\n"))
 
 
 def split_model(arguments: Sequence[str], *, has_file: bool = False) -> tuple[str | None, list[str]]:
@@ -138,8 +174,16 @@ def parse_inputs(lines: Iterable[str]) -> Iterator[Any]:
             ) from error
 
 
-def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: bool) -> None:
-    """Run a task over inputs and write each result as soon as it is there, as JSON with its input or as text."""
+def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: bool, count: Count = iter) -> None:
+    """Run a task over inputs and write each result as soon as it is there, as JSON with its input or as text.
+
+    Args:
+        task: The pipeline.
+        inputs: What it is for.
+        out: Where results go.
+        as_json: Whether they are JSON.
+        count: Passes results on and counts them.
+    """
     waiting: list[Any] = []
 
     def remember() -> Iterator[Any]:
@@ -147,7 +191,7 @@ def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: boo
             waiting.append(item)
             yield item
 
-    for result in task(remember()):
+    for result in count(task(remember())):
         item = waiting.pop(0)
         if as_json:
             out.write(_json({"input": item, "output": result}) + "\n")
@@ -156,13 +200,13 @@ def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: boo
         out.flush()
 
 
-def write_texts(task: Any, inputs: Iterator[Any], out: TextIO) -> None:
+def write_texts(task: Any, inputs: Iterator[Any], out: TextIO, *, count: Count = iter) -> None:
     """Run a task that writes text over inputs: on a terminal while it is written, elsewhere when it is whole.
 
-    A search with beams has nothing to show before its end.
+    A search with beams has nothing to show before its end. `count` passes results on and counts them.
     """
     if not (out.isatty() and task.streams):
-        for result in task(inputs):
+        for result in count(task(inputs)):
             out.write(render_result(result) + "\n")
             out.flush()
         return

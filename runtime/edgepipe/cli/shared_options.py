@@ -1,26 +1,91 @@
-"""Options that several commands have, and what several commands need: the exporter, if it is installed."""
+"""Options that several commands have, and what several commands need: the exporter, progress, JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from edgepipe.errors import DependencyError
+from edgepipe.text_table import terminal_width
 
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON.")
+# Columns of a terminal that does not say how many it has.
+_USUAL_WIDTH = 80
+
+# Columns of what a step is called, and of the bar beside it; where the bar would be shorter it is left out.
+_LABEL, _SHORTEST_BAR, _LONGEST_BAR = 28, 8, 36
+
+
+def complete_folder(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Have the shell complete a folder's name: a bundle, a checkpoint."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def complete_name(
+    names: Callable[[], Iterable[str]],
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
+    """Have the shell complete one of some names, the last of several that have commas between them.
+
+    Args:
+        names: Gives the names; called when they are wanted.
+    """
+
+    def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        before, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(before + comma + name) for name in names() if name.startswith(last)]
+
+    return complete
+
+
+def _dtypes() -> Iterable[str]:
+    from edgepipe.bundle.layout import SUFFIXES
+
+    return SUFFIXES
+
+
+def _silence_downloads(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> bool:
+    if quiet:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # read when the Hub's client is loaded
+    return quiet
+
+
+def _quiet(*, exposed: bool) -> Callable[..., Any]:
+    return click.option(
+        "--quiet",
+        "-q",
+        is_flag=True,
+        callback=_silence_downloads,
+        expose_value=exposed,
+        help="Show no progress, only the result, warnings and errors.",
+    )
+
+
+quiet_option = _quiet(exposed=True)
+# For commands that show nothing beside their result but a download.
+quiet_download_option = _quiet(exposed=False)
+json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+dtype_completion = complete_name(_dtypes)
 files_option = click.option(
     "--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line."
 )
+device_completion = complete_name(lambda: ("cpu", "cuda"))
 
 
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that loads a bundle to run it, under the names of `pipeline`'s arguments."""
     for decorator in (
-        click.option("--dtype", help="Variant, e.g. fp32 or int8.  [default: the bundle's; on CUDA fp16, else fp32]"),
-        click.option("--device", help="cpu, cuda or cuda:1.  [default: cpu]"),
+        click.option(
+            "--dtype",
+            shell_complete=dtype_completion,
+            help="Variant, e.g. fp32 or int8.  [default: the bundle's; on CUDA fp16, else fp32]",
+        ),
+        click.option("--device", shell_complete=device_completion, help="cpu, cuda or cuda:1.  [default: cpu]"),
         click.option(
             "--threads", "num_threads", type=click.IntRange(min=1), help="[default: what the process may use]"
         ),
@@ -28,6 +93,59 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = decorator(command)
     return command
+
+
+def echo_json(value: Any) -> None:
+    """Write a value to standard output as one JSON document."""
+    from edgepipe.bundle import strict_json
+
+    click.echo(strict_json.dumps(value))
+
+
+@contextmanager
+def show_steps(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show the steps of the block on standard error: a bar with an estimate on a terminal, a line a step elsewhere.
+
+    Args:
+        hidden: Whether to show nothing.
+
+    Yields:
+        What to call before each step: with what it is, how many are done, and how many there are.
+    """
+    with ExitStack() as stack:
+        bars: list[Any] = []
+
+        def show(step: str, done: int, total: int) -> None:
+            if hidden or sys.stderr is None:
+                return
+            if not bars:
+                bars.append(stack.enter_context(_open_bar(step, total)))
+            [bar] = bars
+            bar.label = _fit_label(step)
+            bar.update(done - bar.pos)
+            bar.render_progress()
+
+        yield show
+        for bar in bars:
+            bar.update(bar.length - bar.pos)
+
+
+def _open_bar(label: str, total: int) -> Any:
+    width = (terminal_width(sys.stderr) or _USUAL_WIDTH) - 1
+    room = width - _LABEL - len("  []  100%  00:00:00")
+    template = "%(label)s  [%(bar)s]  %(info)s" if room >= _SHORTEST_BAR else "%(label)s  %(info)s"
+    return click.progressbar(
+        length=total, label=_fit_label(label), file=sys.stderr, width=min(_LONGEST_BAR, room), bar_template=template
+    )
+
+
+def _fit_label(label: str) -> str:
+    """A label that leaves room for percents and an estimate, as long as every other; on no terminal as it is."""
+    width = terminal_width(sys.stderr)
+    if width is None:
+        return label
+    room = max(1, min(_LABEL, width - 1 - len("  100%  00:00:00")))
+    return f"{label if len(label) <= room else label[: room - 1] + '…':<{room}}"
 
 
 def load_exporter() -> Any:

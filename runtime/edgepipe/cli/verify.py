@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import chain
 from pathlib import Path
 
 import click
 
 from edgepipe.cli.run import read_lines
-from edgepipe.cli.shared_options import files_option, json_option, load_exporter
+from edgepipe.cli.shared_options import (
+    complete_folder,
+    device_completion,
+    dtype_completion,
+    files_option,
+    json_option,
+    load_exporter,
+    quiet_option,
+)
+from edgepipe.text_table import terminal_width
 
 
 @click.command()
-@click.argument("bundle")
-@click.argument("model")
+@click.argument("bundle", shell_complete=complete_folder)
+@click.argument("model", shell_complete=complete_folder)
 @click.option("--text", "-t", "texts", multiple=True, help="A text to compare on.  [default: a built-in set]")
 @files_option
 @click.option(
@@ -22,9 +32,10 @@ from edgepipe.cli.shared_options import files_option, json_option, load_exporter
     help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
 )
 @click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
-@click.option("--dtype", help="Variant.  [default: all that are there]")
-@click.option("--device", help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
+@click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
+@click.option("--device", shell_complete=device_completion, help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
 @json_option
+@quiet_option
 def verify(
     bundle: str,
     model: str,
@@ -35,12 +46,20 @@ def verify(
     dtype: str | None,
     device: str | None,
     as_json: bool,
+    quiet: bool,
 ) -> None:
     """Compare a BUNDLE with the MODEL it was made from, tensor by tensor and result by result."""
     given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
     verification = load_exporter().verify(
-        bundle, model, texts=given or None, calibration=calibration, max_drop=max_drop, dtype=dtype, device=device
+        bundle,
+        model,
+        texts=given or None,
+        calibration=calibration,
+        max_drop=max_drop,
+        dtype=dtype,
+        device=device,
+        progress=not quiet,
     )
-    click.echo(verification.to_json() if as_json else verification.table())
+    click.echo(verification.to_json() if as_json else verification.table(width=terminal_width(sys.stdout)))
     if not verification.passed:
         raise click.exceptions.Exit(1)

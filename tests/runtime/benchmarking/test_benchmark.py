@@ -12,6 +12,7 @@ from edgepipe.errors import InputError, VariantError
 from tests.runtime.small_bundle import write_bundle
 
 LIMIT = 32
+WRITER = Path(__file__).parents[2] / "data" / "foreign_writers" / "decoder"
 
 
 @pytest.fixture(scope="module")
@@ -19,21 +20,28 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("bench") / "words", max_length=LIMIT)
 
 
+Step = tuple[str, int, int]
+
+
 @pytest.fixture(scope="module")
-def measured(bundle: Path) -> tuple[BenchReport, list[str]]:
-    lines: list[str] = []
-    report = bench(bundle, batch_sizes=(1, 3), lengths=(4, 16), rounds=2, seconds=0.01, progress=lines.append)
-    return report, lines
+def measured(bundle: Path) -> tuple[BenchReport, list[Step]]:
+    steps: list[Step] = []
+
+    def remember(step: str, done: int, total: int) -> None:
+        steps.append((step, done, total))
+
+    report = bench(bundle, batch_sizes=(1, 3), lengths=(4, 16), rounds=2, seconds=0.01, progress=remember)
+    return report, steps
 
 
-def test_every_shape_is_measured_in_order(measured: tuple[BenchReport, list[str]]) -> None:
+def test_every_shape_is_measured_in_order(measured: tuple[BenchReport, list[Step]]) -> None:
     report, _ = measured
     assert [(shape.batch, shape.length) for shape in report.shapes] == [(1, 4), (1, 16), (3, 4), (3, 16)]
     assert all(shape.latency.runs >= 2 * report.rounds for shape in report.shapes)
 
 
 def test_percentiles_are_ordered_and_throughput_follows_from_the_median(
-    measured: tuple[BenchReport, list[str]],
+    measured: tuple[BenchReport, list[Step]],
 ) -> None:
     report, _ = measured
     for latency in [report.request, *(shape.latency for shape in report.shapes)]:
@@ -44,7 +52,7 @@ def test_percentiles_are_ordered_and_throughput_follows_from_the_median(
         assert shape.tokens_per_s == pytest.approx(shape.texts_per_s * shape.length)
 
 
-def test_the_cold_start_is_that_of_a_process(measured: tuple[BenchReport, list[str]]) -> None:
+def test_the_cold_start_is_that_of_a_process(measured: tuple[BenchReport, list[Step]]) -> None:
     start = measured[0].cold_start
     assert 0 < start.min_ms <= start.median_ms <= start.max_ms
     if sys.platform == "linux":
@@ -53,18 +61,34 @@ def test_the_cold_start_is_that_of_a_process(measured: tuple[BenchReport, list[s
         assert 1e6 < start.anonymous_bytes < start.peak_bytes < 2e9
 
 
-def test_the_report_says_what_was_measured(measured: tuple[BenchReport, list[str]], bundle: Path) -> None:
-    report, lines = measured
+def test_the_report_says_what_was_measured(measured: tuple[BenchReport, list[Step]], bundle: Path) -> None:
+    report, steps = measured
     assert (report.bundle, report.task, report.dtype) == (bundle.name, "text-classification", "fp32")
     assert report.bytes == sum(file.stat().st_size for file in (bundle / "onnx").iterdir())
     assert report.providers == ("CPUExecutionProvider",)
     assert report.threads >= 1
     assert report.request_tokens == min(len(Tokenizer.from_pretrained(bundle)(TEXT)["input_ids"]), LIMIT)
     assert {"python", "edgepipe", "tokenizers", "numpy"} <= set(report.versions)
-    assert lines[-1] == "cold start 2 of 2"
+    assert steps[-1][0] == "cold start 2 of 2"
 
 
-def test_json_has_every_field_and_the_table_a_line_for_each_shape(measured: tuple[BenchReport, list[str]]) -> None:
+def test_steps_are_numbered_and_all_of_them_are_known_before(measured: tuple[BenchReport, list[Step]]) -> None:
+    steps = measured[1]
+    assert [(done, total) for _, done, total in steps] == [(number, len(steps)) for number in range(len(steps))]
+
+
+def test_steps_of_a_model_that_generates_are_known_once_it_is_loaded() -> None:
+    steps: list[Step] = []
+
+    def remember(step: str, done: int, total: int) -> None:
+        steps.append((step, done, total))
+
+    bench(WRITER, batch_sizes=(1,), lengths=(4,), rounds=1, seconds=0.01, progress=remember)
+    assert [(done, total) for _, done, total in steps[1:]] == [(number, len(steps)) for number in range(1, len(steps))]
+    assert "generation, round 1 of 1" in [step for step, _, _ in steps]
+
+
+def test_json_has_every_field_and_the_table_a_line_for_each_shape(measured: tuple[BenchReport, list[Step]]) -> None:
     report, _ = measured
     record = json.loads(report.to_json())
     assert list(record) == list(BenchReport.__dataclass_fields__)

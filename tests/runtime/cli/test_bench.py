@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from edgepipe.benchmarking.results import BenchReport
 from edgepipe.cli.main import cli
+from tests.runtime.small_bundle import write_bundle
 
 
 @pytest.fixture
@@ -20,7 +22,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
 
     def measure(bundle: Any, **options: Any) -> Any:
         found.append((bundle, options))
-        return SimpleNamespace(to_json=lambda: json.dumps({"bundle": str(bundle)}), table=lambda: "a table")
+        options.pop("progress")("warming up", 0, 1)
+        return SimpleNamespace(to_json=lambda: json.dumps({"bundle": str(bundle)}), table=lambda width: "a table")
 
     monkeypatch.setattr("edgepipe.benchmarking.benchmark.bench", measure)
     return found
@@ -29,14 +32,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
 def test_shapes_and_session_are_passed_on(calls: list[tuple[Any, dict[str, Any]]]) -> None:
     arguments = ["bench", "words", "--batch", "1, 4", "--length", "16", "--threads", "2", "--dtype", "int8", "--json"]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
-    assert json.loads(result.output) == {"bundle": "words"}
+    assert json.loads(result.stdout) == {"bundle": "words"}
+    assert result.stderr == "warming up\n"
     assert calls == [
         (
             "words",
             {
                 "batch_sizes": (1, 4),
                 "lengths": (16,),
-                "progress": None,
                 "dtype": "int8",
                 "device": None,
                 "num_threads": 2,
@@ -47,7 +50,7 @@ def test_shapes_and_session_are_passed_on(calls: list[tuple[Any, dict[str, Any]]
 
 
 def test_without_a_bundle_the_embedded_model_is_measured(calls: list[tuple[Any, dict[str, Any]]]) -> None:
-    assert CliRunner().invoke(cli, ["bench"], catch_exceptions=False).output == "a table\n"
+    assert CliRunner().invoke(cli, ["bench", "--quiet"], catch_exceptions=False).output == "a table\n"
     [(bundle, options)] = calls
     assert (Path(bundle) / "config.json").is_file()
     assert (options["batch_sizes"], options["lengths"]) == ((1, 8), None)
@@ -60,3 +63,11 @@ def test_what_are_no_whole_numbers(option: str, text: str, calls: list[tuple[Any
     assert result.exit_code == 2
     assert f"{option} takes whole numbers of at least 1, comma-separated, got {text!r}" in result.output
     assert calls == []
+
+
+def test_json_has_every_figure_of_the_report(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    arguments = ["bench", str(folder), "--batch", "1", "--length", "4", "--json", "-q"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert list(json.loads(result.stdout)) == list(BenchReport.__dataclass_fields__)
+    assert result.stderr == ""

@@ -12,8 +12,12 @@ from click.testing import CliRunner
 
 import edgepipe_export
 from edgepipe import Bundle
+from edgepipe.cli.export import TARGETS
+from edgepipe.cli.info import describe
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError
+from edgepipe_export.quantization.target import TARGETS as EXPORTER_TARGETS
+from edgepipe_export.quantization.target import THIS
 from edgepipe_models import recipes
 from tests.runtime.small_bundle import write_bundle
 
@@ -63,10 +67,30 @@ def test_options_that_are_not_given_are_left_to_the_exporter(calls: Calls, tmp_p
     [(model, out, options)] = calls
     assert (model, out) == ("a-model", output)
     assert {name for name, value in options.items() if value not in (None, False)} == {
-        *("dtypes", "verify", "target", "prefer"),
+        *("dtypes", "verify", "target", "prefer", "progress"),
     }
     assert (options["dtypes"], options["verify"]) == (("fp32",), True)
     assert set(options) <= set(SIGNATURE.parameters)
+
+
+def test_json_is_one_document_with_what_the_bundle_is(calls: Calls, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    result = CliRunner().invoke(cli, ["export", "a-model", str(output), "--json"], catch_exceptions=False)
+    found = json.loads(result.stdout)
+    assert found == describe(Bundle.load(output)) | {"report": None}
+    assert [variant["dtype"] for variant in found["variants"]] == ["fp32"]
+    page = tmp_path / "other" / "report.html"
+    arguments = ["export", "a-model", str(tmp_path / "other"), "--report", str(page), "--json"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert json.loads(result.stdout)["report"] == str(page)
+    assert page.is_file()
+
+
+def test_progress_is_shown_unless_it_is_not_wanted(calls: Calls, tmp_path: Path) -> None:
+    for number, options in enumerate(([], ["--quiet"], ["-q", "--json"])):
+        arguments = ["export", "a-model", str(tmp_path / str(number)), *options]
+        assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
+    assert [options["progress"] for _, _, options in calls] == [True, False, False]
 
 
 def test_dtypes_are_taken_apart_at_commas(calls: Calls, tmp_path: Path) -> None:
@@ -102,3 +126,7 @@ def test_what_cannot_be_exported_is_a_usage_error(calls: Calls, arguments: list[
     result = CliRunner().invoke(cli, ["export", *arguments])
     assert (result.exit_code, said in result.output) == (2, True), result.output
     assert calls == []
+
+
+def test_the_shell_completes_every_target() -> None:
+    assert set(TARGETS) == {THIS, *EXPORTER_TARGETS}

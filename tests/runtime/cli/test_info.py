@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import Manifest
 from edgepipe.cli.main import cli
-from tests.runtime.small_bundle import write_bundle
+from tests.runtime.small_bundle import LABELS, write_bundle
+from tests.runtime.terminal import run_on_terminal
 
 
 def test_half_a_character_in_a_name(tmp_path: Path) -> None:
@@ -50,3 +53,28 @@ def test_only_facts_are_shown(tmp_path: Path) -> None:
         "default dtype",
     ]
     assert all(line[15:].strip() for line in facts)
+
+
+def test_json_says_what_text_says_and_more(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "int8"))
+    result = CliRunner().invoke(cli, ["info", str(folder), "--json", "--check", "-q"], catch_exceptions=False)
+    found = json.loads(result.stdout)
+    assert (found["task"], found["labels"], found["default_dtype"]) == ("text-classification", list(LABELS), "fp32")
+    assert [variant["dtype"] for variant in found["variants"]] == ["fp32", "int8"]
+    assert all(variant["bytes"] > 0 and variant["files"] for variant in found["variants"])
+    assert found["checked_files"] == 7
+    assert json.loads(CliRunner().invoke(cli, ["info", str(folder), "--json"]).stdout)["checked_files"] is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", [40, 60])
+def test_lines_fit_a_narrow_terminal(tmp_path: Path, columns: int) -> None:
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "int8"))
+    shown = run_on_terminal([sys.executable, "-m", "edgepipe", "info", folder.name], columns=columns, cwd=tmp_path)
+    assert shown.status == 0
+    assert all(len(line) <= columns or len(line.split()) == 2 for line in shown.lines), "a name is not cut"
+    wide = run_on_terminal([sys.executable, "-m", "edgepipe", "info", folder.name], columns=200, cwd=tmp_path)
+    assert len(wide.lines) < len(shown.lines)
+    assert [word for line in wide.lines for word in line.split()][:8] == (
+        [word for line in shown.lines for word in line.split()][:8]
+    )

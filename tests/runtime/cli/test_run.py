@@ -13,11 +13,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from edgepipe.cli.main import main
-from edgepipe.cli.run import parse_inputs, render_result, split_model, write_results, write_texts
+from edgepipe.cli.main import cli, main
+from edgepipe.cli.run import (
+    _count_lines,
+    parse_inputs,
+    read_lines,
+    render_result,
+    split_model,
+    write_results,
+    write_texts,
+)
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
+from tests.runtime.small_bundle import write_bundle
+from tests.runtime.terminal import run_on_terminal
 
 FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
 ENTITY = {"entity": "B-PER", "score": np.float32(0.5), "word": "Zoë", "start": 0, "end": 3}
@@ -192,3 +203,32 @@ def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert said.err.startswith("Warning: the vocabulary has no 'antidisestablishment'")
     assert said.err.count("\n") == 1
     assert said.out.endswith(f"\t{text}\n")
+
+
+def test_json_is_one_object_a_line(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    result = CliRunner().invoke(cli, ["run", str(folder), "I love this", "Zoë", "--json"], catch_exceptions=False)
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["input"] for line in lines] == ["I love this", "Zoë"]
+    assert all(set(line) == {"input", "output"} for line in lines)
+    assert set(lines[0]["output"]) == {"label", "score"}
+
+
+def test_results_are_counted_with_an_estimate_where_they_go_to_a_file(tmp_path: Path) -> None:
+    folder, texts = write_bundle(tmp_path / "bundle"), tmp_path / "texts.txt"
+    texts.write_text("one\ntwo\nthree", encoding="utf-8")
+    command = [sys.executable, "-m", "edgepipe", "run", str(folder), "-f", str(texts)]
+    counted = run_on_terminal(command, piped=True)
+    assert len(counted.output.splitlines()) == 3
+    assert "3/3" in counted.lines[-1]
+    assert run_on_terminal([*command, "--quiet"], piped=True).raw == ""
+    shown = run_on_terminal(command)
+    assert "/3" not in shown.raw, "results show themselves"
+    assert len(shown.lines) == 3
+
+
+@pytest.mark.parametrize(("content", "lines"), [("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 3), ("a\n" * 5, 5)])
+def test_lines_are_counted_as_they_are_read(tmp_path: Path, content: str, lines: int) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text(content, encoding="utf-8")
+    assert len(list(read_lines(file))) == lines == _count_lines(file)

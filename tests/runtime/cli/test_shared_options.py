@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import click
@@ -11,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import pipeline
-from edgepipe.cli.shared_options import load_exporter, session_options
+from edgepipe.cli.shared_options import complete_name, load_exporter, quiet_option, session_options
 from tests.runtime.processes import run_python
+from tests.runtime.terminal import Shown, run_on_terminal
 
 
 @click.command()
@@ -56,3 +61,63 @@ def test_an_exporter_that_is_not_installed_says_how_to() -> None:
     said = run_python(program, "verify", "a-bundle", "a-model", blocked=("edgepipe_export",))
     assert said.startswith("Error: the exporter is not installed (No module named 'edgepipe_export' ")
     assert said.endswith("pip install 'edgepipe[export]'\n1\n")
+
+
+STEPS = """
+    import sys
+    from edgepipe.cli.shared_options import show_steps
+    with show_steps(hidden="hidden" in sys.argv) as show:
+        for done in range(4):
+            show(f"cold start, round {done + 1} of 4", done, 4)
+    print("result")
+"""
+
+
+def on_terminal(*arguments: str, columns: int = 80) -> Shown:
+    return run_on_terminal([sys.executable, "-c", textwrap.dedent(STEPS), *arguments], columns=columns)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_steps_are_a_bar_on_a_terminal(columns: int) -> None:
+    shown = on_terminal(columns=columns)
+    bars = [line for line in shown.lines if "%" in line]
+    assert bars[0].startswith("cold start, round 1")
+    assert bars[-1].rstrip().endswith("100%")
+    assert max(map(len, shown.lines)) < columns
+    assert all("[" in line for line in bars) == (columns > 40)
+    assert shown.lines[-1] == "result"
+    assert not shown.coloured
+
+
+def test_steps_are_lines_elsewhere_and_nothing_where_they_are_hidden() -> None:
+    command = [sys.executable, "-c", textwrap.dedent(STEPS)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr.splitlines() == [f"cold start, round {number} of 4" for number in range(1, 5)]
+    hidden = subprocess.run([*command, "hidden"], capture_output=True, text=True, check=True, timeout=60)
+    assert (hidden.stdout, hidden.stderr) == ("result\n", "")
+    closed = subprocess.run(["sh", "-c", 'exec "$@" 2>&-', "sh", *command], capture_output=True, text=True, check=True)
+    assert closed.stdout == "result\n"
+
+
+def test_a_download_is_silent_where_that_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS", raising=False)
+
+    @click.command()
+    @quiet_option
+    def say(quiet: bool) -> None:
+        click.echo(f"{quiet} {os.environ.get('HF_HUB_DISABLE_PROGRESS_BARS')}")
+
+    assert CliRunner().invoke(say).output == "False None\n"
+    assert CliRunner().invoke(say, ["-q"]).output == "True 1\n"
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "")  # undone with the other
+
+
+@pytest.mark.parametrize(
+    ("incomplete", "expected"),
+    [("", ["fp32", "int8", "w8"]), ("i", ["int8"]), ("fp32,", ["fp32,fp32", "fp32,int8", "fp32,w8"]), ("x", [])],
+)
+def test_names_are_completed_one_by_one(incomplete: str, expected: list[str]) -> None:
+    complete = complete_name(lambda: ("fp32", "int8", "w8"))
+    found = complete(click.Context(show), show.params[0], incomplete)
+    assert [item.value for item in found] == expected

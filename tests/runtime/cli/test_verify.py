@@ -20,7 +20,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def verify(bundle: str, model: str, **options: Any) -> Any:
         found.append((bundle, model, options))
-        return SimpleNamespace(passed=bundle == "good", to_json=lambda: "{}", table=lambda: "a table")
+        return SimpleNamespace(passed=bundle == "good", to_json=lambda: "{}", table=lambda width: "a table")
 
     monkeypatch.setattr("edgepipe_export.verify", verify)
     return found
@@ -31,8 +31,14 @@ def test_the_exit_status_says_whether_all_held(calls: list[tuple[Any, ...]]) -> 
     assert (held.exit_code, held.output) == (0, "a table\n")
     missed = CliRunner().invoke(cli, ["verify", "bad", "a-model", "--json"])
     assert (missed.exit_code, missed.output) == (1, "{}\n")
-    nothing = dict.fromkeys(["texts", "calibration", "max_drop", "dtype", "device"])
+    nothing = {**dict.fromkeys(["texts", "calibration", "max_drop", "dtype", "device"]), "progress": True}
     assert calls == [("good", "a-model", nothing), ("bad", "a-model", nothing)]
+
+
+def test_nothing_is_shown_beside_the_result_where_that_is_wanted(calls: list[tuple[Any, ...]]) -> None:
+    for option in ("--quiet", "-q"):
+        assert CliRunner().invoke(cli, ["verify", "good", "a-model", option]).exit_code == 0
+    assert [options["progress"] for _, _, options in calls] == [False, False]
 
 
 def test_texts_come_before_the_lines_of_files(calls: list[tuple[Any, ...]], tmp_path: Path) -> None:
@@ -47,6 +53,7 @@ def test_texts_come_before_the_lines_of_files(calls: list[tuple[Any, ...]], tmp_
         "max_drop": 0.5,
         "dtype": "int8",
         "device": "cuda",
+        "progress": True,
     }
 
 
