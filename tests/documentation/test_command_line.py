@@ -51,6 +51,10 @@ def test_env() -> None:
     assert set(told("env")) == keys("env")
 
 
+def test_demo() -> None:
+    assert set(told("demo")) == keys("demo")
+
+
 def test_recipes() -> None:
     found = told("recipes")["recipes"]
     assert keys("recipes") - {"recipes"} <= set(found[0])

@@ -6,18 +6,21 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgepipe.benchmarking.cold_start import measure_cold_start, time_first_line
-from edgepipe.benchmarking.timing import time_runs
-from edgepipe.bundle.directory import Bundle
+from edgepipe.cli.shared_options import complete_folder, echo_json, json_option, quiet_option, show_steps
 from edgepipe.errors import ExportError
-from edgepipe.text_table import table
+from edgepipe.text_table import table, terminal_width, wrap
+
+if TYPE_CHECKING:
+    from edgepipe.bundle.directory import Bundle
 
 SENTENCES = (
     "I love this",
@@ -67,65 +70,116 @@ class Measured:
 
 
 @click.command()
-@click.argument("checkpoint", required=False, metavar="[MODEL]")
-def demo(checkpoint: str | None) -> None:
+@click.argument("checkpoint", required=False, metavar="[MODEL]", shell_complete=complete_folder)
+@json_option
+@quiet_option
+def demo(checkpoint: str | None, as_json: bool, quiet: bool) -> None:
     """Show labels, and what they cost.
 
     Without MODEL, the embedded sentiment model answers. With MODEL (a text classification checkpoint's directory or
     Hub id), that is exported to fp32 and int8, and both are compared with transformers.
     """
+    from edgepipe.bundle.directory import Bundle
+
     if checkpoint is None:
-        click.echo(show_embedded())
+        if as_json:
+            echo_json({"model": None, "labels": answer(_embedded()), "measured": []})
+        else:
+            click.echo(show_embedded())
         return
     with tempfile.TemporaryDirectory(prefix="edgepipe-demo-") as folder:
         output = Path(folder, "bundle")
-        click.echo(f"Exporting {checkpoint} to fp32 and int8, and comparing both with PyTorch ...")
-        export_in_subprocess(checkpoint, output)
+        if not quiet:
+            click.echo(f"Exporting {checkpoint} to fp32 and int8, and comparing both with PyTorch ...", err=True)
+        export_in_subprocess(checkpoint, output, quiet=quiet)
         bundle = Bundle.load(output)
-        click.echo("\n" + show_labels(bundle) + "\n")
-        click.echo("Measuring size, speed and memory ...\n")
-        click.echo(compare([measure_transformers(checkpoint), *measure_variants(bundle)]))
+        labels = answer(bundle)
+        if not as_json:
+            click.echo("\n" + show_labels(labels) + "\n")
+        if not quiet:
+            click.echo("Measuring size, speed and memory ...", err=True)
+        measured = measure(checkpoint, bundle, quiet=quiet)
+        if as_json:
+            echo_json({"model": checkpoint, "labels": labels, "measured": list(map(asdict, measured))})
+        else:
+            click.echo(compare(measured, width=terminal_width(sys.stdout)))
 
 
-def export_in_subprocess(checkpoint: str, output: Path) -> None:
+def export_in_subprocess(checkpoint: str, output: Path, *, quiet: bool = False) -> None:
     """Export to fp32 and int8 in a process of its own, so that this one never loads torch.
+
+    Args:
+        checkpoint: What is exported.
+        output: Where to.
+        quiet: Whether to show no progress.
 
     Raises:
         ExportError: the export failed; its message is on stderr.
     """
     command = [sys.executable, "-m", "edgepipe", "export", checkpoint, str(output), "--dtype", "fp32,int8"]
-    command += ["--task", "text-classification"]
+    command += ["--task", "text-classification", *(["--quiet"] if quiet else [])]
     if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode != 0:
         raise ExportError(f"the export of {checkpoint} failed, see above")
 
 
-def show_embedded() -> str:
-    """The embedded model's labels for a few sentences."""
+def _embedded() -> Bundle:
+    from edgepipe.bundle.directory import Bundle
     from edgepipe.pipelines.factory import embedded_bundle
 
-    bundle = Bundle.load(embedded_bundle())
+    return Bundle.load(embedded_bundle())
+
+
+def show_embedded() -> str:
+    """The embedded model's labels for a few sentences."""
+    bundle = _embedded()
     size = sum(file.stat().st_size for file in bundle.files(bundle.default_dtype))
     return (
         f"The model that comes with edgepipe ({bundle.default_dtype}, {size / 1e6:.1f} MB), on onnxruntime:\n\n"
-        + show_labels(bundle)
+        + show_labels(answer(bundle))
     )
 
 
-def show_labels(bundle: Bundle) -> str:
-    """The labels that every variant gives a few sentences, as a table."""
+def answer(bundle: Bundle) -> list[dict[str, Any]]:
+    """The label that every variant gives each of a few sentences: ``dtype``, ``text``, ``label`` and ``score``."""
     from edgepipe.pipelines.factory import pipeline
 
-    columns = []
+    found = []
     for dtype in bundle.dtypes:
         classify = pipeline(bundle.task, bundle, dtype=dtype)
-        columns.append([f"{best['label']} {best['score']:.4f}" for (best,) in classify(list(SENTENCES), top_k=1)])
-    return table(["text", *bundle.dtypes], list(zip(SENTENCES, *columns, strict=True)))
+        best = classify(list(SENTENCES), top_k=1)
+        found += [{"dtype": dtype, "text": text, **label} for text, (label,) in zip(SENTENCES, best, strict=True)]
+    return found
 
 
-def measure_transformers(checkpoint: str) -> Measured:
-    """What the checkpoint costs in transformers, measured in processes of their own."""
+def show_labels(labels: list[dict[str, Any]]) -> str:
+    """Labels as a table, a line a text and a column a variant."""
+    columns: dict[str, dict[str, str]] = {}
+    for entry in labels:
+        columns.setdefault(entry["dtype"], {})[entry["text"]] = f"{entry['label']} {entry['score']:.4f}"
+    rows = [[text, *(column[text] for column in columns.values())] for text in SENTENCES]
+    return table(["text", *columns], rows, width=terminal_width(sys.stdout))
+
+
+def measure(checkpoint: str, bundle: Bundle, *, quiet: bool) -> list[Measured]:
+    """What transformers costs, and what each variant of the bundle."""
+    with show_steps(hidden=quiet) as show:
+        done, total = count(), _STARTS + len(bundle.dtypes)
+
+        def step(name: str) -> None:
+            show(name, next(done), total)
+
+        return [measure_transformers(checkpoint, step), *measure_variants(bundle, step)]
+
+
+def measure_transformers(checkpoint: str, step: Callable[[str], None]) -> Measured:
+    """What the checkpoint costs in transformers, measured in processes of their own; `step` is told before each."""
+    from edgepipe.benchmarking.cold_start import time_first_line
+
     argument = (checkpoint, SENTENCES[0], _RUNS)
-    starts = [time_first_line(_TRANSFORMERS, argument) for _ in range(_STARTS)]
+    starts = []
+    for number in range(_STARTS):
+        step(f"transformers, {number + 1} of {_STARTS}")
+        starts.append(time_first_line(_TRANSFORMERS, argument))
     return Measured(
         "transformers, PyTorch",
         starts[0][1]["bytes"],
@@ -135,12 +189,18 @@ def measure_transformers(checkpoint: str) -> Measured:
     )
 
 
-def measure_variants(bundle: Bundle) -> Iterator[Measured]:
-    """What each variant of a bundle costs, and how many of its labels were the reference's when it was exported."""
+def measure_variants(bundle: Bundle, step: Callable[[str], None]) -> Iterator[Measured]:
+    """What each variant of a bundle costs, and how many of its labels were the reference's when it was exported.
+
+    `step` is told before each.
+    """
+    from edgepipe.benchmarking.cold_start import measure_cold_start
+    from edgepipe.benchmarking.timing import time_runs
     from edgepipe.pipelines.factory import pipeline
 
     assert bundle.manifest is not None
     for dtype in bundle.dtypes:
+        step(f"edgepipe, {dtype}")
         classify = pipeline(bundle.task, bundle, dtype=dtype)
         parity = bundle.manifest.variants[dtype].parity
         assert parity is not None
@@ -159,8 +219,13 @@ def measure_variants(bundle: Bundle) -> Iterator[Measured]:
         )
 
 
-def compare(measured: list[Measured]) -> str:
-    """A table of what was measured, the reference first, and the last of them beside it in a sentence."""
+def compare(measured: list[Measured], *, width: int | None = None) -> str:
+    """A table of what was measured, the reference first, and the last of them beside it in a sentence.
+
+    Args:
+        measured: Two or more.
+        width: How many columns of a terminal there are; by default lines are as long as they are.
+    """
     rows = [
         [
             each.name,
@@ -181,4 +246,5 @@ def compare(measured: list[Measured]) -> str:
     if first.peak_bytes is not None and last.peak_bytes is not None:
         gains.append(f"{first.peak_bytes / last.peak_bytes:.1f} x less memory")
     headers = ["", "size", "one text", "start to first label", "peak memory", "same labels"]
-    return f"{table(headers, rows, 'lrrrrl')}\n\n{last.name}, beside {first.name}: {', '.join(gains)}."
+    sentence = "\n".join(wrap(f"{last.name}, beside {first.name}: {', '.join(gains)}.", width))
+    return f"{table(headers, rows, 'lrrrrl', width=width)}\n\n{sentence}"

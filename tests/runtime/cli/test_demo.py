@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from edgepipe import Bundle, pipeline
-from edgepipe.cli.demo import SENTENCES, Measured, compare, export_in_subprocess, show_labels
+from edgepipe.cli.demo import SENTENCES, Measured, answer, compare, export_in_subprocess, show_labels
 from edgepipe.cli.main import cli
 from edgepipe.errors import ExportError
 from tests.runtime.processes import run_python
@@ -24,7 +26,7 @@ def cells(line: str) -> list[str]:
 
 def test_every_text_has_a_line_and_every_variant_a_column(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "bundle", dtypes=("fp32", "int8"))
-    head, _, *lines = show_labels(Bundle.load(folder)).splitlines()
+    head, _, *lines = show_labels(answer(Bundle.load(folder))).splitlines()
     assert cells(head) == ["text", "fp32", "int8"]
     classify = [pipeline(model=folder, dtype=dtype) for dtype in ("fp32", "int8")]
     best = [[pipe(sentence)[0] for pipe in classify] for sentence in SENTENCES]
@@ -81,6 +83,36 @@ def test_a_checkpoint_is_exported_and_compared_with_transformers(
     assert re.fullmatch(r"(\d+) of \1, as PyTorch", named["edgepipe, fp32"][-1])
     assert re.fullmatch(r"\d+ of \d+, as fp32", named["edgepipe, int8"][-1])
     assert re.search(r"edgepipe, int8, beside transformers, PyTorch: \d+\.\d x smaller, ", result.output)
+    assert result.stderr.splitlines()[1:] == [
+        "Measuring size, speed and memory ...",
+        *("transformers, 1 of 1", "edgepipe, fp32", "edgepipe, int8"),
+    ]
+
+
+def test_json_of_a_checkpoint_has_labels_and_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[object] = []
+
+    def export(checkpoint: str, output: Path, *, quiet: bool) -> None:
+        exported.append((checkpoint, quiet))
+        write_bundle(output, ("fp32", "int8"))
+
+    monkeypatch.setattr("edgepipe.cli.demo.export_in_subprocess", export)
+    measured = [Measured("transformers", 4, 8.0, 3.0, None), Measured("int8", 1, 2.0, 1.0, 5, "9 of 9, as fp32")]
+    monkeypatch.setattr("edgepipe.cli.demo.measure", lambda *_, **__: measured)
+    result = CliRunner().invoke(cli, ["demo", "a-model", "--json", "-q"], catch_exceptions=False)
+    found = json.loads(result.stdout)
+    assert (found["model"], result.stderr, exported) == ("a-model", "", [("a-model", True)])
+    assert found["measured"] == list(map(asdict, measured))
+    assert [(entry["dtype"], entry["text"]) for entry in found["labels"]] == [
+        (dtype, text) for dtype in ("fp32", "int8") for text in SENTENCES
+    ]
+
+
+def test_json_of_the_embedded_model_has_its_labels() -> None:
+    found = json.loads(CliRunner().invoke(cli, ["demo", "--json"], catch_exceptions=False).stdout)
+    assert (found["model"], found["measured"]) == (None, [])
+    assert {entry["text"]: entry["label"] for entry in found["labels"]}["I love this"] == "POSITIVE"
+    assert all(set(entry) == {"dtype", "text", "label", "score"} for entry in found["labels"])
 
 
 def test_another_task_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
