@@ -96,6 +96,11 @@ def add_biases(*biases: torch.Tensor | None) -> torch.Tensor | None:
     return sum(given[1:], given[0]) if given else None
 
 
+def cap_scores(scores: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    """Scores of attention within a bound; as they are where there is none."""
+    return scores if softcap is None else torch.tanh(scores / softcap) * softcap
+
+
 class _TokenCounts:
     """How many tokens a call is about, also as ``GroupQueryAttention`` takes it.
 
@@ -211,7 +216,7 @@ class CrossAttentionLayer(AttendingLayer):
         assert self.new is not None
         scaled = query * scale
         parts = (self.past, self.new)
-        scores = torch.cat([scaled @ keys.transpose(-1, -2) for keys, _ in parts], -1)
+        scores = cap_scores(torch.cat([scaled @ keys.transpose(-1, -2) for keys, _ in parts], -1), softcap)
         weights = (scores if mask is None else scores + mask).softmax(-1)
         before = self.past[0].shape[2]
         each = (weights[..., :before], weights[..., before:])

@@ -19,7 +19,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
-from edgepipe_export.tracing.cache_layers import add_biases, clear_layers, take_layer
+from edgepipe_export.tracing.cache_layers import add_biases, cap_scores, clear_layers, take_layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -82,15 +82,21 @@ def _attend(
     scale = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
     layer = take_layer(key)
     if layer is None:
-        return _attend_without_cache(query, key, value, add_biases(position_bias, attention_mask), scale), None
+        bias = add_biases(position_bias, attention_mask)
+        return _attend_without_cache(query, key, value, bias, scale, softcap), None
     return layer.attend(query, attention_mask, position_bias, scale, softcap), None
 
 
 def _attend_without_cache(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, bias: torch.Tensor | None, scale: float
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bias: torch.Tensor | None,
+    scale: float,
+    softcap: float | None,
 ) -> torch.Tensor:
     repeats = query.shape[1] // key.shape[1]
     if repeats > 1:
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    scores = query @ key.transpose(-1, -2) * scale
+    scores = cap_scores(query @ key.transpose(-1, -2) * scale, softcap)
     return ((scores if bias is None else scores + bias).softmax(-1) @ value).transpose(1, 2)
