@@ -64,9 +64,10 @@ bench-generation: $(VENV)/.dev
 release-check: $(VENV)/.release
 	$(BIN)/python scripts/check_release.py
 
-# Needs Node 20 and npm, and downloads optimum-onnx and transformers.js.
+# Needs Node 20 and npm, and downloads optimum-onnx, transformers.js and the newest optimum.
 interop: $(VENV)/.dev
 	$(BIN)/python -m tests.interop.check
+	$(BIN)/python -m pytest -m environments
 
 clean:
 	rm -rf $(VENV) $(GPU_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

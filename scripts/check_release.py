@@ -29,6 +29,7 @@ CHECKS: dict[str, list[tuple[str, ...]]] = {
     "cpu": [*_RUNS, ("edgepipe", "info", "--check"), ("edgepipe", "demo")],
     "chat": [("python", "-c", "import edgepipe, jinja2")],
     "export": [*_RUNS, _IMPORTS_EXPORTER],
+    "optimum": [("optimum-cli", "export", "edgepipe", "--help")],
 }
 RESOLVED_ONLY = ("gpu",)
 

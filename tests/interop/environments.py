@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,17 +13,40 @@ HERE = Path(__file__).parent
 OPTIMUM = HERE.parents[1] / "benchmarks" / ".venv-optimum"
 
 
+def optimum_python(*more: str) -> Path:
+    """An interpreter that has optimum-onnx 0.1.0 and `more`, with torch and onnxruntime as here."""
+    return make(
+        OPTIMUM,
+        [f"torch=={version('torch').partition('+')[0]}"],
+        ["optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"],
+        *[[package, "optimum-onnx[onnxruntime]==0.1.0"] for package in more],
+    )
+
+
 def optimum_command() -> list[str]:
-    """How `ask_optimum.py` is run: an interpreter that has optimum-onnx 0.1.0, with torch and onnxruntime as here."""
-    python = OPTIMUM / "bin" / "python"
-    if not (OPTIMUM / ".ready").exists():
-        print(f"making {OPTIMUM.relative_to(HERE.parents[1])}", file=sys.stderr)
-        run([sys.executable, "-m", "venv", "--clear", str(OPTIMUM)])
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        run([*pip, f"torch=={version('torch').partition('+')[0]}"])
-        run([*pip, "optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"])
-        (OPTIMUM / ".ready").touch()
-    return [str(python), str(HERE / "ask_optimum.py")]
+    """How `ask_optimum.py` is run."""
+    return [str(optimum_python()), str(HERE / "ask_optimum.py")]
+
+
+def make(folder: Path, *installed: Sequence[str]) -> Path:
+    """The interpreter of a virtual environment, made where there is none.
+
+    Args:
+        folder: Where it is. The file ``.steps`` there has what was done, which is not done again.
+        *installed: What pip installs, step by step.
+    """
+    python, steps = folder / "bin" / "python", folder / ".steps"
+    if not (steps.exists() or (folder / ".ready").exists()):
+        print(f"making {folder.name}", file=sys.stderr)
+        run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    done = steps.read_text(encoding="utf-8").splitlines() if steps.exists() else []
+    for step in map(list, installed):
+        if " ".join(step) not in done:
+            run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *step])
+            done.append(" ".join(step))
+            steps.write_text("\n".join(done), encoding="utf-8")
+    (folder / ".ready").touch()
+    return python
 
 
 def transformers_js_command() -> list[str]:

@@ -24,7 +24,11 @@ INT8_TOLERANCE = 0.05
 TEXTS = ["a b c", "", "日本 😀", "be\x00fore"]
 
 
-def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+# What makes `optimum-cli export edgepipe`; without `__init__.py`, since optimum's namespace is shared.
+REGISTERED = "optimum/commands/register/register_edgepipe.py"
+
+
+def test_the_wheel_holds_the_three_packages_and_what_optimum_finds(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     checkout = {
@@ -33,7 +37,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
         for path in (root / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert names == checkout
+    assert names == checkout | {REGISTERED}
     assert {f"{package}/py.typed" for package in ROOTS} <= names
 
 
@@ -44,7 +48,7 @@ def test_what_the_wheel_requires(wheel: Path) -> None:
     required = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert sorted(line.partition(">")[0] for line in required) == ["click", "numpy", "tokenizers"]
     assert metadata["Version"] == edgepipe.__version__
-    assert {"cpu", "gpu", "export"} <= set(metadata.get_all("Provides-Extra", []))
+    assert {"cpu", "gpu", "export", "optimum"} <= set(metadata.get_all("Provides-Extra", []))
 
 
 def test_the_environment_is_clean(installed: Installation) -> None:

@@ -18,7 +18,7 @@ from edgepipe.cli import main as command_line
 from edgepipe.cli.main import COMMANDS, cli
 from tests.runtime.processes import run_python
 
-WITHOUT_A_COMMAND = {"__init__", "main", "exit_status", "shared_options"}
+WITHOUT_A_COMMAND = {"__init__", "main", "exit_status", "shared_options", "optimum_export"}
 
 
 def test_every_file_is_a_command_of_the_table() -> None:
