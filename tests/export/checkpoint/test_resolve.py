@@ -1,31 +1,17 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers import BertConfig, BertModel
 
 from edgepipe.errors import CheckpointError, InputError, TaskError
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
+from tests.export.checkpoint.small_checkpoint import SMALL, edit_config
 from tests.tiny import build
-
-SMALL = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 900,
-}
-
-
-def edit_config(checkpoint: Path, **entries: Any) -> None:
-    path = checkpoint / "config.json"
-    content = json.loads(path.read_text()) | entries
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
 def test_the_task_comes_from_the_architecture(checkpoint: Path) -> None:
@@ -96,49 +82,9 @@ def test_a_task_that_does_not_fit_the_checkpoint(own_checkpoint: Path) -> None:
         resolve(Request(own_checkpoint, "text-classification"))
 
 
-@pytest.mark.parametrize("model_class", [BertModel, BertForMaskedLM])
-def test_a_head_of_random_weights_is_refused(model_class: Any, tmp_path: Path) -> None:
-    model_class(BertConfig(**SMALL)).save_pretrained(tmp_path / "base")
-    edit_config(tmp_path / "base", architectures=["BertModel"])
-    with pytest.raises(CheckpointError, match=r"not fine-tuned for text-classification.*classifier\.weight"):
-        load(resolve(Request(tmp_path / "base", "text-classification", tmp_path)))
-
-
 def test_a_model_object_of_a_base_class_is_for_its_features(tmp_path: Path) -> None:
     checkpoint = resolve(Request(BertModel(BertConfig(**SMALL)), tokenizer=tmp_path))
     assert checkpoint.task.name == "feature-extraction"
-
-
-def test_missing_weights_of_the_body(own_checkpoint: Path) -> None:
-    edit_config(own_checkpoint, num_hidden_layers=3)
-    with pytest.raises(CheckpointError, match=r"lacks \d+ weights of BertForSequenceClassification"):
-        load(resolve(Request(own_checkpoint)))
-
-
-def test_weights_of_other_shapes(own_checkpoint: Path) -> None:
-    edit_config(own_checkpoint, hidden_size=64)
-    with pytest.raises(CheckpointError, match="own-checkpoint cannot be loaded"):
-        load(resolve(Request(own_checkpoint)))
-
-
-@pytest.mark.parametrize("content", [b"", b"garbage", b"\x08\x00\x00\x00\x00\x00\x00\x00{}garba"])
-def test_damaged_weights(own_checkpoint: Path, content: bytes) -> None:
-    (own_checkpoint / "model.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match="own-checkpoint cannot be loaded"):
-        load(resolve(Request(own_checkpoint)))
-
-
-def test_truncated_weights(own_checkpoint: Path) -> None:
-    weights = own_checkpoint / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(CheckpointError, match="own-checkpoint cannot be loaded"):
-        load(resolve(Request(own_checkpoint)))
-
-
-def test_an_unknown_model_type(own_checkpoint: Path) -> None:
-    edit_config(own_checkpoint, model_type="brandnew")
-    with pytest.raises(CheckpointError, match="brandnew"):
-        load(resolve(Request(own_checkpoint)))
 
 
 def test_pickled_weights_are_refused_unless_allowed(own_checkpoint: Path) -> None:
@@ -208,26 +154,3 @@ def test_a_loaded_model_needs_a_tokenizer() -> None:
     model, _ = build("bert")
     with pytest.raises(InputError, match="tokenizer="):
         resolve(Request(model))
-
-
-def test_a_directory_without_tokenizer(own_checkpoint: Path) -> None:
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (own_checkpoint / name).unlink()
-    with pytest.raises(CheckpointError, match="has no tokenizer"):
-        load(resolve(Request(own_checkpoint)))
-
-
-def test_something_else_than_a_tokenizer(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match="int is not a tokenizer of transformers"):
-        load(resolve(Request(checkpoint, tokenizer=3)))  # type: ignore[arg-type]
-
-
-def test_the_callers_model_is_left_alone() -> None:
-    model, tokenizer = build("bert")
-    model.half().train()
-    loaded = load(resolve(Request(model, tokenizer=tokenizer)))
-    assert loaded.model.dtype == torch.float32
-    assert not loaded.model.training
-    assert model.dtype == torch.float16
-    assert model.training
-    assert all(parameter.requires_grad for parameter in model.parameters())
