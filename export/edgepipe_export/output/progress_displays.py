@@ -180,6 +180,8 @@ class TerminalBar:
         from rich.live import Live
 
         self._stream = stream
+        self._stage: Stage | None = None
+        self._widest = 0
         self._console = Console(
             file=stream, force_terminal=True, force_interactive=True, force_jupyter=False, highlight=False, markup=False
         )
@@ -190,9 +192,12 @@ class TerminalBar:
 
     def refresh(self, stage: Stage, now: float) -> None:
         """See :class:`Display`."""
-        width = self._fit()
+        if stage is not self._stage:
+            self._stage, self._widest = stage, 0
+        state = stage.describe(now)
+        self._widest = max(self._widest, len(state))  # so that the bar does not jump with every figure
         self._live.start()
-        self._live.update(_draw(stage, now, width), refresh=True)
+        self._live.update(_draw(stage, now, state.rjust(self._widest), self._fit()), refresh=True)
 
     def show_line(self, name: str, text: str) -> None:
         """See :class:`Display`."""
@@ -215,22 +220,22 @@ class TerminalBar:
         return width
 
 
-def _draw(stage: Stage, now: float, width: int) -> Any:
-    """A stage as one line of at most `width` columns: its name, a bar, how far it is, its place.
+def _draw(stage: Stage, now: float, state: str, width: int) -> Any:
+    """A stage as one line of at most `width` columns: its name, a bar, its state, its place.
 
     Where there is little room the place goes first, then the blanks behind the name, and the bar last.
     """
     from rich.progress_bar import ProgressBar
     from rich.table import Table
 
-    state, place = stage.describe(now), stage.place()
+    place = stage.place()
     longer = f"{state} ({place})" if place else state
     for name, text in ((f"{stage.name:<{_NAME}}", longer), (f"{stage.name:<{_NAME}}", state), (stage.name, state)):
         room = width - len(f"  {name}   {text}") - 1  # the last column stays free: some terminals break the line there
         if room >= _SHORTEST_BAR:
             break
     else:
-        return _crop(f"  {stage.name}  {state}", width - 1)
+        return _crop(f"  {stage.name}  {state.lstrip()}", width - 1)
     bar = ProgressBar(
         total=stage.total or None, completed=stage.done, width=min(room, _LONGEST_BAR), animation_time=now
     )
