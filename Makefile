@@ -1,4 +1,4 @@
-# make demo · make test · make check · make format · make test-gpu · make interop · make release-check · make clean
+# make demo · make test · make check · make format · make docs · make test-gpu · make interop · make release-check · make clean
 # make bench · make bench-throughput · make bench-generation
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
@@ -6,10 +6,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 GPU_VENV ?= .venv-gpu
+DOCS_VENV ?= .venv-docs
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
-.PHONY: setup demo test test-gpu check format bench bench-throughput bench-generation interop release-check clean
+.PHONY: setup demo test test-gpu check format docs bench bench-throughput bench-generation interop release-check clean
 
 setup: $(VENV)/.dev
 
@@ -17,9 +18,9 @@ setup: $(VENV)/.dev
 $(VENV)/.export: $(VENV)/.runtime
 $(VENV)/.dev: $(VENV)/.export
 $(VENV)/.release: $(VENV)/.runtime
-$(VENV)/.runtime $(VENV)/.export $(VENV)/.dev $(VENV)/.release: pyproject.toml constraints.txt scripts/set_up.py
+$(VENV)/.runtime $(VENV)/.export $(VENV)/.dev $(VENV)/.release $(DOCS_VENV)/.docs: pyproject.toml constraints.txt scripts/set_up.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgepipe needs Python 3.11 or newer; name one, e.g. make $(MAKECMDGOALS) PYTHON=python3.12")'
-	@$(PYTHON) scripts/set_up.py $(VENV) $(patsubst .%,%,$(notdir $@))
+	@$(PYTHON) scripts/set_up.py $(@D) $(patsubst .%,%,$(notdir $@))
 
 # The model that comes with edgepipe answers before the exporter is there.
 demo: $(VENV)/.runtime
@@ -51,6 +52,11 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Every page, and what the docstrings say; a warning fails. It needs neither torch nor anything else of an export.
+docs: $(DOCS_VENV)/.docs
+	$(DOCS_VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	@echo build/docs/index.html
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/request.py --optimum
 
@@ -70,4 +76,4 @@ interop: $(VENV)/.dev
 	$(BIN)/python -m pytest -m environments
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) $(DOCS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -143,7 +143,7 @@ def export(
             pass, measured on this machine. All that was measured goes into the manifest.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
-        remeasure: Make and measure again what an earlier export cached (see docs/quantization.md).
+        remeasure: Make and measure again what an earlier export cached (see docs/reference/cache.md).
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.

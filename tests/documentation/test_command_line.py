@@ -1,4 +1,4 @@
-"""docs/command-line.md: the keys of the JSON, and the lines that the shells read."""
+"""docs/reference/cli.md: the keys of the JSON, and the lines that the shells read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgepipe_export import Verification
 from tests.documentation.pages import text
 from tests.runtime.small_bundle import write_bundle
 
-PAGE = "docs/command-line.md"
+PAGE = "docs/reference/cli.md"
 
 
 def keys(command: str) -> set[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from edgepipe import pipeline
 from edgepipe_export import export
 from tests.conftest import Exported
-from tests.documentation.pages import Snippet, snippets
+from tests.documentation.run_page import called, run_page
 from tests.runtime.small_bundle import write_bundle
 from tests.tiny.generative import build_generative
 
@@ -26,15 +25,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:a text ends where the model's li
 
 # What a page leaves to its reader.
 GIVEN: dict[str, dict[str, Any]] = {
-    "docs/running.md": {"pipeline": pipeline, "texts": TEXTS},
-    "docs/generation.md": {
+    "docs/how-to/running.md": {"pipeline": pipeline, "texts": TEXTS},
+    "docs/reference/generation.md": {
         "prompts": lambda: iter(TEXTS),
         "other_chat": [{"role": "user", "content": "Where is the platform?"}],
         "schema": {"type": "function", "function": {"name": "time", "parameters": {}}},
     },
 }
-# Needs checkpoints of several languages, whose tasks have tests of their own.
-ELSEWHERE = "translate = pipeline("
 
 
 @pytest.fixture(scope="module")
@@ -62,27 +59,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, tiny_export: Callable[...,
 
 
 def run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Run a page's Python from its beginning to its end; what it has defined by then."""
+    """Run a page's Python among the bundles that it names; what it has defined by then."""
     monkeypatch.chdir(folder)
-    names: dict[str, Any] = dict(GIVEN.get(page, {}))
-    for snippet in python(page):
-        if not snippet.code.startswith(ELSEWHERE):
-            exec(compile("\n" * (snippet.line - 1) + snippet.code, page, "exec"), names)
-    return names
-
-
-@contextmanager
-def called(folder: Path, bundle: str, name: str) -> Iterator[None]:
-    """A bundle under the name that a page has for it, while a block runs."""
-    (folder / name).symlink_to(folder / bundle)
-    try:
-        yield
-    finally:
-        (folder / name).unlink()
-
-
-def python(page: str) -> Iterator[Snippet]:
-    return (snippet for snippet in snippets(page) if snippet.language == "python")
+    return run_page(page, GIVEN.get(page, {}))
 
 
 def test_the_readme(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,19 +76,19 @@ def test_the_readme(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 def test_running(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with called(bundles, "classifier", "my-bundle"):
-        names = run("docs/running.md", bundles, monkeypatch)
+        names = run("docs/how-to/running.md", bundles, monkeypatch)
     assert names["result"].keys() == {"label", "score"}
     assert f"{len(TEXTS)}/{len(TEXTS)}" in capsys.readouterr().err
 
 
 def test_generation(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with called(bundles, "writer", "my-bundle"):
-        names = run("docs/generation.md", bundles, monkeypatch)
+        names = run("docs/reference/generation.md", bundles, monkeypatch)
     assert names["piece"] in capsys.readouterr().out
     assert len(names["generate"](names["chat"])[0]["generated_text"]) == 1 + len(names["chat"])
 
 
 def test_embeddings(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = run("docs/embeddings.md", bundles, monkeypatch)
+    names = run("docs/reference/embeddings.md", bundles, monkeypatch)
     assert names["extract"].embed("A text").shape == (32,)
     assert len(names["compare"]({"source_sentence": "a", "sentences": ["b", "c"]})) == 2

@@ -1,6 +1,6 @@
 """Which architecture with which head is exported exactly, as a page of documentation::
 
-    python -m tests.tiny.coverage > docs/architectures.md
+    python -m tests.tiny.coverage > docs/reference/architectures.md
 
 Every tiny model is exported with every head and compared with PyTorch, on all cores; that takes minutes. Names of
 architectures as arguments leave out the others.
@@ -65,7 +65,7 @@ def _page(rows: list[str], notes: list[str]) -> str:
         [
             "# Architectures",
             "",
-            "Made by `python -m tests.tiny.coverage > docs/architectures.md`, not by hand, with",
+            "Made by `python -m tests.tiny.coverage > docs/reference/architectures.md`, not by hand, with",
             f"{versions}.",
             "",
             "One row an architecture, one column a head. A number is the largest difference of any output from PyTorch",

@@ -1,6 +1,6 @@
 """Which families of models write exactly what transformers writes, as a page of documentation::
 
-    python -m tests.tiny.generation_coverage > docs/generation-models.md
+    python -m tests.tiny.generation_coverage > docs/reference/generation-models.md
 
 Every tiny model is exported and compared with PyTorch, on all cores; that takes minutes. Names of families as arguments
 leave out the others.
@@ -34,7 +34,7 @@ _CALLED = {
 _HEAD = """\
 # Models that generate
 
-Made by `python -m tests.tiny.generation_coverage > docs/generation-models.md`, not by hand, with
+Made by `python -m tests.tiny.generation_coverage > docs/reference/generation-models.md`, not by hand, with
 {versions}.
 
 One row a family: a tiny model with random weights, exported once. *Scores*: the largest difference from PyTorch (fp32,

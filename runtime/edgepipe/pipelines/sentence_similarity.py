@@ -38,7 +38,7 @@ class SentenceSimilarity(FeatureExtraction):
     """Similarity of sentences, in the form of the Hub's inference API.
 
     Option: ``similarity``, ``"cosine"`` (the default) or ``"dot"``. Sentences are embedded as
-    :meth:`~FeatureExtraction.embed` does it, with the bundle's default prompt.
+    :meth:`~edgepipe.pipelines.feature_extraction.FeatureExtraction.embed` does it, with the bundle's default prompt.
     """
 
     name = "sentence-similarity"

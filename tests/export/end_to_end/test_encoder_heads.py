@@ -54,7 +54,9 @@ def test_one_head(architecture: str, task: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("architecture", "task"), [pair for pair in EVERY if pair not in BY_TURNS])
 def test_every_other_head(architecture: str, task: str, tmp_path: Path) -> None:
     if (architecture, task) == ("fnet", "fill-mask"):
-        pytest.xfail("onnxruntime's Fourier transform rounds more than PyTorch's; docs/architectures.md says so")
+        pytest.xfail(
+            "onnxruntime's Fourier transform rounds more than PyTorch's; docs/reference/architectures.md says so"
+        )
     check(architecture, task, tmp_path)
 
 

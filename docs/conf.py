@@ -1,0 +1,72 @@
+"""How Sphinx builds the docs: `make docs`."""
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+import edgepipe
+
+project = "edgepipe"
+author = "the edgepipe authors"
+release = version = edgepipe.__version__
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinxcontrib.mermaid",
+]
+
+# A reference that leads nowhere is a warning, and a warning fails the build.
+nitpicky = True
+nitpick_ignore_regex = [
+    # Other people's classes have their own pages.
+    ("py:class", r"(os|pathlib|collections\.abc|numpy|tokenizers|transformers)\..*|ArrayLike|PreTrained\w+"),
+    # What only developers open.
+    ("py:(func|class)", r"edgepipe\.generation\.config_sources\.generation_config|.*\.BucketedRuns|.*\.Disagreement"),
+    # Documented, but named without its module.
+    ("py:class", "Check"),
+]
+default_role = "code"
+
+myst_heading_anchors = 3  # with GitHub's names, so that links work there too
+myst_fence_as_directive = ["mermaid"]
+
+autodoc_member_order = "bysource"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+
+html_theme = "furo"
+html_title = f"edgepipe {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+# Pages outside of docs/ that have a page here, which includes them.
+INCLUDED = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+_DOCS = Path(__file__).parent
+_LINK_OUT = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+[^)\s#]+)(#[^)\s]*)?\)")
+
+
+def keep_links_inside(app: Sphinx, page: str, source: list[str]) -> None:
+    """Turn links that leave docs/ into links to the page that includes the file, or into the file's name."""
+    folder = (_DOCS / page).parent
+
+    def replace(link: re.Match[str]) -> str:
+        text, target, anchor = link.groups("")
+        path = (folder / target).resolve()
+        if path.is_relative_to(_DOCS):
+            return link[0]
+        name = path.relative_to(_DOCS.parent).as_posix()
+        if name not in INCLUDED:
+            return f"`{name}`"
+        steps = "../" * page.count("/")
+        return f"[{text}]({steps}{INCLUDED[name]}{anchor})"
+
+    source[0] = _LINK_OUT.sub(replace, source[0])
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", keep_links_inside)
