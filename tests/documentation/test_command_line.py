@@ -73,6 +73,25 @@ def test_export_tells_what_info_tells_and_its_report(tmp_path: Path) -> None:
     assert set(describe(Bundle.load(write_bundle(tmp_path / "bundle")))) | {"checked_files"} == keys("info")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bench", "./nowhere"],
+        ["demo", "./nowhere"],
+        ["export", "./nowhere", "./out"],
+        ["export", "--prefer", "beauty"],
+        ["info", "./nowhere"],
+        ["run", "./nowhere", "a text"],
+        ["verify", "./nowhere", "./nowhere"],
+    ],
+)
+def test_a_command_that_fails_writes_no_json(arguments: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgepipe", *arguments, "--json", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2 if "beauty" in arguments else 1, "")
+    assert done.stderr.splitlines()[-1].startswith("Error: ")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_lines_for_shells_give_their_scripts(shell: str) -> None:
     line = re.search(rf"_EDGEPIPE_COMPLETE={shell}_source edgepipe", text(PAGE))

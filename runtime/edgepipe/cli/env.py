@@ -16,7 +16,19 @@ from edgepipe.cli.shared_options import echo_json, json_option
 from edgepipe.text_table import list_facts, terminal_width
 
 # Beside these, the packages that an export needs.
-_PACKAGES = ("edgepipe", "tokenizers", "numpy", "click", "huggingface_hub", "jinja2", "rich", "tqdm", "safetensors")
+_PACKAGES = (
+    "edgepipe",
+    "tokenizers",
+    "numpy",
+    "click",
+    "huggingface_hub",
+    "jinja2",
+    "rich",
+    "tqdm",
+    "safetensors",
+    "optimum",
+    "sentence-transformers",
+)
 
 # What changes how edgepipe, onnxruntime, the Hub's client or PyTorch behave. Nothing here holds a secret.
 _VARIABLES = (
