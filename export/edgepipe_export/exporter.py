@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.arguments import is_whole
 from edgepipe.backend.machine import machine_name
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.labels import check_labels, name_labels, read_labels
+from edgepipe.bundle.layout import MODEL
 from edgepipe.bundle.manifest import Manifest, Source, Variant
-from edgepipe.errors import InputError
-from edgepipe.pipelines.base import read_labels
+from edgepipe.errors import BundleError, CheckpointError, InputError
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, split
@@ -295,6 +296,7 @@ def _trace(loaded: LoadedCheckpoint, options: ExportOptions, folder: Path) -> tu
     """Write the fp32 graphs and what goes with them; the graphs' names, and their recipe."""
     from edgepipe_export.checkpoint.sentence_transformers import write_sentence_files
     from edgepipe_export.checkpoint.tokenizer_files import declare_added_tokens, write_tokenizer
+    from edgepipe_export.tracing.encoder import count_logits
     from edgepipe_export.tracing.serialization import save_graph
     from edgepipe_export.tracing.trace import trace_graphs
 
@@ -306,12 +308,24 @@ def _trace(loaded: LoadedCheckpoint, options: ExportOptions, folder: Path) -> tu
             declare_added_tokens(loaded.tokenizer, folder)
     write_sentence_files(loaded.checkpoint, folder)
     traced = trace_graphs(loaded, options.trace)
+    if loaded.checkpoint.task.has_labels:
+        _require_labels(loaded, count_logits(traced.graphs[MODEL]))
     for name, graph in traced.graphs.items():
         path = graph_path(folder, FP32, name)
         path.parent.mkdir(exist_ok=True)
         save_graph(graph, path)
     name_variants(folder, traced.graphs, options.dtypes)
     return tuple(traced.graphs), traced.recipe
+
+
+def _require_labels(loaded: LoadedCheckpoint, logits: int | None) -> None:
+    """Refuse a head whose logits have no label each; `logits` is None where the graph does not say how many."""
+    if logits is None:
+        return
+    try:
+        check_labels(read_labels(loaded.model.config.to_dict()), logits)
+    except BundleError as error:
+        raise CheckpointError(f"{loaded.checkpoint.name}: {error}") from error
 
 
 def _make_manifest(
@@ -326,7 +340,7 @@ def _make_manifest(
         max_length=limits.source.tokens,
         max_length_source=limits.source.found,
         max_target_length=None if limits.target is None else limits.target.tokens,
-        labels=read_labels(loaded.model.config.to_dict())
+        labels=name_labels(read_labels(loaded.model.config.to_dict()))
         if checkpoint.task.heads[0].endswith("Classification")
         else (),
         default_dtype=FP32,

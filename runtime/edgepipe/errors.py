@@ -76,6 +76,14 @@ class Terminated(BaseException):
     """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""
 
 
+def not_finite_error(output: str, dtype: str) -> BundleError:
+    """The error where a graph's output is not a finite number, so that no result can be made of it."""
+    return BundleError(
+        f"the output {output} of the variant {dtype} is not finite (nan or inf), so there is no result; take another "
+        "variant (dtype=, --dtype), or look at the checkpoint: its weights may hold such numbers or overflow in 16 bits"
+    )
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without the lines behind the first; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,7 +11,9 @@ SCORE_TOLERANCE = 1e-4
 
 
 def assert_same(actual: Any, expected: Any, where: str = "result") -> None:
-    """Compare two results of a pipeline, down to the types."""
+    """Compare two results of a pipeline, down to the types; numbers are Python's where the reference has numpy's."""
+    if isinstance(expected, np.floating):
+        expected = float(expected)
     assert type(actual) is type(expected), f"{where}: {actual!r} instead of {expected!r}"
     if isinstance(expected, dict):
         assert list(actual) == list(expected), f"{where}: keys {list(actual)} instead of {list(expected)}"
@@ -21,7 +23,7 @@ def assert_same(actual: Any, expected: Any, where: str = "result") -> None:
         assert len(actual) == len(expected), f"{where}: {actual!r} instead of {expected!r}"
         for index, pair in enumerate(zip(actual, expected, strict=True)):
             assert_same(*pair, f"{where}[{index}]")
-    elif isinstance(expected, (float, np.floating)):
-        assert float(actual) == pytest.approx(float(expected), abs=SCORE_TOLERANCE, rel=0), where
+    elif isinstance(expected, float):
+        assert actual == pytest.approx(expected, abs=SCORE_TOLERANCE, rel=0), where
     else:
         assert actual == expected, where

@@ -68,7 +68,9 @@ def test_all_labels_of_a_text_are_one_batch(
 @pytest.mark.parametrize("labels", [("no", "maybe", "yes"), ("LABEL_0", "LABEL_1"), ("not_entailment", "neutral")])
 def test_no_label_says_entailment(labels: tuple[str, ...], tiny_export: Callable[..., Exported]) -> None:
     bundle = tiny_export("bert", **suite(TASK).build_arguments("bert", MODEL)).bundle
-    config = {**bundle.config, "id2label": {str(index): label for index, label in enumerate(labels)}}
+    named = {"id2label": {str(index): label for index, label in enumerate(labels)}}
+    named |= {"label2id": {label: index for index, label in enumerate(labels)}}
+    config = {**bundle.config, **named}
     with pytest.raises(TaskError, match=f"needs a label that starts with 'entail', the model has {', '.join(labels)}"):
         pipeline(TASK, dataclasses.replace(bundle, config=config), candidate_labels="a")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepipe import Bundle, Tokenizer
+from edgepipe.bundle.labels import name_labels, read_labels
 from edgepipe.errors import InputError
-from edgepipe.pipelines.base import read_labels
 from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
 from edgepipe_export.calibration.split import Split, measure_all
 from edgepipe_export.calibration.texts import sentences
@@ -31,7 +31,7 @@ def load_dataset(path: Path | None, loaded: LoadedCheckpoint) -> Dataset | None:
     """Read a file for the task of a checkpoint; see :func:`~edgepipe_export.evaluation.tasks.read_dataset`."""
     if path is None:
         return None
-    labels = read_labels(loaded.model.config.to_dict())
+    labels = name_labels(read_labels(loaded.model.config.to_dict()))
     return read_dataset(path, loaded.checkpoint.task.name, labels, loaded.tokenizer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
 from edgepipe_export.evaluation.checks import PYTORCH
 from edgepipe_export.evaluation.tasks import pipeline_task
 from edgepipe_export.output.progress import Steps
+from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.tracing.decoder import takes_position_ids
 from edgepipe_export.tracing.encoder import Encoder
 
@@ -42,9 +44,13 @@ class PyTorchEncoder:
         config: The checkpoint's ``config.json``.
         max_length: Longest input in tokens; None where it has no limit.
         on_cpu: Whether it runs on a processor.
+        dtype: Of its weights.
+        output_shapes: None are known before it runs.
     """
 
     on_cpu = True
+    dtype = FP32
+    output_shapes: Mapping[str, Sequence[int | str | None]] = MappingProxyType({})
 
     def __init__(self, loaded: LoadedCheckpoint, outputs: Sequence[str], layer_outputs: Sequence[str] = ()) -> None:
         """Take over a checkpoint.

@@ -85,6 +85,13 @@ def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, tor
     return {name: known[name] for name in known if name in names}
 
 
+def count_logits(graph: onnx_ir.Model) -> int | None:
+    """How many logits a graph gives for each text or token; None where its shape does not say."""
+    logits = next((output for output in graph.graph.outputs if output.name == "logits"), None)
+    last = None if logits is None or logits.shape is None else logits.shape[-1]
+    return last if isinstance(last, int) else None
+
+
 def trace_encoder(
     model: PreTrainedModel,
     inputs: Sequence[str],

@@ -92,6 +92,11 @@ class Model:
         return self.session.outputs
 
     @property
+    def output_shapes(self) -> Mapping[str, Sequence[int | str | None]]:
+        """The outputs' declared shapes, with names or None for the dimensions that vary."""
+        return self.session.output_shapes
+
+    @property
     def on_cpu(self) -> bool:
         """Whether the graph runs on a processor, with no other device before it."""
         return self.session.on_cpu

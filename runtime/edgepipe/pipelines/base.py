@@ -9,13 +9,15 @@ from functools import cached_property
 from itertools import islice
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import check_whole
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.labels import Labels, check_labels, read_labels
 from edgepipe.bundle.tasks import TASKS
-from edgepipe.errors import DependencyError, InputError
+from edgepipe.errors import DependencyError, InputError, not_finite_error
 from edgepipe.pipelines.batching import WINDOW, batches, chunks
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.tokenizer import Tokenizer
@@ -42,15 +44,22 @@ class TaskModel(Protocol):
 
     Attributes:
         config: The checkpoint's ``config.json``.
+        dtype: The variant.
         max_length: Longest input in tokens; None where it has no limit.
     """
 
     config: Mapping[str, Any]
+    dtype: str
     max_length: int | None
 
     @property
     def on_cpu(self) -> bool:
         """Whether it runs on a processor."""
+        ...
+
+    @property
+    def output_shapes(self) -> Mapping[str, Sequence[int | str | None]]:
+        """The declared shapes of its outputs, as far as they are known before it runs."""
         ...
 
     def __call__(self, **encoding: Any) -> Outputs:
@@ -71,6 +80,7 @@ class Task(ABC):
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
         generates: Whether it writes text, token by token.
+        has_labels: Whether its results name the checkpoint's labels, one for each logit.
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
         window: How many batches are read ahead, to find inputs of like length.
         token_types: Whether models that take ``token_type_ids`` get those of a pair, whatever the tokenizer gives.
@@ -86,6 +96,7 @@ class Task(ABC):
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
     generates: ClassVar[bool]
+    has_labels: ClassVar[bool] = False
     json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
     window: ClassVar[int] = WINDOW
@@ -100,6 +111,11 @@ class Task(ABC):
         self.model: TaskModel = model
         self.batch_size = check_whole("batch_size", batch_size, 1)
         self.options = options
+        self._checked_logits: int | None = None
+        if self.has_labels:
+            logits = self.model.output_shapes.get("logits", (None,))[-1]
+            if isinstance(logits, int):  # else it is checked when the first result is there
+                self.labels_of(logits)
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.
         self._own_settings = self.settings(options)
 
@@ -162,11 +178,11 @@ class Task(ABC):
         size = self.check_batch_size(batch_size)
         if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
-            results = self._run(self._encode_all(inputs, lambda item: self.encode(item, settings)), size, settings)
+            results = self._run(self._encode_all(inputs, lambda item: self._encode_one(item, settings)), size, settings)
             if progress:
                 results = show_progress(results, total)
             return results if total is None else list(results)
-        [result] = self._run_chunk([self.encode(inputs, settings)], size, settings, 0)
+        [result] = self._run_chunk([self._encode_one(inputs, settings)], size, settings, 0)
         return result
 
     def is_one(self, inputs: Any) -> bool:
@@ -174,9 +190,20 @@ class Task(ABC):
         return not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping))
 
     @cached_property
-    def labels(self) -> tuple[str, ...]:
-        """The checkpoint's labels in the order of the logits."""
+    def labels(self) -> Labels:
+        """The checkpoint's labels by the places of their logits."""
         return read_labels(self.model.config)
+
+    def labels_of(self, logits: int) -> Labels:
+        """The checkpoint's labels, checked for a graph that gives so many logits.
+
+        Raises:
+            BundleError: a logit has no label.
+        """
+        if logits != self._checked_logits:
+            check_labels(self.labels, logits)
+            self._checked_logits = logits
+        return self.labels
 
     def check_batch_size(self, batch_size: int | None) -> int:
         """The batch size of a call: the pipeline's own where the call names none.
@@ -190,6 +217,17 @@ class Task(ABC):
         """What the model reads of each row of an encoding."""
         names = [name for name in self.tokenizer.model_input_names if name in encoding]
         return [{name: encoding[name][row] for name in names} for row in range(len(encoding["input_ids"]))]
+
+    def _encode_one(self, item: Any, settings: Any) -> Request:
+        """Encode an input; see :meth:`encode`.
+
+        Raises:
+            InputError: it becomes no tokens, of which an encoder can say nothing.
+        """
+        request = self.encode(item, settings)
+        if not self.generates and not all(piece["input_ids"] for piece in request.pieces):
+            raise InputError(f"{item!r:.60} becomes no tokens, so there is no result; leave it out")
+        return request
 
     def _encode_all(self, inputs: Iterable[Any], encode: Callable[[Any], Request]) -> Iterator[Request]:
         """Encode inputs one after another; the message of an error has the input's position."""
@@ -228,6 +266,7 @@ class Task(ABC):
             for row, index in enumerate(batch):
                 unpadded = {name: self._unpad(array[row], lengths[index]) for name, array in arrays.items()}
                 outputs[index] = self.select_outputs(pieces[index], unpadded)
+                self._check_finite(outputs[index])
         return outputs
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
@@ -238,6 +277,16 @@ class Task(ABC):
             return {name: [values] for name, values in pieces[0].items()}
         return self.tokenizer.pad(pieces, return_tensors="np")
 
+    def _check_finite(self, outputs: Outputs) -> None:
+        """Check that a result can be made of outputs: a logit may be minus infinity, which is never the best.
+
+        Raises:
+            BundleError: an output holds something else that is not finite.
+        """
+        for name, array in outputs.items():
+            if array.size and not (array.max() < np.inf and (name.endswith("logits") or array.min() > -np.inf)):
+                raise not_finite_error(name, self.model.dtype)
+
     def select_outputs(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
         """The part of a piece's outputs that :meth:`decode` needs, where all of them would fill the memory."""
         return outputs
@@ -246,18 +295,6 @@ class Task(ABC):
         if not self.token_level or len(array) == length:
             return array
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
-
-
-def read_labels(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The labels of a checkpoint's config in the order of the logits.
-
-    A config without ``id2label`` has ``num_labels`` (2 if that is missing too) labels named ``LABEL_0``,
-    ``LABEL_1`` and so on, as in transformers' ``PreTrainedConfig``.
-    """
-    id2label = config.get("id2label")
-    if isinstance(id2label, Mapping) and id2label:
-        return tuple(str(label) for _, label in sorted(id2label.items(), key=lambda pair: int(pair[0])))
-    return tuple(f"LABEL_{index}" for index in range(int(config.get("num_labels", 2))))
 
 
 def show_progress(results: Iterable[Any], total: int | None) -> Iterator[Any]:

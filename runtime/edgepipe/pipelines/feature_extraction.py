@@ -14,7 +14,7 @@ from edgepipe.arguments import check_whole
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, Features, Module
 from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
-from edgepipe.errors import BundleError, InputError
+from edgepipe.errors import BundleError, InputError, not_finite_error
 from edgepipe.models.encoder import Model
 from edgepipe.pipelines.base import Outputs, Request, Task, show_progress
 from edgepipe.pipelines.batching import chunks
@@ -207,18 +207,31 @@ class FeatureExtraction(Task):
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
     def _embed(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int, embedding: Embedding) -> Vectors:
-        """The vector of each piece, float32[pieces, dimension]."""
+        """The vector of each piece, float32[pieces, dimension].
+
+        A text without tokens goes through the graph as padding that no module counts, as in the reference: most
+        modules make zeros of it.
+        """
         prompt_length = self._prompt_length(embedding.prompt)
         rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
         for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
-            arrays = self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
+            counted = np.array([bool(pieces[index]["input_ids"]) for index in batch])
+            arrays: dict[str, NDArray[Any]] = dict(
+                self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
+            )
+            if not counted.all():
+                arrays = {name: np.pad(array, ((0, 0), (0, not array.shape[1]))) for name, array in arrays.items()}
+                arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone
             hidden = _hidden_states(self.model(**arrays))
+            arrays["attention_mask"][~counted] = 0
             features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], prompt_length)
             for module in embedding.modules:
                 features = module(features)
             for index, vector in zip(batch, features[SENTENCE_EMBEDDING], strict=True):
                 rows[index] = vector
         vectors = np.stack(rows)[:, : embedding.truncate_dim]
+        if not np.isfinite(vectors).all():
+            raise not_finite_error(_HIDDEN_STATES[0], self.model.dtype)
         return normalize(vectors) if embedding.normalize else vectors
 
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import is_whole
+from edgepipe.bundle.labels import read_labels
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
-from edgepipe.pipelines.base import Outputs, Request, Task, read_labels
+from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import build_tokenizer_options
 
 Scores = NDArray[np.float32]
@@ -48,6 +49,7 @@ class TextClassification(Task):
     """
 
     name = "text-classification"
+    has_labels = True
     outputs = ("logits",)
 
     def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
@@ -90,7 +92,7 @@ class TextClassification(Task):
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: TextClassificationSettings) -> Any:
         """The labels of one row of ``logits``, float32[labels]."""
         scores = settings.function(outputs[0]["logits"])
-        labels = self.labels
+        labels = self.labels_of(len(scores))
         if not settings.ranked:
             best = int(scores.argmax())
             return {"label": labels[best], "score": scores[best].item()}

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import check_flag, is_whole
+from edgepipe.bundle.labels import Labels
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Outputs, Request, Task, read_labels
+from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import check_options, check_text, min_limit
 
 Entity = dict[str, Any]
@@ -59,6 +60,7 @@ class TokenClassification(Task):
     """
 
     name = "token-classification"
+    has_labels = True
     outputs = ("logits",)
     token_level = True
 
@@ -103,6 +105,12 @@ class TokenClassification(Task):
             if options.get("aggregation_strategy") is not None and strategy.lower() == "none":
                 raise InputError("stride needs an aggregation_strategy other than 'none', to join what pieces share")
             self._check_stride(stride)
+        unnamed = [label for label in self.labels.values() if not isinstance(label, str)]
+        if strategy.lower() != "none" and unnamed:
+            raise InputError(
+                f"aggregation_strategy={strategy!r} joins labels by their prefixes B- and I-, and id2label of "
+                f"config.json has {unnamed[0]!r} for one; leave aggregation_strategy out"
+            )
         return TokenClassificationSettings(
             strategy.lower(),
             tuple(ignored),
@@ -162,7 +170,10 @@ class TokenClassification(Task):
                 for entity in self._entities(tokens, settings.strategy)
                 if not {entity.get("entity"), entity.get("entity_group")} & set(settings.ignore_labels)
             )
-        return aggregate_overlapping_entities(found) if len(outputs) > 1 else found
+        entities = aggregate_overlapping_entities(found) if len(outputs) > 1 else found
+        for entity in entities:
+            entity["score"] = entity["score"].item()  # a number of Python's, as JSON takes it
+        return entities
 
     def _tokens(self, context: _Context, number: int, scores: NDArray[np.float32]) -> list[ScoredToken]:
         encoding = context.encodings[number]
@@ -189,7 +200,7 @@ class TokenClassification(Task):
         return tokens
 
     def _entities(self, tokens: Sequence[ScoredToken], strategy: str) -> list[dict[str, Any]]:
-        labels = read_labels(self.model.config)
+        labels = self.labels_of(len(tokens[0].scores)) if tokens else {}
         join = self.tokenizer.convert_tokens_to_string
         if strategy in ("none", "simple"):
             entities = []
@@ -231,14 +242,14 @@ class ScoredToken:
     is_subword: bool
 
 
-def aggregate_words(tokens: Sequence[ScoredToken], strategy: str, labels: Sequence[str], join: Join) -> list[Entity]:
+def aggregate_words(tokens: Sequence[ScoredToken], strategy: str, labels: Labels, join: Join) -> list[Entity]:
     """One label a word, so that the parts of a word cannot disagree.
 
     Args:
         tokens: In the order of the text.
         strategy: ``"first"`` takes the first token's scores, ``"max"`` those of the token that is surest,
             ``"average"`` the mean over the tokens.
-        labels: In the order of the scores.
+        labels: By the places of their scores.
         join: Makes a text of tokens.
     """
     words: list[list[ScoredToken]] = []
@@ -250,7 +261,7 @@ def aggregate_words(tokens: Sequence[ScoredToken], strategy: str, labels: Sequen
     return [aggregate_word(word, strategy, labels, join) for word in words]
 
 
-def aggregate_word(tokens: Sequence[ScoredToken], strategy: str, labels: Sequence[str], join: Join) -> Entity:
+def aggregate_word(tokens: Sequence[ScoredToken], strategy: str, labels: Labels, join: Join) -> Entity:
     """One entity of the tokens of a word, by the strategy."""
     if strategy == "first":
         scores = tokens[0].scores

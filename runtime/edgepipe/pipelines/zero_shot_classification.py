@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from edgepipe.arguments import check_flag
+from edgepipe.bundle.labels import read_label_ids
 from edgepipe.errors import InputError, TaskError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Outputs, Request, Task, read_labels
+from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import check_options, min_limit
 
 _TEMPLATE = "This example is {}."
@@ -91,19 +92,25 @@ class ZeroShotClassification(Task):
 
     @property
     def entailment_id(self) -> int:
-        """Index of the label that says the hypothesis follows.
+        """The place of the logit that says the hypothesis follows: ``label2id`` decides, as in transformers.
 
         Raises:
-            TaskError: no label's name starts with "entail".
+            TaskError: no label's name starts with "entail", or there is no logit in its place.
         """
-        labels = read_labels(self.model.config)
-        for index, label in enumerate(labels):
-            if label.lower().startswith("entail"):
-                return index
-        raise TaskError(
-            f"zero-shot-classification needs a label that starts with 'entail', the model has {', '.join(labels)}; "
-            "use a checkpoint trained on natural language inference, or name its labels in config.json"
-        )
+        places = read_label_ids(self.model.config)
+        place = next((place for label, place in places.items() if label.lower().startswith("entail")), None)
+        if place is None:
+            raise TaskError(
+                f"zero-shot-classification needs a label that starts with 'entail', the model has {', '.join(places)}; "
+                "use a checkpoint trained on natural language inference, or name its labels in label2id of config.json"
+            )
+        logits = self.model.output_shapes.get("logits", (None,))[-1]
+        if place < 0 or (isinstance(logits, int) and place >= logits):
+            raise TaskError(
+                f"label2id of config.json says that logit {place} is entailment, and the model gives {logits} logits, "
+                "numbered from 0; correct it in the checkpoint's config.json, and export it again"
+            )
+        return place
 
     def encode(self, item: Any, settings: ZeroShotSettings) -> Request:
         """Token ids of one text with each label; a text that is too long is cut, the hypotheses never."""

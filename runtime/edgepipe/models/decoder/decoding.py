@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, not_finite_error
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
 from edgepipe.models.kv_cache import Cache, History, create_cache
@@ -57,6 +57,7 @@ class GraphDecoding(ABC):
     def __init__(self, decoder: GraphDecoder, rows: int, cache: Cache | None) -> None:
         """Begin without tokens."""
         self._session = decoder.session
+        self._dtype = decoder.dtype
         self._inputs = decoder.session.inputs
         self._max_length = decoder.max_length
         self._cache = cache
@@ -66,7 +67,7 @@ class GraphDecoding(ABC):
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         logits = self._logits  # a run may replace it
-        return logits.read(self._advance(tokens, on_device=False))
+        return self._check_finite(logits.read(self._advance(tokens, on_device=False)))
 
     def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
@@ -79,7 +80,8 @@ class GraphDecoding(ABC):
     def top_k(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         logits = self._logits
-        return logits.top_k(self._advance(tokens, on_device=True), count)
+        scores, indices = logits.top_k(self._advance(tokens, on_device=True), count)
+        return self._check_finite(scores), indices
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
@@ -89,6 +91,16 @@ class GraphDecoding(ABC):
             self._cache.select(rows, self._history.count_common(rows))
         self._history.select(rows)
         self._select_own(rows)
+
+    def _check_finite(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores, float32[rows, tokens], of which each row has a best that is finite.
+
+        Raises:
+            BundleError: a row has none.
+        """
+        if not np.isfinite(scores.max(axis=1)).all():
+            raise not_finite_error("logits", self._dtype)
+        return scores
 
     def _advance(self, tokens: NDArray[np.int64], *, on_device: bool) -> Mapping[str, DeviceTensor]:
         before = self._history.tokens.shape[1]
