@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from fnmatch import fnmatch
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -36,6 +37,15 @@ def test_links_lead_somewhere(page: str) -> None:
         assert path.exists(), f"{page}: {target}"
         if anchor:
             assert anchor in anchors(path.relative_to(REPOSITORY).as_posix()), f"{page}: {target}"
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    lists = [snippet.code for snippet in snippets("docs/index.md") if snippet.language == "{toctree}"]
+    told = [line for code in lists for line in code.splitlines() if line and not line.startswith(":")]
+    for page in PAGES:
+        if page.startswith("docs/") and page != "docs/index.md":
+            name = page.removeprefix("docs/").removesuffix(".md")
+            assert any(fnmatch(name, entry) for entry in told), f"docs/index.md: add {name} to its part"
 
 
 def shell_lines(snippet: Snippet) -> list[str]:

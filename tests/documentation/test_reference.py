@@ -7,7 +7,11 @@ from dataclasses import fields
 
 import pytest
 
+import edgepipe
+import edgepipe_export
 from edgepipe.bundle.layout import SUFFIXES
+from edgepipe.bundle.tasks import TASKS
+from edgepipe.pipelines.registry import task_class
 from edgepipe_export.calibration.readers import NAMES
 from edgepipe_export.quantization.quantize import RECIPES, default_options, list_dtypes
 from edgepipe_export.quantization.target import TARGETS
@@ -15,6 +19,7 @@ from edgepipe_models import recipes
 from tests.documentation.pages import text
 
 PAGE = "docs/reference/recipes.md"
+PYTHON = "docs/reference/python.md"
 
 
 def rows(page: str, heading: str = "") -> list[list[str]]:
@@ -59,3 +64,16 @@ def test_the_known_checkpoints_are_those_that_come_along() -> None:
 def test_every_column_has_its_names(role: str) -> None:
     told = {cells[0]: tuple(cells[1].split(", ")) for cells in rows("docs/reference/calibration.md", "Columns")[1:]}
     assert told[role] == NAMES[role]
+
+
+def test_every_public_name_is_on_the_page_of_python() -> None:
+    documented = set(re.findall(r"^\.\. auto(?:class|function):: ([\w.]+)$", text(PYTHON), re.MULTILINE))
+    names = {f"{module.__name__}.{name}" for module in (edgepipe, edgepipe_export) for name in module.__all__}
+    assert names - documented <= {"edgepipe.EdgepipeError", "edgepipe.__version__"}  # the first is with the errors
+    assert ".. automodule:: edgepipe.errors" in text(PYTHON)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_on_the_page_of_python(task: str) -> None:
+    kind = task_class(task)
+    assert f".. autoclass:: {kind.__module__}.{kind.__qualname__}\n" in text(PYTHON), task

@@ -109,6 +109,7 @@ def test_the_messages_served_for_both(reader: Reader) -> None:
     manifest = json.loads((reader.folder / "tickets-bundle" / "edgepipe.json").read_text(encoding="utf-8"))
     parity = manifest["variants"]["int8"]["parity"]
     assert parity["seen"] == parity["texts"]
+    assert "too few to spare any" in _printed(reader, "edgepipe export")
     assert "of them calibrated with" in (reader.folder / "tickets-bundle" / "README.md").read_text(encoding="utf-8")
 
 
