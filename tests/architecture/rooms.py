@@ -18,7 +18,7 @@ RUNTIME = {
     "text_table": "",
     "bundle": "",
     "backend": "bundle.layout bundle.integrity",
-    "tokenization": "bundle.integrity",
+    "tokenization": "bundle.integrity bundle.folder_state",
     "models": "bundle backend",
     "embeddings": "bundle models",
     "generation": "tokenization",

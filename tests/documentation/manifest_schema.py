@@ -29,6 +29,11 @@ def make_schema() -> dict[str, Any]:
         "const": manifest.SCHEMA_VERSION,
         "description": "The version of this schema.",
     }
+    schema["properties"]["manifest_sha256"] = {
+        "type": "string",
+        "description": "The sha256 of this object without this field, as JSON with sorted keys and without blanks; "
+        "older bundles lack it.",
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "edgepipe.json",

@@ -66,12 +66,14 @@ def test_an_export_fits(tiny_export: Callable[..., Exported], tmp_path: Path) ->
 
 def test_infinite_differences_fit(record: dict[str, Any]) -> None:
     record["variants"]["int8"]["parity"]["max_abs_diff"]["logits"] = None
+    del record["manifest_sha256"]
     VALIDATOR.validate(record)
     VALIDATOR.validate(json.loads(Manifest.from_json(json.dumps(record)).to_json()))
 
 
 def test_the_reader_needs_what_the_schema_requires(record: dict[str, Any]) -> None:
     missing = 0
+    del record["manifest_sha256"]  # which would be wrong first
     for part, schema in parts(record):
         for name in schema["required"]:
             value = part.pop(name)

@@ -9,6 +9,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import SUFFIXES
-from edgepipe.bundle.manifest import FileEntry, Manifest, Source, Variant
+from edgepipe.bundle.manifest import FileEntry, Manifest, Source, Variant, digest_record
 
 TOKENIZERS = Path(__file__).parents[1] / "data" / "tokenizers"
 VOCABULARY = 900
@@ -168,3 +169,9 @@ def flip_last_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def rewrite_manifest(folder: Path, record: dict[str, Any]) -> None:
+    """Write another manifest, with the digest that belongs to it."""
+    record["manifest_sha256"] = digest_record({key: value for key, value in record.items() if key != "manifest_sha256"})
+    (folder / "edgepipe.json").write_text(json.dumps(record), encoding="utf-8")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,10 @@ from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import GRAPH_FOLDER, MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import FileEntry
 from edgepipe.errors import ExportError
+
+# Linux's <fcntl.h> and <linux/fs.h>: a path is relative to the working directory; two names are swapped.
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
 
 
 def check_destination(output: Path, overwrite: bool) -> None:
@@ -82,6 +88,8 @@ def _move_into_place(folder: Path, output: Path) -> None:
     if not output.exists():
         folder.rename(output)
         return
+    if _exchange(folder, output):
+        return  # the one that was there is removed with the folder
     old = _sibling(output, "old")
     output.rename(old)
     try:
@@ -90,6 +98,20 @@ def _move_into_place(folder: Path, output: Path) -> None:
         old.rename(output)
         raise
     _remove(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Have two directories swap their names in one step, so that neither name is ever free; whether that was possible.
+
+    Python has no function for Linux's ``renameat2`` (man 2 rename).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    failed: int = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return failed == 0
 
 
 def _sibling(output: Path, what: str) -> Path:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from edgepipe.bundle.folder_state import FolderState, read_folder_state, read_unchanged
 from edgepipe.bundle.integrity import (
     check_sha256,
     check_size,
@@ -24,6 +25,8 @@ from edgepipe.bundle.manifest import FileEntry, Manifest
 from edgepipe.bundle.tasks import task_for_architecture
 from edgepipe.bundle.third_party import is_sentence_encoder, max_positions
 from edgepipe.errors import BundleError, InputError, VariantError
+
+Result = TypeVar("Result")
 
 # What transformers writes the weights of a checkpoint into.
 _CHECKPOINTS = (
@@ -47,6 +50,7 @@ class Bundle:
     path: Path
     manifest: Manifest | None
     config: Mapping[str, Any] = field(repr=False)
+    _state: FolderState = field(default=(), repr=False, compare=False)
 
     @classmethod
     def load(
@@ -95,13 +99,31 @@ class Bundle:
             )
         if not path.is_dir():
             raise BundleError(f"{path} is not a directory; a bundle is one, with config.json and graphs in onnx/")
+        return read_unchanged(lambda: read_folder_state(path), lambda state: cls._open(path, state), path)
+
+    def read(self, reader: Callable[[Bundle], Result]) -> Result:
+        """What a function reads of the bundle's files, all of them from one export.
+
+        Where the folder changes meanwhile, the bundle is opened again and all is read anew.
+
+        Raises:
+            BundleError: the folder goes on changing, or what the function raises.
+        """
+
+        def read_again(state: FolderState) -> Result:
+            return reader(self if state == self._state or not self._state else self._open(self.path, state))
+
+        return read_unchanged(lambda: read_folder_state(self.path), read_again, self.path)
+
+    @classmethod
+    def _open(cls, path: Path, state: FolderState) -> Bundle:
         try:
-            return cls._open(path)
+            return cls._read(path, state)
         except OSError as error:  # a folder that may not be entered
             raise unreadable_error(path, error) from error
 
     @classmethod
-    def _open(cls, path: Path) -> Bundle:
+    def _read(cls, path: Path, state: FolderState) -> Bundle:
         manifest_path = path / MANIFEST_NAME
         manifest = None
         if file_exists(manifest_path):
@@ -111,7 +133,7 @@ class Bundle:
             raise BundleError(
                 f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT"
             )
-        bundle = cls(path, manifest, read_json(config_path))
+        bundle = cls(path, manifest, read_json(config_path), state)
         if manifest is not None:
             for entry in bundle._recorded_files():
                 check_size(path / entry.path, entry.bytes)

@@ -6,6 +6,7 @@ schema version is newer than ours: an old runtime must not misread a new bundle.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.errors import BundleError
 
 SCHEMA_VERSION = 1
+
+# The field with the digest of all others.
+_DIGEST = "manifest_sha256"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +153,9 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """The manifest as JSON text, keys in the order of the fields."""
-        record = {"schema_version": self.schema_version} | asdict(self)
-        return strict_json.dumps(record) + "\n"
+        """The manifest as JSON text, keys in the order of the fields, its digest last."""
+        record = json.loads(strict_json.dumps({"schema_version": self.schema_version} | asdict(self)))
+        return strict_json.dumps(record | {_DIGEST: digest_record(record)}) + "\n"
 
     @classmethod
     def from_json(cls, text: str, origin: str = MANIFEST_NAME) -> Manifest:
@@ -174,6 +178,11 @@ class Manifest:
             raise BundleError(
                 f"{origin} has schema version {record['schema_version']}, this edgepipe reads up to "
                 f"{SCHEMA_VERSION}; upgrade edgepipe"
+            )
+        digest = record.pop(_DIGEST, None)  # older bundles lack it
+        if digest is not None and digest != digest_record(record):
+            raise BundleError(
+                f"{origin} was altered: it does not have the digest that it was written with; {EXPORT_AGAIN}"
             )
         try:
             for name, kind in _JSON_TYPES.items():
@@ -198,6 +207,11 @@ class Manifest:
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(f"{origin} is damaged: {error}; {EXPORT_AGAIN}") from error
         return manifest
+
+
+def digest_record(record: Mapping[str, Any]) -> str:
+    """Hexadecimal sha256 of a manifest's record without its digest, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 # A field that the reader takes as it is must have the JSON type it was written with.

@@ -79,7 +79,7 @@ class Model:
         """
         config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
         bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
-        return cls(bundle, dtype, config)
+        return bundle.read(lambda opened: cls(opened, dtype, config))
 
     @property
     def input_names(self) -> tuple[str, ...]:

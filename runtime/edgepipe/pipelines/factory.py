@@ -70,15 +70,7 @@ def pipeline(
     else:
         path = embedded_bundle() if model is None else model
         bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
-    if not _graph_decides(bundle):
-        chosen = _task_of(task, bundle, bundle.task)
-        loaded = task_class(chosen).load(bundle, dtype, config)
-    else:  # what another tool made: the graph has the last word on what it is for
-        loaded = Model(bundle, dtype, config)
-        own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
-        chosen = _task_of(task, bundle, own)
-    tokenizer = Tokenizer.from_pretrained(bundle.path)
-    return task_class(chosen)(tokenizer, loaded, batch_size=batch_size, **task_options)
+    return bundle.read(lambda opened: _load(task, opened, dtype, config, batch_size=batch_size, **task_options))
 
 
 def infer_task(bundle: Bundle) -> str | None:
@@ -106,6 +98,18 @@ def embedded_bundle() -> Path:
         raise DependencyError(
             f"the embedded default model is not installed ({error}); reinstall edgepipe, or name a bundle"
         ) from error
+
+
+def _load(task: str | None, bundle: Bundle, dtype: str | None, config: SessionConfig, **arguments: Any) -> Task:
+    """The task with all that it reads of the bundle."""
+    if not _graph_decides(bundle):
+        chosen = _task_of(task, bundle, bundle.task)
+        loaded = task_class(chosen).load(bundle, dtype, config)
+    else:  # what another tool made: the graph has the last word on what it is for
+        loaded = Model(bundle, dtype, config)
+        own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
+        chosen = _task_of(task, bundle, own)
+    return task_class(chosen)(Tokenizer.from_pretrained(bundle.path), loaded, **arguments)
 
 
 def _require_task(task: str) -> None:

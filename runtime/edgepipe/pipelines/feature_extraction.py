@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -75,6 +76,11 @@ class FeatureExtraction(Task):
     outputs = ("last_hidden_state",)
     token_level = True
     model: Model
+
+    def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
+        super().__init__(tokenizer, model, batch_size=batch_size, **options)
+        with suppress(BundleError):  # said when vectors are wanted
+            self.sentence_config  # noqa: B018 - read now: later the folder may hold another export
 
     @classmethod
     def fits(cls, architecture: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Literal, Self
 from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from edgepipe.bundle.folder_state import read_folder_state, read_unchanged
 from edgepipe.errors import InputError
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.languages import find_language, find_language_token, set_language
@@ -83,7 +84,10 @@ class Tokenizer(Vocabulary):
             "model_max_length": model_max_length,
         }
         given = {name: value for name, value in overrides.items() if value is not None}
-        return cls(*load_tokenizer_files(Path(path), given))
+        folder = Path(path)
+        return read_unchanged(
+            lambda: read_folder_state(folder), lambda state: cls(*load_tokenizer_files(folder, given)), folder
+        )
 
     def with_lower_case(self) -> Self:
         """The same tokenizer, with texts lower-cased before its own normalizer sees them."""

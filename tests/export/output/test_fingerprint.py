@@ -18,7 +18,7 @@ from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.output.fingerprint import fingerprint, hash_reference
 from edgepipe_export.quantization.target import Target
-from tests.runtime.small_bundle import write_bundle
+from tests.runtime.small_bundle import rewrite_manifest, write_bundle
 from tests.tiny import build
 
 
@@ -37,7 +37,7 @@ def test_the_names_of_variants_in_the_config_decide_nothing(tmp_path: Path) -> N
     manifest = json.loads((folder / "edgepipe.json").read_text())
     (entry,) = (entry for entry in manifest["files"] if entry["path"] == "config.json")
     entry["bytes"] = path.stat().st_size  # it is written again once the variants are known
-    (folder / "edgepipe.json").write_text(json.dumps(manifest))
+    rewrite_manifest(folder, manifest)
     assert fingerprint_of(folder) == before
 
 

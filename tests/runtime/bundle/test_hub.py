@@ -14,7 +14,7 @@ import pytest
 
 from tests.runtime.loopback_hub import Hub
 from tests.runtime.processes import run_python
-from tests.runtime.small_bundle import flip_last_byte, write_bundle
+from tests.runtime.small_bundle import flip_last_byte, rewrite_manifest, write_bundle
 
 REPO = "someone/sentiment"
 SHARED = ["config.json", "edgepipe.json", "tokenizer.json", "tokenizer_config.json"]
@@ -315,7 +315,7 @@ def test_a_manifest_cannot_reach_outside_of_the_cache(hub: Hub, home: Path, sour
     manifest = json.loads((source / "edgepipe.json").read_text())
     for path in (str(precious), "../../../../../precious"):
         manifest["files"][0]["path"] = path
-        (source / "edgepipe.json").write_text(json.dumps(manifest))
+        rewrite_manifest(source, manifest)
         (answer,) = steps(hub.url, home, {"model": REPO})
         assert answer["error"] == "BundleError"
         assert precious.read_text() == "mine"

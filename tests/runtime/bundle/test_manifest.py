@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgepipe import Bundle
 from edgepipe.bundle.manifest import SCHEMA_VERSION, Manifest, Parity, Variant
 from edgepipe.errors import BundleError
 from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle
@@ -19,7 +20,26 @@ from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle
 def record(tmp_path: Path) -> dict[str, Any]:
     text = (write_bundle(tmp_path / "bundle") / "edgepipe.json").read_text()
     content: dict[str, Any] = json.loads(text)
+    del content["manifest_sha256"]  # as in older bundles, so that what else is wrong is seen
     return content
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_length", 24), ("task", "fill-mask"), ("labels", ["x", "y", "z"]), ("another", 1)]
+)
+def test_a_manifest_that_was_altered_is_refused(field: str, value: object, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    altered = json.loads((folder / "edgepipe.json").read_text()) | {field: value}
+    (folder / "edgepipe.json").write_text(json.dumps(altered))
+    with pytest.raises(BundleError, match=r"edgepipe\.json was altered: it does not have the digest"):
+        Bundle.load(folder)
+
+
+def test_a_manifest_may_be_laid_out_otherwise(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    written = json.loads((folder / "edgepipe.json").read_text())
+    (folder / "edgepipe.json").write_text(json.dumps(dict(reversed(written.items())), indent=7))
+    assert Bundle.load(folder).manifest == Manifest.from_json(json.dumps(written))
 
 
 def test_what_was_written_is_read(record: dict[str, Any]) -> None:

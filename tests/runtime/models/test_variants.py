@@ -16,7 +16,7 @@ from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.layout import SUFFIXES
 from edgepipe.errors import DeviceError, KernelError
 from edgepipe.models.variants import choose_variant
-from tests.runtime.small_bundle import write_bundle
+from tests.runtime.small_bundle import rewrite_manifest, write_bundle
 
 CUDA = [
     SessionConfig(device="cuda"),
@@ -33,7 +33,7 @@ def bundle_of(folder: Path, *dtypes: str, cache: str | None = None) -> Bundle:
         manifest = json.loads((folder / "edgepipe.json").read_text())
         for variant in manifest["variants"].values():
             variant["recipe"]["cache"] = cache
-        (folder / "edgepipe.json").write_text(json.dumps(manifest))
+        rewrite_manifest(folder, manifest)
     return Bundle.load(folder)
 
 
@@ -98,7 +98,7 @@ def made_by(folder: Path, recipe: dict[str, Any]) -> Bundle:
     write_bundle(folder, ("fp32", "int8", "w8"))
     manifest = json.loads((folder / "edgepipe.json").read_text())
     manifest["variants"]["int8"]["recipe"] = recipe
-    (folder / "edgepipe.json").write_text(json.dumps(manifest))
+    rewrite_manifest(folder, manifest)
     return Bundle.load(folder)
 
 

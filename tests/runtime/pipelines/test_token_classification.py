@@ -63,6 +63,11 @@ def before(token: ScoredToken) -> dict[str, Any]:
     }
 
 
+def plain(entities: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entities with a number of Python's, as they leave the pipeline."""
+    return [entity | {"score": float(entity["score"])} for entity in entities]
+
+
 @pytest.mark.parametrize("labels", SCHEMES)
 @pytest.mark.parametrize("strategy", ["first", "average", "max"])
 @given(data=st.data())
@@ -73,8 +78,8 @@ def test_words_and_groups(labels: tuple[str, ...], strategy: str, data: st.DataO
     join = reference.tokenizer.convert_tokens_to_string
     words = aggregate_words(tokens, strategy, labels, join)
     expected = reference.aggregate_words([before(token) for token in tokens], AggregationStrategy(strategy))
-    assert_same(words, expected)
-    assert_same(group_entities(words, join), reference.group_entities(expected))
+    assert_same(plain(words), expected)
+    assert_same(plain(group_entities(words, join)), reference.group_entities(expected))
 
 
 @given(
