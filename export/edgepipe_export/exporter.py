@@ -72,6 +72,7 @@ class ExportOptions:
         budget: Seconds that the repair of variants may take, all together.
         force: Whether to write a bundle that misses a bound.
         remeasure: Whether to make and measure again what is cached.
+        keep_texts: Whether texts of the calibration file are written among the measurements.
     """
 
     dtypes: tuple[str, ...]
@@ -84,6 +85,7 @@ class ExportOptions:
     budget: float
     force: bool
     remeasure: bool
+    keep_texts: bool
 
 
 def export(
@@ -106,6 +108,7 @@ def export(
     verify: bool = True,
     force: bool = False,
     remeasure: bool = False,
+    keep_texts: bool = False,
     overwrite: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -145,6 +148,8 @@ def export(
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
         remeasure: Make and measure again what an earlier export cached (see docs/reference/cache.md).
+        keep_texts: Write those texts of `calibration` that variants decide otherwise into ``edgepipe_report.json``, so
+            that a report can show them. By default their numbers stand there, as a bundle is passed on.
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
@@ -189,6 +194,7 @@ def export(
         _check_budget(budget),
         force,
         remeasure,
+        keep_texts,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -271,7 +277,13 @@ def _evaluate(
         steps = Steps()
         comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=data, steps=steps)
         evaluator = Evaluator(
-            workspace, comparison, data, options.tolerance, reference=hash_reference(loaded), steps=steps
+            workspace,
+            comparison,
+            data,
+            options.tolerance,
+            reference=hash_reference(loaded),
+            steps=steps,
+            keep_texts=options.keep_texts,
         )
         evaluator.measure(stages.step)
     repairable = () if options.force else evaluator.repairable
@@ -288,6 +300,9 @@ def _evaluate(
         if evaluator.undecided:
             names = ", ".join(evaluator.undecided)
             stages.note("choose", f"too noisy a machine to tell which is fastest of {names}; try again when quiet")
+    if (evaluator.passed or options.force) and options.target.name != "cuda":  # variants run on the processor here
+        with stages.stage("time"):
+            evaluator.time_requests(dtypes, stages.step)
     evaluator.record(force=options.force)
     return dtypes
 

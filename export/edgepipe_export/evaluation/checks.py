@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from edgepipe.bundle.manifest import Parity
+from edgepipe_export.evaluation.metrics.confusion import Confusion, read_confusion
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
@@ -53,6 +54,7 @@ class Check:
         detail: The first difference in words, where one was found.
         figures: What else was measured, by name.
         worst: The inputs whose results are farthest apart, the worst first.
+        confusion: What was decided otherwise; None where nothing is decided.
     """
 
     check: str
@@ -66,6 +68,7 @@ class Check:
     detail: str | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
     worst: tuple[Disagreement, ...] = ()
+    confusion: Confusion | None = None
 
     @property
     def max_difference(self) -> float | None:
@@ -135,7 +138,8 @@ def read_check(record: Mapping[str, Any]) -> Check:
     """A check from its JSON, where null stands for what is not finite."""
     differences = {name: number_or_infinity(value) for name, value in record["differences"].items()}
     worst = tuple(map(read_disagreement, record.get("worst", ())))
-    return Check(**{**record, "differences": differences, "worst": worst})
+    confusion = None if record.get("confusion") is None else read_confusion(record["confusion"])
+    return Check(**{**record, "differences": differences, "worst": worst, "confusion": confusion})
 
 
 def read_disagreement(record: Mapping[str, Any]) -> Disagreement:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepipe_export.evaluation.metrics.confusion import best_choice
 from edgepipe_export.evaluation.metrics.embedding_similarity import compare_embeddings, recognize, unit_vectors
 from edgepipe_export.evaluation.tolerances import ABSOLUTE, RELATIVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe_export.evaluation.tasks import Decisions
+    from edgepipe_export.evaluation.metrics.confusion import Decisions
 
     Tensors = Mapping[str, NDArray[np.float32]]
     Vectors = NDArray[np.float64]
@@ -202,7 +203,7 @@ def _compare_decisions(expected: Decisions, got: Decisions) -> tuple[list[float]
     for key in {**expected, **got}:
         one, another = expected.get(key, {}), got.get(key, {})
         scores += [abs(one[choice] - another[choice]) for choice in one if choice in another]
-        agreed.append(_best(one) == _best(another))
+        agreed.append(best_choice(one) == best_choice(another))
     return scores, agreed
 
 
@@ -237,7 +238,3 @@ def vector_difference(expected: Vectors, got: Any) -> str | None:
     worst = np.unravel_index(np.argmax(np.abs(found - expected)), expected.shape)
     where = "".join(f"[{index}]" for index in worst)
     return f"result{where}: {found[worst]} instead of {expected[worst]}"
-
-
-def _best(scores: Mapping[Hashable, float]) -> Hashable:
-    return max(scores, key=scores.__getitem__, default=None)

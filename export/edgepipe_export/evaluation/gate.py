@@ -14,6 +14,7 @@ import numpy as np
 
 from edgepipe_export.evaluation.checks import Check, Disagreement, describe_options, rank_worst
 from edgepipe_export.evaluation.differences import ResultDifference, compare_results, compare_tensors
+from edgepipe_export.evaluation.metrics.confusion import compare_choices
 from edgepipe_export.evaluation.metrics.kl_divergence import MeanDivergence
 from edgepipe_export.evaluation.tasks import find_evaluation
 from edgepipe_export.evaluation.tolerances import ROUNDING, Tolerance
@@ -122,6 +123,7 @@ def _check_results(candidate: Predictor, reference: Predictor, task: str, data: 
         passed=finite and holds,
         figures=figures,
         worst=_worst(data.inputs, expected, got, found.distances),
+        confusion=compare_choices(data.inputs, expected, got, data.gold, own.read_decisions, own.names),
     )
 
 

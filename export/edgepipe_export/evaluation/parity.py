@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
+    from edgepipe_export.evaluation.metrics.confusion import Decisions
     from edgepipe_export.evaluation.predictors import Predictor
-    from edgepipe_export.evaluation.tasks import Decisions
 
     Arrays = Mapping[str, NDArray[Any]]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgepipe import Tokenizer
@@ -26,12 +26,10 @@ from edgepipe_export.calibration.dataset import (
 from edgepipe_export.calibration.readers import Table, read_table
 from edgepipe_export.calibration.texts import context_questions, entity_sentences, sentences, truncate_text
 from edgepipe_export.evaluation.metrics.accuracy import candidate_accuracy, label_accuracy
+from edgepipe_export.evaluation.metrics.confusion import DecisionNames, Decisions
 from edgepipe_export.evaluation.metrics.embedding_similarity import similarity_correlation
 from edgepipe_export.evaluation.metrics.entity_f1 import entity_f1
 from edgepipe_export.evaluation.metrics.exact_match import answer_f1
-
-# What a result decides: for each decision (one for a text, or one for each of its tokens or masks) scores by choice.
-Decisions = Mapping[Hashable, Mapping[Hashable, float]]
 
 _LABELS = ("sport", "politics", "something to eat")
 _QUESTIONS = ("What happened?", "Who was it?", "When was that?", "Where is it?", "How much is it?")
@@ -67,6 +65,7 @@ class TaskEvaluation:
         make_inputs: Makes the pipeline's inputs of texts; texts that give none are left out.
         options: The options that results are compared under. Only results under the last ones are scored.
         read_decisions: Reads a result under the last options; empty where results are vectors.
+        names: What reports call its decisions.
         metric: What is measured where the right answers are known; None where nothing is.
         texts: The built-in texts.
         reserve: How many tokens a text leaves free, up to the model's limit.
@@ -78,6 +77,7 @@ class TaskEvaluation:
     make_inputs: Callable[[Sequence[str], Tokenizer], Iterator[Any]]
     options: tuple[Mapping[str, Any], ...]
     read_decisions: Callable[[Any], Decisions]
+    names: DecisionNames = field(default_factory=DecisionNames)
     metric: Metric | None = None
     texts: Callable[[], Sequence[str]] = sentences
     reserve: Callable[[Tokenizer], int] = lambda tokenizer: 0
@@ -237,6 +237,33 @@ def _token_scores(result: Any) -> Decisions:
     }
 
 
+def _as_entries(result: Any) -> list[Any]:
+    """A result that may be one entry, a list of them, or a list for each mask, as one list."""
+    entries = result if isinstance(result, list) else [result]
+    return (
+        [entry for each in entries for entry in _as_entries(each)]
+        if entries and isinstance(entries[0], list)
+        else entries
+    )
+
+
+def _entity_words(result: Any) -> Mapping[Hashable, str]:
+    return {entry["index"]: entry["word"] for entry in result}
+
+
+def _answer_texts(result: Any) -> Mapping[Hashable, str]:
+    return {(entry["start"], entry["end"]): entry["answer"] or "no answer" for entry in _as_entries(result)}
+
+
+def _token_texts(result: Any) -> Mapping[Hashable, str]:
+    return {entry["token"]: entry["token_str"] for entry in _as_entries(result)}
+
+
+def _mask_numbers(result: Any) -> Mapping[Hashable, str]:
+    several = result and isinstance(result[0], list)
+    return {number: f"mask {number + 1}" for number in range(len(result))} if several else {}
+
+
 def _read_masked(table: Table, labels: Sequence[str], tokenizer: Any) -> Dataset:
     return Dataset(inputs_of("fill-mask", read_texts(table, "fill-mask"), tokenizer), None, table.origin)
 
@@ -247,6 +274,7 @@ TASK_EVALUATIONS: dict[str, TaskEvaluation] = {
         _texts,
         ({}, {"function_to_apply": "sigmoid", "top_k": None}, {"top_k": None}),
         label_scores,
+        DecisionNames(labels=True),
         Metric("accuracy", label_accuracy),
     ),
     "token-classification": TaskEvaluation(
@@ -258,6 +286,7 @@ TASK_EVALUATIONS: dict[str, TaskEvaluation] = {
             {},
         ),
         _entity_scores,
+        DecisionNames(places=_entity_words, none="O", labels=True),
         Metric("f1", entity_f1),
         entity_sentences,
     ),
@@ -271,6 +300,7 @@ TASK_EVALUATIONS: dict[str, TaskEvaluation] = {
             {"top_k": 5},
         ),
         _answer_scores,
+        DecisionNames(_answer_texts),
         Metric("f1", answer_f1),
         built_in_inputs=_built_in_questions,
     ),
@@ -279,6 +309,7 @@ TASK_EVALUATIONS: dict[str, TaskEvaluation] = {
         _mask_words,
         ({}, {"targets": ["a", "e", "i"]}, {"top_k": 10}),
         _token_scores,
+        DecisionNames(_token_texts, _mask_numbers),
         reserve=lambda tokenizer: 1,
     ),
     "zero-shot-classification": TaskEvaluation(
@@ -290,12 +321,17 @@ TASK_EVALUATIONS: dict[str, TaskEvaluation] = {
             {"candidate_labels": list(_LABELS)},
         ),
         _candidate_scores,
+        DecisionNames(labels=True),
         Metric("accuracy", candidate_accuracy),
         _most_sentences,
         _longest_label,
     ),
     "feature-extraction": TaskEvaluation(
-        read_feature_extraction, _texts, ({},), lambda result: {}, Metric("spearman", similarity_correlation)
+        read_feature_extraction,
+        _texts,
+        ({},),
+        lambda result: {},
+        metric=Metric("spearman", similarity_correlation),
     ),
 }
 TASK_EVALUATIONS["sentence-similarity"] = replace(TASK_EVALUATIONS["feature-extraction"], pipeline="feature-extraction")

@@ -14,8 +14,10 @@ from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import Manifest, Parity, Variant
 from edgepipe.errors import BundleError
 from edgepipe_export.evaluation.checks import Check, Disagreement, number_or_infinity, read_check, read_disagreement
+from edgepipe_export.evaluation.metrics.confusion import Confusion, read_confusion
 from edgepipe_export.selection.choose import Candidate
 from edgepipe_export.selection.measurements import REPORT_VERSION, Sensitivity
+from edgepipe_export.selection.request_time import RequestTime
 
 SCHEMA_VERSION = 1
 
@@ -48,11 +50,15 @@ class Measurements:
         checks: Every comparison with the reference.
         worst: The inputs whose results are farthest apart, the worst first.
         sensitivities: What each layer costs; empty where nothing was repaired.
+        confusion: What was decided otherwise; None where nothing is decided, or an older version measured.
+        time: Where the time of a request goes; None where that was not measured.
     """
 
     checks: tuple[Check, ...] = ()
     worst: tuple[Disagreement, ...] = ()
     sensitivities: tuple[Sensitivity, ...] = ()
+    confusion: Confusion | None = None
+    time: RequestTime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,11 @@ class Contents:
         """The parity of each variant that was measured."""
         variants = self.manifest.variants.items()
         return {dtype: variant.parity for dtype, variant in variants if variant.parity is not None}
+
+    @property
+    def origin(self) -> str:
+        """What the data are called that variants were measured on."""
+        return "the data" if self.calibration is None else str(self.calibration.get("origin", "the data"))
 
     def raised_layers(self, dtype: str) -> Mapping[str, str]:
         """The layers that a repair gave another precision than the variant's, by name."""
@@ -168,4 +179,6 @@ def _read_measurements(entry: Mapping[str, Any]) -> Measurements:
             Sensitivity(**{**sensitivity, "cost": number_or_infinity(sensitivity["cost"])})
             for sensitivity in entry.get("sensitivities", [])
         ),
+        None if entry.get("confusion") is None else read_confusion(entry["confusion"]),
+        None if entry.get("time") is None else RequestTime(**entry["time"]),
     )

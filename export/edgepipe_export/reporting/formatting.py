@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -15,6 +16,9 @@ ABSENT = "\u2013"
 _REFERENCE_PREFIX = "reference_"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MAX_LINES = 8
+
+# XML has no way to write these: control characters, halves of surrogate pairs, and two noncharacters.
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _MAX_CHARACTERS = 600
 
 # What names the choice of a result, the most telling first.
@@ -29,11 +33,17 @@ class MetricFormat:
         label: Its name in words.
         is_share: Whether it is a share, 0 to 1, and is shown in percent.
         lower_is_better: Whether a lower value is the better one.
+        is_bounded: Whether 1 is its best value, as it is of every share.
     """
 
     label: str
     is_share: bool = False
     lower_is_better: bool = False
+    is_bounded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.is_share:
+            object.__setattr__(self, "is_bounded", True)
 
     def format(self, value: float | None) -> str:
         """A value of the metric."""
@@ -46,8 +56,8 @@ METRICS: dict[str, MetricFormat] = {
     "accuracy": MetricFormat("accuracy", True),
     "f1": MetricFormat("F1", True),
     "exact_match": MetricFormat("exact match", True),
-    "spearman": MetricFormat("Spearman correlation"),
-    "cosine_mean": MetricFormat("mean cosine to the reference"),
+    "spearman": MetricFormat("Spearman correlation", is_bounded=True),
+    "cosine_mean": MetricFormat("mean cosine to the reference", is_bounded=True),
     "cosine_min": MetricFormat("lowest cosine to the reference"),
     "rank_agreement": MetricFormat("same nearest neighbours", True),
     "perplexity": MetricFormat("perplexity", lower_is_better=True),
@@ -71,6 +81,11 @@ def find_metric(name: str) -> MetricFormat:
     return METRICS.get(name, MetricFormat(name.replace("_", " ")))
 
 
+def to_xml_text(text: str) -> str:
+    """A text without what XML cannot hold."""
+    return _NOT_IN_XML.sub("\ufffd", text)
+
+
 def format_number(value: float | None) -> str:
     """A number with about four digits."""
     if value is None:
@@ -83,8 +98,13 @@ def format_number(value: float | None) -> str:
         return f"{value:,.0f}".replace(",", "\u202f")
     if abs(value) < 0.001:
         digits, power = f"{value:.1e}".split("e")
-        return f"{digits} \u00d7 10{str(int(power)).translate(_SUPERSCRIPT)}"
+        return f"{digits} \u00d7 {format_power(float(f'1e{power}'))}"
     return f"{value:.4g}"
+
+
+def format_power(value: float) -> str:
+    """A power of ten."""
+    return f"10{str(round(math.log10(value))).translate(_SUPERSCRIPT)}"
 
 
 def format_share(value: float | None) -> str:
@@ -107,6 +127,13 @@ def format_option(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def format_input(value: Any, origin: str) -> list[str]:
+    """An input, or its number where its text was kept out of the measurements."""
+    if isinstance(value, Mapping) and value.keys() == {"number"}:
+        return [f"input {value['number']} of {origin}"]
+    return format_result(value)
 
 
 def format_result(value: Any) -> list[str]:

@@ -1,9 +1,9 @@
-"""A page that shows what a bundle is and what was measured of it, and the same as JSON beside it.
+"""A report shows what a bundle is and what was measured of it: as a page with plots, as Markdown, or as JSON.
 
 1. contents: the bundle's manifest and measurements, checked (:mod:`edgepipe_export.reporting.contents`)
-2. tables and plots of them, as data (:mod:`edgepipe_export.reporting.tables`,
-   :mod:`edgepipe_export.reporting.tradeoff`)
-3. page: one template with the style inside, which needs no other file and no network (``page.html.jinja``)
+2. sections: their tables and plots, as data (:mod:`edgepipe_export.reporting.sections`)
+3. page: one template with the style inside, which needs no other file and no network (``page.html.jinja``); its plots
+   are matplotlib's (:mod:`edgepipe_export.reporting.svg`). Or Markdown (:mod:`edgepipe_export.reporting.markdown`)
 
 Nothing is measured again, and neither torch nor transformers is imported.
 """
@@ -11,7 +11,7 @@ Nothing is measured again, and neither torch nor transformers is imported.
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,39 +21,55 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.hub import fetch_measurements
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.errors import DependencyError, ExportError, InputError
-from edgepipe_export.reporting import tables
 from edgepipe_export.reporting.contents import Contents, read_contents
-from edgepipe_export.reporting.formatting import format_share, format_size
-from edgepipe_export.reporting.tradeoff import plot_tradeoff
+from edgepipe_export.reporting.formatting import to_xml_text
+from edgepipe_export.reporting.markdown import render_markdown
+from edgepipe_export.reporting.sections import collect_sections, summarize_contents
+from edgepipe_export.reporting.svg import render_svg
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# XML has no way to write these: control characters, halves of surrogate pairs, and two noncharacters.
-_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+# The formats, and how the names of their files end.
+SUFFIXES = {"html": (".html", ".htm"), "json": (".json",), "md": (".md",)}
+
+_FOOTER = (
+    "All figures are those of the bundle's manifest, and of the file of measurements beside it; nothing was measured "
+    f"again. Written by edgepipe {edgepipe.__version__}."
+)
 
 
-def report(bundle: str | os.PathLike[str] | Bundle, output: str | os.PathLike[str] = "report.html") -> Path:
-    """Write the report of a bundle: a page, and beside it a file of the same name that ends in ``.json``.
+def report(
+    bundle: str | os.PathLike[str] | Bundle,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    format: str = "html",
+) -> Path:
+    """Write the report of a bundle.
 
     Args:
         bundle: A bundle that edgepipe wrote: its directory or Hub id, or loaded.
-        output: The page. A report that is already there is replaced.
+        output: The file; by default ``report.html``, ``report.json`` or ``report.md`` in the current directory. A
+            report that is already there is replaced.
+        format: ``"html"``: a page, and beside it the JSON, which has the same name but for its end. ``"json"`` or
+            ``"md"``: that file alone.
 
     Returns:
-        The page's path.
+        The path of the file.
 
     Raises:
         BundleError: no bundle is there, edgepipe did not write it, or it is damaged.
-        DependencyError: jinja2 is missing.
-        ExportError: the page cannot be written.
-        InputError: `output` is no name for a page, or a file of the bundle has the name.
+        DependencyError: jinja2 or matplotlib is missing, which a page needs.
+        ExportError: the file cannot be written.
+        InputError: the format is unknown, `output` is no name for it, or a file of the bundle has the name.
     """
-    path = check_output(output)
-    loaded = bundle if isinstance(bundle, Bundle) else _load(bundle)
+    path = check_output(f"report.{format}" if output is None else output, format=format)
+    loaded = load_bundle(bundle)
     contents = read_contents(loaded)
     own = {MANIFEST_NAME, REPORT_NAME, *(entry.path for entry in contents.manifest.files)}
-    texts = {path: render_page(contents), path.with_suffix(".json"): contents.to_json()}
+    texts = {path: render_report(contents, format)}
+    if format == "html":
+        texts[path.with_suffix(".json")] = contents.to_json()
     for file in texts:
         if file in {Path(os.path.abspath(loaded.path / name)) for name in own}:
             raise InputError(f"the report would replace {file}, which the bundle needs; give it another name")
@@ -65,45 +81,76 @@ def report(bundle: str | os.PathLike[str] | Bundle, output: str | os.PathLike[st
     return path
 
 
-def check_output(output: str | os.PathLike[str], *, created: str | os.PathLike[str] | None = None) -> Path:
-    """The absolute path of a page. An export checks it before its long work.
+def check_output(
+    output: str | os.PathLike[str], *, format: str = "html", created: str | os.PathLike[str] | None = None
+) -> Path:
+    """The absolute path of a report. An export checks it before its long work.
 
     Args:
-        output: The page.
-        created: A directory that will be there when the page is written.
+        output: The file.
+        format: Its format.
+        created: A directory that will be there when the report is written.
 
     Raises:
-        InputError: it does not end in ``.html``, or its directory is not there.
+        InputError: the format is unknown, the name does not end as it says, or its directory is not there.
     """
+    if format not in SUFFIXES:
+        raise InputError(f"format must be one of {', '.join(SUFFIXES)}, got {format!r}")
     path = Path(os.path.abspath(output))
-    if path.suffix not in (".html", ".htm") or path.is_dir():
-        raise InputError(f"a report is a page, whose name ends in .html, got {os.fspath(output)!r}")
+    if path.suffix not in SUFFIXES[format] or path.is_dir():
+        kind = "a report is a page, whose name" if format == "html" else f"the name of a report in {format}"
+        raise InputError(f"{kind} ends in {SUFFIXES[format][0]}, got {os.fspath(output)!r}")
     if not path.parent.is_dir() and (created is None or path.parent != Path(os.path.abspath(created))):
         raise InputError(f"the directory of the report, {path.parent}, is not there; make it, or write elsewhere")
     return path
+
+
+def load_bundle(bundle: str | os.PathLike[str] | Bundle) -> Bundle:
+    """A bundle with its file of measurements.
+
+    Raises:
+        BundleError: no bundle is there.
+    """
+    if isinstance(bundle, Bundle):
+        return bundle
+    loaded = Bundle.load(bundle)
+    if not Path(bundle).exists():  # it came from the Hub, and only with the files that run it
+        fetch_measurements(os.fspath(bundle), loaded.path)
+    return loaded
+
+
+def render_report(contents: Contents, format: str) -> str:
+    """The text of a report in a format of :data:`SUFFIXES`.
+
+    Raises:
+        DependencyError: jinja2 or matplotlib is missing, which a page needs.
+    """
+    renderers: dict[str, Callable[[Contents], str]] = {
+        "html": render_page,
+        "json": Contents.to_json,
+        "md": _render_markdown,
+    }
+    return renderers[format](contents)
 
 
 def render_page(contents: Contents) -> str:
     """The page as HTML that is well-formed XML, too.
 
     Raises:
-        DependencyError: jinja2 is missing.
+        DependencyError: jinja2 or matplotlib is missing.
     """
     template = _template_environment().get_template("page.html.jinja")
-    names = ("variants", "metrics", "sensitivities", "disagreements", "tensors", "checks", "recipes")
     return template.render(
-        contents=contents,
-        tables={name: getattr(tables, f"tabulate_{name}")(contents) for name in names},
-        tradeoff=plot_tradeoff(contents),
-        edgepipe_version=edgepipe.__version__,
+        manifest=contents.manifest,
+        summary=" ".join(summarize_contents(contents)),
+        sections=collect_sections(contents),
+        footer=_FOOTER,
     )
 
 
-def _load(bundle: str | os.PathLike[str]) -> Bundle:
-    loaded = Bundle.load(bundle)
-    if not Path(bundle).exists():  # it came from the Hub, and only with the files that run it
-        fetch_measurements(os.fspath(bundle), loaded.path)
-    return loaded
+def _render_markdown(contents: Contents) -> str:
+    title = f"{contents.manifest.source.model} for {contents.manifest.task}"
+    return render_markdown(title, summarize_contents(contents), collect_sections(contents), _FOOTER)
 
 
 def _template_environment() -> Environment:
@@ -114,7 +161,7 @@ def _template_environment() -> Environment:
         raise DependencyError("a report needs jinja2, which is not installed. Try: pip install jinja2") from error
 
     def escape_text(value: Any) -> Any:
-        return Markup(escape(_NOT_IN_XML.sub("\ufffd", value))) if type(value) is str else value
+        return Markup(escape(to_xml_text(value))) if type(value) is str else value
 
     environment = Environment(
         loader=PackageLoader("edgepipe_export", "reporting"),
@@ -124,5 +171,6 @@ def _template_environment() -> Environment:
         keep_trailing_newline=True,
         finalize=escape_text,
     )
-    environment.filters |= {"share": format_share, "size": format_size}
+    # What matplotlib wrote is markup, and every text in it escaped.
+    environment.filters["draw"] = lambda plot, name: Markup(render_svg(plot, name))
     return environment

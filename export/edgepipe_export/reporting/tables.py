@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgepipe.bundle.manifest import Parity
+from edgepipe_export.evaluation.metrics.confusion import Choice, Confusion
 from edgepipe_export.reporting.contents import Contents
 from edgepipe_export.reporting.formatting import (
     ABSENT,
     find_metric,
+    format_input,
     format_number,
     format_option,
     format_result,
@@ -28,14 +30,14 @@ class Cell:
         value: The exact number, for programs.
         note: A remark in small letters.
         is_code: Whether the text is a name from the graph.
-        bar: The length of a bar before the text, 0 to 100; None where there is no bar.
+        lead: What stands before it.
     """
 
     text: str
     value: float | None = None
     note: str = ""
     is_code: bool = False
-    bar: float | None = None
+    lead: str = ""
 
     @property
     def exact(self) -> str | None:
@@ -56,14 +58,12 @@ class PageTable:
         headers: A header a column.
         rows: The content of a cell a column.
         text_columns: Headers of the columns that hold running text.
-        noun: What its rows are called. A long table that has one is closed until it is clicked.
     """
 
     caption: str
     headers: Sequence[str]
     rows: Sequence[Sequence[Content]]
     text_columns: Sequence[str] = ()
-    noun: str = ""
 
 
 def number_cell(value: float | None) -> Cell:
@@ -137,7 +137,7 @@ def tabulate_tensors(contents: Contents) -> PageTable | None:
         for name in names
     ]
     caption = "Largest absolute difference of each tensor"
-    return PageTable(caption, ["Tensor", *parities], rows, noun="tensors") if rows else None
+    return PageTable(caption, ["Tensor", *parities], rows) if rows else None
 
 
 def _difference_cell(value: float | None) -> Cell:
@@ -160,9 +160,54 @@ def tabulate_checks(contents: Contents) -> PageTable | None:
         for measurements in contents.measurements.values()
         for check in measurements.checks
     ]
-    return (
-        PageTable("Every comparison with the reference", headers, rows, ["Check", "Bound"], "checks") if rows else None
-    )
+    return PageTable("Every comparison with the reference", headers, rows, ["Check", "Bound"]) if rows else None
+
+
+def tabulate_confusions(confusions: Mapping[str, Confusion]) -> PageTable:
+    """How often each label of the reference became which, a column a variant; first what became another."""
+    counts = {dtype: {(one, other): count for one, other, count in each.counts} for dtype, each in confusions.items()}
+    pairs = dict.fromkeys(pair for own in counts.values() for pair in own)
+    ranked = sorted(pairs, key=lambda pair: (pair[0] == pair[1], -max(own.get(pair, 0) for own in counts.values())))
+    rows: list[list[Content]] = [
+        [one, other, *(Cell(str(count), count) for own in counts.values() for count in (own.get((one, other), 0),))]
+        for one, other in ranked
+    ]
+    headers = ["Reference", "Variant", *confusions]
+    return PageTable("Labels of the reference and of each variant", headers, rows, headers[:2])
+
+
+def tabulate_changes(dtype: str, confusion: Confusion, origin: str) -> PageTable:
+    """The decisions that a variant makes otherwise; `origin` is where the inputs come from."""
+    examples = confusion.examples
+    has_places, has_gold = any(entry.place for entry in examples), any(entry.gold is not None for entry in examples)
+    headers = ["Input", *(["Where"] if has_places else []), "Reference", dtype, *(["Right answer"] if has_gold else [])]
+    rows: list[list[Content]] = [
+        [
+            format_input(entry.input, origin),
+            *([entry.place] if has_places else []),
+            _choice_cell(entry.reference),
+            _choice_cell(entry.candidate),
+            *([entry.gold or ABSENT] if has_gold else []),
+        ]
+        for entry in examples
+    ]
+    return PageTable(f"Decisions that {dtype} makes otherwise", headers, rows, headers)
+
+
+def _choice_cell(choice: Choice) -> Cell:
+    score = "" if choice.score is None else format_number(choice.score)
+    return Cell(score, choice.score, lead=choice.label)
+
+
+def tabulate_times(contents: Contents) -> PageTable | None:
+    """Where the time of a request goes, a row a variant; None where it was not measured."""
+    rows: list[list[Content]] = [
+        [dtype, *map(number_cell, (time.tokenizer_ms, time.graph_ms, time.rest_ms, time.total_ms, time.spread_ms))]
+        for dtype, measurements in contents.measurements.items()
+        if (time := measurements.time) is not None
+    ]
+    headers = ["Variant", "Tokenizer, ms", "Graph, ms", "Rest, ms", "Request, ms", "Spread, ms"]
+    return PageTable("Milliseconds of a request", headers, rows) if rows else None
 
 
 def tabulate_sensitivities(contents: Contents) -> dict[str, PageTable]:
@@ -172,23 +217,18 @@ def tabulate_sensitivities(contents: Contents) -> dict[str, PageTable]:
         if not measurements.sensitivities:
             continue
         raised = contents.raised_layers(dtype)
-        highest = max(entry.cost for entry in measurements.sensitivities)
         rows: list[list[Content]] = [
             [
                 entry.label,
-                Cell(format_number(entry.cost), entry.cost, bar=_bar_length(entry.cost, highest)),
+                number_cell(entry.cost),
                 f"{entry.size:,}".replace(",", "\u202f"),
                 f"raised to {raised[entry.layer]}" if entry.layer in raised else dtype,
             ]
             for entry in measurements.sensitivities
         ]
         headers = ["Layer", "Cost", "Numbers", "Precision"]
-        tables[dtype] = PageTable(f"Cost of each layer in {dtype}", headers, rows, ["Cost"], "layers")
+        tables[dtype] = PageTable(f"Cost of each layer in {dtype}", headers, rows, ["Precision"])
     return tables
-
-
-def _bar_length(cost: float, highest: float) -> float:
-    return round(max(0.0, 100 * cost / highest), 2) if highest and math.isfinite(cost / highest) else 0.0
 
 
 def tabulate_disagreements(contents: Contents) -> dict[str, PageTable]:
@@ -203,7 +243,7 @@ def tabulate_disagreements(contents: Contents) -> dict[str, PageTable]:
         for entry in measurements.worst:
             results = [format_result(entry.reference), format_result(entry.candidate)] if has_results else []
             text = "decides otherwise" if entry.difference > 1 else format_number(entry.difference)
-            rows.append([format_result(entry.input), *results, Cell(text, entry.difference)])
+            rows.append([format_input(entry.input, contents.origin), *results, Cell(text, entry.difference)])
         tables[dtype] = PageTable(f"Where {dtype} is farthest from its reference", headers, rows, headers[:-1])
     return tables
 

@@ -4,39 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from edgepipe_export.reporting.contents import Contents, ManifestCandidate
 from edgepipe_export.reporting.formatting import DISTANCE, QUALITY_METRICS, find_metric, format_number, format_size
-from edgepipe_export.reporting.plot import Axis, Plot, Point, lay_out
-from edgepipe_export.reporting.tables import PageTable, collect_metrics, metric_cell, number_cell, size_cell
+from edgepipe_export.reporting.plots import Axis, Point, ScatterPlot
+from edgepipe_export.reporting.tables import Content, PageTable, collect_metrics, metric_cell, number_cell, size_cell
 
 _FP32 = "fp32"
-_LATENCY = Axis("milliseconds an input", format_number, from_zero=True)
-_SIZE = Axis("megabytes", format_number, from_zero=True)
+_LATENCY, _SIZE = "milliseconds an input", "megabytes"
+_FRONT = (
+    "Full marks are on the Pareto front: no other candidate is as small, as fast and as near to fp32. The dashed line "
+    "joins the best of them."
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Tradeoff:
-    """What the section shows.
-
-    Attributes:
-        title: Its heading.
-        plots: Its plots.
-        table: All candidates; None where the plots are of the variants.
-    """
-
-    title: str
-    plots: Sequence[Plot]
-    table: PageTable | None = None
+def plot_tradeoff(contents: Contents) -> tuple[list[ScatterPlot], PageTable] | None:
+    """The plots, and their figures as one table; None where too little was measured."""
+    return _plot_candidates(contents) if contents.candidates else _plot_variants(contents)
 
 
-def plot_tradeoff(contents: Contents) -> Tradeoff | None:
-    """Plot what there is; None where too little was measured."""
-    return _plot_candidates(contents.candidates) if contents.candidates else _plot_variants(contents)
-
-
-def _plot_candidates(candidates: Sequence[ManifestCandidate]) -> Tradeoff:
+def _plot_candidates(contents: Contents) -> tuple[list[ScatterPlot], PageTable]:
+    candidates = contents.candidates
     measured = {entry.dtype: entry.figures for entry in candidates}
     name = _choose_metric(measured)
     if name is None:  # they share no metric; the Pareto front was found by the distance
@@ -58,12 +46,11 @@ def _plot_candidates(candidates: Sequence[ManifestCandidate]) -> Tradeoff:
     # The spread is the middle half of the rounds, from end to end.
     by_latency = [to_point(entry, entry.latency_ms, entry.spread_ms / 2) for entry in drawn]
     by_size = [to_point(entry, entry.bytes / 1e6) for entry in drawn]
-    y_axis = _quality_axis(name)
     plots = [
-        lay_out("plot-latency", "Latency and quality of the candidates", _LATENCY, y_axis, by_latency),
-        lay_out("plot-size", "Size and quality of the candidates", _SIZE, y_axis, by_size),
+        _plot("Quality and latency of the candidates", by_latency, _LATENCY, name, _FRONT),
+        _plot("Quality and size of the candidates", by_size, _SIZE, name, ""),
     ]
-    return Tradeoff("Candidates", plots, _tabulate_candidates(candidates, qualities, name))
+    return plots, _tabulate_candidates(candidates, qualities, name)
 
 
 def _tabulate_candidates(
@@ -89,27 +76,61 @@ def _tabulate_candidates(
     return PageTable("All candidates", headers, rows)
 
 
-def _plot_variants(contents: Contents) -> Tradeoff | None:
+def _plot_variants(contents: Contents) -> tuple[list[ScatterPlot], PageTable] | None:
     parities, variants = contents.parities, contents.manifest.variants
     measured = {dtype: collect_metrics(parity) for dtype, parity in parities.items()}
     name = _choose_metric(measured)
     if name is None:
         return None
     metric = find_metric(name)
-    points = [
-        Point(
-            dtype,
-            variants[dtype].bytes / 1e6,
-            quality,
-            f"{dtype}: {format_size(variants[dtype].bytes)}, {metric.label} {metric.format(quality)}",
-            parities[dtype].passed,
-        )
-        for dtype, quality in _collect_values(name, measured).items()
-    ]
-    if len(points) < 2:
+    qualities = _collect_values(name, measured)
+    if len(qualities) < 2:
         return None
-    title = "Size and quality of the variants"
-    return Tradeoff("Size and quality", [lay_out("plot-size", title, _SIZE, _quality_axis(name), points)])
+    times = {dtype: found.time for dtype, found in contents.measurements.items() if found.time is not None}
+    latencies = {dtype: times[dtype].total_ms for dtype in qualities if dtype in times}
+
+    def to_point(dtype: str, x: float, spread: float = 0.0) -> Point:
+        latency = f"{format_number(latencies[dtype])} ms, " if dtype in latencies else ""
+        description = (
+            f"{dtype}: {latency}{format_size(variants[dtype].bytes)}, {metric.label} {metric.format(qualities[dtype])}"
+        )
+        return Point(dtype, x, qualities[dtype], description, parities[dtype].passed, spread=spread)
+
+    plots = [
+        _plot(
+            "Quality and size", [to_point(dtype, variants[dtype].bytes / 1e6) for dtype in qualities], _SIZE, name, ""
+        )
+    ]
+    if latencies.keys() == qualities.keys():
+        points = [to_point(dtype, times[dtype].total_ms, times[dtype].spread_ms / 2) for dtype in qualities]
+        plots.insert(0, _plot("Quality and latency", points, _LATENCY, name, ""))
+    rows: list[list[Content]] = [
+        [
+            dtype,
+            size_cell(variants[dtype].bytes),
+            number_cell(latencies.get(dtype)),
+            number_cell(times[dtype].spread_ms if dtype in times else None),
+            metric_cell(name, qualities[dtype]),
+            parities[dtype].passed,
+        ]
+        for dtype in qualities
+    ]
+    headers = ["Variant", "Size", "Latency, ms", "Spread, ms", metric.label, "Bound"]
+    return plots, PageTable("Size, latency and quality", headers, rows)
+
+
+def _plot(title: str, points: Sequence[Point], x_label: str, name: str, note: str) -> ScatterPlot:
+    metric = find_metric(name)
+
+    def write(value: float) -> str:
+        return f"{100 * value:.4g} %" if metric.is_share else f"{value:.5g}"
+
+    spread = "A line to both sides is the middle half of the rounds." if any(point.spread for point in points) else ""
+    better = "Lower is better, and lies higher." if metric.lower_is_better else ""
+    caption = " ".join(part for part in (better, note, spread) if part)
+    axis = Axis(metric.label, write, metric.is_bounded, metric.lower_is_better)
+    description = "; ".join(point.description for point in points)
+    return ScatterPlot(title, caption, description, tuple(points), x_label, axis)
 
 
 def _choose_metric(measured: Mapping[str, Mapping[str, float]]) -> str | None:
@@ -125,12 +146,3 @@ def _collect_values(name: str, measured: Mapping[str, Mapping[str, float]]) -> d
     reference = next((metrics[own] for metrics in measured.values() if own in metrics), 1.0)
     values = {dtype: reference if dtype == _FP32 else metrics[name] for dtype, metrics in measured.items()}
     return {dtype: value for dtype, value in values.items() if value is not None and math.isfinite(value)}
-
-
-def _quality_axis(name: str) -> Axis:
-    metric = find_metric(name)
-
-    def write(value: float) -> str:
-        return f"{100 * value:.4g} %" if metric.is_share else f"{value:.5g}"
-
-    return Axis(metric.label, write, is_inverted=metric.lower_is_better)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from edgepipe_export.selection.choose import Candidate, choose, tabulate, undeci
 from edgepipe_export.selection.latency import Latency, is_noisy, measure
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
 from edgepipe_export.selection.mixed_precision import Repair, Trials, repair
+from edgepipe_export.selection.request_time import RequestTime, measure_requests
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
@@ -47,6 +48,7 @@ class Evaluator:
         *,
         reference: str | None = None,
         steps: Steps | None = None,
+        keep_texts: bool = False,
     ) -> None:
         """Take over the variants of a workspace.
 
@@ -57,6 +59,7 @@ class Evaluator:
             tolerance: What a quantized variant may lose.
             reference: A digest of the PyTorch model; None where its comparison must not be cached.
             steps: Counts the steps of the comparison.
+            keep_texts: Whether texts of the user's data are written down.
         """
         self._workspace = workspace
         self._comparison = comparison
@@ -64,6 +67,7 @@ class Evaluator:
         self._tolerance = tolerance
         self._reference = reference
         self._steps = steps or Steps()
+        self._keep_texts = keep_texts
         self.measured: dict[str, VariantMeasurements] = {}
         self.undecided: tuple[str, ...] = ()
         self._repairs: dict[str, str] = {}
@@ -82,6 +86,11 @@ class Evaluator:
                 self.measured[dtype] = self.check(dtype)
                 done += steps[dtype]
                 self._steps.reach(done)  # all at once where it was cached
+
+    @property
+    def passed(self) -> bool:
+        """Whether every variant passed."""
+        return all(found.passed for found in self.measured.values())
 
     @property
     def repairable(self) -> tuple[str, ...]:
@@ -228,6 +237,29 @@ class Evaluator:
             keep=lambda found: not is_noisy(found),
         )
 
+    def time_requests(self, dtypes: Sequence[str], progress: Report = _report_nothing) -> None:
+        """Measure where the time of a request goes.
+
+        Args:
+            dtypes: The variants that are written.
+            progress: Called with how many rounds of how many were measured.
+        """
+        manifest = self._workspace.manifest
+        found = self._workspace.cache.value(
+            {
+                "what": "requests",
+                "host": platform.node(),
+                "dtypes": list(dtypes),
+                "variants": [self._key(dtype) for dtype in dtypes if dtype != FP32],
+            },
+            compute=lambda: measure_requests(
+                self._workspace.bundle, manifest.task, dtypes, self._data.measured, progress
+            ),
+            to_json=lambda times: {dtype: asdict(each) for dtype, each in times.items()},
+            from_json=lambda record: {dtype: RequestTime(**each) for dtype, each in record.items()},
+        )
+        self.measured |= {dtype: replace(self.measured[dtype], time=each) for dtype, each in found.items()}
+
     def record(self, *, force: bool) -> None:
         """Put what was measured into the manifest and the report.
 
@@ -256,7 +288,7 @@ class Evaluator:
         }
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
         self._workspace.record(replace(manifest, variants=variants))
-        write_report(self._workspace.folder, self._data, self.measured, self._extra)
+        write_report(self._workspace.folder, self._data, self.measured, self._extra, keep_texts=self._keep_texts)
 
 
 def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -70,7 +70,7 @@ def measure(
             for own, new in zip(times.values(), take_turns(turns, rounds=1), strict=True):
                 own += new
             progress(done + 1, (attempt + 1) * rounds)
-        found = {name: _latency(own) for name, own in times.items()}
+        found = {name: median_latency(own) for name, own in times.items()}
         if not is_noisy(found):
             break
     return found
@@ -81,7 +81,8 @@ def is_noisy(found: Mapping[str, Latency]) -> bool:
     return any(latency.spread > NOISY for latency in found.values())
 
 
-def _latency(times: list[float]) -> Latency:
+def median_latency(times: Sequence[float]) -> Latency:
+    """The latency that at least two rounds show, in milliseconds as they are."""
     median = statistics.median(times)
     low, _, high = statistics.quantiles(times, n=4)
     return Latency(median, (high - low) / median if median else 0.0)

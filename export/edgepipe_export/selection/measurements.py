@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.layout import REPORT_NAME
-from edgepipe_export.evaluation.checks import Check
+from edgepipe_export.calibration.dataset import BUILT_IN
+from edgepipe_export.evaluation.checks import Check, Disagreement
+from edgepipe_export.evaluation.metrics.confusion import Confusion
+from edgepipe_export.selection.request_time import RequestTime
 
 if TYPE_CHECKING:
     from edgepipe_export.calibration.split import Split
@@ -41,10 +44,12 @@ class VariantMeasurements:
     Attributes:
         checks: How it compares with its reference.
         sensitivities: Those of its layers, where a repair measured them; the most costly first.
+        time: Where the time of a request goes; None where that was not measured.
     """
 
     checks: tuple[Check, ...]
     sensitivities: tuple[Sensitivity, ...] = field(default=())
+    time: RequestTime | None = None
 
     @property
     def passed(self) -> bool:
@@ -57,15 +62,22 @@ def write_report(
     data: Split,
     variants: Mapping[str, VariantMeasurements],
     extra: Mapping[str, Any],
+    *,
+    keep_texts: bool = False,
 ) -> None:
-    """Write what does not fit into a manifest: every check, the largest disagreements, and each layer's cost.
+    """Write what does not fit into a manifest: every check, what was decided otherwise, and where time goes.
+
+    Texts of the user's data stay out unless they are asked for: a bundle is passed on. The number of an input among
+    the data stands in their place.
 
     Args:
         folder: The bundle.
         data: What recipes were calibrated with, and variants measured on.
         variants: What was measured of each.
         extra: What else goes in.
+        keep_texts: Whether texts of the user's data go in; built-in texts always do.
     """
+    inputs = None if keep_texts or data.data.origin == BUILT_IN else data.data.inputs
     record: dict[str, Any] = {
         "schema_version": REPORT_VERSION,
         "calibration": {
@@ -75,19 +87,52 @@ def write_report(
             "calibrated": len(data.calibrated.inputs),
             "seen": data.seen,
         },
-        "variants": {dtype: _variant(measured) for dtype, measured in variants.items()},
+        "variants": {dtype: _variant(measured, inputs) for dtype, measured in variants.items()},
         **extra,
     }
     (folder / REPORT_NAME).write_text(strict_json.dumps(record) + "\n", encoding="utf-8")
 
 
-def _variant(measured: VariantMeasurements) -> dict[str, Any]:
-    checks = [{key: value for key, value in asdict(check).items() if key != "worst"} for check in measured.checks]
-    record: dict[str, Any] = {"checks": checks, "worst": _worst(measured.checks)}
+def _variant(measured: VariantMeasurements, withheld: Sequence[Any] | None) -> dict[str, Any]:
+    """What was measured of a variant, without the texts of the data `withheld`."""
+    checks = [
+        {key: value for key, value in asdict(check).items() if key not in ("worst", "confusion")}
+        | ({} if withheld is None else {"detail": None})
+        for check in measured.checks
+    ]
+    worst = [entry for check in measured.checks for entry in check.worst]
+    confusions = [check.confusion for check in measured.checks if check.confusion is not None]
+    if withheld is not None:
+        worst = [_without_text(entry, withheld) for entry in worst]
+        confusions = [_without_texts(confusion, withheld) for confusion in confusions]
+    record: dict[str, Any] = {"checks": checks, "worst": [asdict(entry) for entry in worst]}
+    if confusions:  # one check of a variant compares decisions
+        record["confusion"] = asdict(confusions[-1])
+    if measured.time is not None:
+        record["time"] = asdict(measured.time)
     if measured.sensitivities:
         record["sensitivities"] = [asdict(entry) for entry in measured.sensitivities]
     return record
 
 
-def _worst(checks: Sequence[Check]) -> list[dict[str, Any]]:
-    return [asdict(disagreement) for check in checks for disagreement in check.worst]
+def _without_text(entry: Disagreement, inputs: Sequence[Any]) -> Disagreement:
+    reference, candidate = (each if _has_only_labels(each) else None for each in (entry.reference, entry.candidate))
+    return Disagreement(_number(entry.input, inputs), reference, candidate, entry.difference)
+
+
+def _without_texts(confusion: Confusion, inputs: Sequence[Any]) -> Confusion:
+    """Without texts of inputs and of what was found in them: a choice that is no label is a piece of text."""
+    if not confusion.counts:
+        return replace(confusion, examples=())
+    examples = (replace(entry, input=_number(entry.input, inputs), place="") for entry in confusion.examples)
+    return replace(confusion, examples=tuple(examples))
+
+
+def _number(item: Any, inputs: Sequence[Any]) -> dict[str, int]:
+    """Which of the data an input is, counted from 1."""
+    return {"number": inputs.index(item) + 1} if item in inputs else {}
+
+
+def _has_only_labels(result: Any) -> bool:
+    entries = result if isinstance(result, list) else [result]
+    return all(isinstance(entry, Mapping) and entry.keys() == {"label", "score"} for entry in entries)

@@ -83,7 +83,12 @@ def _recipes() -> Iterable[str]:
     help="What --dtype auto chooses by.",
 )
 @click.option("--budget", type=float, help="Seconds for the repair of variants that miss their bound.  [default: 300]")
-@click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows what was measured.")
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(path_type=Path),
+    help="Write a page that shows what was measured, with texts of the calibration file.",
+)
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
 @click.option("--remeasure", is_flag=True, help="Measure again what an earlier export kept.")
@@ -123,7 +128,8 @@ def export(
         from edgepipe_export.reporting.report import check_output
 
         page = check_output(page, created=output)
-    bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, progress=not quiet, **options)
+    options |= {"progress": not quiet, "keep_texts": page is not None}
+    bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
     if page is not None:
         page = exporter.report(bundle, page)
     if as_json:

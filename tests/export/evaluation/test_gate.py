@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,31 @@ def test_right_answers_decide(checkpoint: Path, labelled: Path, tmp_path: Path) 
     assert len(worst) == 10
     assert worst[0]["difference"] == max(entry["difference"] for entry in worst)
     assert worst[0]["reference"][0]["label"] in bundle.manifest.labels
+    rows = [json.loads(line) for line in labelled.read_text(encoding="utf-8").splitlines()]
+    assert not any(row["text"] in (bundle.path / REPORT_NAME).read_text(encoding="utf-8") for row in rows)
+    confusion = report["variants"]["int8"]["confusion"]
+    assert (confusion["decisions"], confusion["changed"]) == (100, round(100 * (1 - parity.label_agreement)))
+    assert sum(count for _, _, count in confusion["counts"]) == 100
+    assert confusion["negative_flips"] == confusion["changed"]  # all of fp32's are right
+    first = confusion["examples"][0]
+    assert rows[first["input"]["number"] - 1]["label"] == first["gold"] == first["reference"]["label"]
+    assert {*report["variants"]["fp32"]["time"]} == {*report["variants"]["int8"]["time"]}
+
+
+def test_a_report_that_is_asked_for_shows_the_texts(checkpoint: Path, labelled: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    arguments = ["export", str(checkpoint), str(tmp_path / "out"), "--dtype", "fp32,int8", "--max-drop", "20"]
+    result = CliRunner().invoke(cli, [*arguments, "--calibration", str(labelled), "--report", str(page)])
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "out" / REPORT_NAME).read_text(encoding="utf-8"))
+    examples = report["variants"]["int8"]["confusion"]["examples"]
+    assert examples
+    text = page.read_text(encoding="utf-8")
+    assert all(escape(example["input"]) in text for example in examples)
+    for name in ("edgepipe.json", "README.md"):
+        assert not any(
+            example["input"] in (tmp_path / "out" / name).read_text(encoding="utf-8") for example in examples
+        )
 
 
 def test_the_command_line_takes_calibration(checkpoint: Path, tmp_path: Path) -> None:

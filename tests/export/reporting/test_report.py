@@ -1,4 +1,4 @@
-"""The report page: every figure is the bundle's, hostile texts stay text, and a browser shows it without complaint."""
+"""The report: every figure is the bundle's, hostile texts stay text, and a browser shows the page without complaint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from edgepipe.bundle.manifest import Manifest, Parity
 from edgepipe.errors import BundleError, InputError
 from edgepipe_export import report
 from edgepipe_export.reporting.contents import read_contents
+from edgepipe_export.reporting.markdown import escape_markdown
 from edgepipe_export.reporting.report import render_page
+from tests.export.reporting.drawings import centres, tooltips
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 
@@ -58,7 +60,26 @@ MEASURED: dict[str, Any] = {
                 {"layer": "/a/MatMul", "label": HOSTILE, "size": 147456, "cost": 0.2137},
                 {"layer": "/b/MatMul", "label": "b", "size": 10, "cost": 0.0},
             ],
-        }
+            "confusion": {
+                "decisions": 210, "changed": 4, "negative_flips": 3, "positive_flips": 1,
+                "counts": [["good", "good", 120], ["bad", "bad", 86], ["good", "bad", 3], ["bad", HOSTILE, 1]],
+                "examples": [
+                    {
+                        "input": HOSTILE, "place": "", "reference": {"label": "good", "score": 0.6123},
+                        "candidate": {"label": "bad", "score": 0.5571}, "gold": "good",
+                    },
+                    {
+                        "input": {"number": 17}, "place": "", "reference": {"label": "bad", "score": 0.5101},
+                        "candidate": {"label": HOSTILE, "score": None}, "gold": "bad",
+                    },
+                ],
+            },
+            "time": {"total_ms": 4.625, "spread": 0.25, "tokenizer_ms": 0.21, "graph_ms": 4.1},
+        },
+        "fp32": {
+            "checks": [], "worst": [],
+            "time": {"total_ms": 11.25, "spread": 0.125, "tokenizer_ms": 0.22, "graph_ms": 10.75},
+        },
     },
     "noise": {"spread": 0.0412, "noisy": True},
 }  # fmt: skip
@@ -91,11 +112,15 @@ def bundle(tmp_path: Path) -> Path:
     return path
 
 
+def table(root: ElementTree.Element, caption: str) -> ElementTree.Element:
+    """A table of the page."""
+    return next(found for found in root.iter("table") if found.findtext("caption") == caption)
+
+
 def cells(root: ElementTree.Element, caption: str) -> dict[str, dict[str, ElementTree.Element]]:
     """A table of the page: its rows by their first cell's text, each by its headers."""
-    table = next(found for found in root.iter("table") if found.findtext("caption") == caption)
     rows = {}
-    for row in table.findall("tbody/tr"):
+    for row in table(root, caption).findall("tbody/tr"):
         name = row.find("th")
         assert name is not None
         rows["".join(name.itertext())] = {cell.attrib["data-label"]: cell for cell in row.findall("td")}
@@ -127,6 +152,21 @@ def assert_is_the_manifests(root: ElementTree.Element) -> None:
     assert costs == [entry["cost"] for entry in MEASURED["variants"]["int8"]["sensitivities"]]
     worst = cells(root, "Where int8 is farthest from its reference")
     assert [exact(row["Difference"]) for row in worst.values()] == [1.1851, 0.25]
+    variant = MEASURED["variants"]["int8"]
+    changed = table(root, "Decisions that int8 makes otherwise").findall("tbody/tr")
+    assert [[exact(cell) for cell in row.findall("td")[:2]] for row in changed] == [
+        [example[side]["score"] for side in ("reference", "candidate")] for example in variant["confusion"]["examples"]
+    ]
+    counts = table(root, "Labels of the reference and of each variant").findall("tbody/tr")
+    assert sorted(exact(row.findall("td")[1]) or 0 for row in counts) == sorted(
+        count for _, _, count in variant["confusion"]["counts"]
+    )
+    times = cells(root, "Milliseconds of a request")
+    for dtype in ("fp32", "int8"):
+        known = MEASURED["variants"][dtype]["time"]
+        assert exact(times[dtype]["Request, ms"]) == known["total_ms"]
+        assert exact(times[dtype]["Tokenizer, ms"]) == known["tokenizer_ms"]
+        assert exact(times[dtype]["Graph, ms"]) == known["graph_ms"]
 
 
 def test_every_figure_is_the_manifests(bundle: Path, tmp_path: Path) -> None:
@@ -163,6 +203,79 @@ def test_texts_stay_texts_and_nothing_is_loaded(bundle: Path, tmp_path: Path) ->
     assert not re.search(r"url\(|@import|https?:", text)
 
 
+def figure(root: ElementTree.Element, title: str) -> ElementTree.Element:
+    """A plot of the page."""
+    [found] = [each for each in root.iter("figure") if each.findtext("figcaption") == title]
+    drawing = found.find("svg")
+    assert drawing is not None
+    return drawing
+
+
+def test_each_plot_has_a_name_and_its_table(bundle: Path) -> None:
+    root = ElementTree.fromstring(with_candidates(bundle, CANDIDATES))
+    blocks = [each for each in root.iter("div") if each.get("class") == "block" and each.find(".//figure") is not None]
+    assert sum(len(block.findall(".//figure")) for block in blocks) == len(root.findall(".//figure")) == 6
+    for block in blocks:
+        assert block.find("details/table/tbody/tr") is not None
+        for drawing in block.iter("svg"):
+            names = [drawing.attrib["aria-labelledby"], drawing.attrib["aria-describedby"]]
+            assert [part.get("id") for part in drawing[:2]] == names
+            assert all(part.text for part in drawing[:2])
+    ids = [part.attrib["id"] for part in root.iter() if "id" in part.attrib]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_times_and_what_changed_are_drawn_as_they_are(bundle: Path) -> None:
+    root = ElementTree.fromstring(render_page(read_contents(Bundle.load(bundle))))
+    assert tooltips(figure(root, "Milliseconds of a request"))[-3:] == [
+        "fp32, tokenizer: 0.22 ms", "fp32, graph: 10.75 ms", "fp32, rest: 0.28 ms",
+    ]  # fmt: skip
+    counts = tooltips(figure(root, "Labels of the reference and of int8"))
+    assert "reference good, int8 bad: 3" in counts
+    assert "reference bad, int8 bad: 86" in counts
+    text = "".join(root.itertext())
+    assert "int8 makes 4 of 210 decisions otherwise (1.90 %). Of these, 3 were right before and 1 is right now." in text
+    assert "The 2 that both were surest of are listed." in text
+    assert "input 17 of dev.tsv" in text
+    assert tooltips(figure(root, "Quality and latency")) == [
+        "fp32: 11.25 ms, " + tooltips(figure(root, "Quality and size"))[0].partition(" ms, ")[2],
+        "int8: 4.625 ms, " + tooltips(figure(root, "Quality and size"))[1].partition(" ms, ")[2],
+    ]
+
+
+def test_markdown_and_json_have_the_figures_of_the_page(bundle: Path, tmp_path: Path) -> None:
+    with_candidates(bundle, CANDIDATES)
+    root = ElementTree.fromstring(report(bundle, tmp_path / "report.html").read_text(encoding="utf-8"))
+    markdown = report(bundle, tmp_path / "other.md", format="md").read_text(encoding="utf-8")
+    record = json.loads(report(bundle, tmp_path / "other.json", format="json").read_text(encoding="utf-8"))
+    assert not (tmp_path / "other.html").exists()
+    assert record == json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+
+    def numbers(value: Any) -> set[float]:
+        if isinstance(value, dict):
+            value = list(value.values())
+        if isinstance(value, list):
+            return set[float]().union(*map(numbers, value))
+        return {value} if isinstance(value, (int, float)) and not isinstance(value, bool) else set()
+
+    shown = {float(cell.attrib["value"]) for cell in root.iter("data")}
+    derived = {"Rest, ms", "Spread, ms", "Of fp32"}
+    for each in root.iter("table"):
+        lines = markdown.partition(f"**{escape_markdown(each.findtext('caption') or '')}**")[2].partition("\n\n|")[2]
+        rows = lines.partition("\n\n")[0].splitlines()[2:]
+        expected = each.findall("tbody/tr")
+        assert len(rows) == len(expected)
+        for line, row in zip(rows, expected, strict=True):
+            for cell in row.findall("td"):
+                for data in cell.iter("data"):
+                    assert f" {escape_markdown(data.text or '')} " in f"{line} "
+                    if cell.attrib["data-label"] in derived:
+                        shown.discard(float(data.attrib["value"]))
+    assert shown <= numbers(record)
+    assert "| int8 | " in markdown
+    assert HOSTILE not in markdown
+
+
 def with_candidates(bundle: Path, candidates: Sequence[Mapping[str, Any]]) -> str:
     """The page of a bundle that an export chose from `candidates`."""
     loaded = Bundle.load(bundle)
@@ -181,13 +294,10 @@ def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
         assert exact(row["Latency, ms"]) == entry["latency_ms"]
         assert exact(row["Distance to fp32"]) == entry["distance"]
         assert exact(row["accuracy"]) == (0.92432 if entry["dtype"] == "fp32" else entry["figures"]["accuracy"])
-    plots = root.findall(".//figure/svg")
-    assert len(plots) == 2
-    for plot in plots:
-        assert [mark.findtext("title", "").partition(":")[0] for mark in plot.findall("g")] == ["fp32", "int8", "w8"]
-        assert len(plot.findall(".//path[@class='cross']")) == 1
-        assert len(plot.findall(".//circle[@class='ring']")) == 1
-        assert len(plot.findall("path[@class='front']")) == 1
+    for title in ("Quality and latency of the candidates", "Quality and size of the candidates"):
+        assert [text.partition(":")[0] for text in tooltips(figure(root, title))] == ["fp32", "int8", "w8"]
+        legend = [text.text for text in figure(root, title).iter("text")]
+        assert {"fp32", "int8", "w8", "chosen", "missed its bound"} <= {*legend}
     assert (
         "The machine was noisy: the middle half of a candidate's rounds spans up to 4.12 % of their median"
         in "".join(root.itertext())
@@ -196,13 +306,10 @@ def test_candidates_are_drawn_and_listed(bundle: Path) -> None:
 
 def test_candidates_without_a_figure_are_drawn_by_their_distance(bundle: Path) -> None:
     root = ElementTree.fromstring(with_candidates(bundle, [entry | {"figures": {}} for entry in CANDIDATES]))
-    for plot in root.findall(".//figure/svg"):
-        heights = {
-            mark.findtext("title", "").partition(":")[0]: float(sign.attrib["cy"])
-            for mark in plot.findall("g")
-            for sign in mark.findall("circle")
-        }
-        assert heights["fp32"] < heights["w8"]  # the better is higher
+    drawn = figure(root, "Quality and size of the candidates")
+    assert "distance to fp32 0.0317" in "".join(tooltips(drawn))
+    heights = {text.partition(":")[0]: y for text, (_, y) in centres(drawn).items()}
+    assert heights["fp32"] < heights["w8"]  # the better is higher
 
 
 def test_what_the_noise_left_open_is_said(bundle: Path) -> None:
@@ -217,8 +324,8 @@ def test_a_candidate_that_gives_no_numbers_is_listed_and_not_drawn(bundle: Path)
     ruined = [entry | {"figures": {}} for entry in CANDIDATES]
     ruined[1]["distance"] = None
     root = ElementTree.fromstring(with_candidates(bundle, ruined))
-    told = {title.text for title in root.iterfind(".//figure/svg/g/title")}
-    assert {(text or "").partition(":")[0] for text in told} == {"fp32", "w8"}
+    drawn = figure(root, "Quality and latency of the candidates")
+    assert [text.partition(":")[0] for text in tooltips(drawn)] == ["fp32", "w8"]
     assert "no number" in "".join(cells(root, "All candidates")["int8"]["Distance to fp32"].itertext())
 
 
@@ -234,6 +341,10 @@ def test_a_bundle_that_nothing_was_measured_of(tmp_path: Path) -> None:
 def test_what_has_no_report(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.html, got"):
         report(bundle, tmp_path / "report.json")
+    with pytest.raises(InputError, match=r"name of a report in md ends in \.md, got"):
+        report(bundle, tmp_path / "report.html", format="md")
+    with pytest.raises(InputError, match="format must be one of html, json, md, got 'pdf'"):
+        report(bundle, tmp_path / "report.pdf", format="pdf")
     with pytest.raises(InputError, match="directory of the report"):
         report(bundle, tmp_path / "nowhere" / "report.html")
     with pytest.raises(InputError, match=r"would replace .*config\.json"):
@@ -250,18 +361,22 @@ def test_what_has_no_report(bundle: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_report_without_jinja2_says_what_to_install(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
+def test_a_page_says_what_to_install_and_other_formats_need_nothing(bundle: Path, tmp_path: Path, missing: str) -> None:
     program = """
         import sys
         from edgepipe.errors import DependencyError
         from edgepipe_export import report
+        report(sys.argv[1], sys.argv[3], format="md")
         try:
-            report(*sys.argv[1:])
+            report(*sys.argv[1:3])
         except DependencyError as error:
             print(error)
     """
     output = tmp_path / "report.html"
-    assert "pip install jinja2" in run_python(program, str(bundle), str(output), blocked=("jinja2",))
+    arguments = (str(bundle), str(output), str(tmp_path / "report.md"))
+    assert f"pip install {missing}" in run_python(program, *arguments, blocked=(missing,))
+    assert "decisions otherwise" in (tmp_path / "report.md").read_text(encoding="utf-8")
     assert not output.exists()
 
 

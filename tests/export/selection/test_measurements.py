@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,9 +16,11 @@ from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
 from edgepipe_export.calibration.split import measure_all
 from edgepipe_export.evaluation.checks import Check, Disagreement, read_check
+from edgepipe_export.evaluation.metrics.confusion import ChangedExample, Choice, Confusion, read_confusion
 from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.reporting.report import render_page
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
+from edgepipe_export.selection.request_time import RequestTime
 from tests.runtime.small_bundle import write_bundle
 
 CHECK = Check(
@@ -78,3 +80,72 @@ def test_the_report_knows_them_for_what_cannot_be_compared(bundle: Path) -> None
 def test_a_check_comes_back_as_it_was() -> None:
     again = read_check(json.loads(json.dumps(asdict(CHECK))))
     assert repr(again) == repr(CHECK)  # NaN equals nothing, not even itself
+
+
+CONFUSION = Confusion(
+    3, 2, (("good", "good", 1), ("good", "bad", 2)),
+    (
+        ChangedExample("b", "", Choice("good", 0.75), Choice("bad", 0.5), "good"),
+        ChangedExample("c", "a word", Choice("good", 0.5), Choice("bad", 0.5)),
+    ),
+    1, 0,
+)  # fmt: skip
+SPANS = replace(CONFUSION, counts=())  # choices that are no labels
+
+
+def written(
+    tmp_path: Path, origin: str, confusion: Confusion = CONFUSION, *, keep_texts: bool = False
+) -> dict[str, Any]:
+    """What is written of a variant whose worst inputs are the data's."""
+    worst = (
+        Disagreement("b", [{"label": "good", "score": 0.75}], [{"label": "bad", "score": 0.5}], 1.25),
+        Disagreement("c", [{"answer": "a secret", "score": 0.5}], None, 0.5),
+    )
+    check = replace(CHECK, detail="'b': a difference", worst=worst, confusion=confusion)
+    measured = VariantMeasurements((check,), time=RequestTime(4.0, 0.25, 1.0, 2.5))
+    data = measure_all(Dataset(("a", "b", "c"), None, origin))
+    write_report(tmp_path, data, {"int8": measured}, {}, keep_texts=keep_texts)
+    record = json.loads((tmp_path / REPORT_NAME).read_text(encoding="utf-8"))
+    found: dict[str, Any] = record["variants"]["int8"]
+    return found
+
+
+def test_texts_of_the_users_data_stay_out(tmp_path: Path) -> None:
+    found = written(tmp_path, "dev.tsv")
+    assert [entry["input"] for entry in found["confusion"]["examples"]] == [{"number": 2}, {"number": 3}]
+    assert [entry["place"] for entry in found["confusion"]["examples"]] == ["", ""]
+    assert [entry["input"] for entry in found["worst"]] == [{"number": 2}, {"number": 3}]
+    assert found["worst"][0]["reference"] == [{"label": "good", "score": 0.75}]
+    assert found["worst"][1]["reference"] is None
+    assert found["checks"][0]["detail"] is None
+    assert written(tmp_path, "dev.tsv", SPANS)["confusion"]["examples"] == []
+    assert written(tmp_path, "dev.tsv", SPANS)["confusion"]["changed"] == SPANS.changed
+
+
+@pytest.mark.parametrize(("origin", "keep_texts"), [("dev.tsv", True), (BUILT_IN, False)])
+def test_texts_that_were_asked_for_or_are_our_own_are_kept(tmp_path: Path, origin: str, keep_texts: bool) -> None:
+    found = written(tmp_path, origin, keep_texts=keep_texts)
+    assert read_confusion(found["confusion"]) == CONFUSION
+    assert found["worst"][1]["reference"] == [{"answer": "a secret", "score": 0.5}]
+    assert found["checks"][0]["detail"] == "'b': a difference"
+    assert found["time"] == asdict(RequestTime(4.0, 0.25, 1.0, 2.5))
+
+
+def test_an_older_version_finds_what_it_knows(tmp_path: Path) -> None:
+    """It reads the fields of checks, of the worst inputs and of sensitivities as they are, and passes over others."""
+    found = written(tmp_path, "dev.tsv")
+    assert found.keys() - {"confusion", "time"} == {"checks", "worst"}
+    known = {
+        "check",
+        "dtype",
+        "reference",
+        "compared",
+        "differences",
+        "agreement",
+        "bound",
+        "passed",
+        "detail",
+        "figures",
+    }
+    assert found["checks"][0].keys() == known
+    assert found["worst"][0].keys() == {"input", "reference", "candidate", "difference"}

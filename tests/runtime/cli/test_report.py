@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,19 @@ def test_a_directory_that_is_none_is_an_error(tmp_path: Path) -> None:
     assert isinstance(result.exception, EdgepipeError)
     assert "nowhere" in str(result.exception)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_other_formats_go_to_standard_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["report", str(bundle), "--format"]
+    record = json.loads(CliRunner().invoke(cli, [*arguments, "json"], catch_exceptions=False).output)
+    assert [entry["dtype"] for entry in record["variants"]] == ["fp32"]
+    markdown = CliRunner().invoke(cli, [*arguments, "md"], catch_exceptions=False).output
+    assert markdown.startswith("# ")
+    assert "\n| fp32 (default) | " in markdown
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+    result = CliRunner().invoke(cli, [*arguments, "md", "-o", "own.md"], catch_exceptions=False)
+    assert result.output == f"{tmp_path / 'own.md'}\n"
+    assert (tmp_path / "own.md").read_text(encoding="utf-8") == markdown
