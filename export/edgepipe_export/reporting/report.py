@@ -98,8 +98,9 @@ def check_output(
         raise InputError(f"format must be one of {', '.join(SUFFIXES)}, got {format!r}")
     path = Path(os.path.abspath(output))
     if path.suffix not in SUFFIXES[format] or path.is_dir():
-        kind = "a report is a page, whose name" if format == "html" else f"the name of a report in {format}"
-        raise InputError(f"{kind} ends in {SUFFIXES[format][0]}, got {os.fspath(output)!r}")
+        if format == "html":
+            raise InputError(f"a report is a page, whose name ends in .html, got {os.fspath(output)!r}")
+        raise InputError(f"the name of a report in {format} ends in {SUFFIXES[format][0]}, got {os.fspath(output)!r}")
     if not path.parent.is_dir() and (created is None or path.parent != Path(os.path.abspath(created))):
         raise InputError(f"the directory of the report, {path.parent}, is not there; make it, or write elsewhere")
     return path
