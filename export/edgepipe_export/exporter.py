@@ -72,7 +72,7 @@ class ExportOptions:
         budget: Seconds that the repair of variants may take, all together.
         force: Whether to write a bundle that misses a bound.
         remeasure: Whether to make and measure again what is cached.
-        keep_texts: Whether texts of the calibration file are written among the measurements.
+        for_report: Whether to write what only a report shows among the measurements, too.
     """
 
     dtypes: tuple[str, ...]
@@ -85,7 +85,7 @@ class ExportOptions:
     budget: float
     force: bool
     remeasure: bool
-    keep_texts: bool
+    for_report: bool
 
 
 def export(
@@ -108,7 +108,7 @@ def export(
     verify: bool = True,
     force: bool = False,
     remeasure: bool = False,
-    keep_texts: bool = False,
+    for_report: bool = False,
     overwrite: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -148,8 +148,9 @@ def export(
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
         remeasure: Make and measure again what an earlier export cached (see docs/reference/cache.md).
-        keep_texts: Write those texts of `calibration` that variants decide otherwise into ``edgepipe_report.json``, so
-            that a report can show them. By default their numbers stand there, as a bundle is passed on.
+        for_report: Write what only a report shows into ``edgepipe_report.json``: where the time of a request goes on
+            this machine, and those texts of `calibration` that variants decide otherwise. By default the numbers of the
+            texts stand there, as a bundle is passed on, and two exports are the same byte for byte.
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
@@ -194,7 +195,7 @@ def export(
         _check_budget(budget),
         force,
         remeasure,
-        keep_texts,
+        for_report,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -283,7 +284,7 @@ def _evaluate(
             options.tolerance,
             reference=hash_reference(loaded),
             steps=steps,
-            keep_texts=options.keep_texts,
+            keep_texts=options.for_report,
         )
         evaluator.measure(stages.step)
     repairable = () if options.force else evaluator.repairable
@@ -300,7 +301,8 @@ def _evaluate(
         if evaluator.undecided:
             names = ", ".join(evaluator.undecided)
             stages.note("choose", f"too noisy a machine to tell which is fastest of {names}; try again when quiet")
-    if (evaluator.passed or options.force) and options.target.name != "cuda":  # variants run on the processor here
+    is_written = evaluator.passed or options.force
+    if options.for_report and is_written and options.target.name != "cuda":  # variants run on the processor here
         with stages.stage("time"):
             evaluator.time_requests(dtypes, stages.step)
     evaluator.record(force=options.force)

@@ -177,7 +177,7 @@ def _describe_changes(dtype: str, confusion: Confusion) -> str:
         some = f"The {count} that both were surest of are listed." if count < confusion.changed else "All are listed."
         sentences.append(some)
     else:
-        sentences.append("Their texts were not kept. To see them, export with --report (keep_texts=True in Python).")
+        sentences.append("Their texts were not kept. To see them, export with --report (for_report=True in Python).")
     return " ".join(sentences)
 
 
@@ -250,7 +250,8 @@ def _tensors(contents: Contents) -> tuple[Block, ...]:
 def _times(contents: Contents) -> tuple[Block, ...]:
     table = tabulate_times(contents)
     if table is None:
-        return ()
+        text = "It was not measured. To measure it on the machine that exports, export with --report."
+        return (Block(text=text),) if contents.measurements else ()
     times = {dtype: found.time for dtype, found in contents.measurements.items() if found.time is not None}
     parts = {dtype: (time.tokenizer_ms, time.graph_ms, time.rest_ms) for dtype, time in times.items()}
     described = (

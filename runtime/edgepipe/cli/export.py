@@ -87,7 +87,7 @@ def _recipes() -> Iterable[str]:
     "--report",
     "page",
     type=click.Path(path_type=Path),
-    help="Write a page that shows what was measured, with texts of the calibration file.",
+    help="Write a page that shows what was measured, with times, and with texts of the calibration file.",
 )
 @click.option("--no-verify", is_flag=True, help="Do not compare with PyTorch; the manifest says so.")
 @click.option("--force", is_flag=True, help="Write the bundle even if a parity check fails; the manifest says so.")
@@ -128,7 +128,7 @@ def export(
         from edgepipe_export.reporting.report import check_output
 
         page = check_output(page, created=output)
-    options |= {"progress": not quiet, "keep_texts": page is not None}
+    options |= {"progress": not quiet, "for_report": page is not None}
     bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
     if page is not None:
         page = exporter.report(bundle, page)

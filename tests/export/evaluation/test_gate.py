@@ -63,7 +63,6 @@ def test_right_answers_decide(checkpoint: Path, labelled: Path, tmp_path: Path) 
     assert confusion["negative_flips"] == confusion["changed"]  # all of fp32's are right
     first = confusion["examples"][0]
     assert rows[first["input"]["number"] - 1]["label"] == first["gold"] == first["reference"]["label"]
-    assert {*report["variants"]["fp32"]["time"]} == {*report["variants"]["int8"]["time"]}
 
 
 def test_a_report_that_is_asked_for_shows_the_texts(checkpoint: Path, labelled: Path, tmp_path: Path) -> None:
@@ -72,6 +71,8 @@ def test_a_report_that_is_asked_for_shows_the_texts(checkpoint: Path, labelled: 
     result = CliRunner().invoke(cli, [*arguments, "--calibration", str(labelled), "--report", str(page)])
     assert result.exit_code == 0, result.output
     report = json.loads((tmp_path / "out" / REPORT_NAME).read_text(encoding="utf-8"))
+    times = [report["variants"][dtype]["time"] for dtype in ("fp32", "int8")]
+    assert all(time["total_ms"] > time["graph_ms"] > 0 for time in times)
     examples = report["variants"]["int8"]["confusion"]["examples"]
     assert examples
     text = page.read_text(encoding="utf-8")
