@@ -54,7 +54,7 @@ format: $(VENV)/.dev
 
 # Every page, and what the docstrings say; a warning fails. It needs neither torch nor anything else of an export.
 docs: $(DOCS_VENV)/.docs
-	$(DOCS_VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --jobs auto docs build/docs
+	$(DOCS_VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 	@echo build/docs/index.html
 
 bench: $(VENV)/.dev

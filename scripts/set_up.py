@@ -28,7 +28,7 @@ STAGES = {
     "runtime": ("cpu", 50, "the runtime: onnxruntime, tokenizers, numpy"),
     "export": ("export", 100, "the exporter: transformers, onnx"),
     "dev": ("dev", 200, "the tests' tools: pytest, mypy, ruff, sentence-transformers, a real checkpoint"),
-    "docs": ("docs", 70, "what the site is built with: Sphinx and its extensions"),
+    "docs": ("docs", 50, "what the site is built with: Sphinx and its extensions"),
     "release": ("release", 20, "the tools that build and check a release"),
 }
 WITH_TORCH = ("export", "dev")

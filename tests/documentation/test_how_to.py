@@ -15,7 +15,6 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules as models
 
 from edgepipe_export import export
-from tests.documentation.pages import PAGES, snippets
 from tests.documentation.run_page import called, run_page
 from tests.runtime.small_bundle import LABELS, write_bundle
 from tests.tiny import build
@@ -122,14 +121,3 @@ def test_from_onnxruntime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert theirs["label"] == ours["label"] == with_options["label"]
         assert ours["score"] == pytest.approx(theirs["score"], abs=1e-6)
     assert names["logits"].shape == (2, 3)
-
-
-def test_every_page_is_run() -> None:
-    source = Path(__file__).read_text(encoding="utf-8")
-    # CUDA needs a GPU, optimum an environment of its own; many texts are in test_snippets.py.
-    elsewhere = {"docs/how-to/cuda.md", "docs/how-to/from-optimum.md", "docs/how-to/running.md"}
-    pages = [page for page in PAGES if page.startswith("docs/how-to/") and page not in elsewhere]
-    assert len(pages) > len(elsewhere)
-    for page in pages:
-        if any(snippet.language == "python" for snippet in snippets(page)):
-            assert f'run_page("{page}")' in source, f"{page}: write a test that runs its Python"

@@ -13,6 +13,7 @@ import pytest
 from edgepipe import pipeline
 from edgepipe_export import export
 from tests.conftest import Exported
+from tests.documentation.pages import PAGES, snippets
 from tests.documentation.run_page import called, run_page
 from tests.runtime.small_bundle import write_bundle
 from tests.tiny.generative import build_generative
@@ -92,3 +93,20 @@ def test_embeddings(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = run("docs/reference/embeddings.md", bundles, monkeypatch)
     assert names["extract"].embed("A text").shape == (32,)
     assert len(names["compare"]({"source_sentence": "a", "sentences": ["b", "c"]})) == 2
+
+
+# Why the Python of a page is not run by a test of these.
+NOT_RUN = {
+    "docs/how-to/cuda.md": "needs a GPU; tests/gpu",
+    "docs/explanation/cuda-speed.md": "needs a GPU; tests/gpu",
+    "docs/how-to/from-optimum.md": "needs an environment with optimum",
+    "docs/reference/interop.md": "needs an environment with optimum; make interop",
+}
+
+
+def test_every_page_with_python_is_run_somewhere() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    with_python = [page for page in PAGES if any(snippet.language == "python" for snippet in snippets(page))]
+    assert len(with_python) > len(NOT_RUN)
+    for page in with_python:
+        assert page in NOT_RUN or f'"{page}"' in tests, f"{page}: write a test that runs its Python"
