@@ -19,6 +19,7 @@ EXPLAINED = {
     ("runtime/edgepipe/cli/main.py", "…"): "click asks the table of commands, and says it in its own words",
     ("runtime/edgepipe/tokenization/chat_template.py", "…"): "what a chat template says; ours begins with its cause",
     ("runtime/edgepipe/embeddings/modules.py", "…: …"): "the message of check_modes, behind the file's name",
+    ("export/edgepipe_export/exporter.py", "…: …"): "the message of check_labels, behind the checkpoint's name",
     ("runtime/edgepipe/bundle/manifest.py", "… is …"): "the end of '… is damaged: …'",
     ("export/edgepipe_export/output/progress.py", "stopped"): "the line of a stage that an error or Ctrl-C ended",
     ("export/edgepipe_export/output/progress.py", "… s"): "the line of a stage that is over",
