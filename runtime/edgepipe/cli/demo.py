@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ SENTENCES = (
 )
 _RUNS = 50
 _STARTS = 3
+_ROUNDS = 5
 
 _TRANSFORMERS = """
 import json, statistics, sys
@@ -195,13 +196,15 @@ def measure_variants(bundle: Bundle, step: Callable[[str], None]) -> Iterator[Me
     `step` is told before each.
     """
     from edgepipe.benchmarking.cold_start import measure_cold_start
-    from edgepipe.benchmarking.timing import time_runs
+    from edgepipe.benchmarking.timing import take_turns, time_runs
     from edgepipe.pipelines.factory import pipeline
 
     assert bundle.manifest is not None
-    for dtype in bundle.dtypes:
+    loaded = [pipeline(bundle.task, bundle, dtype=dtype) for dtype in bundle.dtypes]
+    turns = [partial(time_runs, partial(classify, SENTENCES[0]), runs=_RUNS, wake=3) for classify in loaded]
+    times = [list(chain(*rounds)) for rounds in take_turns(turns, _ROUNDS)]
+    for dtype, seconds in zip(bundle.dtypes, times, strict=True):
         step(f"edgepipe, {dtype}")
-        classify = pipeline(bundle.task, bundle, dtype=dtype)
         parity = bundle.manifest.variants[dtype].parity
         assert parity is not None
         assert parity.label_agreement is not None
@@ -212,7 +215,7 @@ def measure_variants(bundle: Bundle, step: Callable[[str], None]) -> Iterator[Me
         yield Measured(
             f"edgepipe, {dtype}",
             sum(file.stat().st_size for file in bundle.files(dtype)),
-            1e3 * statistics.median(time_runs(partial(classify, SENTENCES[0]), runs=_RUNS)),
+            1e3 * statistics.median(seconds),
             cold.median_ms,
             cold.peak_bytes,
             f"{round(parity.label_agreement * parity.texts)} of {parity.texts}, as {reference}",
