@@ -1,4 +1,4 @@
-"""The packages an export needs: whether they are there, and their versions for the manifest."""
+"""The packages an export or a report needs: whether they are there, and their versions for the manifest."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ PACKAGES: dict[str, str] = {
     "onnxruntime": "onnxruntime",
 }
 
+# The template and the plots of a report's page.
+REPORT_PACKAGES = ("jinja2", "matplotlib")
+
 
 def require_packages() -> None:
     """Make sure that everything an export imports is installed, without importing it.
@@ -30,6 +33,20 @@ def require_packages() -> None:
     missing = [_described(name) for name, module in PACKAGES.items() if not _is_there(module)]
     if missing:
         raise DependencyError(f"an export needs {', '.join(missing)}; {INSTALL}")
+
+
+def require_report_packages() -> None:
+    """Make sure that what draws a report's page is installed, likewise.
+
+    Raises:
+        DependencyError: names what is missing, and the command that installs it.
+    """
+    missing = [name for name in REPORT_PACKAGES if not _is_there(name)]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise DependencyError(
+            f"a report needs {' and '.join(missing)}, which {verb} not installed. Try: pip install {' '.join(missing)}"
+        )
 
 
 def package_versions() -> dict[str, str]:

@@ -35,7 +35,7 @@ EXPORTER = {
     "output": "requirements calibration checkpoint quantization",
     "evaluation": "calibration checkpoint tracing quantization output",
     "selection": "calibration quantization evaluation output",
-    "reporting": "evaluation selection",
+    "reporting": "requirements evaluation selection",
     "exporter": "requirements calibration checkpoint tracing quantization output evaluation selection",
     "verifier": "requirements calibration checkpoint quantization output evaluation",
 }

@@ -20,12 +20,13 @@ import edgepipe
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.hub import fetch_measurements
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
-from edgepipe.errors import DependencyError, ExportError, InputError
+from edgepipe.errors import ExportError, InputError
 from edgepipe_export.reporting.contents import Contents, read_contents
 from edgepipe_export.reporting.formatting import to_xml_text
 from edgepipe_export.reporting.markdown import render_markdown
 from edgepipe_export.reporting.sections import collect_sections, summarize_contents
 from edgepipe_export.reporting.svg import render_svg
+from edgepipe_export.requirements import require_report_packages
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -92,6 +93,7 @@ def check_output(
         created: A directory that will be there when the report is written.
 
     Raises:
+        DependencyError: jinja2 or matplotlib is missing, which a page needs.
         InputError: the format is unknown, the name does not end as it says, or its directory is not there.
     """
     if format not in SUFFIXES:
@@ -101,6 +103,8 @@ def check_output(
         if format == "html":
             raise InputError(f"a report is a page, whose name ends in .html, got {os.fspath(output)!r}")
         raise InputError(f"the name of a report in {format} ends in {SUFFIXES[format][0]}, got {os.fspath(output)!r}")
+    if format == "html":
+        require_report_packages()
     if not path.parent.is_dir() and (created is None or path.parent != Path(os.path.abspath(created))):
         raise InputError(f"the directory of the report, {path.parent}, is not there; make it, or write elsewhere")
     return path
@@ -140,6 +144,7 @@ def render_page(contents: Contents) -> str:
     Raises:
         DependencyError: jinja2 or matplotlib is missing.
     """
+    require_report_packages()
     template = _template_environment().get_template("page.html.jinja")
     return template.render(
         manifest=contents.manifest,
@@ -155,11 +160,8 @@ def _render_markdown(contents: Contents) -> str:
 
 
 def _template_environment() -> Environment:
-    try:
-        from jinja2 import Environment, PackageLoader
-        from markupsafe import Markup
-    except ImportError as error:
-        raise DependencyError("a report needs jinja2, which is not installed. Try: pip install jinja2") from error
+    from jinja2 import Environment, PackageLoader
+    from markupsafe import Markup
 
     def escape_text(value: Any) -> Any:
         return Markup(escape(to_xml_text(value))) if type(value) is str else value

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
-from edgepipe.errors import DependencyError
 from edgepipe_export.reporting.formatting import to_xml_text
 from edgepipe_export.reporting.plots import INK, LINE, SOFT, VARIABLES
 
@@ -68,9 +67,6 @@ def render_svg(plot: Plot, name: str) -> str:
     Args:
         plot: The plot.
         name: What its ids in the page begin with.
-
-    Raises:
-        DependencyError: matplotlib is missing.
     """
     document, tooltips = _draw(plot)
     root = ElementTree.fromstring(document)
@@ -92,14 +88,10 @@ def render_svg(plot: Plot, name: str) -> str:
 
 
 def _draw(plot: Plot) -> tuple[str, Mapping[str, str]]:
-    try:
+    with _quiet():
         from matplotlib import style
         from matplotlib.figure import Figure
         from matplotlib.text import Text
-    except ImportError as error:
-        raise DependencyError(
-            "a report needs matplotlib, which is not installed. Try: pip install matplotlib"
-        ) from error
     with _quiet(), style.context(["default", _STYLE]):
         figure = Figure(figsize=(plot.width / _DPI, plot.height / _DPI), layout="constrained")
         tooltips = plot.draw(figure)
@@ -114,7 +106,7 @@ def _draw(plot: Plot) -> tuple[str, Mapping[str, str]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep matplotlib from telling of fonts: the page's own are used."""
+    """Keep matplotlib from telling of fonts and of its cache of them: the page's own fonts are used."""
     logger = logging.getLogger("matplotlib")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
