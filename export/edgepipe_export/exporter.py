@@ -87,6 +87,16 @@ class ExportOptions:
     remeasure: bool
     for_report: bool
 
+    @property
+    def times_requests(self) -> bool:
+        """Whether the time of requests is measured: a report shows it, and variants run on the processor here."""
+        return self.for_report and self.verify and self.target.name != "cuda"
+
+    @property
+    def last_stages(self) -> int:
+        """How many stages follow once all variants are measured and repaired: choosing, timing, writing."""
+        return (self.prefer is not None) + self.times_requests + 1
+
 
 def export(
     model: str | os.PathLike[str] | PreTrainedModel,
@@ -216,7 +226,7 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     if options.prefer is not None:
         options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))
     quantized = [dtype for dtype in options.dtypes if dtype != FP32]
-    stages.expect(3 + len(quantized) + options.verify + (options.prefer is not None))
+    stages.expect(2 + len(quantized) + options.verify + options.last_stages)
     with stages.stage("load"):
         from edgepipe_export.checkpoint.architectures import require_exportable
         from edgepipe_export.checkpoint.limits import find_limits
@@ -288,7 +298,7 @@ def _evaluate(
         )
         evaluator.measure(stages.step)
     repairable = () if options.force else evaluator.repairable
-    stages.expect(len(repairable) + (options.prefer is not None) + 1)
+    stages.expect(len(repairable) + options.last_stages)
     end = time.monotonic() + options.budget
     for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
         with stages.stage(f"repair {dtype}"):
@@ -297,14 +307,15 @@ def _evaluate(
     if options.prefer is not None:
         with stages.stage("choose", undisturbed=True):
             dtypes = (evaluator.choose(options.prefer, stages.step),)
-            name_variants(workspace.folder, workspace.names, dtypes)
         if evaluator.undecided:
             names = ", ".join(evaluator.undecided)
             stages.note("choose", f"too noisy a machine to tell which is fastest of {names}; try again when quiet")
     is_written = evaluator.passed or options.force
-    if options.for_report and is_written and options.target.name != "cuda":  # variants run on the processor here
-        with stages.stage("time"):
+    if options.times_requests and is_written:
+        with stages.stage("time", undisturbed=True):
             evaluator.time_requests(dtypes, stages.step)
+    if options.prefer is not None:  # last: until the manifest is written anew, a config.json that is altered is refused
+        name_variants(workspace.folder, workspace.names, dtypes)
     evaluator.record(force=options.force)
     return dtypes
 

@@ -6,10 +6,15 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgepipe_export import export
+from edgepipe_export.output.progress import Progress
 from tests.runtime.terminal import run_on_terminal
 
 
@@ -35,3 +40,32 @@ def test_an_export_in_a_log(checkpoint: Path, tmp_path: Path) -> None:
     assert all(re.fullmatch(r"  \w+ +[\d a-z]+ \(stage \d of 4\)", line) for line in others), "of stages that take long"
     assert "\x1b" not in done.stderr
     assert json.loads(done.stdout)["path"] == str(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"dtypes": ("fp32", "int8"), "verify": False},
+        {"dtypes": ("int8",), "max_drop": 90},
+        {"dtypes": "auto", "max_drop": 90, "for_report": True},
+    ],
+)
+def test_the_number_of_stages_is_known_once_the_task_is(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    class Watched(Progress):
+        @contextmanager
+        def stage(self, name: str, *, undisturbed: bool = False) -> Iterator[None]:
+            with super().stage(name, undisturbed=undisturbed):
+                stage = self._stage
+                assert stage is not None
+                told.append((name, stage.number, stage.count))
+                yield
+
+    monkeypatch.setattr("edgepipe_export.exporter.Progress", Watched)
+    export(checkpoint, tmp_path / "out", **options)
+    assert told[0] == ("resolve", 1, 0)
+    assert [stage[1:] for stage in told[1:]] == [(number, len(told)) for number in range(2, len(told) + 1)]
+    assert told[-1][0] == "write"
