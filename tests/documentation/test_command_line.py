@@ -55,6 +55,10 @@ def test_demo() -> None:
     assert set(told("demo")) == keys("demo")
 
 
+def test_report(tmp_path: Path) -> None:
+    assert set(told("report", str(write_bundle(tmp_path / "bundle")))) == keys("report")
+
+
 def test_recipes() -> None:
     found = told("recipes")["recipes"]
     assert keys("recipes") - {"recipes"} <= set(found[0])
@@ -81,6 +85,7 @@ def test_export_tells_what_info_tells_and_its_report(tmp_path: Path) -> None:
         ["export", "./nowhere", "./out"],
         ["export", "--prefer", "beauty"],
         ["info", "./nowhere"],
+        ["report", "./nowhere"],
         ["run", "./nowhere", "a text"],
         ["verify", "./nowhere", "./nowhere"],
     ],

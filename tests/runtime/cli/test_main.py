@@ -94,7 +94,7 @@ def test_the_shell_completes_values(words: tuple[str, ...], expected: list[str])
     assert plain(*words) == expected
 
 
-@pytest.mark.parametrize("command", ["bench", "demo", "export", "info", "run", "verify"])
+@pytest.mark.parametrize("command", ["bench", "demo", "export", "info", "report", "run", "verify"])
 def test_the_shell_completes_folders_where_bundles_are_named(command: str) -> None:
     assert complete(command, "mod") == [("dir", "mod")]
 
@@ -149,13 +149,13 @@ def test_completion_is_cheap(words: str) -> None:
     assert not {"numpy", "onnxruntime", "tokenizers", "torch", "rich"} & set(modules.split())
 
 
-@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"report"}))
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_has_json(name: str) -> None:
     options = {option for parameter in cli.commands[name].params for option in parameter.opts}
     assert "--json" in options
 
 
-@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"env", "recipes", "report"}))
+@pytest.mark.parametrize("name", sorted({*COMMANDS} - {"env", "recipes"}))
 def test_every_command_that_may_show_more_than_its_result_has_quiet(name: str) -> None:
     options = {option for parameter in cli.commands[name].params for option in parameter.opts}
     assert {"--quiet", "-q"} <= options

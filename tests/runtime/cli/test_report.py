@@ -58,3 +58,20 @@ def test_other_formats_go_to_standard_output(tmp_path: Path, monkeypatch: pytest
     result = CliRunner().invoke(cli, [*arguments, "md", "-o", "own.md"], catch_exceptions=False)
     assert result.output == f"{tmp_path / 'own.md'}\n"
     assert (tmp_path / "own.md").read_text(encoding="utf-8") == markdown
+
+
+def test_json_goes_to_standard_output_and_a_file_is_written_where_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["report", str(bundle), "--json", "-q"], catch_exceptions=False)
+    record = json.loads(result.stdout)
+    assert [entry["dtype"] for entry in record["variants"]] == ["fp32"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+    for name in ("page.html", "own.md"):
+        arguments = ["report", str(bundle), "--json", "-o", name, "--format", name.rpartition(".")[2]]
+        assert json.loads(CliRunner().invoke(cli, arguments, catch_exceptions=False).stdout) == record
+        assert (tmp_path / name).is_file()
+    assert json.loads((tmp_path / "page.json").read_text(encoding="utf-8")) == record
