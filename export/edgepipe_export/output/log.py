@@ -132,7 +132,10 @@ def _move_handlers(own: TextIO | None, switch: _Switch) -> Iterator[None]:
         handler
         for logger in loggers
         for handler in getattr(logger, "handlers", ())  # a placeholder in the tree of loggers has none
-        if isinstance(handler, logging.StreamHandler) and handler.stream is own
+        if isinstance(handler, logging.StreamHandler)
+        and handler.stream is own
+        # Logging's last resort, which dill takes as its own, looks the standard stream up at every record.
+        and not isinstance(handler, type(logging.lastResort))
     ]
     for handler in moved:
         handler.setStream(switch)

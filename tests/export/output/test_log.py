@@ -100,6 +100,21 @@ def test_an_interrupt_passes_and_leaves_no_log(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_loggings_last_resort_may_be_a_handler(capfd: pytest.CaptureFixture[str]) -> None:
+    logger, last = logging.getLogger("tests.last_resort"), logging.lastResort
+    assert last is not None
+    logger.addHandler(last)
+    logger.propagate = False
+    try:
+        with log_to_file(lambda: "trace"):
+            logger.warning("noise")
+        assert capfd.readouterr().err == ""
+        logger.warning("afterwards")
+        assert capfd.readouterr().err == "afterwards\n"
+    finally:
+        logger.removeHandler(last)
+
+
 def test_progress_is_shown_through_the_log(capfd: pytest.CaptureFixture[str]) -> None:
     with Progress(shown=True) as stages, log_to_file(lambda: "test"):
         with stages.stage("resolve"):
