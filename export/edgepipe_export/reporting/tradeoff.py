@@ -116,7 +116,7 @@ def _plot_variants(contents: Contents) -> tuple[list[ScatterPlot], PageTable] | 
         for dtype in qualities
     ]
     headers = ["Variant", "Size", "Latency, ms", "Spread, ms", metric.label, "Bound"]
-    return plots, PageTable("Size, latency and quality", headers, rows)
+    return plots, PageTable("Size, latency and quality of each variant", headers, rows)
 
 
 def _plot(title: str, points: Sequence[Point], x_label: str, name: str, note: str) -> ScatterPlot:

@@ -13,6 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe_export import export
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.quantization.target import Target
+from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.selection.choose import Candidate, choose, list_candidates, tabulate, undecided
 from tests.tiny import build
 
@@ -106,7 +107,8 @@ def test_lengths_are_spread_as_all_are() -> None:
 
 def test_auto_writes_one_and_says_what_it_measured(tmp_path: Path) -> None:
     model, tokenizer = build("bert", labels=("bad", "fair", "good"))
-    bundle: Bundle = export(model, tmp_path / "out", tokenizer=tokenizer, dtypes="auto", prefer="size", max_drop=30)
+    options: dict[str, Any] = {"prefer": "size", "max_drop": 30, "for_report": True}
+    bundle: Bundle = export(model, tmp_path / "out", tokenizer=tokenizer, dtypes="auto", **options)
     manifest: Any = bundle.manifest
     rows = {row["dtype"]: row for row in manifest.candidates}
     assert rows.keys() == {"fp32", "int8", "int8-static", "w8", "q4"}
@@ -117,6 +119,8 @@ def test_auto_writes_one_and_says_what_it_measured(tmp_path: Path) -> None:
     assert all(row["latency_ms"] > 0 for row in rows.values())
     assert len(bundle.check()) > 0
     assert list(bundle.config["transformers.js_config"]["use_external_data_format"]) == [bundle.graph(chosen).name]
+    measured = read_contents(bundle).measurements
+    assert [dtype for dtype, found in measured.items() if found.time is not None] == [chosen]
 
 
 def test_what_cannot_be_chosen(checkpoint: Path, tmp_path: Path) -> None:
