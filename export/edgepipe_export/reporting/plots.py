@@ -25,7 +25,7 @@ VARIABLES = {
     **dict(zip((INK, SOFT, LINE, PAPER, ACCENT, BAD), ("ink", "soft", "line", "paper", "accent", "bad"), strict=True)),
     **{color: f"series-{number}" for number, color in enumerate(SERIES)},
 }
-_MARKERS = "osD^vPp*"
+_MARKERS = "osD^v>p*"
 
 # Areas of marks in square pixels.
 _MARK, _SMALL_MARK, _RING, _CROSS = 85, 55, 230, 130
@@ -94,6 +94,11 @@ class Point:
     chosen: bool = False
     spread: float = 0.0
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Where the line of its spread ends: not left of the plot."""
+        return max(0.0, self.x - self.spread), self.x + self.spread
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
@@ -151,7 +156,7 @@ class ScatterPlot(Plot):
         tooltips = {}
         for number, point in enumerate(self.points):
             if point.spread:
-                axes.plot([point.x - point.spread, point.x + point.spread], [point.y] * 2, color=SOFT, lw=1.5)
+                axes.plot(point.ends, [point.y] * 2, color=SOFT, lw=1.5)
             gid = f"point-{number}"
             tooltips[gid] = point.description
             _mark(axes, point.x, point.y, point.name, hollow=point.pareto is False, gid=gid)

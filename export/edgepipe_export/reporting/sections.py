@@ -33,6 +33,9 @@ _FP32 = "fp32"
 _MOST_LABELS, _MOST_TENSORS, _MOST_LAYERS, _MOST_COUNTS = 10, 32, 20, 150
 _REST = "others"
 
+# The label of tokens that are part of nothing.
+_OUTSIDE = "O"
+
 # Rows that are seen before a table is opened.
 _FIRST_ROWS = 10
 
@@ -207,6 +210,8 @@ def _plot_confusion(dtype: str, confusion: Confusion, order: Sequence[str]) -> C
     caption = f"Rows: what the reference decides. Columns: what {dtype} decides."
     if len(shown) < len(labels):
         caption += f" The {len(shown)} of {len(labels)} labels that change most."
+    if _OUTSIDE in labels and not any(one == other == _OUTSIDE for one, other, _ in confusion.counts):
+        caption += f" Tokens that both leave outside ({_OUTSIDE}) are not counted."
     described = (f"{one} became {other}: {count}" for one, other, count in confusion.counts if one != other)
     description = "; ".join(described) or "no label became another"
     return ConfusionPlot(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -59,6 +60,15 @@ def test_the_front_leaves_out_what_another_beats() -> None:
     assert [point.name for point in scatter(*points).front()] == ["a", "c"]
     assert [point.name for point in scatter(*points, is_inverted=True).front()] == ["a", "worse"]
     assert scatter(*(replace(point, pareto=None) for point in points)).front() == []
+
+
+def test_a_spread_ends_where_the_plot_begins() -> None:
+    points = Point("a", 1, 1, "a", spread=5), Point("b", 8, 1, "b", spread=1)
+    assert [point.ends for point in points] == [(0, 6), (7, 9)]
+    drawn = draw(scatter(*points))
+    lines = [path.attrib["d"] for path in drawn.iter("path") if "--soft" in path.attrib["style"]]
+    starts, ends = zip(*(map(float, re.findall(r"[ML] (\S+) ", line)) for line in lines), strict=True)
+    assert 0 < starts[0] < ends[0] < starts[1] < ends[1] < Plot.width
 
 
 def test_the_legend_names_what_is_there() -> None:

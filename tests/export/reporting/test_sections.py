@@ -83,6 +83,14 @@ def test_many_labels_become_those_that_change_most(contents: Contents) -> None:
     assert "The 9 of 30 labels that change most." in plot.caption
 
 
+@pytest.mark.parametrize("both", [True, False])
+def test_tokens_outside_are_not_counted(contents: Contents, both: bool) -> None:
+    counts = (("O", "B-PER", 3), ("B-PER", "B-PER", 7), *([("O", "O", 5)] if both else []))
+    found = replace(contents, measurements={"int8": Measurements(confusion=Confusion(15, 3, counts))})
+    caption = blocks(found, "changes")[0].plots[0].caption
+    assert ("are not counted" in caption) != both
+
+
 def test_thousands_of_counts_are_not_all_listed(contents: Contents) -> None:
     counts = tuple((f"{one}", f"{other}", one + 1) for one in range(20) for other in range(20))
     confusion = Confusion(4200, 4000, counts)
