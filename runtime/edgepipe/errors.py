@@ -12,6 +12,7 @@
     │   ├── KernelError       a graph has an operator that the device cannot run
     │   └── OutOfMemoryError  the device has too little memory for the graph, or for a batch
     ├── DependencyError       a package that is missing, or installed twice
+    ├── ClosedError           a pipeline or model that is used after it was closed
     └── ExportError           the exporter (edgepipe_export)
         ├── CheckpointError   the source model: no safetensors, remote code, unknown architecture
         └── ParityError       what was exported does not give what PyTorch gives
@@ -58,6 +59,10 @@ class KernelError(DeviceError):
 
 class DependencyError(EdgepipeError, ImportError):
     """A package is missing, or two packages are installed that exclude each other."""
+
+
+class ClosedError(EdgepipeError, RuntimeError):
+    """The pipeline or model was closed, and its memory given back."""
 
 
 class ExportError(EdgepipeError):

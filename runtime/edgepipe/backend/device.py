@@ -11,6 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, slots=True)
+class DeviceSpec:
+    """The name of a device, with the attributes of a ``torch.device``.
+
+    Attributes:
+        type: ``"cpu"``, ``"cuda"`` ...
+        index: Which of the devices of its type; None for a processor.
+    """
+
+    type: str = "cpu"
+    index: int | None = None
+
+    def __str__(self) -> str:
+        return self.type if self.index is None else f"{self.type}:{self.index}"
+
+
 class DeviceTensor(Protocol):
     """A tensor of an engine's; its methods are those of ``onnxruntime.OrtValue``."""
 

@@ -26,6 +26,11 @@ class SerialExecutor:
         with self._lock:
             return work()
 
+    def close(self) -> None:
+        """Let the thread end, if there is one; no call may follow."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+
     def _run_here(self, work: Callable[[], Result]) -> Result:
         self._ident = get_ident()
         return work()

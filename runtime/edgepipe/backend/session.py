@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import is_whole
-from edgepipe.backend.device import Device, DeviceTensor, TensorView
+from edgepipe.backend.device import Device, DeviceSpec, DeviceTensor, TensorView
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.shape_buckets import Shape, check_buckets
 from edgepipe.errors import InputError
@@ -123,6 +124,8 @@ class Session(Protocol):
         providers: What runs it, first choice first, by the engine's names.
         on_cpu: Whether a processor is that first choice.
         device: Where it computes.
+        device_spec: The name of what computes it: that of the first of `providers`.
+        num_threads: Threads inside one operator.
         captures: Whether runs can be recorded and replayed.
         serial: Runs one at a time what uses tensors that stay bound; in a session that captures, every run.
     """
@@ -136,14 +139,22 @@ class Session(Protocol):
     providers: list[str]
     on_cpu: bool
     device: Device
+    device_spec: DeviceSpec
+    num_threads: int
     captures: bool
     serial: SerialExecutor
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        ...
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """Run the graph on arrays for exactly its declared inputs.
 
         Raises:
             BundleError: the graph failed; the message has the engine's first line and the shapes.
+            ClosedError: the session was closed.
             OutOfMemoryError: there was too little memory for so large a batch.
         """
         ...
@@ -153,8 +164,29 @@ class Session(Protocol):
 
         Args:
             graph_id: By which number its runs are recorded and replayed, in a session that captures; None: not at all.
+
+        Raises:
+            ClosedError: the session was closed.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of the graph and its weights; the memory is free when no run and no binding uses it any more."""
+        ...
+
+
+class SessionOwner(ABC):
+    """What has sessions: closed by :meth:`close`, or at the end of a ``with`` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the graphs and their memory. Closing twice does nothing; using it afterwards is a `ClosedError`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
 
 @dataclass(frozen=True, slots=True)

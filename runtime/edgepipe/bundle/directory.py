@@ -22,6 +22,7 @@ from edgepipe.bundle.integrity import (
 )
 from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
 from edgepipe.bundle.manifest import FileEntry, Manifest
+from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import task_for_architecture
 from edgepipe.bundle.third_party import is_sentence_encoder, max_positions
 from edgepipe.errors import BundleError, InputError, VariantError
@@ -49,8 +50,8 @@ class Bundle:
 
     path: Path
     manifest: Manifest | None
-    config: Mapping[str, Any] = field(repr=False)
-    _state: FolderState = field(default=(), repr=False, compare=False)
+    config: ModelConfig
+    _state: FolderState = field(default=(), compare=False)
 
     @classmethod
     def load(
@@ -133,7 +134,7 @@ class Bundle:
             raise BundleError(
                 f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT"
             )
-        bundle = cls(path, manifest, read_json(config_path), state)
+        bundle = cls(path, manifest, ModelConfig(read_json(config_path)), state)
         if manifest is not None:
             for entry in bundle._recorded_files():
                 check_size(path / entry.path, entry.bytes)
@@ -149,6 +150,9 @@ class Bundle:
                 )
             )
         return bundle
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, task={self.task!r}, dtypes={self.dtypes!r})"
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:

@@ -62,7 +62,6 @@ class Decoder(Protocol):
 
     Attributes:
         directory: The bundle's directory.
-        config: The checkpoint's ``config.json``.
         generation_config: Its ``generation_config.json``; empty where there is none.
         dtype: The variant that was loaded.
         max_length: Longest sequence in tokens that the decoder takes, prompt included; None where it has no limit.
@@ -71,12 +70,16 @@ class Decoder(Protocol):
     """
 
     directory: Path
-    config: Mapping[str, Any]
     generation_config: Mapping[str, Any]
     dtype: str
     max_length: int | None
     max_source_length: int | None
     is_encoder_decoder: bool
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The checkpoint's ``config.json``."""
+        ...
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

@@ -16,11 +16,17 @@ from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape, check_buckets
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import BundleError, InputError
-from edgepipe.models.variants import choose_variant, load_graph, open_bundle
+from edgepipe.models.loaded_variant import LoadedVariant
+from edgepipe.models.variants import load_graph, open_bundle
 
 
-class Model:
-    """An encoder graph, loaded.
+class Model(LoadedVariant):
+    """An encoder graph, loaded: token arrays in, tensors out.
+
+    ::
+
+        model = Model.from_pretrained("path/to/bundle")
+        model(**tokenizer(texts, padding=True, return_tensors="np"))  # {"logits": float32[batch, labels]}
 
     Attributes:
         directory: The bundle's directory.
@@ -31,10 +37,7 @@ class Model:
     """
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
-        self.dtype = choose_variant(bundle, dtype, session)
-        self.directory = bundle.path
-        self.config: Mapping[str, Any] = bundle.config
-        self.max_length = bundle.max_length
+        super().__init__(bundle, dtype, session, bundle.max_length)
         config = session or SessionConfig()
         buckets = _buckets(config, self.max_length)
         self.session = load_graph(bundle, self.dtype, config, capture=bool(buckets))
@@ -63,8 +66,7 @@ class Model:
         Args:
             path: Directory or Hub id of the bundle.
             dtype: The variant; by default the manifest's, on CUDA fp16 or else fp32.
-            device: See :class:`~edgepipe.backend.session.SessionConfig`, as for the five arguments that
-            follow.
+            device: See :class:`~edgepipe.backend.session.SessionConfig`, as for the five arguments that follow.
             num_threads: Threads inside one operator.
             low_memory: Keep the weights mapped.
             providers: onnxruntime's own list, in place of `device`.
@@ -96,11 +98,6 @@ class Model:
         """The outputs' declared shapes, with names or None for the dimensions that vary."""
         return self.session.output_shapes
 
-    @property
-    def on_cpu(self) -> bool:
-        """Whether the graph runs on a processor, with no other device before it."""
-        return self.session.on_cpu
-
     def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Run the graph.
 
@@ -115,9 +112,15 @@ class Model:
         Raises:
             InputError: an input is missing, has the wrong shape or is longer than `max_length`.
             BundleError: the graph failed.
+            ClosedError: the model was closed.
         """
         feeds = self._feeds(encoding)
         return self.session.run(feeds) if self._bucketed is None else self._bucketed(feeds)
+
+    def close(self) -> None:
+        """Release the graph and its memory. Closing twice does nothing; using it afterwards is a `ClosedError`."""
+        self._bucketed = None  # its tensors stay bound to the graph
+        super().close()
 
     def _feeds(self, encoding: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         ids = _token_array("input_ids", encoding.get("input_ids"), "int64")

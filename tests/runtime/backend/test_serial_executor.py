@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import get_ident
+from threading import current_thread, get_ident
 from time import sleep
 
 import pytest
@@ -57,3 +57,14 @@ def test_a_call_that_raises_leaves_it_free(own_thread: bool) -> None:
         executor.run(lambda: executor.run(lambda: 1 // 0))
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(executor.run, lambda: 7).result(timeout=10) == 7
+
+
+@pytest.mark.parametrize("own_thread", [True, False])
+def test_a_closed_one_has_no_thread(own_thread: bool) -> None:
+    executor = SerialExecutor(own_thread=own_thread)
+    thread = executor.run(current_thread)
+    executor.close()
+    executor.close()
+    if own_thread:
+        thread.join(timeout=10)
+    assert thread.is_alive() is not own_thread

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.backend.device import Device
+from edgepipe.backend.device import Device, DeviceSpec
 from edgepipe.backend.onnxruntime.cuda_graphs import (
     NO_CAPTURE,
     enable_capture,
@@ -30,7 +30,7 @@ from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_p
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
-from edgepipe.errors import InputError
+from edgepipe.errors import ClosedError, InputError
 
 
 def check_device(config: SessionConfig) -> None:
@@ -46,33 +46,60 @@ class OrtSession:
         providers = resolve_providers(config.device, config.providers)
         options = _make_options(config)  # outside of the try: its InputError is a ValueError too
         with explain_start_failure(graph, providers):
-            self._session = _start(graph, options, providers, capture=capture)
-        self.providers: list[str] = self._session.get_providers()
+            session = _start(graph, options, providers, capture=capture)
+        self._graph = graph
+        self._session = session
+        self.providers: list[str] = session.get_providers()
         check_started(providers, self.providers)
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = session.get_inputs(), session.get_outputs()
         self.inputs: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in inputs}
         self.optional_inputs: dict[str, str] = {
-            node.name: _numpy_dtype(node.type) for node in self._session.get_overridable_initializers()
+            node.name: _numpy_dtype(node.type) for node in session.get_overridable_initializers()
         }
         self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in inputs}
         self.outputs: tuple[str, ...] = tuple(node.name for node in outputs)
         self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in outputs}
         self.output_dtypes: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in outputs}
         self._as_float32 = any(dtype in ("float16", "float64") for dtype in self.output_dtypes.values())
-        provider_options = self._session.get_provider_options()
+        provider_options = session.get_provider_options()
         self.on_cpu = self.providers[0] == CPU
         self.device: Device = device_of(self.providers, provider_options)
+        self.device_spec = DeviceSpec(
+            self.providers[0].removesuffix("ExecutionProvider").lower(),
+            None if self.device.is_host else self.device.index,
+        )
+        self.num_threads: int = session.get_session_options().intra_op_num_threads
         self.captures = has_capture(provider_options)
         self.serial = SerialExecutor(own_thread=self.captures)
         self._run_options = make_run_options(NO_CAPTURE) if self.captures else None
 
+    @property
+    def closed(self) -> bool:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        return self._session is None
+
+    def close(self) -> None:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        self._session = None
+        self.serial.close()
+
+    def _opened(self) -> Any:
+        """The ``onnxruntime.InferenceSession``."""
+        session = self._session  # once: another thread may close it meanwhile
+        if session is None:
+            raise ClosedError(
+                f"{self._graph} was closed, by close() or at the end of a with block; load its bundle again"
+            )
+        return session
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """See :class:`~edgepipe.backend.session.Session`."""
+        session = self._opened()
         try:
             if self.captures:
-                arrays = self.serial.run(lambda: self._session.run(None, feeds, self._run_options))
+                arrays = self.serial.run(lambda: session.run(None, feeds, self._run_options))
             else:
-                arrays = self._session.run(None, feeds)
+                arrays = session.run(None, feeds)
         except ort_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
             raise explain_run_failure(f"the graph failed on {shapes}", error) from error
@@ -82,9 +109,10 @@ class OrtSession:
 
     def bind(self, graph_id: int | None = None) -> IoBinding:
         """See :class:`~edgepipe.backend.session.Session`."""
+        session = self._opened()
         if not self.captures:
-            return IoBinding(self._session)
-        return IoBinding(self._session, make_run_options(NO_CAPTURE if graph_id is None else graph_id))
+            return IoBinding(session)
+        return IoBinding(session, make_run_options(NO_CAPTURE if graph_id is None else graph_id))
 
 
 # Rewrites of onnxruntime's that cost time on a CPU, where SkipLayerNormalization takes longer than the addition and the

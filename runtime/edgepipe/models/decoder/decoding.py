@@ -4,43 +4,49 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.backend.device import DeviceTensor
-from edgepipe.backend.session import Session, SessionConfig
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError, not_finite_error
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
 from edgepipe.models.kv_cache import Cache, History, create_cache
-from edgepipe.models.variants import choose_variant
+from edgepipe.models.loaded_variant import LoadedVariant
 
 # Room for new tokens where nobody says how long the rows are going to be.
 ROOM = 64
 
 
-class GraphDecoder:
-    """Graphs for generation, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder` without its `begin`.
+class GraphDecoder(LoadedVariant):
+    """Graphs for generation, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder`.
 
     Attributes:
+        generation_config: The bundle's ``generation_config.json``; empty where there is none.
+        max_source_length: Longest input of the encoder in tokens; None where it has no limit or there is no encoder.
+        is_encoder_decoder: Whether the inputs go to an encoder of their own.
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
     """
 
-    session: Session
+    is_encoder_decoder: bool
+    max_source_length: int | None
     shares: bool
     _layers: LayerShapes
 
     def __init__(self, bundle: Bundle, dtype: str | None, config: SessionConfig | None, max_length: int | None) -> None:
-        self.dtype = choose_variant(bundle, dtype, config)
-        self.directory: Path = bundle.path
-        self.config: Mapping[str, Any] = bundle.config
+        super().__init__(bundle, dtype, config, max_length)
         self.generation_config: Mapping[str, Any] = bundle.generation_config
-        self.max_length = max_length
+
+    @abstractmethod
+    def begin(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
+    ) -> GraphDecoding:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
 
     def _create_cache(self, rows: int, capacity: int) -> Cache | None:
         """A cache for rows of so many tokens, or as many as the model takes."""

@@ -62,6 +62,11 @@ class EncoderDecoderGraphs(GraphDecoder):
         cache = self._create_cache(len(input_ids), max_length or ROOM)
         return EncoderDecoderDecoding(self, self._encode(input_ids, attention_mask), attention_mask, cache)
 
+    def close(self) -> None:
+        """Release both graphs; see :class:`GraphDecoder`."""
+        self.encoder.close()
+        super().close()
+
     def scores(
         self,
         input_ids: NDArray[np.int64],
