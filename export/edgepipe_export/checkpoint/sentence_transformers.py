@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgepipe.bundle.third_party import MODULES_NAME, is_sentence_encoder, read_module_entries
 from edgepipe.embeddings.sentence_config import CONFIG_NAME, TRANSFORMER_NAMES, read_sentence_config
 from edgepipe.errors import BundleError, CheckpointError
-from edgepipe.pipelines.feature_extraction import FeatureExtraction
+from edgepipe.pipelines.sentence_embedding import EmbeddingTask
 from edgepipe_export.checkpoint.hub_checkpoint import pickle_error
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def write_sentence_files(checkpoint: Checkpoint, folder: Path) -> None:
         CheckpointError: a module is damaged, pickled without permission, or not known to the runtime.
     """
     source = checkpoint.directory
-    if source is None or not issubclass(checkpoint.task, FeatureExtraction):
+    if source is None or not issubclass(checkpoint.task, EmbeddingTask):
         return
     try:
         if not is_sentence_encoder(source):

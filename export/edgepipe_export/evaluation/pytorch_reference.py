@@ -13,6 +13,8 @@ import torch
 import transformers
 
 from edgepipe import Tokenizer
+from edgepipe.backend.device import DeviceSpec
+from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export.checkpoint.limits import find_limit
 from edgepipe_export.checkpoint.model_inputs import accepted_inputs
@@ -43,11 +45,13 @@ class PyTorchEncoder:
     Attributes:
         config: The checkpoint's ``config.json``.
         max_length: Longest input in tokens; None where it has no limit.
-        on_cpu: Whether it runs on a processor.
+        device: Where it runs.
+        on_cpu: Whether that is a processor.
         dtype: Of its weights.
         output_shapes: None are known before it runs.
     """
 
+    device = DeviceSpec("cpu")
     on_cpu = True
     dtype = FP32
     output_shapes: Mapping[str, Sequence[int | str | None]] = MappingProxyType({})
@@ -60,7 +64,7 @@ class PyTorchEncoder:
             outputs: Names of the tensors to give.
             layer_outputs: Which tensors of every layer to give beside them.
         """
-        self.config: Mapping[str, Any] = loaded.model.config.to_dict()
+        self.config = ModelConfig(loaded.model.config.to_dict())
         self.max_length = find_limit(loaded.model).tokens
         self._model = loaded.model
         self._encoder = Encoder(loaded.model, tuple(outputs), tuple(layer_outputs))
@@ -69,6 +73,9 @@ class PyTorchEncoder:
         """Run the model on [batch, length] integers."""
         result = call_module(self._encoder, {name: encoding[name] for name in accepted_inputs(self._model, encoding)})
         return {name: tensor.numpy() for name, tensor in result.items()}
+
+    def close(self) -> None:
+        """The checkpoint is the caller's: nothing is released."""
 
 
 class PyTorchPredictor:

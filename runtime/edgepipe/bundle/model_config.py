@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from edgepipe.bundle.labels import read_label_ids, read_labels
 
 
 class ModelConfig(dict[str, Any]):
@@ -15,33 +16,21 @@ class ModelConfig(dict[str, Any]):
 
     @property
     def id2label(self) -> dict[int, str]:
-        """The name of each label by its index in the logits."""
-        return labels_by_id(self)
+        """The label of each logit, by the logit's place."""
+        return read_labels(self)
 
     @property
     def label2id(self) -> dict[str, int]:
-        """The index of each label in the logits, by its name."""
-        return {label: index for index, label in labels_by_id(self).items()}
+        """The place of the logit of each label, by the label."""
+        return read_label_ids(self)
 
     @property
     def num_labels(self) -> int:
         """How many labels there are."""
-        return len(labels_by_id(self))
+        return len(read_labels(self))
 
     def __getattr__(self, name: str) -> Any:
         try:
             return self[name]
         except KeyError:
             raise AttributeError(f"config.json has no {name!r}; config.get({name!r}) gives None instead") from None
-
-
-def labels_by_id(config: Mapping[str, Any]) -> dict[int, str]:
-    """The labels of a checkpoint's config by their index in the logits, the first one first.
-
-    A config without ``id2label`` has ``num_labels`` (2 if that is missing too) labels named ``LABEL_0``,
-    ``LABEL_1`` and so on, as in transformers' ``PreTrainedConfig``.
-    """
-    id2label = config.get("id2label")
-    if isinstance(id2label, Mapping) and id2label:
-        return {int(key): str(label) for key, label in sorted(id2label.items(), key=lambda pair: int(pair[0]))}
-    return {index: f"LABEL_{index}" for index in range(int(config.get("num_labels", 2)))}

@@ -69,11 +69,9 @@ class TextStreamer:
         return self._tokenizer.clean_up(held) if self._cleans else held
 
     def _decode(self, ids: list[int]) -> str:
-        text = self._tokenizer.decode(
+        return self._tokenizer.decode(
             ids, skip_special_tokens=self._skip_special_tokens, clean_up_tokenization_spaces=False
         )
-        assert isinstance(text, str)  # a list of ids is one sequence
-        return text
 
     def _shorten(self, text: str) -> None:
         """Let go of the first tokens, where what is left decodes to the end of the text but for its first blank."""

@@ -93,11 +93,6 @@ class Model(LoadedVariant):
         """The graph's outputs."""
         return self.session.outputs
 
-    @property
-    def output_shapes(self) -> Mapping[str, Sequence[int | str | None]]:
-        """The outputs' declared shapes, with names or None for the dimensions that vary."""
-        return self.session.output_shapes
-
     def __call__(self, **encoding: ArrayLike) -> dict[str, NDArray[np.float32]]:
         """Run the graph.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepipe.backend.device import DeviceSpec
@@ -40,6 +41,11 @@ class LoadedVariant(SessionOwner):
     def on_cpu(self) -> bool:
         """Whether it runs on a processor, with no other device before it."""
         return self.session.on_cpu
+
+    @property
+    def output_shapes(self) -> Mapping[str, Sequence[int | str | None]]:
+        """The outputs' declared shapes, with names or None for the dimensions that vary."""
+        return self.session.output_shapes
 
     @property
     def num_threads(self) -> int:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import check_whole
-from edgepipe.backend.session import SessionConfig
+from edgepipe.backend.device import DeviceSpec
+from edgepipe.backend.session import SessionConfig, SessionOwner
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import Labels, check_labels, read_labels
+from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
 from edgepipe.pipelines.batching import WINDOW, batches, chunks
@@ -23,6 +25,8 @@ from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 Outputs = Mapping[str, NDArray[Any]]
+# What a pipeline gives for one input, by the options that it was made with.
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +44,29 @@ class Request:
 
 
 class TaskModel(Protocol):
-    """What a task needs of a model: :class:`~edgepipe.models.encoder.Model` is one, a checkpoint in PyTorch may be.
+    """What every task needs of a model.
+
+    :class:`~edgepipe.models.loaded_variant.LoadedVariant` is one, a checkpoint in PyTorch may be. A task that writes
+    text has a decoder (:class:`~edgepipe.generation.decoder_protocol.Decoder`); the others call theirs as a
+    :class:`~edgepipe.models.encoder.Model` is called.
 
     Attributes:
-        config: The checkpoint's ``config.json``.
         dtype: The variant.
         max_length: Longest input in tokens; None where it has no limit.
     """
 
-    config: Mapping[str, Any]
     dtype: str
     max_length: int | None
+
+    @property
+    def config(self) -> ModelConfig:
+        """The checkpoint's ``config.json``."""
+        ...
+
+    @property
+    def device(self) -> DeviceSpec:
+        """Where it runs."""
+        ...
 
     @property
     def on_cpu(self) -> bool:
@@ -62,18 +78,19 @@ class TaskModel(Protocol):
         """The declared shapes of its outputs, as far as they are known before it runs."""
         ...
 
-    def __call__(self, **encoding: Any) -> Outputs:
-        """The output tensors for [batch, length] integers, each [batch, ...]."""
+    def close(self) -> None:
+        """Release its memory."""
         ...
 
 
-class Task(ABC):
-    """A pipeline task: encode, run, decode.
+class Task(SessionOwner):
+    """A pipeline: encode, run, decode.
 
     A subclass has the name of its entry in :data:`edgepipe.bundle.tasks.TASKS`. It turns one input into token arrays,
-    and the graph's outputs for them into a result.
+    and the graph's outputs for them into a result. Its ``__call__`` has the types of its inputs, options and results.
 
     Attributes:
+        task: The task's name as it was asked for, e.g. ``"ner"``.
         name: The task's name, as in the registry.
         auto_model: Name of the transformers auto class that loads a checkpoint for it.
         heads: How the class names of such checkpoints end, the usual one first.
@@ -85,7 +102,7 @@ class Task(ABC):
         window: How many batches are read ahead, to find inputs of like length.
         token_types: Whether models that take ``token_type_ids`` get those of a pair, whatever the tokenizer gives.
         tokenizer: The bundle's tokenizer.
-        model: The bundle's graph, or what else :meth:`load` gives.
+        model: The bundle's graph, or what else :meth:`load` gives. ``model.config`` is the checkpoint's config.
         batch_size: How many pieces go through the graph at once.
         options: The pipeline's own options; those of a call go before them.
     """
@@ -100,15 +117,22 @@ class Task(ABC):
     json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
     window: ClassVar[int] = WINDOW
+    task: str
+    tokenizer: Tokenizer
+    model: TaskModel
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         entry = TASKS.get(cls.__dict__.get("name", ""))
         if entry is not None:
             cls.auto_model, cls.heads, cls.generates = entry.auto_model, entry.heads, entry.generates
 
-    def __init__(self, tokenizer: Tokenizer, model: Any, *, batch_size: int = 1, **options: Any) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, model: TaskModel, *, task: str | None = None, batch_size: int = 1, **options: Any
+    ) -> None:
+        self.task = self.name if task is None else task
         self.tokenizer = tokenizer
-        self.model: TaskModel = model
+        self.model = model
         self.batch_size = check_whole("batch_size", batch_size, 1)
         self.options = options
         self._checked_logits: int | None = None
@@ -125,7 +149,7 @@ class Task(ABC):
         return architecture.endswith(cls.heads)
 
     @classmethod
-    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> Any:
+    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> TaskModel:
         """What of a bundle the task runs: here its one graph, as a :class:`~edgepipe.models.encoder.Model`.
 
         Raises:
@@ -156,7 +180,21 @@ class Task(ABC):
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> Any:
         """The result of one input, from the graph's outputs for each of its pieces (without the batch axis)."""
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+    @property
+    def device(self) -> DeviceSpec:
+        """Where the model runs, with the attributes of a ``torch.device``: ``"cpu"``, ``"cuda:0"``."""
+        return self.model.device
+
+    def close(self) -> None:
+        """Release the model and its memory. Closing twice does nothing; a call afterwards is a `ClosedError`."""
+        self.model.close()
+
+    def __repr__(self) -> str:
+        given = {"batch_size": self.batch_size} if self.batch_size != 1 else {}
+        options = "".join(f", {name}={value!r}" for name, value in (given | self.options).items())
+        return f"{type(self).__name__}(task={self.task!r}, model={self.model!r}{options})"
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
         """Run the task.
 
         Args:
@@ -172,8 +210,13 @@ class Task(ABC):
 
         Raises:
             InputError: an input or option cannot be used; of a list, the message has the input's position.
+            ClosedError: the pipeline was closed.
             DependencyError: `progress` without ``tqdm``.
         """
+        return self._call(*arguments, **options)  # each task has its own signature, with its types
+
+    def _call(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+        """What all tasks do in a call; see :meth:`__call__`."""
         settings = self.settings({**self.options, **options}) if options else self._own_settings
         size = self.check_batch_size(batch_size)
         if not self.is_one(inputs):
@@ -259,10 +302,11 @@ class Task(ABC):
 
     def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Outputs]:
         """The graph's outputs for each piece, without those for padding."""
+        model: Any = self.model  # tasks whose model cannot be called do not come here
         lengths = [len(piece["input_ids"]) for piece in pieces]
         outputs: list[Outputs] = [{}] * len(pieces)
         for batch in self._batches(lengths, batch_size):
-            arrays = self.model(**self._pad([pieces[index] for index in batch]))
+            arrays = model(**self._pad([pieces[index] for index in batch]))
             for row, index in enumerate(batch):
                 unpadded = {name: self._unpad(array[row], lengths[index]) for name, array in arrays.items()}
                 outputs[index] = self.select_outputs(pieces[index], unpadded)

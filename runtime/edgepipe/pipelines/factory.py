@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.tasks import generates, resolve_alias, task_entry, task_names
+from edgepipe.bundle.tasks import generates, task_entry, task_names
 from edgepipe.bundle.third_party import infer_graph_task
 from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
@@ -19,6 +19,227 @@ from edgepipe.models.variants import open_bundle
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.registry import task_class
 from edgepipe.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edgepipe.pipelines.feature_extraction import FeatureExtraction
+    from edgepipe.pipelines.fill_mask import FillMask
+    from edgepipe.pipelines.question_answering import QuestionAnswering
+    from edgepipe.pipelines.sentence_embedding import Vectors
+    from edgepipe.pipelines.sentence_similarity import SentenceSimilarity
+    from edgepipe.pipelines.summarization import Summarization
+    from edgepipe.pipelines.task_options import (
+        Grouping,
+        LoadAnyTask,
+        LoadFeatureExtraction,
+        LoadFillMask,
+        LoadQuestionAnswering,
+        LoadSentenceSimilarity,
+        LoadText2TextGeneration,
+        LoadTextClassification,
+        LoadTextGeneration,
+        LoadTokenClassification,
+        LoadTranslation,
+        LoadZeroShotClassification,
+    )
+    from edgepipe.pipelines.task_results import (
+        ChatGenerationResult,
+        EntityGroup,
+        GeneratedTokenIds,
+        HiddenStates,
+        QuestionAnsweringResult,
+        SummarizationResult,
+        SummaryTokenIds,
+        TextClassificationResult,
+        TextGenerationResult,
+        TokenEntity,
+        TranslationResult,
+        TranslationTokenIds,
+    )
+    from edgepipe.pipelines.text2text_generation import Text2TextGeneration
+    from edgepipe.pipelines.text_classification import TextClassification
+    from edgepipe.pipelines.text_generation import TextGeneration
+    from edgepipe.pipelines.token_classification import TokenClassification
+    from edgepipe.pipelines.translation import Translation
+    from edgepipe.pipelines.zero_shot_classification import ZeroShotClassification
+
+    AnyBundle = str | os.PathLike[str] | Bundle
+
+
+# A call with the name of a task has the types of that task. An option that decides what comes back has overloads of its
+# own. ``translation_xx_to_yy`` and a name that is known only when the program runs are the ``str`` at the end.
+if TYPE_CHECKING:  # overloads take time where they are defined, and only checkers read them
+
+    @overload
+    def pipeline(
+        task: Literal["text-classification", "sentiment-analysis"],
+        model: AnyBundle | None = None,
+        *,
+        top_k: int | None,
+        **options: Unpack[LoadTextClassification],
+    ) -> TextClassification[list[TextClassificationResult]]: ...
+    @overload
+    def pipeline(
+        task: Literal["text-classification", "sentiment-analysis"],
+        model: AnyBundle | None = None,
+        **options: Unpack[LoadTextClassification],
+    ) -> TextClassification[TextClassificationResult]: ...
+    @overload
+    def pipeline(
+        task: None = None,
+        model: None = None,
+        *,
+        top_k: int | None,
+        **options: Unpack[LoadTextClassification],
+    ) -> TextClassification[list[TextClassificationResult]]: ...
+    @overload
+    def pipeline(
+        task: None = None,
+        model: None = None,
+        **options: Unpack[LoadTextClassification],
+    ) -> TextClassification[TextClassificationResult]: ...
+    @overload
+    def pipeline(
+        task: Literal["token-classification", "ner"],
+        model: AnyBundle | None = None,
+        *,
+        aggregation_strategy: Grouping,
+        **options: Unpack[LoadTokenClassification],
+    ) -> TokenClassification[EntityGroup]: ...
+    @overload
+    def pipeline(
+        task: Literal["token-classification", "ner"],
+        model: AnyBundle | None = None,
+        *,
+        aggregation_strategy: Literal["none"] | None = ...,
+        **options: Unpack[LoadTokenClassification],
+    ) -> TokenClassification[TokenEntity]: ...
+    @overload
+    def pipeline(
+        task: Literal["question-answering"],
+        model: AnyBundle | None = None,
+        *,
+        top_k: int,
+        **options: Unpack[LoadQuestionAnswering],
+    ) -> QuestionAnswering[QuestionAnsweringResult | list[QuestionAnsweringResult]]: ...
+    @overload
+    def pipeline(
+        task: Literal["question-answering"],
+        model: AnyBundle | None = None,
+        **options: Unpack[LoadQuestionAnswering],
+    ) -> QuestionAnswering[QuestionAnsweringResult]: ...
+    @overload
+    def pipeline(
+        task: Literal["fill-mask"],
+        model: AnyBundle | None = None,
+        **options: Unpack[LoadFillMask],
+    ) -> FillMask: ...
+    @overload
+    def pipeline(
+        task: Literal["zero-shot-classification"],
+        model: AnyBundle | None = None,
+        **options: Unpack[LoadZeroShotClassification],
+    ) -> ZeroShotClassification: ...
+    @overload
+    def pipeline(
+        task: Literal["feature-extraction"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[LoadFeatureExtraction],
+    ) -> FeatureExtraction[Vectors]: ...
+    @overload
+    def pipeline(
+        task: Literal["feature-extraction"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[False] = ...,
+        **options: Unpack[LoadFeatureExtraction],
+    ) -> FeatureExtraction[HiddenStates]: ...
+    @overload
+    def pipeline(
+        task: Literal["sentence-similarity"],
+        model: AnyBundle | None = None,
+        **options: Unpack[LoadSentenceSimilarity],
+    ) -> SentenceSimilarity: ...
+    @overload
+    def pipeline(
+        task: Literal["text-generation"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[LoadTextGeneration],
+    ) -> TextGeneration[GeneratedTokenIds, GeneratedTokenIds]: ...
+    @overload
+    def pipeline(
+        task: Literal["text-generation"],
+        model: AnyBundle | None = None,
+        *,
+        return_full_text: Literal[False],
+        **options: Unpack[LoadTextGeneration],
+    ) -> TextGeneration[TextGenerationResult, TextGenerationResult]: ...
+    @overload
+    def pipeline(
+        task: Literal["text-generation"],
+        model: AnyBundle | None = None,
+        *,
+        return_full_text: Literal[True] | None = ...,
+        return_tensors: Literal[False] | None = ...,
+        **options: Unpack[LoadTextGeneration],
+    ) -> TextGeneration[TextGenerationResult, ChatGenerationResult]: ...
+    @overload
+    def pipeline(
+        task: Literal["text2text-generation"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[LoadText2TextGeneration],
+    ) -> Text2TextGeneration[GeneratedTokenIds, GeneratedTokenIds]: ...
+    @overload
+    def pipeline(
+        task: Literal["text2text-generation"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[False] | None = ...,
+        **options: Unpack[LoadText2TextGeneration],
+    ) -> Text2TextGeneration[TextGenerationResult, GeneratedTokenIds]: ...
+    @overload
+    def pipeline(
+        task: Literal["summarization"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[LoadText2TextGeneration],
+    ) -> Summarization[SummaryTokenIds, SummaryTokenIds]: ...
+    @overload
+    def pipeline(
+        task: Literal["summarization"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[False] | None = ...,
+        **options: Unpack[LoadText2TextGeneration],
+    ) -> Summarization[SummarizationResult, SummaryTokenIds]: ...
+    @overload
+    def pipeline(
+        task: Literal["translation"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[LoadTranslation],
+    ) -> Translation[TranslationTokenIds, TranslationTokenIds]: ...
+    @overload
+    def pipeline(
+        task: Literal["translation"],
+        model: AnyBundle | None = None,
+        *,
+        return_tensors: Literal[False] | None = ...,
+        **options: Unpack[LoadTranslation],
+    ) -> Translation[TranslationResult, TranslationTokenIds]: ...
+    @overload
+    def pipeline(task: str, model: AnyBundle | None = None, **options: Unpack[LoadTranslation]) -> Task: ...
+    @overload
+    def pipeline(task: None, model: AnyBundle, **options: Unpack[LoadAnyTask]) -> Task: ...
+    @overload
+    def pipeline(task: None = None, *, model: AnyBundle, **options: Unpack[LoadAnyTask]) -> Task: ...
 
 
 def pipeline(
@@ -38,6 +259,15 @@ def pipeline(
     **task_options: Any,
 ) -> Task:
     """Load a bundle for a task; the result is called as transformers' pipeline of that task is.
+
+    ::
+
+        classify = pipeline("text-classification", "path/to/bundle")
+        classify("I love this")  # [{"label": "POSITIVE", "score": 0.99}]
+        with pipeline("ner", "path/to/other") as ner:  # its memory is free after the block, or after ner.close()
+            ner("Sarah lives in Rome")
+
+    ``help(classify)`` tells what the task takes and gives.
 
     Args:
         task: Name of the task, e.g. ``"text-classification"``; by default the bundle's own.
@@ -109,7 +339,7 @@ def _load(task: str | None, bundle: Bundle, dtype: str | None, config: SessionCo
         loaded = Model(bundle, dtype, config)
         own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
         chosen = _task_of(task, bundle, own)
-    return task_class(chosen)(Tokenizer.from_pretrained(bundle.path), loaded, **arguments)
+    return task_class(chosen)(Tokenizer.from_pretrained(bundle.path), loaded, task=chosen, **arguments)
 
 
 def _require_task(task: str) -> None:
@@ -133,7 +363,7 @@ def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
         raise TaskError(
             f"{bundle.path} is for {own}, not for {task}; take task={own!r} (--task), or name a bundle for {task}"
         )
-    return resolve_alias(task)
+    return task
 
 
 def _graph_decides(bundle: Bundle) -> bool:

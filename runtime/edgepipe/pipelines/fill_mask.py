@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,11 @@ from edgepipe.errors import InputError
 from edgepipe.numerics import softmax, top_indices
 from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import build_tokenizer_options, check_options, check_text, check_tokenizer_arguments
+
+if TYPE_CHECKING:
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.task_options import CallFillMask
+    from edgepipe.pipelines.task_results import FillMaskResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,27 +40,53 @@ class FillMaskSettings:
 class FillMask(Task):
     """Proposals for masked tokens, as transformers' ``FillMaskPipeline`` gives them.
 
-    Options: ``top_k`` (default 5), ``targets`` (words to choose among; one that the vocabulary lacks counts as its
-    first token, with a warning) and ``tokenizer_kwargs`` (a dict).
+    ::
+
+        unmask = pipeline("fill-mask", "path/to/bundle")
+        unmask("Rome is the [MASK] of Italy.", top_k=1)
+        # [{"score": 0.98, "token": 3007, "token_str": "capital", "sequence": "rome is the capital of italy."}]
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. A text longer than the
+    model's limit is truncated.
     """
 
     name = "fill-mask"
     outputs = ("logits",)
     token_level = True
+    model: Model
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+    @overload
+    def __call__(self, inputs: str, **options: Unpack[CallFillMask]) -> list[FillMaskResult]: ...
+    @overload
+    def __call__(
+        self, inputs: list[str], **options: Unpack[CallFillMask]
+    ) -> list[list[FillMaskResult]] | list[FillMaskResult]: ...
+    @overload
+    def __call__(self, inputs: tuple[str, ...], **options: Unpack[CallFillMask]) -> list[list[FillMaskResult]]: ...
+    @overload
+    def __call__(self, inputs: Iterator[str], **options: Unpack[CallFillMask]) -> Iterator[list[FillMaskResult]]: ...
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Propose tokens.
 
         Args:
             inputs: A text with at least one mask token, or a list or iterator of them.
-            batch_size: How many texts go through the graph at once.
-            **options: See the class.
+            batch_size: How many texts go through the graph at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: ``top_k``: how many tokens to propose, by default 5.
+                ``targets``: a word or several, to choose among; one that the vocabulary lacks counts as its first
+                token, with a warning.
+                ``tokenizer_kwargs``: a dict of the tokenizer's arguments, e.g. ``{"truncation": False}``.
 
         Returns:
-            For each text a list of dicts with ``score``, ``token`` (id), ``token_str`` and ``sequence``, best first;
-            for a text with several masks a list of such lists. A list of one text gives that text's result.
+            For each text a list of dicts with ``score``, ``token`` (its id), ``token_str`` and ``sequence``, the best
+            first; for a text with several masks a list of such lists. A list of one text gives that text's result; a
+            tuple or an iterator does not.
+
+        Raises:
+            InputError: an input or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
-        results = super().__call__(inputs, batch_size=batch_size, **options)
+        results = self._call(inputs, batch_size=batch_size, progress=progress, **options)
         return results[0] if isinstance(inputs, list) and len(inputs) == 1 else results
 
     def settings(self, options: Mapping[str, Any]) -> FillMaskSettings:
@@ -107,14 +138,16 @@ class FillMask(Task):
         """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""
         return {"logits": outputs["logits"][np.array(piece["input_ids"]) == self.tokenizer.mask_token_id]}
 
-    def decode(self, request: Request, outputs: Sequence[Outputs], settings: FillMaskSettings) -> Any:
+    def decode(
+        self, request: Request, outputs: Sequence[Outputs], settings: FillMaskSettings
+    ) -> list[FillMaskResult] | list[list[FillMaskResult]]:
         """The proposals of one text, from ``logits`` float32[masks, vocabulary]."""
         ids = np.array(request.context)
         masks = np.flatnonzero(ids == self.tokenizer.mask_token_id)
         results = []
         for position, scores in zip(masks, softmax(outputs[0]["logits"]), strict=True):
             candidates = scores if settings.targets is None else scores[settings.targets]
-            proposals = []
+            proposals: list[FillMaskResult] = []
             for index in top_indices(candidates, settings.top_k).tolist():
                 token = index if settings.targets is None else int(settings.targets[index])
                 filled = np.where(np.arange(len(ids)) == position, token, ids)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request, Task
 from edgepipe.pipelines.options import check_options
 from edgepipe.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edgepipe.models.decoder.decoding import GraphDecoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +53,23 @@ class GenerativeTask(Task):
     Attributes:
         own_options: Names of the options that are not of the search for tokens.
         defaults: Options of the search that hold where neither the checkpoint nor the caller sets them.
-        decoder: The bundle's decoder.
+        decoder: The bundle's decoder, which is `model` too.
     """
 
     outputs = ("logits",)
     window = 4
     own_options: ClassVar[tuple[str, ...]]
     defaults: ClassVar[Mapping[str, Any]] = {}
+    model: GraphDecoder
 
-    def __init__(self, tokenizer: Tokenizer, model: Decoder, *, batch_size: int = 1, **options: Any) -> None:
-        self.decoder = model
-        super().__init__(tokenizer, model, batch_size=batch_size, **options)
+    def __init__(
+        self, tokenizer: Tokenizer, model: GraphDecoder, *, task: str | None = None, batch_size: int = 1, **options: Any
+    ) -> None:
+        self.decoder: Decoder = model
+        super().__init__(tokenizer, model, task=task, batch_size=batch_size, **options)
 
     @classmethod
-    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> Any:
+    def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> GraphDecoder:
         """The bundle's decoder; see :meth:`Task.load`."""
         from edgepipe.models.decoder.decoder_loading import load_decoder
 
@@ -73,12 +79,12 @@ class GenerativeTask(Task):
         """The options of the search that go between the checkpoint's and the caller's."""
         return {}
 
-    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
+    def _stream(self, prompt: Any, options: Mapping[str, Any]) -> Generator[str, None, None]:
         """Write text and give each piece of it as soon as it is whole.
 
         Args:
             prompt: One input.
-            **options: The task's options; they go before the pipeline's own.
+            options: The task's options; they go before the pipeline's own.
 
         Returns:
             An iterator of pieces of text, without the prompt; joined they are the new text of the whole result.
@@ -108,7 +114,7 @@ class GenerativeTask(Task):
         return config.num_beams == 1 and config.num_return_sequences == 1
 
     def before_stream(self, prompt: Any) -> str:
-        """The beginning of the whole result that :meth:`stream` leaves out, with the pipeline's own options."""
+        """The beginning of the whole result that a stream leaves out, with the pipeline's own options."""
         return ""
 
     def shown_prompt(self, request: Request) -> Sequence[int]:
@@ -199,7 +205,7 @@ def _padding(config: GenerationConfig) -> int:
     return config.pad_token_id
 
 
-def _pieces(tokens: Iterator[int], text: TextStreamer) -> Iterator[str]:
+def _pieces(tokens: Iterator[int], text: TextStreamer) -> Generator[str, None, None]:
     try:
         for token in tokens:
             if piece := text.push(token):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,18 @@ from numpy.typing import NDArray
 from edgepipe.arguments import check_flag, check_whole
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Outputs, Request, Task
+from edgepipe.pipelines.base import Outputs, Request, Result, Task
 from edgepipe.pipelines.options import check_options
 from edgepipe.tokenization.batch_encoding import BatchEncoding
+
+if TYPE_CHECKING:
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.task_inputs import AnyQuestion, Question
+    from edgepipe.pipelines.task_options import CallQuestionAnswering
+    from edgepipe.pipelines.task_results import QuestionAnsweringResult
+
+    # One answer where only one is found.
+    Answers = QuestionAnsweringResult | list[QuestionAnsweringResult]
 
 _MASKED = np.float32(-10_000.0)
 _COUNTS = {"top_k": 1, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1, "doc_stride": 0}
@@ -42,11 +51,17 @@ class QuestionAnsweringSettings:
     align_to_words: bool = True
 
 
-class QuestionAnswering(Task):
+class QuestionAnswering(Task, Generic[Result]):
     """Answers from a context, as the ``QuestionAnsweringPipeline`` of transformers 4.57 gives them.
 
-    Options: ``top_k``, ``doc_stride``, ``max_answer_len``, ``max_seq_len``, ``handle_impossible_answer`` and
-    ``align_to_words``. ``max_question_len`` is accepted and, as in the reference with fast tokenizers, changes nothing.
+    ::
+
+        answer = pipeline("question-answering", "path/to/bundle")
+        answer(question="Where does Sarah live?", context="Sarah lives in Rome.")
+        # {"score": 0.98, "start": 15, "end": 19, "answer": "Rome"}
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. A long context goes through
+    in overlapping pieces.
     """
 
     name = "question-answering"
@@ -54,43 +69,99 @@ class QuestionAnswering(Task):
     json_example = '{"question": "...", "context": "..."}'
     token_level = True
     token_types = True  # as in transformers 4, the reference
+    model: Model
 
+    @overload
+    def __call__(
+        self, question: str, context: str, /, *, top_k: int, **options: Unpack[CallQuestionAnswering]
+    ) -> Answers: ...
+    @overload
+    def __call__(
+        self, *, question: str, context: str, top_k: int, **options: Unpack[CallQuestionAnswering]
+    ) -> Answers: ...
+    @overload
+    def __call__(self, inputs: AnyQuestion, /, *, top_k: int, **options: Unpack[CallQuestionAnswering]) -> Answers: ...
+    @overload
     def __call__(
         self,
-        inputs: Any = None,
-        second: str | None = None,
+        inputs: list[Question] | tuple[Question, ...],
         /,
         *,
+        top_k: int,
+        **options: Unpack[CallQuestionAnswering],
+    ) -> Answers | list[Answers]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[AnyQuestion], /, *, top_k: int, **options: Unpack[CallQuestionAnswering]
+    ) -> Iterator[Answers]: ...
+    @overload
+    def __call__(self, question: str, context: str, /, **options: Unpack[CallQuestionAnswering]) -> Result: ...
+    @overload
+    def __call__(self, *, question: str, context: str, **options: Unpack[CallQuestionAnswering]) -> Result: ...
+    @overload
+    def __call__(
+        self, *, question: list[str], context: str | list[str], **options: Unpack[CallQuestionAnswering]
+    ) -> Result | list[Result]: ...
+    @overload
+    def __call__(self, inputs: AnyQuestion, /, **options: Unpack[CallQuestionAnswering]) -> Result: ...
+    @overload
+    def __call__(
+        self, inputs: list[Question] | tuple[Question, ...], /, **options: Unpack[CallQuestionAnswering]
+    ) -> Result | list[Result]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[AnyQuestion], /, **options: Unpack[CallQuestionAnswering]
+    ) -> Iterator[Result]: ...
+    def __call__(
+        self,
+        *inputs: Any,
         question: Any = None,
         context: Any = None,
         batch_size: int | None = None,
+        progress: bool = False,
         **options: Any,
     ) -> Any:
         """Answer questions.
 
         Args:
-            inputs: A dict with ``"question"`` and ``"context"``, or a list or iterator of them; or the question.
-            second: The context, where `inputs` is the question.
+            *inputs: A dict with ``"question"`` and ``"context"``, or a list or iterator of them; or a question and
+                its context.
             question: A question, or a list of them.
             context: The context of all questions, or a list with one for each.
-            batch_size: How many pieces go through the graph at once.
-            **options: See the class.
+            batch_size: How many pieces go through the graph at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: ``top_k``: how many answers to give at most, by default 1.
+                ``max_answer_len``: the longest answer in tokens, by default 15.
+                ``max_seq_len``: the longest piece with its question in tokens; by default the model's limit, 384 at
+                most.
+                ``doc_stride``: how many tokens the pieces of a long context share; by default half a piece, 128 at
+                most.
+                ``handle_impossible_answer``: whether "no answer" may win, as an empty text. By default it may not.
+                ``align_to_words``: whether answers are widened to whole words, as they are by default.
+                ``max_question_len``: changes nothing, as in the reference with fast tokenizers.
 
         Returns:
             For each question ``{"score": float, "start": int, "end": int, "answer": str}`` (characters of the
-            context), or a list of them, best first, where there are several. A list of one question gives that
-            question's result.
+            context), or a list of them, the best first, where there are several. A list of one question gives that
+            question's result; pass an iterator to have the results of a list that may have one.
+
+        Raises:
+            InputError: an input or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
-        positional = inputs is not None or second is not None
+        if len(inputs) > 2:
+            raise InputError(f"one question has one context, got {len(inputs)} inputs; pass several as a list of dicts")
+        asked, second = (*inputs, None, None)[:2]
+        positional = asked is not None or second is not None
         if positional and (question is not None or context is not None):
             raise InputError("give either question= and context=, or a dict or list of dicts")
         if second is not None:
-            inputs = {"question": inputs, "context": second}
+            asked = {"question": asked, "context": second}
         elif not positional:
-            inputs = _pair(question, context)
-        if isinstance(inputs, (list, tuple)) and len(inputs) == 1:
-            inputs = inputs[0]
-        return super().__call__(inputs, batch_size=batch_size, **options)
+            asked = _pair(question, context)
+        if isinstance(asked, (list, tuple)) and len(asked) == 1:
+            asked = asked[0]
+        return self._call(asked, batch_size=batch_size, progress=progress, **options)
 
     def settings(self, options: Mapping[str, Any]) -> QuestionAnsweringSettings:
         """Check the options; see :meth:`Task.settings`."""
@@ -152,10 +223,10 @@ class QuestionAnswering(Task):
                 "max_seq_len"
             ) from error
 
-    def decode(self, request: Request, outputs: Sequence[Outputs], settings: QuestionAnsweringSettings) -> Any:
+    def decode(self, request: Request, outputs: Sequence[Outputs], settings: QuestionAnsweringSettings) -> Answers:
         """The answers to one question, from ``start_logits`` and ``end_logits``, float32[tokens], of each piece."""
         context, encoding = request.context
-        answers: dict[str, dict[str, Any]] = {}
+        answers: dict[str, QuestionAnsweringResult] = {}
         null_score = 1_000_000.0
         # Some spans become the same answer once they are widened to words, hence more of them.
         count = settings.top_k * 2 + 10 if settings.align_to_words else settings.top_k

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING
 from edgepipe.embeddings.pooling import normalize
 from edgepipe.errors import InputError
 from edgepipe.pipelines.base import Outputs, Request
-from edgepipe.pipelines.feature_extraction import Embedding, FeatureExtraction
 from edgepipe.pipelines.options import check_options
+from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask, Vectors
 
-Vectors = NDArray[np.float32]
-
+if TYPE_CHECKING:
+    from edgepipe.pipelines.task_inputs import AnyComparison, Comparison
+    from edgepipe.pipelines.task_options import CallSentenceSimilarity
 
 _KEYS = ("source_sentence", "sentences")
 
@@ -34,28 +34,48 @@ def _dot(source: Vectors, sentences: Vectors) -> Vectors:
 SIMILARITIES: dict[str, Callable[[Vectors, Vectors], Vectors]] = {"cosine": _cosine, "dot": _dot}
 
 
-class SentenceSimilarity(FeatureExtraction):
+class SentenceSimilarity(EmbeddingTask):
     """Similarity of sentences, in the form of the Hub's inference API.
 
-    Option: ``similarity``, ``"cosine"`` (the default) or ``"dot"``. Sentences are embedded as
-    :meth:`~edgepipe.pipelines.feature_extraction.FeatureExtraction.embed` does it, with the bundle's default prompt.
+    ::
+
+        compare = pipeline("sentence-similarity", "path/to/bundle")
+        compare({"source_sentence": "A cat sat there.", "sentences": ["A cat sits.", "It rains."]})  # [0.89, 0.11]
+
+    The option of a call may be given to ``pipeline`` too; then it holds for every call. Sentences are embedded as
+    :meth:`embed` does it, with the bundle's default prompt.
     """
 
     name = "sentence-similarity"
     json_example = '{"source_sentence": "...", "sentences": ["...", "..."]}'
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+    @overload
+    def __call__(self, inputs: AnyComparison, **options: Unpack[CallSentenceSimilarity]) -> list[float]: ...
+    @overload
+    def __call__(
+        self, inputs: list[Comparison] | tuple[Comparison, ...], **options: Unpack[CallSentenceSimilarity]
+    ) -> list[list[float]]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[AnyComparison], **options: Unpack[CallSentenceSimilarity]
+    ) -> Iterator[list[float]]: ...
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Compare sentences.
 
         Args:
             inputs: ``{"source_sentence": str, "sentences": [str]}``, or a list or iterator of such dicts.
-            batch_size: How many sentences go through the graph at once.
-            **options: See the class.
+            batch_size: How many sentences go through the graph at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: ``similarity``: ``"cosine"`` (the default) or ``"dot"``.
 
         Returns:
             For each dict a list with the similarity of each of its sentences to the source sentence.
+
+        Raises:
+            InputError: an input or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
-        return super().__call__(inputs, batch_size=batch_size, **options)
+        return self._call(inputs, batch_size=batch_size, progress=progress, **options)
 
     def settings(self, options: Mapping[str, Any]) -> Any:
         """Check the options; see :meth:`Task.settings`."""

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpack, overload
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
-from edgepipe.pipelines.base import Outputs, Request
+from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_text, get_flag, min_limit
 from edgepipe.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edgepipe.pipelines.task_options import CallText2TextGeneration, Text2TextGenerationOptions
+
+# What a task gives for each text that it writes, with ``return_tensors=True``.
+TokenIds = TypeVar("TokenIds")
 
 # Where a checkpoint says this length it says nothing: it was the default of all.
 _UNSAID_LENGTH = 20
 
 
-class Text2TextGeneration(GenerativeTask):
+class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
     """Texts for texts, as transformers 4.57's ``Text2TextGenerationPipeline`` gives them.
 
-    Options: those of the search for tokens, ``return_tensors``, ``clean_up_tokenization_spaces`` (default False) and
-    ``truncation`` (default True, where the model has a limit). What ``task_specific_params`` of the checkpoint's config
-    says for the task holds where the caller says nothing, a ``prefix`` before every text too.
+    ::
 
-    Where nobody says otherwise, 4 beams write up to 256 tokens.
+        rewrite = pipeline("text2text-generation", "path/to/bundle")
+        rewrite("translate English to German: Good morning")  # [{"generated_text": "Guten Morgen"}]
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. What
+    ``task_specific_params`` of the checkpoint's config says for the task holds where the caller says nothing, a
+    ``prefix`` before every text too. Where nobody says otherwise, 4 beams write up to 256 tokens.
 
     Attributes:
         result_name: What the keys of results begin with.
@@ -35,23 +44,112 @@ class Text2TextGeneration(GenerativeTask):
     )  # fmt: skip
     result_name: ClassVar[str] = "generated"
 
+    @overload
+    def __call__(
+        self,
+        inputs: str,
+        *,
+        return_tensors: Literal[True],
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallText2TextGeneration],
+    ) -> list[TokenIds]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[CallText2TextGeneration],
+    ) -> list[TokenIds]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str],
+        *,
+        return_tensors: Literal[True],
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallText2TextGeneration],
+    ) -> Iterator[list[TokenIds]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: str,
+        *,
+        return_tensors: Literal[False] | None = ...,
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallText2TextGeneration],
+    ) -> list[Result]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        *,
+        return_tensors: Literal[False] | None = ...,
+        **options: Unpack[CallText2TextGeneration],
+    ) -> list[Result]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        *,
+        return_tensors: bool | None = ...,
+        num_return_sequences: int,
+        **options: Unpack[CallText2TextGeneration],
+    ) -> list[Result] | list[list[Result]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str],
+        *,
+        return_tensors: Literal[False] | None = ...,
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallText2TextGeneration],
+    ) -> Iterator[list[Result]]: ...
     def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Write a text for a text.
 
         Args:
             inputs: A text, or a list or iterator of them.
-            batch_size: How many texts go through the model at once.
-            progress: Whether to count the results of a list or iterator on standard error.
-            **options: See the class.
+            batch_size: How many texts go through the model at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: Those of the search for tokens (:class:`~edgepipe.generation.config.GenerationConfig`), e.g.
+                ``max_new_tokens``, ``num_beams``, ``do_sample``, ``seed``; and these:
+                ``return_tensors``: whether results are token ids instead of text.
+                ``clean_up_tokenization_spaces``: whether blanks before punctuation go.
+                ``truncation``: whether a text that is too long is cut, as it is by default.
+                ``stop_sequence``: a text whose first token ends the result.
 
         Returns:
-            For a text a list of dicts, one a returned sequence, with ``…_text`` or ``…_token_ids``; for a list of
-            texts a list of such lists, or of such dicts where each text has one; for an iterator an iterator of lists.
+            For a text a list of dicts, one a returned sequence, with the text or, with ``return_tensors=True``, its
+            token ids. For a list of texts a list of such dicts where each text has one, and of such lists otherwise.
+            For an iterator an iterator of lists. The key begins with the task's word: ``generated_text``,
+            ``summary_text``, ``translation_text``; ``…_token_ids``.
+
+        Raises:
+            InputError: a text or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
-        results = super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
+        results = self._call(inputs, batch_size=batch_size, progress=progress, **options)
         if isinstance(inputs, (list, tuple)) and all(len(result) == 1 for result in results):
             return [result[0] for result in results]
         return results
+
+    def stream(self, text: str, **options: Unpack[Text2TextGenerationOptions]) -> Generator[str, None, None]:
+        """Write a text for a text, and give each piece of it as soon as it is whole.
+
+        Args:
+            text: One text.
+            **options: As in a call. Tasks that use beams by default want ``num_beams=1``.
+
+        Returns:
+            An iterator of pieces of text; joined they are the text of the whole result. Whoever closes it, or stops
+            reading, ends the search.
+
+        Raises:
+            InputError: the text or an option cannot be used; several beams, whose text is certain only at the end.
+            ClosedError: the pipeline was closed.
+        """
+        return self._stream(text, options)
 
     def task_options(self) -> Mapping[str, Any]:
         """The task's defaults, which 4.57 puts before the checkpoint's own, and what the config says for the task."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,14 @@ from edgepipe.arguments import is_whole
 from edgepipe.bundle.labels import read_labels
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
-from edgepipe.pipelines.base import Outputs, Request, Task
+from edgepipe.pipelines.base import Outputs, Request, Result, Task
 from edgepipe.pipelines.options import build_tokenizer_options
+
+if TYPE_CHECKING:
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.task_inputs import AnyPair, TextOrPair
+    from edgepipe.pipelines.task_options import CallTextClassification
+    from edgepipe.pipelines.task_results import TextClassificationResult
 
 Scores = NDArray[np.float32]
 
@@ -39,32 +45,72 @@ class TextClassificationSettings:
     ranked: bool
 
 
-class TextClassification(Task):
+class TextClassification(Task, Generic[Result]):
     """Labels and scores for texts, as transformers' ``TextClassificationPipeline`` gives them.
 
-    Options: ``top_k`` (how many labels; None for all), ``function_to_apply`` (``"sigmoid"``, ``"softmax"``,
-    ``"none"``; chosen from the config when not given) and the tokenizer's keyword arguments.
+    ::
 
-    A text longer than the model's limit is truncated, where transformers raises.
+        classify = pipeline("text-classification", "path/to/bundle")
+        classify("I love this")  # [{"label": "POSITIVE", "score": 0.99}]
+        classify(["I love this", "What a waste"], top_k=None)  # every label of each text, the best first
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. A text longer than the
+    model's limit is truncated, where transformers raises.
     """
 
     name = "text-classification"
     has_labels = True
     outputs = ("logits",)
+    model: Model
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+    @overload
+    def __call__(
+        self, inputs: str | AnyPair, *, top_k: int | None, **options: Unpack[CallTextClassification]
+    ) -> list[TextClassificationResult]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[TextOrPair] | tuple[TextOrPair, ...],
+        *,
+        top_k: int | None,
+        **options: Unpack[CallTextClassification],
+    ) -> list[list[TextClassificationResult]]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[str | AnyPair], *, top_k: int | None, **options: Unpack[CallTextClassification]
+    ) -> Iterator[list[TextClassificationResult]]: ...
+    @overload
+    def __call__(self, inputs: str, **options: Unpack[CallTextClassification]) -> list[Result]: ...
+    @overload
+    def __call__(self, inputs: AnyPair, **options: Unpack[CallTextClassification]) -> Result: ...
+    @overload
+    def __call__(
+        self, inputs: list[TextOrPair] | tuple[TextOrPair, ...], **options: Unpack[CallTextClassification]
+    ) -> list[Result]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[str | AnyPair], **options: Unpack[CallTextClassification]
+    ) -> Iterator[Result]: ...
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Classify texts.
 
         Args:
             inputs: A text; a dict with ``"text"`` and ``"text_pair"``; a list or an iterator of either.
-            batch_size: How many inputs go through the graph at once.
-            **options: See the class.
+            batch_size: How many inputs go through the graph at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: ``top_k``: how many labels to give, the best first; None for all. Without it, the best one.
+                ``function_to_apply``: ``"sigmoid"``, ``"softmax"`` or ``"none"``, what makes scores of logits; by
+                default what the config asks for. All others go to the tokenizer, e.g. ``truncation``, ``max_length``.
 
         Returns:
             For one text ``[{"label": str, "score": float}]``, for a dict ``{"label": ..., "score": ...}``, for a list
-            a list of those dicts. With `top_k`, each is a list of dicts instead, best first.
+            a list of those dicts, for an iterator an iterator of them. With `top_k`, each is a list of dicts instead.
+
+        Raises:
+            InputError: an input or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
-        result = super().__call__(inputs, batch_size=batch_size, **options)
+        result = self._call(inputs, batch_size=batch_size, progress=progress, **options)
         # transformers wraps the result of one string, and only where top_k is not part of this call.
         return [result] if isinstance(inputs, str) and "top_k" not in options else result
 
@@ -89,7 +135,9 @@ class TextClassification(Task):
         text, pair = _text_and_pair(item)
         return Request([self.tokenizer(text, pair, **settings.tokenizer)])
 
-    def decode(self, request: Request, outputs: Sequence[Outputs], settings: TextClassificationSettings) -> Any:
+    def decode(
+        self, request: Request, outputs: Sequence[Outputs], settings: TextClassificationSettings
+    ) -> TextClassificationResult | list[TextClassificationResult]:
         """The labels of one row of ``logits``, float32[labels]."""
         scores = settings.function(outputs[0]["logits"])
         labels = self.labels_of(len(scores))

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpack, overload
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
-from edgepipe.pipelines.base import Outputs, Request
+from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit
 from edgepipe.tokenization.chat_template import is_message
 
+if TYPE_CHECKING:
+    from edgepipe.pipelines.task_inputs import AnyChat, Chat, ChatItem
+    from edgepipe.pipelines.task_options import CallTextGeneration, CallWholeText, TextGenerationOptions
+    from edgepipe.pipelines.task_results import GeneratedTokenIds, TextGenerationResult
+
+# What a pipeline gives for each text that it writes for a chat, by the options that it was made with.
+ChatResult = TypeVar("ChatResult")
 # Options of the tokenizer; `max_length` is one of the search for tokens as well.
 _TOKENIZER = ("add_special_tokens", "truncation", "padding", "max_length")
 # Those that the tokenizer gets for a chat; the template gets all others.
@@ -66,15 +73,19 @@ class TextOrChat:
     continues: bool = False
 
 
-class TextGeneration(GenerativeTask):
+class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
     """Continuations of prompts and answers to chats, as transformers' ``TextGenerationPipeline`` gives them.
 
-    Options: those of the search for tokens, ``return_full_text`` (default True), ``return_tensors``,
-    ``skip_special_tokens`` (default True), ``clean_up_tokenization_spaces``, ``prefix``, ``handle_long_generation``
-    (None or "hole"), ``stop_sequence`` (one or several), ``continue_final_message``, ``tools``, ``documents``,
-    ``add_special_tokens``, ``truncation``, ``padding`` and ``tokenizer_encode_kwargs`` (a dict).
+    ::
 
-    Where neither checkpoint nor caller says otherwise, up to 256 tokens are sampled at a temperature of 0.7.
+        write = pipeline("text-generation", "path/to/bundle")
+        write("Once upon a time", max_new_tokens=40, do_sample=False)  # [{"generated_text": "Once upon a time ..."}]
+        write([{"role": "user", "content": "Hello!"}])  # [{"generated_text": [{"role": "user", ...}, {...}]}]
+        for piece in write.stream("Once upon a time"):
+            print(piece, end="", flush=True)
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. Where neither the checkpoint
+    nor the caller says otherwise, up to 256 tokens are sampled at a temperature of 0.7.
     """
 
     name = "text-generation"
@@ -85,22 +96,105 @@ class TextGeneration(GenerativeTask):
         "add_special_tokens", "truncation", "padding", "tokenizer_encode_kwargs",
     )  # fmt: skip
 
+    @overload
+    def __call__(
+        self, inputs: str | Chat, *, return_tensors: Literal[True], **options: Unpack[CallTextGeneration]
+    ) -> list[GeneratedTokenIds]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...] | list[ChatItem] | tuple[ChatItem, ...],
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[CallTextGeneration],
+    ) -> list[list[GeneratedTokenIds]]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[str | AnyChat], *, return_tensors: Literal[True], **options: Unpack[CallTextGeneration]
+    ) -> Iterator[list[GeneratedTokenIds]]: ...
+    @overload
+    def __call__(
+        self, inputs: str | Chat, *, return_full_text: Literal[False], **options: Unpack[CallTextGeneration]
+    ) -> list[TextGenerationResult]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...] | list[ChatItem] | tuple[ChatItem, ...],
+        *,
+        return_full_text: Literal[False],
+        **options: Unpack[CallTextGeneration],
+    ) -> list[list[TextGenerationResult]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str | AnyChat],
+        *,
+        return_full_text: Literal[False],
+        **options: Unpack[CallTextGeneration],
+    ) -> Iterator[list[TextGenerationResult]]: ...
+    @overload
+    def __call__(self, inputs: str, **options: Unpack[CallWholeText]) -> list[Result]: ...
+    @overload
+    def __call__(self, inputs: Chat, **options: Unpack[CallWholeText]) -> list[ChatResult]: ...
+    @overload
+    def __call__(self, inputs: list[str] | tuple[str, ...], **options: Unpack[CallWholeText]) -> list[list[Result]]: ...
+    @overload
+    def __call__(
+        self, inputs: list[ChatItem] | tuple[ChatItem, ...], **options: Unpack[CallWholeText]
+    ) -> list[list[ChatResult]]: ...
+    @overload
+    def __call__(self, inputs: Iterator[str], **options: Unpack[CallWholeText]) -> Iterator[list[Result]]: ...
+    @overload
+    def __call__(self, inputs: Iterator[AnyChat], **options: Unpack[CallWholeText]) -> Iterator[list[ChatResult]]: ...
     def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Write behind a prompt.
 
         Args:
             inputs: A text, or a chat: a list of dicts with ``role`` and ``content``; or a list or iterator of either.
-            batch_size: How many prompts go through the decoder at once.
-            progress: Whether to count the results of a list or iterator on standard error.
-            **options: See the class.
+            batch_size: How many prompts go through the decoder at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: Those of the search for tokens (:class:`~edgepipe.generation.config.GenerationConfig`), e.g.
+                ``max_new_tokens``, ``do_sample``, ``temperature``, ``num_beams``, ``seed``; and these:
+                ``return_full_text``: whether results begin with the prompt, as they do by default.
+                ``return_tensors``: whether results are token ids instead of text.
+                ``skip_special_tokens``: whether special tokens are left out of the text, as they are by default.
+                ``clean_up_tokenization_spaces``: whether blanks before punctuation go.
+                ``prefix``: a text before every prompt that is not shown.
+                ``stop_sequence``: a text or several; the result ends with the first of them.
+                ``handle_long_generation``: "hole" lets a prompt that is too long lose its beginning.
+                ``continue_final_message``: whether to go on with the last message of a chat.
+                ``tools``, ``documents``: what the chat template is told beside the messages.
+                ``add_special_tokens``, ``truncation``, ``padding``, ``tokenizer_encode_kwargs`` (a dict): for the
+                tokenizer.
 
         Returns:
             For each prompt a list of dicts, one a returned sequence, with ``generated_text`` (of a chat: its messages
             and the answer) or ``generated_token_ids``.
+
+        Raises:
+            InputError: a prompt or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
         if isinstance(inputs, Iterator):
             inputs = _chat_or_inputs(inputs)
-        return super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
+        return self._call(inputs, batch_size=batch_size, progress=progress, **options)
+
+    def stream(self, prompt: str | Chat, **options: Unpack[TextGenerationOptions]) -> Generator[str, None, None]:
+        """Write behind a prompt, and give each piece of the text as soon as it is whole.
+
+        Args:
+            prompt: A text or a chat.
+            **options: As in a call.
+
+        Returns:
+            An iterator of pieces of text, without the prompt; joined they are the new text of the whole result.
+            Whoever closes it, or stops reading, ends the search.
+
+        Raises:
+            InputError: the prompt or an option cannot be used; several beams, whose text is certain only at the end.
+            ClosedError: the pipeline was closed.
+        """
+        return self._stream(prompt, options)
 
     def is_one(self, inputs: Any) -> bool:
         """A chat is one input, though it is a list."""
@@ -210,7 +304,6 @@ class TextGeneration(GenerativeTask):
             **settings.template,
             **others,
         )
-        assert not isinstance(encoding, str)  # it was to be tokenized
         return encoding, bool(continues)
 
     def _fit_prompt(self, length: int, config: GenerationConfig) -> int:
@@ -254,7 +347,7 @@ class TextGeneration(GenerativeTask):
                 skip_special_tokens=settings.skip_special_tokens,
                 clean_up_tokenization_spaces=settings.clean_up,
             )
-            records.append({"generated_text": _full(prompt, str(text)) if settings.full_text else text})
+            records.append({"generated_text": _full(prompt, text) if settings.full_text else text})
         return records
 
 

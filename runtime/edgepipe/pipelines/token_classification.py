@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,14 @@ from edgepipe.arguments import check_flag, is_whole
 from edgepipe.bundle.labels import Labels
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
-from edgepipe.pipelines.base import Outputs, Request, Task
+from edgepipe.pipelines.base import Outputs, Request, Result, Task
 from edgepipe.pipelines.options import check_options, check_text, min_limit
+
+if TYPE_CHECKING:
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.task_inputs import TextOrWords
+    from edgepipe.pipelines.task_options import CallTokenClassification, Grouping
+    from edgepipe.pipelines.task_results import EntityGroup, TokenEntity
 
 Entity = dict[str, Any]
 Join = Callable[[list[str]], str]
@@ -51,37 +57,103 @@ class _Context:
     encodings: Any
 
 
-class TokenClassification(Task):
+class TokenClassification(Task, Generic[Result]):
     """Entities in texts, as transformers' ``TokenClassificationPipeline`` gives them.
 
-    Options: ``aggregation_strategy`` (``"none"``, ``"simple"``, ``"first"``, ``"average"``, ``"max"``),
-    ``ignore_labels`` (default ``["O"]``), ``stride`` (long texts go through in overlapping pieces), and
-    ``is_split_into_words`` with ``delimiter`` (inputs are lists of words).
+    ::
+
+        ner = pipeline("ner", "path/to/bundle", aggregation_strategy="simple")
+        ner("Sarah lives in Rome")
+        # [{"entity_group": "PER", "score": 0.99, "word": "Sarah", "start": 0, "end": 5}, ...]
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. A text longer than the
+    model's limit is truncated, unless a ``stride`` says that it goes through in pieces.
     """
 
     name = "token-classification"
     has_labels = True
     outputs = ("logits",)
     token_level = True
+    model: Model
 
-    def __call__(self, inputs: Any, *, batch_size: int | None = None, **options: Any) -> Any:
+    @overload
+    def __call__(
+        self, inputs: str, *, aggregation_strategy: Grouping, **options: Unpack[CallTokenClassification]
+    ) -> list[EntityGroup]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[TextOrWords] | tuple[TextOrWords, ...],
+        *,
+        aggregation_strategy: Grouping,
+        **options: Unpack[CallTokenClassification],
+    ) -> list[list[EntityGroup]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str | Sequence[str]],
+        *,
+        aggregation_strategy: Grouping,
+        **options: Unpack[CallTokenClassification],
+    ) -> Iterator[list[EntityGroup]]: ...
+    @overload
+    def __call__(
+        self, inputs: str, *, aggregation_strategy: Literal["none"] | None, **options: Unpack[CallTokenClassification]
+    ) -> list[TokenEntity]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[TextOrWords] | tuple[TextOrWords, ...],
+        *,
+        aggregation_strategy: Literal["none"] | None,
+        **options: Unpack[CallTokenClassification],
+    ) -> list[list[TokenEntity]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str | Sequence[str]],
+        *,
+        aggregation_strategy: Literal["none"] | None,
+        **options: Unpack[CallTokenClassification],
+    ) -> Iterator[list[TokenEntity]]: ...
+    @overload
+    def __call__(self, inputs: str, **options: Unpack[CallTokenClassification]) -> list[Result]: ...
+    @overload
+    def __call__(
+        self, inputs: list[TextOrWords] | tuple[TextOrWords, ...], **options: Unpack[CallTokenClassification]
+    ) -> list[list[Result]]: ...
+    @overload
+    def __call__(
+        self, inputs: Iterator[str | Sequence[str]], **options: Unpack[CallTokenClassification]
+    ) -> Iterator[list[Result]]: ...
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """Find entities.
 
         Args:
             inputs: A text, or a list or iterator of texts; with ``is_split_into_words=True`` a list of words, or a
                 list or iterator of those.
-            batch_size: How many pieces go through the graph at once.
-            **options: See the class.
+            batch_size: How many pieces go through the graph at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: ``aggregation_strategy``: ``"none"`` (the default) gives every token, ``"simple"`` joins
+                neighbors of one label, ``"first"``, ``"average"`` and ``"max"`` first make the tokens of a word agree.
+                ``ignore_labels``: labels to leave out, by default ``["O"]``.
+                ``stride``: how many tokens the pieces of a long text share; without it, a long text is cut.
+                ``is_split_into_words``: whether inputs are lists of words.
+                ``delimiter``: what joins the words of such a list, by default a blank.
 
         Returns:
             For each text a list of dicts with ``entity`` (``entity_group`` when aggregated), ``score``, ``index``
-            (token; only when not aggregated), ``word``, ``start`` and ``end`` (characters).
+            (of the token; only when not aggregated), ``word``, ``start`` and ``end`` (in characters).
+
+        Raises:
+            InputError: an input or an option cannot be used.
+            ClosedError: the pipeline was closed.
         """
         words = {**self.options, **options}.get("is_split_into_words", False)
         if words and inputs and isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs):
             # As in transformers, one list of words comes back as a list with one result.
             inputs = [list(inputs)]
-        return super().__call__(inputs, batch_size=batch_size, **options)
+        return self._call(inputs, batch_size=batch_size, progress=progress, **options)
 
     def settings(self, options: Mapping[str, Any]) -> TokenClassificationSettings:
         """Check the options; see :meth:`Task.settings`."""

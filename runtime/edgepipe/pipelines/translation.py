@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from edgepipe.errors import InputError
-from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.base import Request, Result
 from edgepipe.pipelines.generative import GenerationSettings
-from edgepipe.pipelines.text2text_generation import Text2TextGeneration
+from edgepipe.pipelines.text2text_generation import Text2TextGeneration, TokenIds
 from edgepipe.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edgepipe.pipelines.task_options import CallTranslation, TranslationOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,18 @@ class TranslationSettings(GenerationSettings):
     source: Tokenizer | None
 
 
-class Translation(Text2TextGeneration):
+class Translation(Text2TextGeneration[Result, TokenIds]):
     """Translations, as transformers 4.57's ``TranslationPipeline`` gives them.
 
-    Options: those of text-to-text generation, and ``src_lang`` and ``tgt_lang``, which models of many languages (mBART,
-    NLLB, M2M-100) need; a task's name ``translation_xx_to_yy`` says them as well. Models of two languages pass over
-    them. A checkpoint that knows several translations (T5) does the first that its config names, unless the task's
-    name says another.
+    ::
+
+        translate = pipeline("translation", "path/to/bundle", src_lang="eng_Latn", tgt_lang="fra_Latn")
+        translate("Where is the station?")  # [{"translation_text": "..."}]
+
+    Options are those of text-to-text generation, and ``src_lang`` and ``tgt_lang``, which models of many languages
+    (mBART, NLLB, M2M-100) need; a task's name ``translation_xx_to_yy`` says them as well. Models of two languages pass
+    over them. A checkpoint that knows several translations (T5) does the first that its config names, unless the
+    task's name says another.
 
     Results have ``translation_text`` or ``translation_token_ids``.
     """
@@ -39,6 +47,83 @@ class Translation(Text2TextGeneration):
     name = "translation"
     own_options = (*Text2TextGeneration.own_options, "src_lang", "tgt_lang")
     result_name = "translation"
+
+    @overload
+    def __call__(
+        self,
+        inputs: str,
+        *,
+        return_tensors: Literal[True],
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallTranslation],
+    ) -> list[TokenIds]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        *,
+        return_tensors: Literal[True],
+        **options: Unpack[CallTranslation],
+    ) -> list[TokenIds]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str],
+        *,
+        return_tensors: Literal[True],
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallTranslation],
+    ) -> Iterator[list[TokenIds]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: str,
+        *,
+        return_tensors: Literal[False] | None = ...,
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallTranslation],
+    ) -> list[Result]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        *,
+        return_tensors: Literal[False] | None = ...,
+        **options: Unpack[CallTranslation],
+    ) -> list[Result]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        *,
+        return_tensors: bool | None = ...,
+        num_return_sequences: int,
+        **options: Unpack[CallTranslation],
+    ) -> list[Result] | list[list[Result]]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str],
+        *,
+        return_tensors: Literal[False] | None = ...,
+        num_return_sequences: int | None = ...,
+        **options: Unpack[CallTranslation],
+    ) -> Iterator[list[Result]]: ...
+    def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+        """Translate texts; see :meth:`Text2TextGeneration.__call__` for inputs, further options, results and errors.
+
+        Args:
+            inputs: A text, or a list or iterator of them.
+            batch_size: How many texts go through the model at once; by default the pipeline's own.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: Those of text-to-text generation, and these:
+                ``src_lang``, ``tgt_lang``: the languages, under the codes of the tokenizer.
+        """
+        return super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
+
+    def stream(self, text: str, **options: Unpack[TranslationOptions]) -> Generator[str, None, None]:
+        """Translate a text, and give each piece as soon as it is whole; see :meth:`Text2TextGeneration.stream`."""
+        return self._stream(text, options)
 
     def settings(self, options: Mapping[str, Any]) -> TranslationSettings:
         """Check the options; see :meth:`Task.settings`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 
@@ -14,6 +14,11 @@ from edgepipe.errors import InputError, TaskError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import check_options, min_limit
+
+if TYPE_CHECKING:
+    from edgepipe.models.encoder import Model
+    from edgepipe.pipelines.task_options import CallZeroShotClassification
+    from edgepipe.pipelines.task_results import ZeroShotClassificationResult
 
 _TEMPLATE = "This example is {}."
 
@@ -36,13 +41,41 @@ class ZeroShotSettings:
 class ZeroShotClassification(Task):
     """Any labels, on a model trained for natural language inference, as transformers' pipeline gives them.
 
-    Options: ``candidate_labels`` (a list, or a text with commas), ``hypothesis_template`` (with ``{}`` for the label)
-    and ``multi_label``. All labels of a text go through the graph as one batch.
+    ::
+
+        classify = pipeline("zero-shot-classification", "path/to/bundle")
+        classify("I have a problem with my phone", ["electronics", "food"])
+        # {"sequence": "I have a problem ...", "labels": ["electronics", "food"], "scores": [0.97, 0.03]}
+
+    The options of a call may be given to ``pipeline`` too; then they hold for every call. All labels of a text go
+    through the graph as one batch. A text that is too long is cut, its labels never.
     """
 
     name = "zero-shot-classification"
     outputs = ("logits",)
+    model: Model
 
+    @overload
+    def __call__(
+        self,
+        inputs: str,
+        candidate_labels: str | Sequence[str] | None = ...,
+        **options: Unpack[CallZeroShotClassification],
+    ) -> ZeroShotClassificationResult: ...
+    @overload
+    def __call__(
+        self,
+        inputs: list[str] | tuple[str, ...],
+        candidate_labels: str | Sequence[str] | None = ...,
+        **options: Unpack[CallZeroShotClassification],
+    ) -> list[ZeroShotClassificationResult]: ...
+    @overload
+    def __call__(
+        self,
+        inputs: Iterator[str],
+        candidate_labels: str | Sequence[str] | None = ...,
+        **options: Unpack[CallZeroShotClassification],
+    ) -> Iterator[ZeroShotClassificationResult]: ...
     def __call__(
         self,
         inputs: Any,
@@ -56,13 +89,20 @@ class ZeroShotClassification(Task):
 
         Args:
             inputs: A text, or a list or iterator of texts.
-            candidate_labels: The labels; see the class.
+            candidate_labels: The labels: a list, or a text with commas.
             batch_size: How many pairs of text and label go through the graph at once, at least all of one text.
-            progress: Whether to count the results of a list or iterator on standard error.
-            **options: See the class.
+            progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
+            **options: ``hypothesis_template``: what is said of a text, with ``{}`` for the label; by default "This
+                example is {}.".
+                ``multi_label``: whether several labels can be true. Each then has a score of its own; otherwise the
+                scores of all labels add up to 1.
 
         Returns:
             For each text ``{"sequence": str, "labels": [str], "scores": [float]}``, the best label first.
+
+        Raises:
+            InputError: an input or an option cannot be used, or there are no labels.
+            ClosedError: the pipeline was closed.
         """
         if candidate_labels is not None:
             options["candidate_labels"] = candidate_labels
@@ -70,7 +110,7 @@ class ZeroShotClassification(Task):
         if not labels:
             raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
         size = max(len(labels), self.check_batch_size(batch_size))
-        return super().__call__(inputs, batch_size=size, progress=progress, **options)
+        return self._call(inputs, batch_size=size, progress=progress, **options)
 
     def settings(self, options: Mapping[str, Any]) -> ZeroShotSettings:
         """Check the options; see :meth:`Task.settings`. Labels may be missing here: they come with the call."""
@@ -131,7 +171,9 @@ class ZeroShotClassification(Task):
             pieces.append(encoding)
         return Request(pieces, item)
 
-    def decode(self, request: Request, outputs: Sequence[Outputs], settings: ZeroShotSettings) -> dict[str, Any]:
+    def decode(
+        self, request: Request, outputs: Sequence[Outputs], settings: ZeroShotSettings
+    ) -> ZeroShotClassificationResult:
         """The labels of one text, from ``logits`` float32[3] (or as many labels as the model has) of each pair."""
         logits = np.stack([arrays["logits"] for arrays in outputs])
         entailment = self.entailment_id

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
@@ -121,6 +121,33 @@ class Tokenizer(Vocabulary):
         set_language(self._backend, self.language, self.language_token(code, option), backend)
         return type(self)(backend, self._settings)
 
+    @overload
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any] | None = ...,
+        documents: Sequence[Any] | None = ...,
+        chat_template: str | None = ...,
+        add_generation_prompt: bool = ...,
+        continue_final_message: bool | str = ...,
+        *,
+        tokenize: Literal[False],
+        tokenizer_kwargs: Mapping[str, Any] | None = ...,
+        **variables: Any,
+    ) -> str: ...
+    @overload
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any] | None = ...,
+        documents: Sequence[Any] | None = ...,
+        chat_template: str | None = ...,
+        add_generation_prompt: bool = ...,
+        continue_final_message: bool | str = ...,
+        tokenize: Literal[True] = ...,
+        tokenizer_kwargs: Mapping[str, Any] | None = ...,
+        **variables: Any,
+    ) -> BatchEncoding: ...
     def apply_chat_template(
         self,
         conversation: Sequence[Mapping[str, Any]],

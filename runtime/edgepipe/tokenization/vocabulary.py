@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
-from typing import Any, NoReturn
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
@@ -158,6 +158,10 @@ class Vocabulary:
         """Number of special tokens that a call adds to a text, or to a pair of texts."""
         return int(self._backend.num_special_tokens_to_add(pair))
 
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int | None: ...
+    @overload
+    def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int | None]: ...
     def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int | None] | None:
         """Ids of one token or of several; the unknown token's id (or None) for what the vocabulary does not have."""
         if isinstance(tokens, str):
@@ -166,6 +170,12 @@ class Vocabulary:
             raise InputError(f"tokens are {tokens!r:.80}, expected a token or a list of tokens.")
         return [self._token_id(token) for token in tokens]
 
+    @overload
+    def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = False) -> str | None: ...
+    @overload
+    def convert_ids_to_tokens(
+        self, ids: Sequence[int] | np.ndarray[Any, Any], skip_special_tokens: bool = False
+    ) -> list[str | None]: ...
     def convert_ids_to_tokens(
         self, ids: int | Sequence[int] | np.ndarray[Any, Any], skip_special_tokens: bool = False
     ) -> str | list[str | None] | None:
@@ -186,6 +196,27 @@ class Vocabulary:
         except UnicodeEncodeError as error:
             raise InputError(f"a token holds a lone surrogate, which is not valid Unicode: {error}.") from error
 
+    @overload
+    def decode(
+        self,
+        token_ids: int | Sequence[int],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str: ...
+    @overload
+    def decode(
+        self,
+        token_ids: Sequence[Sequence[int]],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> list[str]: ...
+    @overload
+    def decode(
+        self,
+        token_ids: np.ndarray[Any, Any] | Mapping[str, Any],
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str | list[str]: ...
     def decode(
         self,
         token_ids: Any,

@@ -1,15 +1,20 @@
-"""The progress bar: on request, on standard error, and nothing else changes."""
+"""What a pipeline tells of itself, how it ends, and its progress bar: on request, and nothing else changes."""
 
 from __future__ import annotations
 
+import pydoc
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgepipe import pipeline
-from edgepipe.errors import DependencyError
+from edgepipe import Model, Tokenizer, pipeline
+from edgepipe.backend.device import DeviceSpec
+from edgepipe.bundle.tasks import TASKS
+from edgepipe.errors import ClosedError, DependencyError
+from edgepipe.pipelines.registry import task_class
 from tests.runtime.small_bundle import write_bundle
 
 TEXTS = ["a quiet triumph", "dull", "I loved it", "so long, so very long"] * 5
@@ -65,3 +70,59 @@ def test_labels_and_a_bar(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     classify = pipeline("zero-shot-classification", write_bundle(tmp_path / "nli", config=config))
     assert len(classify(TEXTS, ["film", "food"], progress=True)) == len(TEXTS)
     assert "20/20" in capfd.readouterr().err
+
+
+# What a pipeline tells of itself.
+
+
+def test_the_parts_of_a_pipeline_are_called_as_in_transformers(classify: Any) -> None:
+    assert classify.task == "text-classification"
+    assert classify.device == DeviceSpec("cpu")
+    assert isinstance(classify.tokenizer, Tokenizer)
+    assert isinstance(classify.model, Model)
+    assert classify.model.config.id2label == classify.labels
+
+
+def test_a_pipeline_shows_what_it_runs_and_where(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "int8"))
+    made = pipeline("sentiment-analysis", folder, dtype="int8", num_threads=2, batch_size=8, top_k=None)
+    assert repr(made) == (
+        f"TextClassification(task='sentiment-analysis', model=Model({str(folder)!r}, dtype='int8', device='cpu', "
+        "num_threads=2), batch_size=8, top_k=None)"
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_help_tells_what_a_task_takes_and_gives(task: str) -> None:
+    """``help(pipeline(...))`` is that of the class."""
+    text = pydoc.plain(pydoc.render_doc(task_class(task)))
+    call = pydoc.plain(pydoc.render_doc(task_class(task).__call__))
+    assert f'pipeline("{task}"' in text or 'pipeline("ner"' in text
+    for heading in ("Args:", "inputs:", "batch_size:", "progress:", "**options:"):
+        assert heading in call
+    assert "See the class" not in text
+
+
+# How it ends.
+
+
+def test_a_closed_pipeline_gives_its_memory_back(tmp_path: Path) -> None:
+    made = pipeline(model=write_bundle(tmp_path))
+    session = weakref.ref(made.model.session._session)
+    waiting = made(iter(TEXTS))
+    next(waiting)
+    made.close()
+    made.close()
+    assert session() is None
+    assert repr(made).endswith("closed))")
+    assert made.device == DeviceSpec("cpu")
+    for call in (lambda: made(TEXTS[0]), lambda: made(TEXTS), lambda: next(waiting)):
+        with pytest.raises(ClosedError, match="was closed, by close"):
+            call()
+
+
+def test_a_block_closes_its_pipeline(tmp_path: Path) -> None:
+    with pipeline("text-classification", write_bundle(tmp_path)) as made:
+        assert made(TEXTS[0])
+    with pytest.raises(ClosedError):
+        made(TEXTS[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from edgepipe import Bundle, EdgepipeError, pipeline
 from edgepipe.errors import InputError, TaskError, VariantError
 from edgepipe.pipelines.batching import WINDOW
+from tests.conftest import REPOSITORY
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle, write_foreign, write_graph
 
@@ -38,6 +41,25 @@ def test_the_task_by_name_or_from_the_bundle(folder: Path, task: str | None) -> 
     made = pipeline(task, folder)
     assert type(made).__name__ == "TextClassification"
     assert made("a b c")[0]["label"] in LABELS
+
+
+@pytest.mark.parametrize(("task", "name"), [(None, TASK), (TASK, TASK), ("sentiment-analysis", "sentiment-analysis")])
+def test_the_task_is_called_as_it_was_asked_for(folder: Path, task: str | None, name: str) -> None:
+    assert pipeline(task, folder).task == name
+
+
+@pytest.mark.parametrize(("task", "prefix"), [("translation", "To French: "), ("translation_a_to_de", "To German: ")])
+def test_a_translation_is_the_one_that_its_name_says(task: str, prefix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "writer"
+    shutil.copytree(REPOSITORY / "tests" / "data" / "foreign_writers" / "merged", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["task_specific_params"] = {
+        "translation_a_to_fr": {"prefix": "To French: "},
+        "translation_a_to_de": {"prefix": "To German: "},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    made: Any = pipeline(task, folder)
+    assert (made.task, made.prefix) == (task, prefix)
 
 
 def test_a_loaded_bundle(folder: Path, classify: Any) -> None:

@@ -1,0 +1,203 @@
+"""What tasks with sentence embeddings share: one vector a text, as sentence-transformers makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepipe.arguments import check_whole
+from edgepipe.embeddings.modules import SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, Features, Module
+from edgepipe.embeddings.pooling import check_modes, normalize
+from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
+from edgepipe.errors import BundleError, InputError, not_finite_error
+from edgepipe.pipelines.base import Request, Task, show_progress
+from edgepipe.pipelines.batching import chunks
+from edgepipe.pipelines.options import check_text, min_limit
+from edgepipe.tokenization.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from edgepipe.models.encoder import Model
+
+Vectors = NDArray[np.float32]
+
+
+# The output of our graphs, then that of graphs that optimum exports from sentence-transformers directories.
+_HIDDEN_STATES = ("last_hidden_state", TOKEN_EMBEDDINGS)
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """How texts are embedded in one call.
+
+    Attributes:
+        prompt: What goes before every text.
+        modules: What makes one vector of the tokens'.
+        truncate_dim: How many values are kept, None for all.
+        normalize: Whether vectors are scaled to length 1 in the end.
+    """
+
+    prompt: str
+    modules: Sequence[Module]
+    truncate_dim: int | None
+    normalize: bool
+
+
+class EmbeddingTask(Task):
+    """A task whose model has no head: hidden states, and the vectors that a bundle's modules make of them."""
+
+    outputs = ("last_hidden_state",)
+    token_level = True
+    model: Model
+
+    def __init__(
+        self, tokenizer: Tokenizer, model: Model, *, task: str | None = None, batch_size: int = 1, **options: Any
+    ) -> None:
+        super().__init__(tokenizer, model, task=task, batch_size=batch_size, **options)
+        with suppress(BundleError):  # said when vectors are wanted
+            self.sentence_config  # noqa: B018 - read now: later the folder may hold another export
+
+    @classmethod
+    def fits(cls, architecture: str) -> bool:
+        """Any checkpoint has a body, whatever its head."""
+        return True
+
+    def embed(
+        self,
+        texts: str | Iterable[str],
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pooling: str | Sequence[str] | None = None,
+        progress: bool = False,
+    ) -> Vectors:
+        """One vector a text, as ``SentenceTransformer.encode`` of sentence-transformers gives it.
+
+        Args:
+            texts: A text, or a list or iterator of texts. Those that are too long are cut.
+            prompt: A text to put before each.
+            prompt_name: The name of such a text in the bundle's ``config_sentence_transformers.json``; without
+                either, its default prompt.
+            batch_size: How many texts go through the graph at once, instead of the pipeline's own.
+            normalize_embeddings: Whether to scale vectors to length 1, in case the bundle's modules do not.
+            truncate_dim: How many values of a vector to keep; by default what the bundle says, or all.
+            pooling: One or several modes, e.g. ``"mean"``, in place of the bundle's modules; needed if it has none.
+            progress: Whether to count the texts of a list or iterator on standard error. Needs ``tqdm``.
+
+        Returns:
+            float32[texts, dimension] in the order of the texts, float32[dimension] for one text.
+
+        Raises:
+            BundleError: the bundle's modules are damaged, or not known here.
+            ClosedError: the pipeline was closed.
+            DependencyError: `progress` without ``tqdm``.
+            InputError: an input or option cannot be used, or the bundle does not say how to embed.
+        """
+        config = self.sentence_config
+        embedding = Embedding(
+            config.prompt(prompt, prompt_name),
+            config.modules_for(None if pooling is None else _check_pooling(pooling)),
+            config.truncate_dim if truncate_dim is None else check_whole("truncate_dim", truncate_dim, 1),
+            normalize_embeddings,
+        )
+        size = self.check_batch_size(batch_size)
+        if isinstance(texts, str):
+            alone: Vectors = self._embed([self._tokens(texts, embedding.prompt)], 1, embedding)[0]
+            return alone
+        if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
+            raise InputError(f"expected a text or a list of texts, got {type(texts).__name__} {texts!r:.60}")
+        vectors = self._vectors(texts, size, embedding)
+        if progress:
+            vectors = show_progress(vectors, len(texts) if isinstance(texts, Sized) else None)
+        rows = list(vectors)
+        if not rows:  # the empty text tells how many values a vector has
+            return self._embed([self._tokens("", embedding.prompt)], 1, embedding)[:0]
+        return np.stack(rows)
+
+    def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding) -> Iterator[Vectors]:
+        requests = self._encode_all(texts, lambda text: Request([self._tokens(text, embedding.prompt)]))
+        for chunk in chunks(requests, size):
+            yield from self._embed([piece for request in chunk for piece in request.pieces], size, embedding)
+
+    @cached_property
+    def sentence_config(self) -> SentenceConfig:
+        """What the bundle says about embedding texts."""
+        return read_sentence_config(self.model.directory)
+
+    @cached_property
+    def _embedding_tokenizer(self) -> Tokenizer:
+        return self.tokenizer.with_lower_case() if self.sentence_config.lower_case else self.tokenizer
+
+    @cached_property
+    def _embedding_limit(self) -> int | None:
+        own = self.sentence_config.max_seq_length
+        return min_limit(self.tokenizer.model_max_length if own is None else own, self.model.max_length)
+
+    def _tokens(self, text: Any, prompt: str = "") -> Mapping[str, list[int]]:
+        """Token ids and masks of a text after its prompt, cut to what the model was trained for."""
+        limit = self._embedding_limit
+        return self._embedding_tokenizer(
+            prompt + check_text(text),
+            truncation=limit is not None,
+            max_length=limit,
+            return_attention_mask=True,
+        )
+
+    def _prompt_length(self, prompt: str) -> int:
+        """Tokens of a prompt, less the one that ends a text: ``Transformer._get_prompt_length`` in the reference."""
+        ids = self._tokens(prompt)["input_ids"] if prompt else []
+        return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
+
+    def _embed(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int, embedding: Embedding) -> Vectors:
+        """The vector of each piece, float32[pieces, dimension].
+
+        A text without tokens goes through the graph as padding that no module counts, as in the reference: most
+        modules make zeros of it.
+        """
+        prompt_length = self._prompt_length(embedding.prompt)
+        rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
+        for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
+            counted = np.array([bool(pieces[index]["input_ids"]) for index in batch])
+            arrays: dict[str, NDArray[Any]] = dict(
+                self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
+            )
+            if not counted.all():
+                arrays = {name: np.pad(array, ((0, 0), (0, not array.shape[1]))) for name, array in arrays.items()}
+                arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone
+            hidden = find_hidden_states(self.model(**arrays))
+            arrays["attention_mask"][~counted] = 0
+            features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], prompt_length)
+            for module in embedding.modules:
+                features = module(features)
+            for index, vector in zip(batch, features[SENTENCE_EMBEDDING], strict=True):
+                rows[index] = vector
+        vectors = np.stack(rows)[:, : embedding.truncate_dim]
+        if not np.isfinite(vectors).all():
+            raise not_finite_error(_HIDDEN_STATES[0], self.model.dtype)
+        return normalize(vectors) if embedding.normalize else vectors
+
+
+def find_hidden_states(arrays: Mapping[str, Vectors]) -> Vectors:
+    """The hidden states among a graph's outputs.
+
+    Raises:
+        BundleError: there are none.
+    """
+    for name in _HIDDEN_STATES:
+        if name in arrays:
+            return arrays[name]
+    raise BundleError(f"the graph gives {', '.join(arrays)}, and no {_HIDDEN_STATES[0]}: it has another task's head")
+
+
+def _check_pooling(pooling: Any) -> tuple[str, ...]:
+    modes = (pooling,) if isinstance(pooling, str) else tuple(pooling) if isinstance(pooling, (list, tuple)) else ()
+    check_modes(modes)
+    return modes
