@@ -7,6 +7,7 @@ from pathlib import Path
 from docutils import nodes
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.pycode import ModuleAnalyzer
 
 import edgepipe
 
@@ -24,6 +25,8 @@ nitpicky = True
 nitpick_ignore_regex = [
     # Other people's classes have their own pages.
     ("py:class", r"(os|pathlib|collections\.abc|numpy|tokenizers|transformers)\..*|ArrayLike|PreTrained\w+"),
+    # Names that stand for types in signatures.
+    ("py:class", r"Chat|\w+Options"),
     # Documented, but named without its module.
     ("py:class", "Check"),
 ]
@@ -78,8 +81,18 @@ def pass_over_internals(app: Sphinx, env: object, node: nodes.Element, shown: no
     return shown
 
 
+_analyze = ModuleAnalyzer.analyze
+
+
+def analyze_without_overloads(analyzer: ModuleAnalyzer) -> None:
+    """Read a module, but show each function once: overloads are for type checkers."""
+    _analyze(analyzer)
+    analyzer.overloads.clear()
+
+
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
+    ModuleAnalyzer.analyze = analyze_without_overloads
     app.connect("source-read", keep_links_inside)
     app.connect("missing-reference", pass_over_internals)
     # GitHub draws it. Here it stays text: to draw it, every reader's browser would load a program from elsewhere.

@@ -43,7 +43,7 @@ class SentenceSimilarity(EmbeddingTask):
         compare({"source_sentence": "A cat sat there.", "sentences": ["A cat sits.", "It rains."]})  # [0.89, 0.11]
 
     The option of a call may be given to ``pipeline`` too; then it holds for every call. Sentences are embedded as
-    :meth:`embed` does it, with the bundle's default prompt.
+    :meth:`~edgepipe.pipelines.feature_extraction.FeatureExtraction.embed` does it, with the bundle's default prompt.
     """
 
     name = "sentence-similarity"

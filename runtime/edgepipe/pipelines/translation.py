@@ -110,7 +110,7 @@ class Translation(Text2TextGeneration[Result, TokenIds]):
         **options: Unpack[CallTranslation],
     ) -> Iterator[list[Result]]: ...
     def __call__(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
-        """Translate texts; see :meth:`Text2TextGeneration.__call__` for inputs, further options, results and errors.
+        """Translate texts; see text2text-generation for inputs, further options, results and errors.
 
         Args:
             inputs: A text, or a list or iterator of them.
@@ -122,7 +122,7 @@ class Translation(Text2TextGeneration[Result, TokenIds]):
         return super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
 
     def stream(self, text: str, **options: Unpack[TranslationOptions]) -> Generator[str, None, None]:
-        """Translate a text, and give each piece as soon as it is whole; see :meth:`Text2TextGeneration.stream`."""
+        """Translate a text, and give each piece as soon as it is whole; see text2text-generation."""
         return self._stream(text, options)
 
     def settings(self, options: Mapping[str, Any]) -> TranslationSettings:
