@@ -23,8 +23,9 @@ RUNTIME = {
     "embeddings": "bundle models",
     "generation": "tokenization",
     "pipelines": "bundle backend tokenization models embeddings generation",
+    "tables": "pipelines",
     "benchmarking": "text_table bundle backend tokenization models generation pipelines",
-    "cli": "text_table bundle backend tokenization models generation pipelines benchmarking",
+    "cli": "text_table bundle backend tokenization models generation pipelines tables benchmarking",
 }
 EXPORTER = {
     "requirements": "",

@@ -4,25 +4,71 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
-from edgepipe.cli.shared_options import complete_folder, files_option, quiet_option, session_options
+from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options
 from edgepipe.errors import InputError
+from edgepipe.tables.text_lines import decode_lines, read_lines, strip_line_end
+
+if TYPE_CHECKING:
+    from edgepipe.tables.input_rows import InputRow
+    from edgepipe.tables.table_file import TableFile
 
 Count = Callable[[Iterable[Any]], Iterator[Any]]
+Source: TypeAlias = "TableFile | Path"
+
+# What a directory is usually called, and a text of several words never.
+_NAME = re.compile(r"\w([\w.~+-]*\w)?")
+
+# Files whose lines are no texts.
+_NO_LINES = {
+    ".json",
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".arrow",
+    ".feather",
+    ".pkl",
+    ".npy",
+    ".gz",
+    ".zip",
+    ".bz2",
+    ".xz",
+    ".zst",
+}
 
 
 @click.command()
 @click.argument("arguments", nargs=-1, metavar="[BUNDLE] [TEXT]...", shell_complete=complete_folder)
-@files_option
+@click.option(
+    "--file",
+    "-f",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A table: .csv, .tsv, .jsonl or .parquet. Any other file has a text a line.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="[ROLE=]NAME",
+    help="Column of the table that has the texts; for several roles e.g. question=Q and context=C.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write the rows with their results to a .csv, .jsonl or .parquet file.",
+)
 @click.option("--task", help="[default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
 @click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
@@ -37,6 +83,8 @@ Count = Callable[[Iterable[Any]], Iterator[Any]]
 def run(
     arguments: tuple[str, ...],
     files: tuple[Path, ...],
+    columns: tuple[str, ...],
+    output: Path | None,
     as_json: bool,
     pairs: tuple[str, ...],
     json_input: bool,
@@ -54,106 +102,215 @@ def run(
     model, texts = split_model(arguments, has_file=bool(files))
     if not texts and not files and sys.stdin.isatty():
         raise click.UsageError("no text: give some as arguments, with --file, or on standard input")
-    lines: Iterator[str] = chain(texts, *(read_lines(file) for file in files))
-    if not texts and not files:
-        lines = decode_lines(sys.stdin.buffer, "standard input")
+    if json_input and (columns or output is not None):
+        raise click.UsageError("--json-input reads JSON by line: leave --column and --output out")
+    if output is not None and as_json:
+        raise click.UsageError("--output writes a table: leave --json out")
+    sources: list[Source] = list(files) if json_input else open_sources(files)
+    if columns and not any(map(_is_table, sources)):
+        raise click.UsageError("--column is for tables: give one with --file (.csv, .tsv, .jsonl or .parquet)")
+    if output is not None:
+        from edgepipe.tables.table_writer import check_output
+
+        check_output(output, files)
     from edgepipe.pipelines.factory import pipeline
 
     task = pipeline(model=model, **pipeline_arguments, **parse_options(pairs))
-    if not json_input and task.json_example is not None:
+    takes_texts = json_input or task.json_example is None
+    if not takes_texts and (texts or not sources or not all(map(_is_table, sources))):
         raise click.UsageError(
             f"{task.name} takes no plain texts: pass --json-input, and each input as e.g. '{task.json_example}'"
         )
-    inputs = parse_inputs(lines) if json_input else lines
     is_long = bool(files) or not texts
-    count = count_results(len(texts), files) if is_long and not quiet and _can_show_count() else iter
+    shows_count = is_long and not quiet and _can_show_count(has_output=output is not None)
+    count = count_results(len(texts), sources) if shows_count else iter
+    if json_input:
+        write_inputs(task, parse_inputs(read_plain(texts, files)), as_json=as_json, count=count)
+        return
+    chosen = choose_all_columns(task.name, sources, columns, quiet=quiet)
+    rows = read_rows(texts, sources, chosen)
+    if output is None:
+        from edgepipe.tables.input_rows import inputs_of
+
+        write_inputs(task, inputs_of(rows), as_json=as_json, count=count)
+    else:
+        write_output(task, rows, sources, output, has_texts=bool(texts) or not sources, count=count)
+
+
+def open_sources(files: Iterable[Path]) -> list[Source]:
+    """Files that are tables, opened; any other as it is, to be read by line.
+
+    Raises:
+        InputError: a table cannot be read, or a file is neither a table nor has a text a line.
+    """
+    found: list[Source] = []
+    for file in files:
+        if file.suffix.lower() in _NO_LINES:
+            raise InputError(
+                f"{file} has no text a line, and is no table that is known here; write it as .csv, .tsv, .jsonl or "
+                ".parquet"
+            )
+        from edgepipe.tables.table_file import TableFile, is_table
+
+        found.append(TableFile(file) if is_table(file) else file)
+    return found
+
+
+def choose_all_columns(
+    task: str, sources: Sequence[Source], named: Sequence[str], *, quiet: bool = False
+) -> list[Mapping[str, str]]:
+    """The columns to read of each source; a note on standard error says which nobody named.
+
+    Raises:
+        InputError: a table has no such column, or it cannot be told which to read.
+    """
+    chosen: list[Mapping[str, str]] = []
+    for source in sources:
+        if isinstance(source, Path):
+            chosen.append({})
+            continue
+        from edgepipe.tables.column_roles import choose_columns
+
+        chosen.append(choose_columns(task, source.columns, named, str(source.path)))
+        if not named and not quiet:
+            click.echo(
+                f"Note: {source.path} is read by {', '.join(chosen[-1].values())}; --column names others", err=True
+            )
+    return chosen
+
+
+def read_rows(
+    texts: Sequence[str], sources: Sequence[Source], chosen: Sequence[Mapping[str, str]]
+) -> Iterator[InputRow]:
+    """The rows of texts and sources, or of standard input; `chosen` has the columns of each source."""
+    from edgepipe.tables.input_rows import rows_of_lines, rows_of_table, rows_of_texts
+
+    yield from rows_of_texts(texts)
+    for source, columns in zip(sources, chosen, strict=True):
+        yield from rows_of_lines(read_lines(source)) if isinstance(source, Path) else rows_of_table(source, columns)
+    if not texts and not sources:
+        yield from rows_of_lines(decode_lines(sys.stdin.buffer, "standard input"))
+
+
+def read_plain(texts: Sequence[str], files: Sequence[Path]) -> Iterator[str]:
+    """Texts and the lines of files, of standard input where there are none."""
+    yield from texts
+    for file in files:
+        yield from read_lines(file)
+    if not texts and not files:
+        yield from map(strip_line_end, decode_lines(sys.stdin.buffer, "standard input"))
+
+
+def write_output(
+    task: Any,
+    rows: Iterable[InputRow],
+    sources: Sequence[Source],
+    output: Path,
+    *,
+    has_texts: bool,
+    count: Count = iter,
+) -> None:
+    """Run a task over rows and write them with their results; a warning says how many have none.
+
+    Args:
+        task: The pipeline.
+        rows: The rows of `sources`, and of texts that are in none.
+        sources: Tables, and files that are read by line.
+        output: The table to write.
+        has_texts: Whether there are texts that are in no source.
+        count: Passes results on and counts them.
+    """
+    from edgepipe.tables.input_rows import TEXT
+    from edgepipe.tables.map_rows import map_rows
+    from edgepipe.tables.table_writer import write_table
+
+    by_line = has_texts or any(isinstance(source, Path) for source in sources)
+    found = [source.columns for source in sources if not isinstance(source, Path)]
+    columns = list(dict.fromkeys(chain([TEXT] if by_line else [], *found)))
+    # A line of JSON need not have every column, but other rows do.
+    filled = {} if output.suffix.lower() == ".jsonl" else dict.fromkeys(columns)
+    schema = (
+        next((source.schema for source in sources if not isinstance(source, Path)), None) if len(sources) == 1 else None
+    )
+    with write_table(output, columns, schema) as writer:
+        written = map_rows(task, rows, lambda row: writer.write({**filled, **row}), columns, count)
+    if written:
+        warnings.warn(f"rows without a text, written without a result: {written}", stacklevel=2)
+
+
+def write_inputs(task: Any, inputs: Iterator[Any], *, as_json: bool, count: Count = iter) -> None:
+    """Run a task over inputs and write its results to standard output."""
     if task.generates and not as_json:
         write_texts(task, inputs, sys.stdout, count=count)
     else:
         write_results(task, inputs, sys.stdout, as_json=as_json, count=count)
 
 
-def _can_show_count() -> bool:
+def _is_table(source: Source) -> bool:
+    return not isinstance(source, Path)
+
+
+def _can_show_count(*, has_output: bool = False) -> bool:
     """Whether results go elsewhere than to the terminal that somebody waits at."""
-    on_terminal = sys.stderr is not None and sys.stderr.isatty() and not sys.stdout.isatty()
+    on_terminal = sys.stderr is not None and sys.stderr.isatty() and (has_output or not sys.stdout.isatty())
     return on_terminal and find_spec("tqdm") is not None
 
 
-def count_results(texts: int, files: Sequence[Path]) -> Count:
+def count_results(texts: int, sources: Sequence[Source]) -> Count:
     """What counts results on standard error, with an estimate where all inputs can be counted before.
 
     Args:
-        texts: How many inputs there are beside those of the files.
-        files: Files with an input a line; none for standard input.
+        texts: How many inputs there are beside those of the sources.
+        sources: Tables, and files with an input a line; none for standard input.
     """
     from edgepipe.pipelines.base import show_progress
 
-    known = bool(files) and all(map(Path.is_file, files))  # a pipe can be read only once
-    total = texts + sum(map(_count_lines, files)) if known else None
+    # A pipe can be read only once.
+    known = bool(sources) and all(source.is_file() for source in sources if isinstance(source, Path))
+    counts = (_count_lines(source) if isinstance(source, Path) else len(source) for source in sources)
+    total = texts + sum(counts) if known else None
     return lambda results: show_progress(results, total)
 
 
 def _count_lines(file: Path) -> int:
-    lines, last = 0, b""
+    """Lines that are not blank."""
     with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            lines += block.count(b"\n")
-            last = block
-    return lines + (last[-1:] not in (b"", b"\n"))
+        return sum(1 for line in stream if line.strip())
 
 
 def split_model(arguments: Sequence[str], *, has_file: bool = False) -> tuple[str | None, list[str]]:
     """Tell the bundle from the texts: ``run BUNDLE TEXT...`` and ``run TEXT...`` are both allowed.
 
     The first argument is a bundle if it is an existing directory, or if it looks like a path or Hub id (a slash, no
-    blank) and texts follow it, here or in a file. A warning says of what may have been meant as one that it is taken
-    as a text.
+    blank) and texts follow it, here or in a file. A warning says of a Hub id alone that it is taken as a text.
+
+    Raises:
+        InputError: the first of several is written like a directory's name, and there is no such directory; or a
+            text is the name of a file.
     """
     if not arguments:
         return None, []
     first, *rest = arguments
-    is_name = not _has_blank(first)
-    looks_like_one = is_name and "/" in first
-    if os.path.isdir(first) or (looks_like_one and (rest or has_file or first.startswith((".", "/", "~")))):
-        return first, rest
-    if is_name and (looks_like_one or has_file or any(map(_has_blank, rest))):
+    has_slash = "/" in first and not any(map(str.isspace, first))
+    if os.path.isdir(first) or (has_slash and (rest or has_file or first.startswith((".", "/", "~")))):
+        model, texts = first, rest
+    elif (rest or has_file) and _NAME.fullmatch(first):
+        raise InputError(
+            f"{first!r} looks like a bundle's name, and there is no such directory here; check the path, or give "
+            "single words as texts on standard input, one a line"
+        )
+    else:
+        model, texts = None, list(arguments)
+    for text in texts:
+        if _NAME.fullmatch(text) and os.path.isfile(text):
+            raise InputError(f"{text!r} is a file, and no text; give it with --file")
+    if has_slash and model is None:
         warnings.warn(
             f"{first!r} is no directory here, so it is a text like the others, for the embedded sentiment model; name "
             "a bundle by its path, and with a Hub id give the texts as arguments or with --file",
             stacklevel=2,
         )
-    return None, list(arguments)
-
-
-def _has_blank(text: str) -> bool:
-    return any(character.isspace() for character in text)
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a UTF-8 text file, without their line ends.
-
-    Raises:
-        InputError: the file cannot be read, or is not UTF-8; the message has the line.
-    """
-    try:
-        with path.open("rb") as stream:
-            yield from decode_lines(stream, str(path))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
-def decode_lines(lines: Iterable[bytes], origin: str) -> Iterator[str]:
-    """Lines of bytes as text, without byte order mark and line end.
-
-    Raises:
-        InputError: a line is not UTF-8; the message has `origin` and the line's number.
-    """
-    for number, line in enumerate(lines, 1):
-        try:
-            text = line.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{origin}, line {number}, is not UTF-8 ({error}); convert it, e.g. with iconv") from error
-        yield text.removesuffix("\n").removesuffix("\r")
+    return model, texts
 
 
 def parse_inputs(lines: Iterable[str]) -> Iterator[Any]:
@@ -196,7 +353,9 @@ def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: boo
         if as_json:
             out.write(_json({"input": item, "output": result}) + "\n")
         else:
-            out.write(f"{render_result(result)}\t{item if isinstance(item, str) else _json(item)}\n")
+            # Each result is one line: a text of several is written as JSON.
+            shown = item if isinstance(item, str) and "\n" not in item else _json(item)
+            out.write(f"{render_result(result)}\t{shown}\n")
         out.flush()
 
 

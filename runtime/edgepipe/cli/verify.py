@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from edgepipe.cli.run import read_lines
 from edgepipe.cli.shared_options import (
     complete_folder,
     device_completion,
@@ -18,6 +17,7 @@ from edgepipe.cli.shared_options import (
     load_exporter,
     quiet_option,
 )
+from edgepipe.tables.text_lines import read_lines
 from edgepipe.text_table import terminal_width
 
 

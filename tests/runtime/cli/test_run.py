@@ -15,17 +15,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from edgepipe import pipeline
 from edgepipe.cli.main import cli, main
 from edgepipe.cli.run import (
     _count_lines,
     parse_inputs,
-    read_lines,
     render_result,
     split_model,
     write_results,
     write_texts,
 )
 from edgepipe.errors import InputError
+from edgepipe.tables.input_rows import inputs_of, rows_of_lines
+from edgepipe.tables.table_file import TableFile
+from edgepipe.tables.text_lines import read_lines
 from tests.golden.prove_generation import built, loaded
 from tests.runtime.small_bundle import write_bundle
 from tests.runtime.terminal import run_on_terminal
@@ -60,6 +63,10 @@ def test_inputs_that_are_no_text_are_written_as_json() -> None:
     assert line.endswith('\t{"question": "Wer?", "context": "Zoë"}\n')
 
 
+def test_a_text_of_several_lines_is_written_on_one() -> None:
+    assert written(["two\nlines"], as_json=False).endswith('\t"two\\nlines"\n')
+
+
 def test_json_inputs() -> None:
     lines = ['{"question": "a", "context": "b"}', "", '["two", "words"]', ' "text" ']
     assert list(parse_inputs(lines)) == [{"question": "a", "context": "b"}, ["two", "words"], "text"]
@@ -74,6 +81,7 @@ def test_what_is_not_json(line: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "has_file", "model"),
     [
+        (["great"], False, None),
         (["./nowhere", "a text"], False, "./nowhere"),
         (["./nowhere"], False, "./nowhere"),
         (["owner/name", "a text"], False, "owner/name"),
@@ -94,11 +102,28 @@ def test_the_bundle_is_told_from_the_texts(arguments: list[str], has_file: bool,
 
 
 @pytest.mark.parametrize(
-    ("arguments", "has_file"), [(["bundel", "a text"], False), (["bundel"], True), (["owner/name"], False)]
+    ("arguments", "has_file"),
+    [(["bundel", "a text"], False), (["my-bundle.v2", "hi"], False), (["great", "bad"], False), (["bundel"], True)],
 )
-def test_what_may_be_a_bundle_is_not_taken_as_a_text_in_silence(arguments: list[str], has_file: bool) -> None:
-    with pytest.warns(UserWarning, match=rf"'{arguments[0]}' is no directory .*embedded sentiment model; .* path"):
-        assert split_model(arguments, has_file=has_file) == (None, arguments)
+def test_a_mistyped_bundle_is_no_text(arguments: list[str], has_file: bool) -> None:
+    with pytest.raises(
+        InputError, match=rf"'{arguments[0]}' looks like a bundle's name, and there is no such dir.*path"
+    ):
+        split_model(arguments, has_file=has_file)
+
+
+def test_a_hub_id_alone_is_not_taken_as_a_text_in_silence() -> None:
+    with pytest.warns(UserWarning, match=r"'owner/name' is no directory .*embedded sentiment model; .* path"):
+        assert split_model(["owner/name"]) == (None, ["owner/name"])
+
+
+def test_the_name_of_a_file_is_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "data.csv").write_text("text\n", encoding="utf-8")
+    for arguments in (["data.csv"], ["bundle", "data.csv"]):
+        with pytest.raises(InputError, match=r"'data.csv' is a file, and no text; give it with --file"):
+            split_model(arguments)
 
 
 def test_a_directory_needs_no_slash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,8 +252,105 @@ def test_results_are_counted_with_an_estimate_where_they_go_to_a_file(tmp_path: 
     assert len(shown.lines) == 3
 
 
-@pytest.mark.parametrize(("content", "lines"), [("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 3), ("a\n" * 5, 5)])
+@pytest.mark.filterwarnings("ignore:blank lines")
+@pytest.mark.parametrize(("content", "lines"), [("", 0), ("a", 1), ("a\n", 1), ("a\n\nb", 2), ("a\n" * 5, 5)])
 def test_lines_are_counted_as_they_are_read(tmp_path: Path, content: str, lines: int) -> None:
     file = tmp_path / "texts.txt"
     file.write_text(content, encoding="utf-8")
-    assert len(list(read_lines(file))) == lines == _count_lines(file)
+    assert len(list(inputs_of(rows_of_lines(read_lines(file))))) == lines == _count_lines(file)
+
+
+TABLE = 'id,text,label\n1,"I love this, really",pos\n2,,neg\n3,"two\nlines",neg\n'
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    file = tmp_path / "data.csv"
+    file.write_text(TABLE, encoding="utf-8")
+    return file
+
+
+def test_a_table_is_read_by_its_column(
+    table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = write_bundle(table.parent / "bundle")
+    assert command(monkeypatch, "run", bundle, "-f", table) == 0
+    said = capsys.readouterr()
+    assert [line.split("\t")[1] for line in said.out.splitlines()] == ["I love this, really", '"two\\nlines"']
+    assert said.err.splitlines() == [
+        f"Note: {table} is read by text; --column names others",
+        "Warning: blank lines, or rows without a text, that were skipped: 1",
+    ]
+    assert command(monkeypatch, "run", bundle, "-f", table, "--column", "label", "--quiet") == 0
+    said = capsys.readouterr()
+    assert [line.split("\t")[1] for line in said.out.splitlines()] == ["pos", "neg", "neg"]
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["--column", "txt"], 1, "has no column 'txt', it has id, text, label; did you mean 'text'?"),
+        (["--output", "{}/out.xlsx"], 1, "out.xlsx must end in .csv, .jsonl, .parquet"),
+        (["--output", "{}/data.csv"], 1, "data.csv is read as well"),
+        (["--output", "{}/out.csv", "--json"], 2, "--output writes a table: leave --json out"),
+        (["--column", "text", "--json-input"], 2, "leave --column and --output out"),
+    ],
+)
+def test_a_table_that_cannot_be_followed(
+    arguments: list[str],
+    status: int,
+    message: str,
+    table: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [argument.format(table.parent) for argument in arguments]
+    assert command(monkeypatch, "run", write_bundle(table.parent / "bundle"), "-f", table, *filled) == status
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in table.parent.iterdir()) == ["bundle", "data.csv"]
+
+
+def test_what_is_neither_lines_nor_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "data.json"
+    file.write_text('[{"text": "good"}]', encoding="utf-8")
+    assert command(monkeypatch, "run", "-f", file) == 1
+    assert "data.json has no text a line, and is no table that is known here" in capsys.readouterr().err
+    assert command(monkeypatch, "run", "--column", "text", "good") == 2
+    assert "--column is for tables" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet"])
+def test_rows_are_written_with_their_results(name: str, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle, output = write_bundle(table.parent / "bundle"), table.parent / name
+    assert command(monkeypatch, "run", bundle, "-f", table, "--output", output, "--batch-size", "2") == 0
+    source, found = TableFile(table), TableFile(output)
+    assert found.columns == ("id", "text", "label", "predicted_label", "score")
+    results = iter(pipeline(model=bundle)([cells["text"] for _, cells in source.rows() if cells["text"]], batch_size=2))
+    for (_, before), (_, after) in zip(source.rows(), found.rows(), strict=True):
+        assert {column: after[column] for column in before} == before
+        if before["text"]:
+            result = next(results)
+            assert (after["predicted_label"], float(after["score"])) == (result["label"], result["score"])
+        else:
+            assert not after["predicted_label"]
+            assert not after["score"]
+
+
+def test_lines_are_written_with_their_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, output = tmp_path / "texts.txt", tmp_path / "out.csv"
+    file.write_text("good\n\nbad\n", encoding="utf-8")
+    assert command(monkeypatch, "run", write_bundle(tmp_path / "bundle"), "-f", file, "--output", output) == 0
+    assert [cells["text"] for _, cells in TableFile(output).rows()] == ["good", "", "bad"]
+
+
+def test_questions_come_from_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "questions.jsonl"
+    file.write_text('{"q": "Who was it?", "context": "It was Anna."}\n', encoding="utf-8")
+    bundle = FOREIGN / "optimum-question-answering"
+    assert command(monkeypatch, "run", bundle, "-f", file, "--column", "question=q", "--column", "context=context") == 0
+    assert json.loads(capsys.readouterr().out.split("\t")[0])["answer"] in "It was Anna."
