@@ -136,7 +136,7 @@ def _targets(tree: ast.Module, paths: Collection[str]) -> Iterator[str]:
 
 def sources() -> list[Path]:
     """Every Python file of the repository's own folders."""
-    folders = [REPOSITORY / name for name in ("runtime", "export", "models", "tests", "benchmarks")]
+    folders = [REPOSITORY / name for name in ("runtime", "export", "models", "tests", "benchmarks", "examples")]
     found = [path for folder in folders for path in folder.rglob("*.py")]
     # An environment that someone made in a folder (.venv, node_modules) holds other people's files.
     return [path for path in found if not any(part.startswith(".") or part == "node_modules" for part in path.parts)]
