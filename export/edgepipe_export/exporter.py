@@ -25,7 +25,7 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import check_labels, name_labels, read_labels
 from edgepipe.bundle.layout import MODEL
 from edgepipe.bundle.manifest import Manifest, Source, Variant
-from edgepipe.errors import BundleError, CheckpointError, InputError
+from edgepipe.errors import BundleError, CheckpointError, InputError, ParityError
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, split
@@ -45,7 +45,7 @@ from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.selection.choose import AUTO, check_preference, list_candidates
-from edgepipe_export.selection.evaluator import Evaluator
+from edgepipe_export.selection.evaluator import Evaluator, leave_out
 from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
 from edgepipe_export.tracing.trace import TraceOptions
 
@@ -176,7 +176,8 @@ def export(
         DownloadError: the Hub did not give the checkpoint.
         ExportError: the output exists or cannot be written, or a stage failed.
         InputError: an argument has a value that cannot be used.
-        ParityError: a variant misses its bound; nothing was written.
+        ParityError: a variant misses its bound. The error's ``bundle`` is the one that was written with the variants
+            that passed. It is None where nothing was written: fp32 is not what PyTorch gives, or none passed.
         TaskError: the task is unknown, does not fit the checkpoint, or cannot be found.
     """
     require_packages()
@@ -215,11 +216,16 @@ def export(
         log_to_file(lambda: stages.current),
         write_atomically(path, overwrite=overwrite) as folder,
     ):
-        _export(request, options, folder, stages)
-    return Bundle.load(path)
+        left_out = _export(request, options, folder, stages)
+    bundle = Bundle.load(path)
+    if left_out is not None:
+        left_out.bundle = bundle
+        raise left_out
+    return bundle
 
 
-def _export(request: Request, options: ExportOptions, folder: Path, stages: Progress) -> None:
+def _export(request: Request, options: ExportOptions, folder: Path, stages: Progress) -> ParityError | None:
+    """Go through the stages; the error to end with, where some wanted variants are not written and others are."""
     with stages.stage("resolve"):
         checkpoint = resolve(request)
     task = checkpoint.task
@@ -256,13 +262,16 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         if options.verify:
             if data.warning is not None:
                 stages.note("data", data.warning)
-            options = replace(options, dtypes=_evaluate(workspace, loaded, data, options, stages))
+            dtypes, left_out = _evaluate(workspace, loaded, data, options, stages)
+        else:
+            dtypes, left_out = leave_out(options.dtypes, workspace.failed)
     finally:
         cache.prune()
         if cache.hits:
             stages.note("reused", f"{cache.hits} of {cache.hits + cache.misses} measurements and graphs")
     with stages.stage("write"):
-        _finish(workspace, options, read_source_card(checkpoint.directory))
+        _finish(workspace, dtypes, read_source_card(checkpoint.directory))
+    return left_out
 
 
 def _prepare_data(
@@ -280,8 +289,12 @@ def _prepare_data(
 
 def _evaluate(
     workspace: Workspace, loaded: LoadedCheckpoint, data: Split, options: ExportOptions, stages: Progress
-) -> tuple[str, ...]:
-    """Measure all variants, repair those that miss their bound, and choose one if that is wanted; those to write."""
+) -> tuple[tuple[str, ...], ParityError | None]:
+    """Measure all variants, repair those that miss their bound, and choose one if that is wanted.
+
+    Returns:
+        The variants to write, and the error about those that were wanted and are left out.
+    """
     from edgepipe_export.evaluation.comparison import make_comparison
 
     with stages.stage("verify"):
@@ -310,14 +323,13 @@ def _evaluate(
         if evaluator.undecided:
             names = ", ".join(evaluator.undecided)
             stages.note("choose", f"too noisy a machine to tell which is fastest of {names}; try again when quiet")
-    is_written = evaluator.passed or options.force
-    if options.times_requests and is_written:
+    else:
+        dtypes = evaluator.select(dtypes, force=options.force)
+    if options.times_requests:
         with stages.stage("time", undisturbed=True):
             evaluator.time_requests(dtypes, stages.step)
-    if options.prefer is not None:  # last: until the manifest is written anew, a config.json that is altered is refused
-        name_variants(workspace.folder, workspace.names, dtypes)
     evaluator.record(force=options.force)
-    return dtypes
+    return dtypes, evaluator.left_out
 
 
 def _trace(loaded: LoadedCheckpoint, options: ExportOptions, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:
@@ -377,15 +389,15 @@ def _make_manifest(
     )
 
 
-def _finish(workspace: Workspace, options: ExportOptions, original: SourceCard) -> None:
-    unwanted = [dtype for dtype in workspace.manifest.variants if dtype not in options.dtypes]
+def _finish(workspace: Workspace, dtypes: tuple[str, ...], original: SourceCard) -> None:
+    workspace.name_variants(dtypes)
+    unwanted = [dtype for dtype in workspace.manifest.variants if dtype not in dtypes]
     variants = workspace.manifest.variants
     workspace.record(
         replace(
             workspace.manifest,
-            default_dtype=options.dtypes[0],
-            variants={dtype: variants[dtype] for dtype in (*options.dtypes, *unwanted)},
-            files=describe_shared_files(workspace.folder),
+            default_dtype=dtypes[0],
+            variants={dtype: variants[dtype] for dtype in (*dtypes, *unwanted)},
         )
     )
     workspace.discard(unwanted)

@@ -15,10 +15,12 @@
     ├── ClosedError           a pipeline or model that is used after it was closed
     └── ExportError           the exporter (edgepipe_export)
         ├── CheckpointError   the source model: no safetensors, remote code, unknown architecture
-        └── ParityError       what was exported does not give what PyTorch gives
+        └── ParityError       what was exported does not give what PyTorch gives, or misses its bound
 
 Each message names the value it got, what was expected, and what to do next.
 """
+
+from typing import Any
 
 
 class EdgepipeError(Exception):
@@ -66,7 +68,7 @@ class ClosedError(EdgepipeError, RuntimeError):
 
 
 class ExportError(EdgepipeError):
-    """The export stopped; nothing was written."""
+    """The export stopped; nothing was written, but where a :class:`ParityError` has a bundle."""
 
 
 class CheckpointError(ExportError):
@@ -74,7 +76,14 @@ class CheckpointError(ExportError):
 
 
 class ParityError(ExportError):
-    """The exported graph does not give what PyTorch gives."""
+    """The exported graph does not give what PyTorch gives, or a quantized variant misses its bound.
+
+    Attributes:
+        bundle: The :class:`~edgepipe.bundle.directory.Bundle` of the variants that passed, which was written without
+            the others; None where nothing was written.
+    """
+
+    bundle: Any = None
 
 
 class Terminated(BaseException):

@@ -176,9 +176,53 @@ def test_force_writes_it_and_the_manifest_says_so(checkpoint: Path, tmp_path: Pa
 
 
 def test_a_quantized_variant_that_misses_its_bound(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParityError, match=r"int8 against fp32.*agreement 9\d\.\d %.*at least 100 %"):
-        export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), max_drop=0, budget=0)
+    """It is left out, and the others are written."""
+    figure = r"int8 misses its bound: agreement 9\d\.\d % \(bound: .* at least 100 %\)"
+    hint = r"Try a longer repair \(budget=, --budget\), another dtype"
+    with pytest.raises(ParityError, match=rf"^{figure}; fp32 written without it\. {hint}.*--force") as caught:
+        export(checkpoint, tmp_path / "out", dtypes=("int8", "fp32"), max_drop=0, budget=0)
+    bundle = Bundle.load(tmp_path / "out")
+    assert caught.value.bundle.path == bundle.path
+    assert (bundle.dtypes, bundle.default_dtype) == (("fp32",), "fp32")
+    assert bundle.check()
+    assert sorted(os.listdir(bundle.path / "onnx")) == ["model.onnx", "model.onnx_data"]
+    named = json.loads((bundle.path / "config.json").read_text(encoding="utf-8"))["transformers.js_config"]
+    assert (named["dtype"], named["use_external_data_format"]) == ("fp32", {"model.onnx": 1})
+    assert "int8" not in json.loads((bundle.path / "edgepipe_report.json").read_text(encoding="utf-8"))["variants"]
+
+
+def test_where_none_that_was_asked_for_passes_nothing_is_written(checkpoint: Path, tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match=r"int8 misses its bound: .*; nothing was written\. Try") as caught:
+        export(checkpoint, tmp_path / "out", dtypes=("int8",), max_drop=0, budget=0)
+    assert caught.value.bundle is None
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_variant_that_its_recipe_finds_wrong_is_left_out(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    def overflow(*_: object, **__: object) -> None:
+        (tmp_path.glob(".out.*/onnx").__next__() / "model_int8.onnx").write_bytes(b"half made")
+        raise ParityError("not finite")
+
+    monkeypatch.setattr(variants, "quantize", overflow)
+    with pytest.raises(ParityError, match=r"^int8 misses its bound: not finite; fp32 written without it\. Try another"):
+        export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), verify=verify)
+    bundle = Bundle.load(tmp_path / "out")
+    assert bundle.check()
+    assert sorted(os.listdir(bundle.path / "onnx")) == ["model.onnx", "model.onnx_data"]
+
+
+def test_the_command_shows_what_was_written_and_ends_with_1(checkpoint: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    options = ["--dtype", "fp32,int8", "--max-drop", "0", "--budget", "0", "--json", "--quiet", "--report", str(page)]
+    command = [sys.executable, "-m", "edgepipe", "export", str(checkpoint), str(tmp_path / "out"), *options]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert run.returncode == 1, run.stderr
+    assert [variant["dtype"] for variant in json.loads(run.stdout)["variants"]] == ["fp32"]
+    assert re.fullmatch(r"Error: int8 misses its bound: .*; fp32 written without it\. Try .*\n", run.stderr)
+    assert page.is_file()
 
 
 @pytest.mark.usefixtures("fresh_trace")

@@ -75,6 +75,22 @@ class Check:
         """The largest of the differences; None where none was measured."""
         return max(self.differences.values(), default=None)
 
+    @property
+    def deciding_figure(self) -> str:
+        """The figure that the bound is about, and the bound, in words; all that was measured where it is another."""
+        name = self.bound.partition(" at most ")[0]
+        if self.bound == "finite":
+            return "numbers that are not finite"
+        if name in self.figures:
+            found = f"{name} {self.figures[name]:.4g} against {self.figures[f'reference_{name}']:.4g}"
+        elif "cosine_mean" in self.figures and self.agreement is not None:
+            found = f"mean cosine {self.figures['cosine_mean']:.4g}, {100 * self.agreement:.1f} % recognized"
+        elif self.agreement is not None:
+            found = f"agreement {100 * self.agreement:.1f} %"
+        else:
+            return str(self)
+        return f"{found} (bound: {self.bound})"
+
     def __str__(self) -> str:
         found = [f"{name} differs by up to {value:.2g}" for name, value in self.differences.items()]
         if self.agreement is not None:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import FileEntry, Manifest, Variant
-from edgepipe_export.output.atomic_write import describe_file
+from edgepipe.errors import ParityError
+from edgepipe_export.output.atomic_write import describe_file, describe_shared_files
 from edgepipe_export.output.cache import Cache
+from edgepipe_export.output.config import name_variants
 from edgepipe_export.quantization.quantize import default_options, find_layers, graph_path, load_recipe, quantize
 from edgepipe_export.quantization.recipe import FP32
 
@@ -33,6 +35,7 @@ class Workspace:
         names: The names of each variant's graphs.
         cache: What was made and measured before.
         batches: What recipes are calibrated with: inputs of the fp32 graph.
+        failed: Why variants could not be made, by dtype.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Workspace:
         self.cache = cache or Cache()
         self._target = target
         self.batches: Batches = ()
+        self.failed: dict[str, str] = {}
         self._precisions: dict[str, Mapping[str, str]] = {}
         self._options = dict(options or {})
         self._calibrated = dict(calibrated or {})
@@ -101,7 +105,7 @@ class Workspace:
     def make(
         self, dtype: str, precisions: Mapping[str, str] | None = None, note: Mapping[str, Any] | None = None
     ) -> None:
-        """Make a variant, in place of one that is there.
+        """Make a variant, in place of one that is there; one that its recipe finds wrong is :attr:`failed`.
 
         Args:
             dtype: Its dtype.
@@ -110,12 +114,18 @@ class Workspace:
         """
         mixed = precisions or {}
         paths = [graph_path(self.folder, dtype, name) for name in self.names]
-        recipe = self.cache.files(
-            {"what": "graphs", **self.key(dtype, mixed)},
-            paths[0].parent,
-            [path.name for path in paths],
-            lambda: self._quantize(dtype, mixed),
-        )
+        try:
+            recipe = self.cache.files(
+                {"what": "graphs", **self.key(dtype, mixed)},
+                paths[0].parent,
+                [path.name for path in paths],
+                lambda: self._quantize(dtype, mixed),
+            )
+        except ParityError as error:
+            self.failed[dtype] = str(error)
+            for path in (each for graph in paths for each in graph.parent.glob(f"{graph.name}*")):
+                path.unlink()
+            return
         self._record(dtype, mixed, {**recipe, **(note or {})})
 
     def _quantize(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
@@ -174,6 +184,11 @@ class Workspace:
                 (self.folder / entry.path).unlink()
         left = {dtype: variant for dtype, variant in self.manifest.variants.items() if dtype not in dtypes}
         self.record(replace(self.manifest, variants=left))
+
+    def name_variants(self, dtypes: Sequence[str]) -> None:
+        """Name these variants to other tools, and no others, the default one first."""
+        name_variants(self.folder, self.names, dtypes)
+        self.record(replace(self.manifest, files=describe_shared_files(self.folder)))
 
     def record(self, manifest: Manifest) -> None:
         """Replace the manifest."""

@@ -37,6 +37,7 @@ class Evaluator:
     Attributes:
         measured: What was measured so far, by dtype.
         undecided: The candidates between which the machine was too noisy to choose.
+        left_out: The error about wanted variants that are not written, where others are; None where all are.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Evaluator:
         self._keep_texts = keep_texts
         self.measured: dict[str, VariantMeasurements] = {}
         self.undecided: tuple[str, ...] = ()
+        self.left_out: ParityError | None = None
         self._repairs: dict[str, str] = {}
+        self._stopped = False
         self._extra: dict[str, Any] = {}
 
     def measure(self, progress: Report = _report_nothing) -> None:
@@ -134,7 +137,35 @@ class Evaluator:
         checks = self.measured[dtype].checks if found.precisions is None else self.check(dtype).checks
         self.measured[dtype] = VariantMeasurements(checks, sensitivities)
         self._repairs[dtype] = _describe_repair(found, len(layers), budget)
+        self._stopped = self._stopped or (not self.measured[dtype].passed and not found.complete)
         return self.measured[dtype].passed
+
+    def select(self, wanted: Sequence[str], *, force: bool = False) -> tuple[str, ...]:
+        """Of the wanted variants those to write: what was made and passed, or was only made where that is forced.
+
+        The others are removed, and :attr:`left_out` says why.
+
+        Args:
+            wanted: The variants that were asked for.
+            force: Whether those that miss a bound are written, too.
+
+        Raises:
+            ParityError: none is left, or fp32, which all others are made of, is not what PyTorch gives.
+        """
+        reasons = dict(self._workspace.failed)
+        if not force:
+            if not self.measured[FP32].passed:
+                self.record(force=False)
+            missed = [dtype for dtype, found in self.measured.items() if not found.passed]
+            reasons |= {dtype: self._describe_miss(dtype) for dtype in missed}
+            self._workspace.discard(missed)
+            self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in missed}
+        left, self.left_out = leave_out(wanted, reasons, stopped=self._stopped)
+        return left
+
+    def _describe_miss(self, dtype: str) -> str:
+        figures = [check.deciding_figure for check in self.measured[dtype].checks if not check.passed]
+        return "; ".join(figures)
 
     def choose(self, prefer: str, progress: Report = _report_nothing) -> str:
         """Measure size, latency and distance of all variants, and keep the best of those that passed.
@@ -289,6 +320,37 @@ class Evaluator:
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
         self._workspace.record(replace(manifest, variants=variants))
         write_report(self._workspace.folder, self._data, self.measured, self._extra, keep_texts=self._keep_texts)
+
+
+def leave_out(
+    wanted: Sequence[str], reasons: Mapping[str, str], *, stopped: bool = False
+) -> tuple[tuple[str, ...], ParityError | None]:
+    """Leave some of the wanted variants out.
+
+    Args:
+        wanted: The variants that were asked for.
+        reasons: Why some are not to be written, by dtype.
+        stopped: Whether the repair of one of them ran out of its time.
+
+    Returns:
+        Those that are left, and the error about the others; None where none is left out.
+
+    Raises:
+        ParityError: none is left.
+    """
+    left = tuple(dtype for dtype in wanted if dtype not in reasons)
+    if len(left) == len(wanted):
+        return left, None
+    why = " | ".join(f"{dtype} misses its bound: {reasons[dtype]}" for dtype in wanted if dtype in reasons)
+    outcome = f"{', '.join(left)} written without it" if left else "nothing was written"
+    repair = "a longer repair (budget=, --budget), " if stopped else ""
+    error = ParityError(
+        f"{why}; {outcome}. Try {repair}another dtype, a larger max_drop= (--max-drop), or force=True (--force), which "
+        "writes it as it is"
+    )
+    if not left:
+        raise error
+    return left, error
 
 
 def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from edgepipe.cli.shared_options import (
     load_exporter,
     quiet_option,
 )
+from edgepipe.errors import ParityError
 from edgepipe.text_table import terminal_width
 
 # What `--target` takes, for the shell: the exporter, which has the table, takes long to load.
@@ -129,12 +130,20 @@ def export(
 
         page = check_output(page, created=output)
     options |= {"progress": not quiet, "for_report": page is not None}
-    bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
+    missed: ParityError | None = None
+    try:
+        bundle = exporter.export(model, output, dtypes=dtypes, verify=not no_verify, **options)
+    except ParityError as error:
+        if error.bundle is None:
+            raise
+        missed, bundle = error, error.bundle  # what passed is shown as ever; then the command ends with the error
     if page is not None:
         page = exporter.report(bundle, page)
     if as_json:
         echo_json(describe(bundle) | {"report": None if page is None else str(page)})
-        return
-    click.echo(render(describe(bundle), width=terminal_width(sys.stdout)))
-    if page is not None:
-        click.echo(f"\nreport: {page}")
+    else:
+        click.echo(render(describe(bundle), width=terminal_width(sys.stdout)))
+        if page is not None:
+            click.echo(f"\nreport: {page}")
+    if missed is not None:
+        raise missed

@@ -70,3 +70,23 @@ def test_the_manifest_has_the_worst_of_each() -> None:
     assert not found.passed
     assert summarize([TENSORS], 1, 0).passed
     assert (summarize([TENSORS], 1, 0).max_score_diff, summarize([TENSORS], 1, 0).label_agreement) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("bound", "agreement", "figures", "said"),
+    [
+        ("finite", None, {}, "numbers that are not finite"),
+        ("label agreement of at least 99 %", 0.9642, {}, "agreement 96.4 % (bound: label agreement of at least 99 %)"),
+        (
+            "f1 at most 1 points",
+            0.9,
+            {"f1": 0.5, "reference_f1": 0.75},
+            "f1 0.5 against 0.75 (bound: f1 at most 1 points)",
+        ),
+        ("mean cosine", 1.0, {"cosine_mean": 0.98}, "mean cosine 0.98, 100.0 % recognized (bound: mean cosine)"),
+        ("another", None, {}, "int8 against fp32, pipeline:  (bound: another)"),
+    ],
+)
+def test_the_deciding_figure(bound: str, agreement: float | None, figures: dict[str, float], said: str) -> None:
+    check = Check("pipeline", "int8", "fp32", 3, {}, agreement, bound, passed=False, figures=figures)
+    assert check.deciding_figure == said

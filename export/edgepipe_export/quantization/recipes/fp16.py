@@ -16,7 +16,7 @@ import onnx_ir
 
 from edgepipe.backend.engines import create_session
 from edgepipe.bundle.layout import PAST, PRESENT
-from edgepipe.errors import ExportError
+from edgepipe.errors import ParityError
 from edgepipe_export.quantization.methods.activations import value_maxima
 from edgepipe_export.quantization.methods.half_precision import LARGEST, ConvertToHalfPass
 from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, QuantizationJob, Recipe
@@ -109,7 +109,7 @@ def _check_finite(graph: Path, batches: Batches) -> None:
     kept in fp32 before.
 
     Raises:
-        ExportError: it is not finite.
+        ParityError: it is not finite.
     """
     if not batches:
         return
@@ -118,7 +118,7 @@ def _check_finite(graph: Path, batches: Batches) -> None:
         feeds = {name: np.asarray(batch[name], dtype) for name, dtype in session.inputs.items()}
         for name, array in session.run(feeds).items():
             if not np.isfinite(array).all():
-                raise ExportError(
+                raise ParityError(
                     f"in half precision {name} is not finite on calibration batch {number}: this model needs fp32; "
                     "give its largest layers that precision, or leave fp16 out"
                 )
