@@ -21,7 +21,7 @@ from edgepipe.bundle.integrity import (
     unreadable_error,
 )
 from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
-from edgepipe.bundle.manifest import FileEntry, Manifest
+from edgepipe.bundle.manifest import FileEntry, Manifest, digest_record
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import task_for_architecture
 from edgepipe.bundle.third_party import is_sentence_encoder, max_positions
@@ -160,6 +160,14 @@ class Bundle:
         if self.manifest is not None:
             return tuple(self._present_variants())
         return tuple(dtype for dtype in SUFFIXES if self._find_graphs(dtype))
+
+    @property
+    def digest(self) -> str:
+        """What tells it from other bundles: the manifest's digest; without one, that of config and graphs' sizes."""
+        if self.manifest is not None:
+            return self.manifest.digest
+        graphs = [(file.name, file.stat().st_size) for dtype in self.dtypes for file in self.files(dtype)]
+        return digest_record({"config": self.config, "graphs": graphs})
 
     @property
     def default_dtype(self) -> str:

@@ -154,8 +154,17 @@ class Manifest:
 
     def to_json(self) -> str:
         """The manifest as JSON text, keys in the order of the fields, its digest last."""
-        record = json.loads(strict_json.dumps({"schema_version": self.schema_version} | asdict(self)))
+        record = self._record()
         return strict_json.dumps(record | {_DIGEST: digest_record(record)}) + "\n"
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal sha256 of what it says."""
+        return digest_record(self._record())
+
+    def _record(self) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(strict_json.dumps({"schema_version": self.schema_version} | asdict(self)))
+        return record
 
     @classmethod
     def from_json(cls, text: str, origin: str = MANIFEST_NAME) -> Manifest:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgepipe.backend.device import DeviceSpec
 from edgepipe.backend.session import Session, SessionConfig, SessionOwner
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.model_config import ModelConfig
+from edgepipe.errors import BundleError, InputError
 from edgepipe.models.variants import choose_variant
 
 
@@ -31,6 +33,7 @@ class LoadedVariant(SessionOwner):
         self.directory: Path = bundle.path
         self.config: ModelConfig = bundle.config
         self.max_length = max_length
+        self._bundle, self._session_config = bundle, config
 
     @property
     def device(self) -> DeviceSpec:
@@ -52,6 +55,16 @@ class LoadedVariant(SessionOwner):
         """Threads inside one operator."""
         return self.session.num_threads
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where it came from, not its weights: whoever unpickles it loads the same bundle again."""
+        config = self._session_config
+        if config is not None and config.session_options is not None:
+            raise InputError(
+                "onnxruntime's session_options cannot be pickled, so neither can a model that was given some; leave "
+                "session_options out"
+            )
+        return _load_again, (type(self), str(self.directory.absolute()), self._bundle.digest, self.dtype, config)
+
     def close(self) -> None:
         """Release the graphs and their memory. Closing twice does nothing; using it afterwards is a `ClosedError`."""
         self.session.close()
@@ -62,3 +75,24 @@ class LoadedVariant(SessionOwner):
             f"{type(self).__name__}({str(self.directory)!r}, dtype={self.dtype!r}, device={str(self.device)!r}, "
             f"num_threads={self.num_threads}{closed})"
         )
+
+
+def _load_again(
+    kind: Callable[..., LoadedVariant], path: str, digest: str, dtype: str, config: SessionConfig | None
+) -> LoadedVariant:
+    """What was pickled, from its bundle.
+
+    Raises:
+        BundleError: the bundle is not there, or is another one.
+    """
+    if not Path(path).is_dir():
+        raise BundleError(
+            f"{path} is not here: a pickled model names its bundle and does not hold it; copy the bundle to that path"
+        )
+
+    def load(bundle: Bundle) -> LoadedVariant:
+        if bundle.digest != digest:
+            raise BundleError(f"{path} is another bundle than the one that was pickled; pickle the model again")
+        return kind(bundle, dtype, config)
+
+    return Bundle.load(path).read(load)

@@ -185,6 +185,11 @@ class Task(SessionOwner):
         """Where the model runs, with the attributes of a ``torch.device``: ``"cpu"``, ``"cuda:0"``."""
         return self.model.device
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the tokenizer, the options, and where the model came from; see :class:`LoadedVariant`."""
+        given = {"task": self.task, "batch_size": self.batch_size} | self.options
+        return _make_again, (type(self), self.tokenizer, self.model, given)
+
     def close(self) -> None:
         """Release the model and its memory. Closing twice does nothing; a call afterwards is a `ClosedError`."""
         self.model.close()
@@ -339,6 +344,10 @@ class Task(SessionOwner):
         if not self.token_level or len(array) == length:
             return array
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
+
+
+def _make_again(kind: type[Task], tokenizer: Tokenizer, model: TaskModel, given: Mapping[str, Any]) -> Task:
+    return kind(tokenizer, model, **given)
 
 
 def show_progress(results: Iterable[Any], total: int | None) -> Iterator[Any]:

@@ -8,6 +8,7 @@ results as lists or arrays.
 import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, overload
@@ -88,6 +89,12 @@ class Tokenizer(Vocabulary):
         return read_unchanged(
             lambda: read_folder_state(folder), lambda state: cls(*load_tokenizer_files(folder, given)), folder
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the whole tokenizer: some megabytes, and no path."""
+        settings = {each.name: getattr(self._settings, each.name) for each in fields(self._settings)}
+        plain = {name: dict(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+        return _restore, (type(self), self._backend.to_str(), plain)
 
     def with_lower_case(self) -> Self:
         """The same tokenizer, with texts lower-cased before its own normalizer sees them."""
@@ -383,3 +390,9 @@ def _explain_error(error: Exception, rows: Sequence[Any]) -> InputError:
 
 def _texts(row: Any) -> list[str]:
     return [row] if isinstance(row, str) else [text for part in row for text in _texts(part)]
+
+
+def _restore(kind: type[Tokenizer], backend: str, settings: Mapping[str, Any]) -> Tokenizer:
+    rust = RustTokenizer.from_str(backend)
+    rust.encode_special_tokens = settings["split_special_tokens"]
+    return kind(rust, TokenizerSettings(**settings))
