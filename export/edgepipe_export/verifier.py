@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
@@ -40,10 +40,13 @@ class Verification:
     Attributes:
         rows: One a check.
         notes: Which variants were calibrated with these data.
+        data: What was compared on: its ``origin``, how many ``inputs``, whether with the right answers (``gold``), and
+            its digest (``data_sha256``).
     """
 
     rows: tuple[Check, ...]
     notes: tuple[str, ...] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -164,7 +167,13 @@ def verify(
                 rows += comparison.check(name, FP32 if by_fp32 else PYTORCH, tolerance)
                 if given is not None and name == FP32:
                     rows += comparison.measure(name, PYTORCH, tolerance)
-    return Verification(tuple(rows), tuple(_calibration_notes(opened, dtypes, data)))
+    described = {
+        "origin": data.origin,
+        "inputs": len(data.inputs),
+        "gold": data.gold is not None,
+        "data_sha256": data.digest,
+    }
+    return Verification(tuple(rows), tuple(_calibration_notes(opened, dtypes, data)), described)
 
 
 def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Dataset) -> Iterator[str]:

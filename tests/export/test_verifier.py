@@ -6,8 +6,10 @@ from typing import Any
 
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 
 from edgepipe import Bundle
+from edgepipe.cli.main import cli
 from edgepipe.errors import BundleError, CheckpointError, DeviceError, InputError, VariantError
 from edgepipe_export import verify
 from tests.tiny import build
@@ -100,3 +102,30 @@ def test_no_bundle_or_no_model(exported: Bundle, tmp_path: Path) -> None:
         verify(tmp_path, tmp_path)
     with pytest.raises(CheckpointError):
         verify(exported, tmp_path)
+
+
+def test_a_page_shows_what_was_found(exported: Bundle, checkpoint: Path, tmp_path: Path) -> None:
+    """And the bundle stays as it is: texts go into the page alone."""
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"A text of mine, number {number}." for number in range(40)), encoding="utf-8")
+    page = tmp_path / "report.html"
+    before = {path: path.read_bytes() for path in exported.path.rglob("*") if path.is_file()}
+    arguments = ["verify", str(exported.path), str(checkpoint), "--calibration", str(texts), "--max-drop", "90", "-q"]
+    result = CliRunner().invoke(cli, [*arguments, "--report", str(page)], catch_exceptions=False)
+    assert result.output.endswith(f"\n\nreport: {page}\n")
+    assert {path: path.read_bytes() for path in exported.path.rglob("*") if path.is_file()} == before
+
+    record = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert record["calibration"] | {"data_sha256": ""} == {
+        "origin": "texts.txt", "inputs": 40, "gold": False, "calibrated": 0, "seen": 0, "data_sha256": "",
+    }  # fmt: skip
+    int8 = next(entry for entry in record["variants"] if entry["dtype"] == "int8")
+    assert int8["parity"]["texts"] == int8["confusion"]["decisions"] == 40
+    assert int8["worst"][0]["input"].startswith("A text of mine")
+    assert int8["worst"][0]["input"] in page.read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_said_before_the_work(tmp_path: Path) -> None:
+    arguments = ["verify", "nowhere", "nowhere", "--report", str(tmp_path / "report.txt")]
+    with pytest.raises(InputError, match=r"ends in \.html"):
+        CliRunner().invoke(cli, arguments, catch_exceptions=False)

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import Manifest, Parity, Variant
 from edgepipe.errors import BundleError
-from edgepipe_export.evaluation.checks import Check, Disagreement, number_or_infinity, read_check, read_disagreement
+from edgepipe_export.evaluation.checks import (
+    Check,
+    Disagreement,
+    number_or_infinity,
+    read_check,
+    read_disagreement,
+    summarize,
+)
 from edgepipe_export.evaluation.metrics.confusion import Confusion, read_confusion
 from edgepipe_export.selection.choose import Candidate
 from edgepipe_export.selection.measurements import REPORT_VERSION, Sensitivity
@@ -61,6 +68,18 @@ class Measurements:
     time: RequestTime | None = None
 
 
+class VerificationResult(Protocol):
+    """What a report reads of an :class:`edgepipe_export.Verification`, which says what it is."""
+
+    @property
+    def rows(self) -> tuple[Check, ...]:
+        """The checks."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What was compared on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """All that a report shows.
@@ -71,6 +90,7 @@ class Contents:
         measurements: By dtype; a variant may lack them.
         calibration: What variants were measured on: its origin, how many inputs, whether with the right answers.
         noise: How much the machine's speed varied while candidates were measured; None where none were.
+        verified: Whether quality was measured by a verification, and not at export.
     """
 
     manifest: Manifest
@@ -78,6 +98,7 @@ class Contents:
     measurements: Mapping[str, Measurements]
     calibration: Mapping[str, Any] | None = None
     noise: Mapping[str, Any] | None = None
+    verified: bool = False
 
     def ratio(self, dtype: str) -> float | None:
         """A variant's size, as a part of fp32's; None where neither the variants nor the candidates have fp32."""
@@ -125,6 +146,37 @@ class Contents:
             "parity": None if variant.parity is None else asdict(variant.parity),
             **asdict(self.measurements.get(dtype, Measurements())),
         }
+
+
+def show_verification(contents: Contents, verification: VerificationResult, machine: str) -> Contents:
+    """The contents with the quality that a verification measured in place of the export's.
+
+    Variants that it did not compare are left out, and so are the candidates of a choice.
+
+    Args:
+        contents: Those of the bundle.
+        verification: What was found.
+        machine: The machine it was found on. Times of another machine are left out.
+    """
+    manifest, data = contents.manifest, verification.data
+    variants, measurements = {}, {}
+    for dtype, variant in manifest.variants.items():
+        checks = tuple(check for check in verification.rows if check.dtype == dtype)
+        if not checks:
+            continue
+        calibrated = variant.recipe.get("calibrated", {})
+        seen = calibrated.get("inputs", 0) if calibrated.get("data_sha256") == data.get("data_sha256") else 0
+        variants[dtype] = replace(variant, parity=summarize(checks, checks[-1].compared, seen))
+        before = contents.measurements.get(dtype, Measurements())
+        measurements[dtype] = Measurements(
+            checks,
+            tuple(entry for check in checks for entry in check.worst),
+            before.sensitivities,
+            next((check.confusion for check in reversed(checks) if check.confusion is not None), None),
+            before.time if machine == manifest.machine else None,
+        )
+    shown = replace(manifest, variants=variants, machine=machine)
+    return Contents(shown, (), measurements, {**data, "calibrated": 0, "seen": 0}, verified=True)
 
 
 def read_contents(bundle: Bundle) -> Contents:

@@ -185,7 +185,8 @@ class ScatterPlot(Plot):
         low, high = min(values), max(values)
         least = 0.005 if self.y_axis.is_bounded else 0.01 * max(abs(low), abs(high)) or 1.0
         margin = max(0.12 * (high - low), (least - (high - low)) / 2)
-        return low - margin, high + margin
+        low, high = low - margin, high + margin
+        return low, min(high, 1 + 0.08 * (high - low)) if self.y_axis.is_bounded else high
 
     def _legend(self) -> list[tuple[str, dict[str, Any]]]:
         entries = [(p.name, _look(p.name, hollow=p.pareto is False)) for p in self.points]

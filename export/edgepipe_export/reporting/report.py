@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import edgepipe
+from edgepipe.backend.machine import machine_name
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.hub import fetch_measurements
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.errors import ExportError, InputError
-from edgepipe_export.reporting.contents import Contents, read_contents
+from edgepipe_export.reporting.contents import Contents, VerificationResult, read_contents, show_verification
 from edgepipe_export.reporting.formatting import to_xml_text
 from edgepipe_export.reporting.markdown import render_markdown
 from edgepipe_export.reporting.sections import collect_sections, summarize_contents
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
 # The formats, and how the names of their files end.
 SUFFIXES = {"html": (".html", ".htm"), "json": (".json",), "md": (".md",)}
 
-_FOOTER = (
+_FROM_EXPORT = (
     "All figures are those of the bundle's manifest, and of the file of measurements beside it; nothing was measured "
-    f"again. Written by edgepipe {edgepipe.__version__}."
+    "again."
 )
+_FROM_VERIFICATION = "Quality was measured by a verification; the bundle itself has the figures of its export."
 
 
 def report(
@@ -45,6 +47,7 @@ def report(
     output: str | os.PathLike[str] | None = None,
     *,
     format: str = "html",
+    verification: VerificationResult | None = None,
 ) -> Path:
     """Write the report of a bundle.
 
@@ -54,6 +57,8 @@ def report(
             report that is already there is replaced.
         format: ``"html"``: a page, and beside it the JSON, which has the same name but for its end. ``"json"`` or
             ``"md"``: that file alone.
+        verification: What :func:`~edgepipe_export.verify` found of the bundle: shown in place of the quality that was
+            measured at export, with its texts.
 
     Returns:
         The path of the file.
@@ -67,6 +72,8 @@ def report(
     path = check_output(f"report.{format}" if output is None else output, format=format)
     loaded = load_bundle(bundle)
     contents = read_contents(loaded)
+    if verification is not None:
+        contents = show_verification(contents, verification, machine_name())
     own = {MANIFEST_NAME, REPORT_NAME, *(entry.path for entry in contents.manifest.files)}
     texts = {path: render_report(contents, format)}
     if format == "html":
@@ -150,13 +157,18 @@ def render_page(contents: Contents) -> str:
         manifest=contents.manifest,
         summary=" ".join(summarize_contents(contents)),
         sections=collect_sections(contents),
-        footer=_FOOTER,
+        footer=_write_footer(contents),
     )
 
 
 def _render_markdown(contents: Contents) -> str:
     title = f"{contents.manifest.source.model} for {contents.manifest.task}"
-    return render_markdown(title, summarize_contents(contents), collect_sections(contents), _FOOTER)
+    return render_markdown(title, summarize_contents(contents), collect_sections(contents), _write_footer(contents))
+
+
+def _write_footer(contents: Contents) -> str:
+    source = _FROM_VERIFICATION if contents.verified else _FROM_EXPORT
+    return f"{source} Written by edgepipe {edgepipe.__version__}."
 
 
 def _template_environment() -> Environment:

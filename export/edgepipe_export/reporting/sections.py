@@ -256,7 +256,7 @@ def _times(contents: Contents) -> tuple[Block, ...]:
     table = tabulate_times(contents)
     if table is None:
         text = "It was not measured. To measure it on the machine that exports, export with --report."
-        return (Block(text=text),) if contents.measurements else ()
+        return (Block(text=text),) if contents.measurements and not contents.verified else ()
     times = {dtype: found.time for dtype, found in contents.measurements.items() if found.time is not None}
     parts = {dtype: (time.tokenizer_ms, time.graph_ms, time.rest_ms) for dtype, time in times.items()}
     described = (

@@ -34,6 +34,7 @@ from edgepipe.text_table import terminal_width
 @click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
 @click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
 @click.option("--device", shell_complete=device_completion, help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
+@click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts.")
 @json_option
 @quiet_option
 def verify(
@@ -45,12 +46,18 @@ def verify(
     max_drop: float | None,
     dtype: str | None,
     device: str | None,
+    page: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Compare a BUNDLE with the MODEL it was made from, tensor by tensor and result by result."""
     given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
-    verification = load_exporter().verify(
+    exporter = load_exporter()
+    if page is not None:
+        from edgepipe_export.reporting.report import check_output
+
+        page = check_output(page)
+    verification = exporter.verify(
         bundle,
         model,
         texts=given or None,
@@ -61,5 +68,9 @@ def verify(
         progress=not quiet,
     )
     click.echo(verification.to_json() if as_json else verification.table(width=terminal_width(sys.stdout)))
+    if page is not None:
+        page = exporter.report(bundle, page, verification=verification)
+        if not as_json:
+            click.echo(f"\nreport: {page}")
     if not verification.passed:
         raise click.exceptions.Exit(1)

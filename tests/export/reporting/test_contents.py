@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import pytest
 from edgepipe import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.errors import BundleError
-from edgepipe_export.reporting.contents import Contents, Measurements, read_contents
+from edgepipe_export.evaluation.checks import Check, Disagreement
+from edgepipe_export.evaluation.metrics.confusion import Confusion
+from edgepipe_export.reporting.contents import Contents, Measurements, read_contents, show_verification
 from tests.runtime.small_bundle import write_bundle
 
 
@@ -101,3 +103,45 @@ def test_a_bundle_of_another_tool_has_no_report(tmp_path: Path) -> None:
     (path / MANIFEST_NAME).unlink()
     with pytest.raises(BundleError, match="another tool made it"):
         read_contents(Bundle.load(path))
+
+
+CHECK = Check(
+    "pipeline", "int8", "fp32", 40, {"score": 0.5, "logits": 0.75}, 0.875, "a bound", True, None, {"accuracy": 0.75},
+    (Disagreement("a text", None, None, 0.5),), Confusion(40, 5),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """A verification."""
+
+    rows: tuple[Check, ...]
+    data: dict[str, Any]
+
+
+def test_a_verification_takes_the_place_of_what_was_measured_at_export(contents: Contents) -> None:
+    found = Found((replace(CHECK, dtype="all"), CHECK), {"origin": "test.tsv", "inputs": 40, "gold": True})
+    shown = show_verification(contents, found, contents.manifest.machine)
+    assert list(shown.manifest.variants) == ["int8"]
+    parity = shown.parities["int8"]
+    assert (parity.texts, parity.seen, parity.label_agreement, parity.passed) == (40, 0, 0.875, True)
+    assert (parity.figures, parity.max_abs_diff, parity.max_score_diff) == ({"accuracy": 0.75}, {"logits": 0.75}, 0.5)
+    measured = shown.measurements["int8"]
+    assert (measured.checks, measured.worst, measured.confusion) == ((CHECK,), CHECK.worst, CHECK.confusion)
+    assert measured.time == contents.measurements["int8"].time
+    assert (shown.origin, shown.verified, contents.verified) == ("test.tsv", True, False)
+
+
+def test_times_of_another_machine_are_left_out(contents: Contents) -> None:
+    shown = show_verification(contents, Found((CHECK,), {"origin": "test.tsv"}), "another machine")
+    assert shown.measurements["int8"].time is None
+    assert shown.manifest.machine == "another machine"
+
+
+def test_a_variant_that_was_calibrated_with_these_data_says_so(contents: Contents) -> None:
+    variants = dict(contents.manifest.variants)
+    variants["int8"] = replace(variants["int8"], recipe={"calibrated": {"inputs": 32, "data_sha256": "same"}})
+    calibrated = replace(contents, manifest=replace(contents.manifest, variants=variants))
+    for digest, seen in (("same", 32), ("other", 0)):
+        shown = show_verification(calibrated, Found((CHECK,), {"data_sha256": digest}), "")
+        assert shown.parities["int8"].seen == seen

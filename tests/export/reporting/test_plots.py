@@ -52,6 +52,8 @@ def test_better_lies_higher_also_where_lower_is_better() -> None:
 def test_nothing_is_better_than_the_best() -> None:
     shown = [float(text) for text in texts(scatter(Point("fp32", 1, 1.0, ""), is_bounded=True)) if text[:1].isdigit()]
     assert max(value for value in shown if value > 0.9) == 1  # and the axis of the cost is below 1.1
+    best = Point("int8", 1, 1.0, "best")
+    assert marks(scatter(best, is_bounded=True))["best"][1] < marks(scatter(best))["best"][1]  # no empty half above it
     assert len(marks(scatter(Point("fp32", 0, 0, "nothing")))) == 1
 
 

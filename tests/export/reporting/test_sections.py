@@ -122,6 +122,7 @@ def test_times_are_drawn_or_can_be_had(contents: Contents) -> None:
     assert plot.times == {"fp32": (1, 6.5, 0.5), "int8": (1, 2.5, 0.5), "w8": (1, 4.5, 0.5)}
     [block] = blocks(replace(contents, measurements={"int8": Measurements()}), "time")
     assert block.text.endswith("export with --report.")
+    assert "time" not in sections(replace(contents, measurements={"int8": Measurements()}, verified=True))
 
 
 def test_the_most_costly_layers_are_drawn(contents: Contents) -> None:
