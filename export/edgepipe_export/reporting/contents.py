@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +59,7 @@ class Measurements:
         sensitivities: What each layer costs; empty where nothing was repaired.
         confusion: What was decided otherwise; None where nothing is decided, or an older version measured.
         time: Where the time of a request goes; None where that was not measured.
+        precisions: The layers that a repair gave another precision; empty where an older version measured.
     """
 
     checks: tuple[Check, ...] = ()
@@ -66,6 +67,7 @@ class Measurements:
     sensitivities: tuple[Sensitivity, ...] = ()
     confusion: Confusion | None = None
     time: RequestTime | None = None
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
 
 class VerificationResult(Protocol):
@@ -119,6 +121,8 @@ class Contents:
 
     def raised_layers(self, dtype: str) -> Mapping[str, str]:
         """The layers that a repair gave another precision than the variant's, by name."""
+        if dtype not in self.manifest.variants:  # a candidate that was measured, and not chosen
+            return self.measurements[dtype].precisions
         precisions = self.manifest.variants[dtype].recipe.get("precisions", {})
         return precisions if isinstance(precisions, Mapping) else {}
 
@@ -233,4 +237,5 @@ def _read_measurements(entry: Mapping[str, Any]) -> Measurements:
         ),
         None if entry.get("confusion") is None else read_confusion(entry["confusion"]),
         None if entry.get("time") is None else RequestTime(**entry["time"]),
+        dict(entry.get("precisions", {})),
     )

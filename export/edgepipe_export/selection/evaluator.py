@@ -135,7 +135,7 @@ class Evaluator:
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
         checks = self.measured[dtype].checks if found.precisions is None else self.check(dtype).checks
-        self.measured[dtype] = VariantMeasurements(checks, sensitivities)
+        self.measured[dtype] = VariantMeasurements(checks, sensitivities, precisions=found.precisions or {})
         self._repairs[dtype] = _describe_repair(found, len(layers), budget)
         self._stopped = self._stopped or (not self.measured[dtype].passed and not found.complete)
         return self.measured[dtype].passed

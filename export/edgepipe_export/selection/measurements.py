@@ -45,11 +45,13 @@ class VariantMeasurements:
         checks: How it compares with its reference.
         sensitivities: Those of its layers, where a repair measured them; the most costly first.
         time: Where the time of a request goes; None where that was not measured.
+        precisions: The layers that a repair gave another precision than the variant's, by name.
     """
 
     checks: tuple[Check, ...]
     sensitivities: tuple[Sensitivity, ...] = field(default=())
     time: RequestTime | None = None
+    precisions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -112,6 +114,7 @@ def _variant(measured: VariantMeasurements, withheld: Sequence[Any] | None) -> d
         record["time"] = asdict(measured.time)
     if measured.sensitivities:
         record["sensitivities"] = [asdict(entry) for entry in measured.sensitivities]
+        record["precisions"] = dict(measured.precisions)  # the manifest has them only if the variant is written
     return record
 
 

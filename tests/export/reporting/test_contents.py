@@ -72,6 +72,13 @@ def test_raised_layers_are_those_of_the_recipe(contents: Contents) -> None:
     assert [dict(found.raised_layers(dtype)) for dtype in ("fp32", "int8", "w8")] == [{}, {"/a": "w8"}, {}]
 
 
+def test_raised_layers_of_a_candidate_that_was_not_chosen_are_those_that_were_measured(contents: Contents) -> None:
+    variants = {"fp32": contents.manifest.variants["fp32"]}
+    measurements = {"int8": Measurements(precisions={"/a": "w8"})}
+    found = replace(contents, manifest=replace(contents.manifest, variants=variants), measurements=measurements)
+    assert dict(found.raised_layers("int8")) == {"/a": "w8"}
+
+
 def test_the_json_has_everything_in_full(contents: Contents) -> None:
     record = json.loads(contents.to_json())
     by_dtype = {entry["dtype"]: entry for entry in record["variants"]}

@@ -10,11 +10,13 @@ import pytest
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe_export import export
+from edgepipe_export import export, report
 from edgepipe_export.calibration.split import spread_by_length
+from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.quantization.target import Target
 from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.selection.choose import Candidate, choose, list_candidates, tabulate, undecided
+from tests.hostile import inject_outliers
 from tests.tiny import build
 
 
@@ -121,6 +123,23 @@ def test_auto_writes_one_and_says_what_it_measured(tmp_path: Path) -> None:
     assert list(bundle.config["transformers.js_config"]["use_external_data_format"]) == [bundle.graph(chosen).name]
     measured = read_contents(bundle).measurements
     assert [dtype for dtype, found in measured.items() if found.time is not None] == [chosen]
+
+
+def test_a_report_shows_candidates_that_were_repaired_and_not_chosen(tmp_path: Path) -> None:
+    model, tokenizer = build("bert", labels=("bad", "fair", "good"))
+    inject_outliers(model, (3, 8), 300.0)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(sentences()[:20]), encoding="utf-8")
+    options: dict[str, Any] = {"prefer": "size", "max_drop": 8, "for_report": True, "calibration": texts}
+    bundle = export(model, tmp_path / "out", tokenizer=tokenizer, dtypes="auto", **options)
+    measured = read_contents(bundle).measurements
+    repaired = {dtype: found.precisions for dtype, found in measured.items() if found.sensitivities}
+    [*others] = repaired.keys() - set(bundle.dtypes)
+    assert others
+    assert all(repaired.values())
+    page = report(bundle, tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f"Cost of each layer in {dtype}" in page for dtype in others)
+    assert "raised to" in page
 
 
 def test_what_cannot_be_chosen(checkpoint: Path, tmp_path: Path) -> None:
