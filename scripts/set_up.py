@@ -22,14 +22,14 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # PyTorch's builds without CUDA; what the package index has for Linux brings CUDA along.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
-# What each stage installs, and about how many megabytes that downloads beside torch (docs/developing.md says how to
-# measure it). Where the wheels are in pip's cache, nothing is downloaded.
+# What each stage installs, and about how many megabytes that downloads beside torch: the sizes of what
+# `pip install --dry-run --report` lists on Linux x86-64. Where the wheels are in pip's cache, nothing is downloaded.
 STAGES = {
-    "runtime": ("cpu", 50, "the runtime: onnxruntime, tokenizers, numpy"),
-    "export": ("export", 100, "the exporter: transformers, onnx"),
-    "dev": ("dev", 200, "the tests' tools: pytest, mypy, ruff, sentence-transformers, a real checkpoint"),
-    "docs": ("docs", 50, "what the site is built with: Sphinx and its extensions"),
-    "release": ("release", 20, "the tools that build and check a release"),
+    "runtime": ("cpu", 55, "the runtime: onnxruntime, tokenizers, numpy"),
+    "export": ("export", 70, "the exporter: transformers, onnx"),
+    "dev": ("dev", 370, "the tests' tools: pytest, mypy, ruff, sentence-transformers, a real checkpoint"),
+    "docs": ("docs", 75, "what the site is built with: Sphinx and its extensions"),
+    "release": ("release", 10, "the tools that build and check a release"),
 }
 WITH_TORCH = ("export", "dev")
 TORCH_CPU = 200
