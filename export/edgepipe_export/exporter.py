@@ -30,6 +30,7 @@ from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, split
 from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.checkpoint.unsupported import find_activation
 from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
 from edgepipe_export.output.atomic_write import check_destination, describe_shared_files, write_atomically
 from edgepipe_export.output.cache import Cache, cache_folder
@@ -241,6 +242,13 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
 
         loaded = load(checkpoint)
         require_exportable(loaded.model)
+        if (activation := find_activation(checkpoint.directory, loaded.model.config.to_dict())) is not None:
+            function, option = activation
+            stages.note(
+                "scores",
+                f"CrossEncoder.predict applies {function} to the logits, and text-classification what transformers' "
+                f'pipeline does; ask with function_to_apply="{option}" for equal scores',
+            )
         given = load_dataset(options.calibration, loaded)
         limits = find_limits(loaded.model, generates=task.generates)
     with stages.stage("trace"):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgepipe.bundle.hub import cached_snapshot, hub_errors
 from edgepipe.errors import CheckpointError, DownloadError, first_line
+from edgepipe_export.checkpoint.unsupported import require_supported_files
 
 # Files of the repository's root that are no weights but may be read: config, vocabularies, chat templates.
 _SMALL = re.compile(r"[^/]+\.(json|txt|model|jinja)|README\.md")
@@ -28,13 +29,19 @@ def pickle_error(subject: str) -> CheckpointError:
 
 
 def fetch_checkpoint(
-    repo_id: str, revision: str | None = None, *, allow_pickle: bool = False, remote_code: bool = False
+    repo_id: str,
+    revision: str | None = None,
+    task: str | None = None,
+    *,
+    allow_pickle: bool = False,
+    remote_code: bool = False,
 ) -> tuple[Path, str]:
     """Download what an export reads; without a network, take it from the Hub's cache.
 
     Args:
         repo_id: ``owner/name``.
         revision: Branch, tag or commit; by default the main branch.
+        task: The task that the caller named, if one was.
         allow_pickle: Whether to take pickled weights where there are no safetensors.
         remote_code: Whether to download the repository's Python files.
 
@@ -42,7 +49,7 @@ def fetch_checkpoint(
         The snapshot's directory and its commit.
 
     Raises:
-        CheckpointError: the repository has no weights that may be loaded.
+        CheckpointError: the repository has no weights that may be loaded, or is no checkpoint of transformers.
         DownloadError: the repository, revision or network is not there, and the cache has nothing.
     """
     from huggingface_hub import HfApi, errors, snapshot_download
@@ -65,6 +72,7 @@ def fetch_checkpoint(
             ) from error
     else:
         names = [file.rfilename for file in info.siblings or []]
+        require_supported_files(repo_id, names, task)
         selected = select_files(repo_id, names, allow_pickle=allow_pickle, remote_code=remote_code)
         with hub_errors(repo_id):
             # By the name of the branch, not the commit: the cache then knows which commit the branch was at.

@@ -13,9 +13,11 @@ import transformers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
+from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.errors import CheckpointError, first_line
 from edgepipe_export.checkpoint.model_inputs import add_token_types
 from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
+from edgepipe_export.checkpoint.unsupported import list_lost_weights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -119,6 +121,7 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
         # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
         raise CheckpointError(f"{checkpoint.name} cannot be loaded: {_describe(error)}") from error
     _require_all_weights(checkpoint, model, info)
+    _require_no_lost_weights(checkpoint, model, info)
     model.config.architectures = [type(model).__name__]
     loaded: PreTrainedModel = model
     return loaded
@@ -143,6 +146,22 @@ def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: d
         f"{checkpoint.name} lacks {len(missing)} weights of {type(model).__name__} ({shown}): the files are "
         "incomplete, or belong to another model"
     )
+
+
+def _require_no_lost_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: dict[str, Any]) -> None:
+    """Refuse weights that transformers leaves out with a warning, unless the caller asked for what is left."""
+    directory = checkpoint.directory
+    # Of a checkpoint with a head, features are what was asked for.
+    named = checkpoint.request.task is not None or (directory is not None and is_sentence_encoder(directory))
+    heads = not checkpoint.task.generates and not (named and model.base_model is model)
+    lost = list_lost_weights(model, info["unexpected_keys"], heads=heads)
+    if lost:
+        shown = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
+        raise CheckpointError(
+            f"{checkpoint.name} has weights that {type(model).__name__} leaves out ({shown}): name the task that they "
+            "are for (task=, --task), or correct config.json; if they are not needed, load the checkpoint with "
+            "transformers and save it again, which drops them"
+        )
 
 
 def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:

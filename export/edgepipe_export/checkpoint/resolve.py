@@ -15,6 +15,12 @@ from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.errors import CheckpointError, InputError, TaskError
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, pickle_error
+from edgepipe_export.checkpoint.unsupported import (
+    has_weights,
+    require_supported_files,
+    require_supported_modules,
+    require_unquantized,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -85,12 +91,19 @@ def resolve(request: Request) -> Checkpoint:
         raise CheckpointError(f"{text} is a file; name the checkpoint's directory, which holds config.json")
     elif is_repo_id(text):
         directory, revision = fetch_checkpoint(
-            text, request.revision, allow_pickle=request.allow_pickle, remote_code=request.trust_remote_code
+            text,
+            request.revision,
+            request.task,
+            allow_pickle=request.allow_pickle,
+            remote_code=request.trust_remote_code,
         )
         name = text
     else:
         raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
+    require_supported_files(name, _list_files(directory), request.task)
+    require_supported_modules(name, directory, request.task)
     config = read_config(directory)
+    require_unquantized(name, config)
     _require_no_remote_code(config, request, name)
     params = config.get("task_specific_params")
     task = _find_task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
@@ -98,11 +111,25 @@ def resolve(request: Request) -> Checkpoint:
     return Checkpoint(request, name, revision, directory, task)
 
 
+def _list_files(directory: Path) -> list[str]:
+    """The files of a directory and of the folders in it, relative to it."""
+    found = [*directory.glob("*"), *directory.glob("*/*")]
+    return [path.relative_to(directory).as_posix() for path in found if path.is_file()]
+
+
 def _resolve_loaded_model(request: Request, model: PreTrainedModel) -> Checkpoint:
-    if not hasattr(model, "config") or not hasattr(model, "state_dict"):
-        raise InputError(
-            f"model must be a directory, a Hub id or a loaded transformers model, got {type(model).__name__}"
-        )
+    from transformers import PreTrainedModel
+
+    if not isinstance(model, PreTrainedModel):
+        kind = type(model).__name__
+        if hasattr(model, "merge_and_unload"):
+            raise InputError(f"{kind} has an adapter beside its model; pass what its merge_and_unload() returns")
+        hint = "; save it, and name the directory" if hasattr(model, "state_dict") else ""
+        raise InputError(f"model must be a directory, a Hub id or a loaded transformers model, got {kind}{hint}")
+    name = type(model).__name__
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise InputError(f"{name} has an adapter beside its weights; merge it with peft (merge_and_unload) first")
+    require_unquantized(name, model.config.to_dict())
     if request.tokenizer is None:
         raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
     architecture = type(model).__name__
@@ -225,7 +252,7 @@ def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: s
 
 
 def _require_weights(directory: Path, allow_pickle: bool) -> None:
-    if any(directory.glob("*.safetensors")):
+    if any(directory.glob("*.safetensors")) and has_weights(_list_files(directory)):
         return
     pickles = sorted({path.name for pattern in PICKLES for path in directory.glob(pattern)})
     if not pickles:

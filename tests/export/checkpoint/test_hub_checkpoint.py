@@ -174,6 +174,13 @@ def test_a_revision_that_is_not_there(hub: Hub, tmp_path: Path) -> None:
     )
 
 
+def test_an_adapter_is_refused_before_its_download(hub: Hub, tmp_path: Path) -> None:
+    hub.files["adapter_config.json"] = b"{}"
+    error = fetch_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home")
+    assert "has an adapter beside its weights" in error
+    assert hub.served == []
+
+
 def test_a_repository_with_pickles_only(hub: Hub, tmp_path: Path) -> None:
     del hub.files["model.safetensors"]
     error = fetch_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home")
