@@ -303,6 +303,7 @@ def _evaluate(
     Returns:
         The variants to write, and the error about those that were wanted and are left out.
     """
+    from edgepipe_export.evaluation.checks import NOT_COMPARED_BEYOND
     from edgepipe_export.evaluation.comparison import make_comparison
 
     with stages.stage("verify"):
@@ -318,6 +319,11 @@ def _evaluate(
             keep_texts=options.for_report,
         )
         evaluator.measure(stages.step)
+    beyond = [check.figures.get(NOT_COMPARED_BEYOND) for check in evaluator.measured[FP32].checks]
+    for length in filter(None, beyond):
+        stages.note(
+            "verify", f"longer texts than {length:.0f} tokens were not compared; the model treats them otherwise"
+        )
     repairable = () if options.force else evaluator.repairable
     stages.expect(len(repairable) + options.last_stages)
     end = time.monotonic() + options.budget

@@ -16,7 +16,7 @@ from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe_export import export
-from tests.tiny.generative import DECODERS, build_generative
+from tests.tiny.generative import ENCODER_DECODERS, build_generative
 
 TEXTS = ("Hello there, my friend", "The 2nd of May", "a", "What a waste of time. I want my money back")
 # Each text alone, and all in one batch.
@@ -52,7 +52,7 @@ def export_generative(family: str, folder: Path) -> tuple[Any, Any, Bundle]:
     The exporter's own verification is left out: what follows measures more.
     """
     model, tokenizer = build_generative(family)
-    task = "text-generation" if family in DECODERS else "text2text-generation"
+    task = "text2text-generation" if family in ENCODER_DECODERS else "text-generation"
     bundle = export(model, folder / "bundle", task=task, tokenizer=tokenizer, verify=False, progress=False)
     return model, tokenizer, bundle
 

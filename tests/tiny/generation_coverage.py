@@ -54,6 +54,17 @@ anything. Transformer-XL left transformers.
 - BigBird-Pegasus's encoder has full attention, as in PyTorch up to (5 + 2 `num_random_blocks`) `block_size` tokens (704
   by default).
 
+## Lengths at which a model changes
+
+- Phi-3, Phi-3.5, Phi-4-mini and Phi-MoE with the rope type `longrope` drop their cache behind
+  `original_max_position_embeddings`, and read the text again with the long factors, as transformers does. That step
+  takes as long as a prompt. Other models with `longrope` go on with their cache, also as in transformers.
+- With `longrope`, the longest row of a batch changes the positions of all rows in transformers. Here a text writes
+  what it writes alone: texts that pass the length while they are written share a batch only with texts of their length.
+- The rope type `dynamic` is refused.
+- Windows, chunks and the like are read from the config, and each export is compared across them: see
+  [what parity means](../explanation/parity.md#across-the-lengths-at-which-a-model-changes).
+
 ## Tokenizers in Python
 
 Those of Marian, M2M-100, CTRL, Blenderbot-small, ProphetNet and ByT5 are converted to a tokenizer.json, and every

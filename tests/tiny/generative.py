@@ -62,11 +62,44 @@ DECODERS: dict[str, Architecture] = {
     "phi": Architecture("gpt2", "phi", {"num_key_value_heads": 2}),
     "smollm3": Architecture("gpt2", "smollm3", GROUPED | {"no_rope_layers": [1, 0]}),
     "falcon": Architecture("gpt2", "falcon", {"new_decoder_architecture": True, "num_kv_heads": 2}),
+    "phimoe": Architecture("llama", "phimoe", {"num_key_value_heads": 2, "num_local_experts": 2}),
     "phi3": Architecture("llama", "phi3", {"num_key_value_heads": 2, "sliding_window": WINDOW}),
     "olmo2": Architecture("gpt2", "olmo2", {"num_key_value_heads": 2}),
     "starcoder2": Architecture("gpt2", "starcoder2", {"num_key_value_heads": 2, "sliding_window": WINDOW}),
     "granite": Architecture("gpt2", "granite", {"num_key_value_heads": 2}),
     "stablelm": Architecture("gpt2", "stablelm", {"num_key_value_heads": 2}),
+}
+
+# The length at which the families below change what they do, within what a test can write.
+SWITCH = 16
+_LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "original_max_position_embeddings": SWITCH,
+    "short_factor": [1.0] * 4,
+    "long_factor": [4.0, 8.0, 16.0, 32.0],
+}
+
+SWITCHING: dict[str, Architecture] = {
+    "phi3-longrope": Architecture(
+        "llama",
+        "phi3",
+        {"num_key_value_heads": 2, "original_max_position_embeddings": SWITCH, "rope_parameters": _LONGROPE},
+    ),
+    "phimoe-longrope": Architecture(
+        "llama",
+        "phimoe",
+        {
+            "num_key_value_heads": 2,
+            "num_local_experts": 2,
+            "rope_parameters": _LONGROPE | {"short_mscale": 1.1, "long_mscale": 1.3},
+        },
+    ),
+    "llama-longrope": Architecture("llama", "llama", GROUPED | {"rope_parameters": _LONGROPE}),
+    "qwen2-windows": Architecture(
+        "gpt2", "qwen2", GROUPED | {"use_sliding_window": True, "sliding_window": SWITCH, "max_window_layers": 1}
+    ),
+    "mistral-window": Architecture("llama", "mistral", GROUPED | {"sliding_window": SWITCH}),
 }
 
 _SCALED = {"scale_embedding": True}
@@ -132,7 +165,7 @@ def build_generative(
     """Make a tiny model that generates, and its tokenizer.
 
     Args:
-        family: A name in FAMILIES.
+        family: A name in FAMILIES or SWITCHING.
         tokenizer_name: Directory in ``tests/data/tokenizers``, in place of the family's.
         directory: Where to save both, as a checkpoint; None for nowhere.
         seed: Another seed gives other weights.
@@ -144,14 +177,14 @@ def build_generative(
         decoder's prompts on the left.
     """
     entry, auto_class = (
-        (DECODERS[family], AutoModelForCausalLM)
-        if family in DECODERS
-        else (ENCODER_DECODERS[family], AutoModelForSeq2SeqLM)
+        (ENCODER_DECODERS[family], AutoModelForSeq2SeqLM)
+        if family in ENCODER_DECODERS
+        else ((DECODERS | SWITCHING)[family], AutoModelForCausalLM)
     )
     tokenizer = AutoTokenizer.from_pretrained(TOKENIZERS / (tokenizer_name or entry.tokenizer), model_max_length=LIMIT)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if family in DECODERS:
+    if family not in ENCODER_DECODERS:
         tokenizer.padding_side = "left"
     ends = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     ends["eos_token_id"] = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id

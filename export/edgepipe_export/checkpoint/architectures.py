@@ -24,6 +24,7 @@ from edgepipe_export.checkpoint.model_patches import (
     longformer_patches,
     mbart_patches,
     multiply_conv1d,
+    phimoe_patches,
     prophetnet_patches,
 )
 
@@ -54,11 +55,18 @@ def _has_last_token_head(model: PreTrainedModel) -> bool:
     return decides_by_last and model.config.get_text_config().pad_token_id is None
 
 
+def _rope_types(config: Any) -> set[str]:
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    each_kind = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    return {str(each.get("rope_type")) for each in each_kind}
+
+
 # By the model_type of config.json.
 ARCHITECTURES: dict[str, Architecture] = {
     "led": Architecture(led_patches),
     "longformer": Architecture(longformer_patches),
     "mbart": Architecture(mbart_patches),
+    "phimoe": Architecture(phimoe_patches),
     "plbart": Architecture(mbart_patches),
     "prophetnet": Architecture(prophetnet_patches, decodes_single_tokens=True),
     "reformer": Architecture(
@@ -102,6 +110,17 @@ _LAST_TOKEN_HEAD = Architecture(
     is_refused=_has_last_token_head,
 )
 
+_DYNAMIC_ROPE = Architecture(
+    refusal=(
+        "its rope type is dynamic: behind max_position_embeddings, positions depend on the longest text that the model "
+        'has read before, in other calls too. Up to there they are those of the rope type "default": write that into '
+        "config.json for texts that are no longer"
+    ),
+    is_refused=lambda model: "dynamic" in _rope_types(model.config),
+)
+
+_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE)
+
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
     """The entry of a model's type; an empty one where there is none."""
@@ -113,7 +132,7 @@ def list_refusals() -> list[tuple[str | None, str]]:
     refusals: list[tuple[str | None, str]] = [
         (model_type, entry.refusal) for model_type, entry in ARCHITECTURES.items() if entry.refusal is not None
     ]
-    return [*refusals, (None, str(_LAST_TOKEN_HEAD.refusal))]
+    return [*refusals, *((None, str(entry.refusal)) for entry in _OF_ANY_TYPE)]
 
 
 def require_exportable(model: PreTrainedModel) -> None:
@@ -122,7 +141,7 @@ def require_exportable(model: PreTrainedModel) -> None:
     Raises:
         ExportError: the model is one; the message has the reason.
     """
-    for entry in (find_architecture(model), _LAST_TOKEN_HEAD):
+    for entry in (find_architecture(model), *_OF_ANY_TYPE):
         if entry.refusal is not None and entry.is_refused(model):
             raise ExportError(f"{type(model).__name__} cannot be exported exactly: {entry.refusal}")
 

@@ -177,6 +177,34 @@ def prophetnet_patches(model: PreTrainedModel) -> Patches:
     return {f"{name}.forward": position_after}
 
 
+def phimoe_patches(model: PreTrainedModel) -> Patches:
+    """Of Phi-MoE."""
+
+    def embed_positions(rotary: Any, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``PhimoeRotaryEmbedding.forward``, whose ``if`` a trace cannot follow.
+
+        The original has the scale of the longest row for all rows, and short factors for any length.
+
+        Args:
+            rotary: The module.
+            x: Says which dtype the result has.
+            position_ids: int64[batch, new].
+
+        Returns:
+            Cosines and sines, [batch, new, head_dim] each.
+        """
+        rope = rotary.config.rope_parameters
+        frequencies, scale = rotary.rope_init_fn(rotary.config)
+        if rope["rope_type"] != "default":
+            is_long = position_ids.max() + 1 > rope["original_max_position_embeddings"]
+            scale = torch.where(is_long, float(rope["long_mscale"]), float(rope["short_mscale"]))
+        angles = position_ids[..., None].float() * frequencies
+        angles = torch.cat((angles, angles), dim=-1)
+        return (angles.cos() * scale).to(x.dtype), (angles.sin() * scale).to(x.dtype)
+
+    return {"PhimoeRotaryEmbedding.forward": embed_positions}
+
+
 class LastMarkedToken(TorchFunctionMode):
     """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
 

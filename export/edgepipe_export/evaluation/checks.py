@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 # What reports call the checkpoint in PyTorch.
 PYTORCH = "pytorch-fp32"
 
+# The figure that says beyond which length nothing was compared, though the model behaves otherwise there.
+NOT_COMPARED_BEYOND = "not_compared_beyond"
+
 # How many of the largest disagreements are reported.
 _WORST = 10
 
@@ -51,7 +54,7 @@ class Check:
         agreement: Share of texts with the same best label, 0 to 1; None where that has no meaning.
         bound: The bound that decides, in words.
         passed: Whether it held.
-        detail: The first difference in words, where one was found.
+        detail: The first difference in words, where one was found; and across which lengths tensors were compared.
         figures: What else was measured, by name.
         worst: The inputs whose results are farthest apart, the worst first.
         confusion: What was decided otherwise; None where nothing is decided.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from edgepipe import Bundle, Tokenizer
 from edgepipe.errors import InputError
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.calibration.texts import sentences
-from edgepipe_export.evaluation.checks import PYTORCH, Check
+from edgepipe_export.checkpoint.length_changes import plan_crossings
+from edgepipe_export.evaluation.checks import NOT_COMPARED_BEYOND, PYTORCH, Check
 from edgepipe_export.evaluation.differences import distance
 from edgepipe_export.evaluation.parity import check_tensors
 from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from edgepipe_export.evaluation.tolerances import Tolerance
 
     Ids = NDArray[np.int64]
+    _Pair = tuple[Mapping[str, NDArray[Any]], Mapping[str, NDArray[Any]]]
+
+# The name of the check that goes across lengths.
+CROSSING = "tensors, across lengths"
 
 # Rows and tokens of random prompts; of several rows all but the first are padded.
 _SHAPES = ((1, 1), (1, 2), (3, 7), (2, 31))
@@ -39,6 +45,13 @@ _GENERATED = 20
 
 # How many tokens of a text perplexity is measured on.
 _LONGEST = 64
+
+# What a text is compared on across a length: how many tokens before it, and how many are written. Where texts are long,
+# the middle one of three prompts is left out, for it takes long.
+_BEFORE, _FOLLOWING = 2, 6
+_ALL_PROMPTS = 1024
+# The longest length that the decoder of an encoder-decoder is taken across, which goes token by token.
+_FARTHEST_TARGET = 256
 
 # How many texts show what a single layer costs.
 _FEW = 12
@@ -69,6 +82,7 @@ class GenerationComparison:
         self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
         limits = [limit for limit in (bundle.max_length, bundle.max_target_length, _LONGEST) if limit is not None]
         self._longest = min(limits)
+        self._config = loaded.model.config.to_dict()
         encoded = ((np.array(tokenizer(text)["input_ids"], np.int64)[: self._longest], text) for text in self.texts)
         usable = [(ids, text) for ids, text in encoded if len(ids) > 1]
         if not usable:
@@ -83,7 +97,11 @@ class GenerationComparison:
         if dtype != FP32:
             return self.measure(dtype, reference, tolerance, bundle)
         expected, got = self._model(reference), self._load(dtype, bundle)
-        return [self._check_steps(expected, got), self._check_tokens(expected, got)]
+        return [
+            self._check_steps(expected, got),
+            self._check_tokens(expected, got),
+            *self._check_crossings(expected, got),
+        ]
 
     def measure(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
         """Any variant by its perplexity."""
@@ -157,6 +175,54 @@ class GenerationComparison:
             if self._is_encoder_decoder:
                 following[:, 0] = self._start
             yield ids, mask, following
+
+    def _check_crossings(self, reference: LanguageModel, candidate: LanguageModel) -> list[Check]:
+        """Across each length at which the model's config changes what it does; no check where there is none."""
+        crossings = plan_crossings(self._config, self._bundle.max_length)
+        compare = self._compare_written
+        if self._is_encoder_decoder:
+            compare = self._compare_decoded
+            targets = plan_crossings(self._config, self._bundle.max_target_length, _FARTHEST_TARGET)
+            beyond = [each.beyond for each in (crossings, targets) if each.beyond is not None]
+            crossings = replace(crossings, beyond=min(beyond, default=None))
+        if not crossings.crossed and crossings.beyond is None:
+            return []
+        pairs = [
+            (expected, got) for length in crossings.crossed for expected, got in compare(reference, candidate, length)
+        ]
+        check = check_tensors(CROSSING, candidate.name, reference.name, len(pairs), iter(pairs))
+        figures = {} if crossings.beyond is None else {NOT_COMPARED_BEYOND: float(crossings.beyond)}
+        return [replace(check, detail=str(crossings), figures=figures)]
+
+    def _compare_written(self, reference: LanguageModel, candidate: LanguageModel, length: int) -> Iterator[_Pair]:
+        """What a decoder writes from before a length to behind it, from it, and from behind it."""
+        limit = self._bundle.max_length
+        starts = (length - _BEFORE, length, length + 1) if length <= _ALL_PROMPTS else (length - _BEFORE, length + 1)
+        for start in starts:
+            start = max(start, 1)
+            count = _FOLLOWING if limit is None else min(_FOLLOWING, limit - start + 1)
+            ids = self._random_ids(start)
+            tokens, wanted = reference.follow(ids, count)
+            found = candidate.step_logits(ids[None], np.ones_like(ids[None]), tokens[None, :-1])
+            yield {"logits": np.stack(wanted)}, {"logits": np.stack(found)}
+
+    def _compare_decoded(self, reference: LanguageModel, candidate: LanguageModel, length: int) -> Iterator[_Pair]:
+        """What an encoder-decoder makes of sources around a length, and writes across it."""
+        target_limit, source_limit = self._bundle.max_target_length, self._bundle.max_length
+        shapes = [(length, _STEPS), (length + 1, _STEPS)]
+        if length <= _FARTHEST_TARGET:
+            shapes.append((_PROMPT, length + _STEPS))
+        for source, target in shapes:
+            ids = self._random_ids(source if source_limit is None else min(source, source_limit))
+            steps = target if target_limit is None else min(target, target_limit)
+            following = self._random_ids(steps)[None]
+            following[:, 0] = self._start
+            arguments = ids[None], np.ones_like(ids[None]), following
+            wanted, found = reference.step_logits(*arguments), candidate.step_logits(*arguments)
+            yield {"logits": np.stack(wanted)}, {"logits": np.stack(found)}
+
+    def _random_ids(self, length: int) -> Ids:
+        return np.random.default_rng(length).integers(0, len(self._tokenizer), length)
 
     def _check_tokens(self, reference: LanguageModel, candidate: LanguageModel) -> Check:
         longest = self._longest - (0 if self._is_encoder_decoder else _GENERATED)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe import Tokenizer
+from edgepipe_export.checkpoint.length_changes import Crossings, plan_crossings
 from edgepipe_export.checkpoint.tokenizer_files import find_differences, tokenizer_corpus
-from edgepipe_export.evaluation.checks import Check, describe_options
+from edgepipe_export.evaluation.checks import NOT_COMPARED_BEYOND, Check, describe_options
 from edgepipe_export.evaluation.differences import compare_results, compare_tensors
 from edgepipe_export.evaluation.tasks import find_evaluation, make_inputs, select_texts
 from edgepipe_export.evaluation.tolerances import ABSOLUTE, RELATIVE
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Longest random input where the model has no limit, or a very high one: attention needs its square in memory.
 _LONGEST = 1024
 _TEXTS_A_BATCH = 8
+_SHAPES = ((1, 1), (3, 1), (1, 2), (4, 7), (2, 31))
 
 # The form of results under other options shows in a few; every score is compared once anyway.
 _INPUTS_A_FORM = 20
@@ -42,12 +44,14 @@ class ParityInputs:
         inputs: Inputs of the task's pipeline, made of the texts.
         encodings: Padded batches of the texts, int64[batch, length] arrays.
         random: Batches of random ids of many shapes, from one token to the limit, with and without padding.
+        crossings: The lengths that random ids go across.
     """
 
     texts: tuple[str, ...]
     inputs: tuple[Any, ...]
     encodings: tuple[Arrays, ...]
     random: tuple[Arrays, ...]
+    crossings: Crossings
 
 
 def prepare_inputs(
@@ -76,18 +80,23 @@ def prepare_inputs(
     )
     longest = _LONGEST if limit is None else min(limit, _LONGEST)
     names = tuple(encodings[0])
-    random = tuple(_random_batches(names, config, longest))
-    return ParityInputs(chosen, make_inputs(task, tokenizer, limit, texts), encodings, random)
+    crossings = plan_crossings(config, limit)
+    shapes = [
+        *((batch, length) for batch, length in (*_SHAPES, (1, longest), (2, longest)) if length <= longest),
+        *((1, each) for length in crossings.crossed for each in (length, length + 1)),
+    ]
+    random = tuple(_random_batches(names, config, shapes))
+    return ParityInputs(chosen, make_inputs(task, tokenizer, limit, texts), encodings, random, crossings)
 
 
-def _random_batches(names: Sequence[str], config: Mapping[str, Any], longest: int) -> Iterator[Arrays]:
+def _random_batches(
+    names: Sequence[str], config: Mapping[str, Any], shapes: Sequence[tuple[int, int]]
+) -> Iterator[Arrays]:
     vocabulary = int(config["vocab_size"])
     has_types = int(config.get("type_vocab_size", 2)) > 1
     pad = config["pad_token_id"] if isinstance(config.get("pad_token_id"), int) else 0
     generator = np.random.default_rng(0)
-    for batch, length in ((1, 1), (3, 1), (1, 2), (4, 7), (2, 31), (1, longest), (2, longest)):
-        if length > longest:
-            continue
+    for batch, length in shapes:
         ids = generator.integers(0, vocabulary, (batch, length))
         ids[ids == pad] = (pad + 1) % vocabulary  # RoBERTa counts positions by what is not padding
         mask = np.ones_like(ids)
@@ -126,8 +135,13 @@ def check_parity(candidate: Predictor, reference: Predictor, inputs: ParityInput
     own = find_evaluation(task)
     *forms, complete = own.options
     few = inputs.inputs[:_INPUTS_A_FORM]
+    beyond = inputs.crossings.beyond
     return [
-        _check_batches("tensors, random ids", candidate, reference, inputs.random),
+        replace(
+            _check_batches("tensors, random ids", candidate, reference, inputs.random),
+            detail=str(inputs.crossings) or None,
+            figures={} if beyond is None else {NOT_COMPARED_BEYOND: float(beyond)},
+        ),
         _check_batches("tensors, texts", candidate, reference, inputs.encodings),
         # The form of results only: scores and choices are not read.
         *(_check_results(options, candidate, reference, few, lambda result: {}) for options in forms),

@@ -83,6 +83,18 @@ class LanguageModel(Protocol):
         """`count` new tokens of a greedy search, or fewer where the text ends."""
         ...
 
+    def follow(self, ids: Ids, count: int) -> tuple[Ids, list[Logits]]:
+        """Write on with the likeliest tokens, past the end of the text, as a search does: with the cache of one.
+
+        Args:
+            ids: int64[length], the prompt; not of an encoder-decoder.
+            count: How many tokens.
+
+        Returns:
+            The tokens, int64[count], and the logits that each was chosen by, float32[1, vocabulary].
+        """
+        ...
+
 
 class VariantPredictor:
     """One variant of a bundle, in the edgepipe runtime."""
@@ -200,3 +212,13 @@ class VariantLanguageModel:
         config = generation_config(self._decoder, {}, options, tokenizer=self._tokenizer)
         found = generate(self._decoder, ids[None], np.ones_like(ids[None]), config, tokenizer=self._tokenizer)
         return found[0][0].token_ids
+
+    def follow(self, ids: Ids, count: int) -> tuple[Ids, list[Logits]]:
+        """See :class:`LanguageModel`."""
+        decoding, last = self._decoder.begin(ids[None], np.ones_like(ids[None])), ids[None]
+        tokens, logits = [], []
+        for _ in range(count):
+            logits.append(decoding.step(last).copy())
+            last = logits[-1].argmax(axis=1)[:, None]
+            tokens.append(int(last[0, 0]))
+        return np.array(tokens, np.int64), logits

@@ -159,6 +159,14 @@ class PyTorchLanguageModel:
         tokens: list[int] = result[0].tolist()
         return tokens if self._is_encoder_decoder else tokens[len(ids) :]
 
+    def follow(self, ids: Ids, count: int) -> tuple[Ids, list[Logits]]:
+        """See :class:`~edgepipe_export.evaluation.predictors.LanguageModel`."""
+        source = {"inputs": ids[None], "attention_mask": np.ones_like(ids[None])}
+        options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count, "min_new_tokens": count}
+        result = call_module(self._model.generate, source, **options, return_dict_in_generate=True, output_logits=True)
+        tokens: Ids = result["sequences"][0, len(ids) :].numpy()
+        return tokens, [logits.float().numpy() for logits in result["logits"]]
+
     def _read(self, ids: Ids, mask: Ids) -> Logits:
         """The logits of a decoder-only model, float32[rows, length, vocabulary]."""
         inputs = {"input_ids": ids, "attention_mask": mask}

@@ -66,6 +66,8 @@ class Decoder(Protocol):
         dtype: The variant that was loaded.
         max_length: Longest sequence in tokens that the decoder takes, prompt included; None where it has no limit.
         max_source_length: Longest input of the encoder in tokens; None where it has no limit or there is no encoder.
+        switch_length: The longest row that does not change the positions of all rows of its batch; None where no row
+            does. Rows that are to grow beyond it share a batch only with rows of their length.
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
     """
 
@@ -74,6 +76,7 @@ class Decoder(Protocol):
     dtype: str
     max_length: int | None
     max_source_length: int | None
+    switch_length: int | None
     is_encoder_decoder: bool
 
     @property

@@ -26,6 +26,10 @@ class Cache(Protocol):
         """Bind inputs and outputs for a run after which the cache has `total` tokens."""
         ...
 
+    def clear(self) -> None:
+        """Forget all tokens; the rows stay."""
+        ...
+
     def select(self, rows: NDArray[np.int64], common: NDArray[np.int64]) -> None:
         """Make the rows those of these indices.
 
@@ -59,6 +63,10 @@ class SharedBufferCache:
                 binding.bind_output(present_name(name), tensor)
             self._bound_to = binding
         self._length = total
+
+    def clear(self) -> None:
+        """See :class:`Cache`."""
+        self._length = 0
 
     def select(self, rows: NDArray[np.int64], common: NDArray[np.int64]) -> None:
         """See :class:`Cache`."""
@@ -101,6 +109,11 @@ class SwappedBufferCache:
             binding.bind_output(present_name(name), tensor)
         self._length = total
         self._past, self._present = self._present, self._past
+
+    def clear(self) -> None:
+        """See :class:`Cache`."""
+        self._past.resize(self._past.rows, 0)
+        self._length = 0
 
     def select(self, rows: NDArray[np.int64], common: NDArray[np.int64]) -> None:
         """See :class:`Cache`."""

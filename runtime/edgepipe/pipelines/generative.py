@@ -158,14 +158,28 @@ class GenerativeTask(Task):
     ) -> Iterator[tuple[list[int], GenerationConfig]]:
         """Indices of requests of like length that may write as many tokens, with the options for them.
 
+        Where a longer row would change what a shorter one gives, they are not in one batch.
+
         With a seed they stay in their order: draws for a row depend on its position in the call.
         """
         indices = list(range(len(requests)))
         if config.seed is None:
             indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
-        for each, alike in groupby(indices, lambda index: self._limit_new_tokens(config, requests[index])):
+        for (each, _), alike in groupby(indices, lambda index: self._group(requests[index], config)):
             for batch in _split_batches(alike, batch_size):
                 yield batch, each
+
+    def _group(self, request: Request, config: GenerationConfig) -> tuple[GenerationConfig, tuple[bool, int]]:
+        """What requests of one batch have in common: the options, and on which side of the decoder's switch they are.
+
+        The length is that of requests that pass it while they are written; 0 for others.
+        """
+        limited = self._limit_new_tokens(config, request)
+        length, switch = len(request.pieces[0]["input_ids"]), self.decoder.switch_length
+        read = length + (limited.max_new_tokens or 0) - 1  # the last new token is not read
+        if switch is None or read <= switch:
+            return limited, (False, 0)
+        return limited, (True, 0 if length > switch else length)
 
     def _limit_new_tokens(self, config: GenerationConfig, request: Request) -> GenerationConfig:
         return limit_new_tokens(config, self.decoder, len(request.pieces[0]["input_ids"]))

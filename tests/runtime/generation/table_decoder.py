@@ -37,6 +37,7 @@ class TableDecoder:
     generation_config: Mapping[str, Any] = {}
     max_length = None
     max_source_length = None
+    switch_length = None
     is_encoder_decoder = False
 
     def __init__(self, table: NDArray[np.float32], *, on_device: bool = False) -> None:

@@ -25,6 +25,7 @@ class TorchDecoder:
     directory = Path()
     dtype = "fp32"
     max_source_length = None
+    switch_length = None
 
     def __init__(self, model: Any, max_length: int | None = None) -> None:
         self.model = model

@@ -71,6 +71,24 @@ def test_rows_go_on_with_what_they_had(seed: int, kind: type, shares: bool, devi
         wanted = wanted[chosen]
 
 
+@pytest.mark.parametrize("shares", [True, False])
+@pytest.mark.parametrize("device", [HOST, DEVICE])
+def test_a_cleared_cache_begins_anew_with_the_rows_it_has(shares: bool, device: OrtDevice) -> None:
+    cache = create_cache(SHAPES, 2, 4, shares=shares, device=device)
+    assert cache is not None
+    graph, tokens = Graph(), np.array([[1, 2, 3], [4, 5, 6]])
+    cache.bind(graph, 3)  # type: ignore[arg-type]
+    graph.run(tokens, 3)
+    cache.select(np.array([1, 0, 1]), np.zeros(3, np.int64))
+    cache.clear()
+    anew = np.arange(15).reshape(3, 5)
+    cache.bind(graph, 5)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(graph.run(anew, 5), anew)
+    more = np.array([[7], [8], [9]])
+    cache.bind(graph, 6)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(graph.run(more, 6), np.concatenate([anew, more], axis=1))
+
+
 def test_rows_of_one_text_agree_as_far_as_their_tokens_do() -> None:
     history = History(2)
     history.append(np.array([[7, 8, 9], [7, 8, 9]]))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
+from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_cache import Cache, layer_shapes
@@ -58,6 +59,7 @@ class CausalDecoding(GraphDecoding):
     ) -> None:
         super().__init__(graph, len(attention_mask), cache)
         self._binding = self._session.bind()
+        self._switch = graph.rotary_switch
         self._prompt_mask = attention_mask
         self._mask = np.empty((len(attention_mask), 0), np.int64)
         self._written = {
@@ -72,7 +74,11 @@ class CausalDecoding(GraphDecoding):
         mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
         self._mask = np.concatenate([self._mask, mask], axis=1)
         self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
-        fed = tokens if self._cache is not None else np.where(self._mask == 0, 0, self._history.tokens)
+        restarts = self._crosses_switch(before, before + new)
+        if restarts and self._cache is not None:
+            self._cache.clear()
+        reads_all = restarts or self._cache is None
+        fed = np.where(self._mask == 0, 0, self._history.tokens) if reads_all else tokens
         self._written["input_ids"].write(fed)
         if "attention_mask" in self._inputs:  # longer at every step
             mask = np.ascontiguousarray(self._mask, dtype=self._inputs["attention_mask"])
@@ -81,11 +87,29 @@ class CausalDecoding(GraphDecoding):
             # As transformers' GenerationMixin makes them: counted from the first token that is not padding.
             self._written["position_ids"].write(np.maximum(self._mask.cumsum(axis=1) - 1, 0)[:, -fed.shape[1] :])
         if "use_cache_branch" in self._inputs:
-            self._binding.bind_input("use_cache_branch", np.array([before > 0]))
+            self._binding.bind_input("use_cache_branch", np.array([before > 0 and not restarts]))
         if self._cache is not None:
             self._cache.bind(self._binding, before + new)
         self._logits.bind(len(tokens), fed.shape[1], on_device=on_device)
         return self._binding.run()
+
+    def _crosses_switch(self, before: int, total: int) -> bool:
+        """Whether what the rows have had is to be read again, because their positions change.
+
+        As in transformers' ``prepare_inputs_for_generation`` of Phi-3.
+
+        Raises:
+            InputError: some rows are past the switch, and others not; what these give would depend on those.
+        """
+        if self._switch is None or total <= self._switch.length:
+            return False
+        shortest = int(self._mask.sum(axis=1).min())
+        if shortest <= self._switch.length:
+            raise InputError(
+                f"a batch has rows of {shortest} and of {total} tokens, and this model has other positions from "
+                f"{self._switch.length + 1} tokens on (rope type longrope): give rows of one length, or one at a time"
+            )
+        return self._switch.restarts and 0 < before <= self._switch.length
 
     def _select_own(self, rows: NDArray[np.int64]) -> None:
         self._mask = self._mask[rows]

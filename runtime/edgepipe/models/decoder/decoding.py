@@ -13,6 +13,7 @@ from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError, not_finite_error
+from edgepipe.models.decoder.rotary_switch import find_rotary_switch
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
 from edgepipe.models.kv_cache import Cache, History, create_cache
@@ -31,6 +32,7 @@ class GraphDecoder(LoadedVariant):
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
+        rotary_switch: Where its positions change; None where they do not.
     """
 
     is_encoder_decoder: bool
@@ -41,6 +43,8 @@ class GraphDecoder(LoadedVariant):
     def __init__(self, bundle: Bundle, dtype: str | None, config: SessionConfig | None, max_length: int | None) -> None:
         super().__init__(bundle, dtype, config, max_length)
         self.generation_config: Mapping[str, Any] = bundle.generation_config
+        self.rotary_switch = find_rotary_switch(bundle.config)
+        self.switch_length = None if self.rotary_switch is None else self.rotary_switch.length
 
     @abstractmethod
     def begin(
