@@ -134,11 +134,11 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
             return [result[0] for result in results]
         return results
 
-    def stream(self, text: str, **options: Unpack[Text2TextGenerationOptions]) -> Generator[str, None, None]:
+    def stream(self, prompt: str, **options: Unpack[Text2TextGenerationOptions]) -> Generator[str, None, None]:
         """Write a text for a text, and give each piece of it as soon as it is whole.
 
         Args:
-            text: One text.
+            prompt: One text.
             **options: As in a call. Tasks that use beams by default want ``num_beams=1``.
 
         Returns:
@@ -146,10 +146,10 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
             reading, ends the search.
 
         Raises:
-            InputError: the text or an option cannot be used; several beams, whose text is certain only at the end.
+            InputError: the prompt or an option cannot be used; several beams, whose text is certain only at the end.
             ClosedError: the pipeline was closed.
         """
-        return self._stream(text, options)
+        return self._stream(prompt, options)
 
     def task_options(self) -> Mapping[str, Any]:
         """The task's defaults, which 4.57 puts before the checkpoint's own, and what the config says for the task."""

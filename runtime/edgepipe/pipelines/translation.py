@@ -121,9 +121,9 @@ class Translation(Text2TextGeneration[Result, TokenIds]):
         """
         return super().__call__(inputs, batch_size=batch_size, progress=progress, **options)
 
-    def stream(self, text: str, **options: Unpack[TranslationOptions]) -> Generator[str, None, None]:
+    def stream(self, prompt: str, **options: Unpack[TranslationOptions]) -> Generator[str, None, None]:
         """Translate a text, and give each piece as soon as it is whole; see text2text-generation."""
-        return self._stream(text, options)
+        return self._stream(prompt, options)
 
     def settings(self, options: Mapping[str, Any]) -> TranslationSettings:
         """Check the options; see :meth:`Task.settings`."""

@@ -34,6 +34,11 @@ def test_a_whole_bundle(folder: Path) -> None:
     assert sorted(entry.path for entry in bundle.check()) == sorted(SHARED + FP32 + INT8)
 
 
+def test_a_bundle_shows_what_it_is_for(folder: Path) -> None:
+    dtypes = Bundle.load(folder).dtypes
+    assert repr(Bundle.load(folder)) == f"Bundle({str(folder)!r}, task='text-classification', dtypes={dtypes!r})"
+
+
 @pytest.mark.parametrize("form", [str, Path])
 def test_a_path_in_either_form(folder: Path, form: Any) -> None:
     assert Bundle.load(form(folder)).dtypes == ("fp32", "int8")
