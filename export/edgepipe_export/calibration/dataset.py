@@ -12,7 +12,7 @@ from typing import Any
 
 from edgepipe import Tokenizer
 from edgepipe.errors import InputError
-from edgepipe_export.calibration.readers import Table
+from edgepipe_export.calibration.readers import NAMES, Table
 from edgepipe_export.calibration.texts import truncate_text
 
 BUILT_IN = "built-in"
@@ -67,6 +67,41 @@ class Words:
 
     starts: tuple[int, ...]
     tags: tuple[str, ...]
+
+
+# The columns that hold a task's right answers; a file that has those of one task alone is no file of another.
+_ANSWERS: dict[str, tuple[str, ...]] = {
+    "text-classification": ("label",),
+    "token-classification": ("tags",),
+    "question-answering": ("question", "answers"),
+    "sentence-similarity": ("text_pair", "score"),
+    "text2text-generation": ("target",),
+}
+# Tasks that have answers under another task's name; any text does for embeddings, with or without a label.
+_OWN = {
+    "zero-shot-classification": ("text-classification",),
+    "feature-extraction": ("sentence-similarity", "text-classification"),
+    "sentence-similarity": ("sentence-similarity", "text-classification"),
+}
+
+
+def require_own_task(table: Table, task: str) -> None:
+    """Refuse a file whose right answers are another task's: its texts would do, and its answers be passed over.
+
+    Args:
+        table: The file's rows.
+        task: Name of a task that has right answers, in the table of tasks.
+
+    Raises:
+        InputError: it is such; the message has both tasks.
+    """
+    found = [name for name, columns in _ANSWERS.items() if table.roles.issuperset(columns)]
+    if found and not set(found) & set(_OWN.get(task, (task,))):
+        columns = [column for column in NAMES if column in table.roles]
+        raise InputError(
+            f"{table.origin} is for {found[0]} (it has {', '.join(columns)}), and the checkpoint is for {task}; give a "
+            f"file for {task}, or one of texts alone (docs/reference/calibration.md has the columns)"
+        )
 
 
 def read_text_classification(table: Table, labels: Sequence[str], tokenizer: Any) -> Dataset:

@@ -22,6 +22,7 @@ from edgepipe_export.calibration.dataset import (
     read_texts,
     read_token_classification,
     read_zero_shot_classification,
+    require_own_task,
 )
 from edgepipe_export.calibration.readers import Table, read_table
 from edgepipe_export.calibration.texts import context_questions, entity_sentences, sentences, truncate_text
@@ -114,12 +115,17 @@ def read_dataset(path: str | os.PathLike[str], task: str, labels: Sequence[str],
         tokenizer: Its tokenizer, ours or transformers'.
 
     Raises:
-        InputError: the file cannot be read, is empty, lacks what the task needs, or has labels that the model lacks.
+        InputError: the file cannot be read, is empty, lacks what the task needs, is another task's, or has labels that
+            the model lacks.
         TaskError: the task has no entry.
     """
     table = read_table(path)
-    read = read_generation if generates(task) else find_evaluation(task).read
-    return read(table, tuple(labels), tokenizer)
+    if generates(task):
+        return read_generation(table, tuple(labels), tokenizer)
+    evaluation = find_evaluation(task)
+    if evaluation.metric is not None:
+        require_own_task(table, task)
+    return evaluation.read(table, tuple(labels), tokenizer)
 
 
 def make_inputs(

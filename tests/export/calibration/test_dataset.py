@@ -163,6 +163,41 @@ def test_what_is_wrong_is_said(name: str, content: str | bytes, task: str, messa
         read(tmp_path, name, content, task)
 
 
+TAGGED = ("a.conll", "Anna\tB-PER\n", "token-classification")
+LABELLED = ("a.tsv", "Good.\t1\n", "text-classification")
+ASKED = ("a.jsonl", '{"question": "?", "context": "c", "answers": "c", "text": "t"}', "question-answering")
+PAIRED = ("a.csv", "sentence1,sentence2,score\none,two,4.5\n", "sentence-similarity")
+SUMMARIZED = ("a.csv", "text,summary\none,two\n", "text2text-generation")
+
+
+@pytest.mark.parametrize(
+    ("file", "task"),
+    [
+        (TAGGED, "text-classification"),
+        (ASKED, "text-classification"),
+        (PAIRED, "text-classification"),
+        (SUMMARIZED, "text-classification"),
+        (LABELLED, "token-classification"),
+        (LABELLED, "question-answering"),
+        (TAGGED, "zero-shot-classification"),
+        (TAGGED, "feature-extraction"),
+        (ASKED, "sentence-similarity"),
+    ],
+)
+def test_a_file_of_another_task(file: tuple[str, str, str], task: str, tmp_path: Path) -> None:
+    name, content, other = file
+    with pytest.raises(
+        InputError, match=rf"{name} is for {other} \(it has .*the checkpoint is for {task}; give a file"
+    ):
+        read(tmp_path, name, content, task)
+
+
+@pytest.mark.parametrize("task", ["fill-mask", "feature-extraction", "text-generation"])
+def test_texts_with_labels_do_where_a_label_is_no_answer(task: str, tmp_path: Path) -> None:
+    found = read(tmp_path, *LABELLED[:2], task)
+    assert (len(found.inputs), found.gold) == (1, None)
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_dataset(tmp_path / "none.txt", "text-classification", LABELS, None)
