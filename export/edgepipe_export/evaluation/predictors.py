@@ -112,6 +112,7 @@ class VariantPredictor:
         self._model = Model(bundle, dtype, session)
         kind = task_class(pipeline_task(bundle.task or "" if task is None else task.name))
         self._task = kind(Tokenizer.from_pretrained(bundle.path), self._model)
+        self._task.warns_of_cuts = False  # the reference cuts them too
 
     @property
     def outputs(self) -> tuple[str, ...]:

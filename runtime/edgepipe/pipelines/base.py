@@ -21,6 +21,8 @@ from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
 from edgepipe.pipelines.batching import WINDOW, batches, chunks
+from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
+from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.tokenizer import Tokenizer
 
@@ -37,10 +39,17 @@ class Request:
         pieces: Token ids and masks of each piece, as lists of one length. A text is one piece; tasks that cut long
             texts, or that ask several questions of one text, have more.
         context: Whatever the task needs to decode, e.g. the text and its offsets.
+        is_cut: Whether something of the input was cut off, because it is too long.
     """
 
     pieces: Sequence[Mapping[str, list[int]]]
     context: Any = None
+    is_cut: bool = False
+
+    @property
+    def cut_at(self) -> int | None:
+        """The tokens that are left of an input that was cut; None for one that is whole."""
+        return max(len(piece["input_ids"]) for piece in self.pieces) if self.is_cut else None
 
 
 class TaskModel(Protocol):
@@ -105,6 +114,7 @@ class Task(SessionOwner):
         model: The bundle's graph, or what else :meth:`load` gives. ``model.config`` is the checkpoint's config.
         batch_size: How many pieces go through the graph at once.
         options: The pipeline's own options; those of a call go before them.
+        warns_of_cuts: Whether a call warns of texts that were cut because nobody said what to do with long ones.
     """
 
     name: ClassVar[str]
@@ -135,6 +145,7 @@ class Task(SessionOwner):
         self.model = model
         self.batch_size = check_whole("batch_size", batch_size, 1)
         self.options = options
+        self.warns_of_cuts = True
         self._checked_logits: int | None = None
         if self.has_labels:
             logits = self.model.output_shapes.get("logits", (None,))[-1]
@@ -224,14 +235,32 @@ class Task(SessionOwner):
         """What all tasks do in a call; see :meth:`__call__`."""
         settings = self.settings({**self.options, **options}) if options else self._own_settings
         size = self.check_batch_size(batch_size)
+        inputs = as_list(inputs)
         if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
-            results = self._run(self._encode_all(inputs, lambda item: self._encode_one(item, settings)), size, settings)
+            cut = CutTexts()
+            requests = self._encode_all(inputs, lambda item: cut.add(self._encode_one(item, settings)))
+            results = self._run(requests, size, settings)
+            if not self._asks_to_cut(options):
+                results = cut.warn_after(results)
             if progress:
                 results = show_progress(results, total)
             return results if total is None else list(results)
-        [result] = self._run_chunk([self._encode_one(inputs, settings)], size, settings, 0)
+        request = self._encode_one(inputs, settings)
+        [result] = self._run_chunk([request], size, settings, 0)
+        self._warn_of_cut(request, options)
         return result
+
+    def _asks_to_cut(self, options: Mapping[str, Any]) -> bool:
+        """Whether long texts are cut in silence: the options of a call, or the pipeline's own, ask for it."""
+        return not self.warns_of_cuts or asks_to_cut({**self.options, **options}, generates=self.generates)
+
+    def _warn_of_cut(self, request: Request, options: Mapping[str, Any]) -> None:
+        """Warn if the one input of a call was cut, unless the caller asked for that."""
+        if request.is_cut and not self._asks_to_cut(options):
+            cut = CutTexts()
+            cut.add(request)
+            cut.warn()
 
     def is_one(self, inputs: Any) -> bool:
         """Whether this is one input, and not a list or iterator of them."""

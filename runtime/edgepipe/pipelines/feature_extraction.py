@@ -121,7 +121,8 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
 
     def encode(self, item: Any, settings: FeatureExtractionSettings) -> Request:
         """Token ids of one text."""
-        return Request([self.tokenizer(check_text(item), **settings.tokenizer)])
+        encoding = self.tokenizer(check_text(item), **settings.tokenizer)
+        return Request([encoding], is_cut=encoding.is_cut)
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: FeatureExtractionSettings) -> Any:
         """The hidden states of one text, float32[1, tokens, hidden]."""

@@ -15,6 +15,7 @@ from edgepipe.errors import InputError
 from edgepipe.numerics import softmax, top_indices
 from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import build_tokenizer_options, check_options, check_text, check_tokenizer_arguments
+from edgepipe.pipelines.text_columns import as_list
 
 if TYPE_CHECKING:
     from edgepipe.models.encoder import Model
@@ -86,6 +87,7 @@ class FillMask(Task):
             InputError: an input or an option cannot be used.
             ClosedError: the pipeline was closed.
         """
+        inputs = as_list(inputs)
         results = self._call(inputs, batch_size=batch_size, progress=progress, **options)
         return results[0] if isinstance(inputs, list) and len(inputs) == 1 else results
 
@@ -132,7 +134,7 @@ class FillMask(Task):
             raise InputError(
                 f"the text has no mask token {self.tokenizer.mask_token!r} (within the model's limit): {item!r:.80}"
             )
-        return Request([encoding], encoding["input_ids"])
+        return Request([encoding], encoding["input_ids"], encoding.is_cut)
 
     def select_outputs(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:
         """The scores of the masks alone: those of a window of texts for all tokens would be gigabytes."""

@@ -98,6 +98,7 @@ class GenerativeTask(Task):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
         config = self._limit_new_tokens(settings.generation, request)
+        self._warn_of_cut(request, options)
         ids, mask = self._pad_prompts([request])
         tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
         text = TextStreamer(

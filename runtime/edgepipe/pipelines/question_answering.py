@@ -14,6 +14,7 @@ from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Outputs, Request, Result, Task
 from edgepipe.pipelines.options import check_options
+from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 
 if TYPE_CHECKING:
@@ -159,6 +160,7 @@ class QuestionAnswering(Task, Generic[Result]):
             asked = {"question": asked, "context": second}
         elif not positional:
             asked = _pair(question, context)
+        asked = as_list(asked)
         if isinstance(asked, (list, tuple)) and len(asked) == 1:
             asked = asked[0]
         return self._call(asked, batch_size=batch_size, progress=progress, **options)
@@ -271,6 +273,7 @@ class QuestionAnswering(Task, Generic[Result]):
 
 
 def _pair(question: Any, context: Any) -> Any:
+    question, context = as_list(question), as_list(context)
     if question is None or context is None:
         raise InputError("question answering takes question= and context=, or a dict with both")
     if isinstance(question, (list, tuple)):

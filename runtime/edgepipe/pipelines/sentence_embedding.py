@@ -18,7 +18,10 @@ from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_co
 from edgepipe.errors import BundleError, InputError, not_finite_error
 from edgepipe.pipelines.base import Request, Task, show_progress
 from edgepipe.pipelines.batching import chunks
+from edgepipe.pipelines.cut_texts import CutTexts
 from edgepipe.pipelines.options import check_text, min_limit
+from edgepipe.pipelines.text_columns import as_list
+from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -109,12 +112,16 @@ class EmbeddingTask(Task):
             normalize_embeddings,
         )
         size = self.check_batch_size(batch_size)
+        texts = as_list(texts)
+        cut = CutTexts()
         if isinstance(texts, str):
-            alone: Vectors = self._embed([self._tokens(texts, embedding.prompt)], 1, embedding)[0]
+            request = cut.add(self._request([texts], embedding.prompt))
+            alone: Vectors = self._embed(request.pieces, 1, embedding)[0]
+            cut.warn()
             return alone
         if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
             raise InputError(f"expected a text or a list of texts, got {type(texts).__name__} {texts!r:.60}")
-        vectors = self._vectors(texts, size, embedding)
+        vectors = cut.warn_after(self._vectors(texts, size, embedding, cut))
         if progress:
             vectors = show_progress(vectors, len(texts) if isinstance(texts, Sized) else None)
         rows = list(vectors)
@@ -122,8 +129,8 @@ class EmbeddingTask(Task):
             return self._embed([self._tokens("", embedding.prompt)], 1, embedding)[:0]
         return np.stack(rows)
 
-    def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding) -> Iterator[Vectors]:
-        requests = self._encode_all(texts, lambda text: Request([self._tokens(text, embedding.prompt)]))
+    def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding, cut: CutTexts) -> Iterator[Vectors]:
+        requests = self._encode_all(texts, lambda text: cut.add(self._request([text], embedding.prompt)))
         for chunk in chunks(requests, size):
             yield from self._embed([piece for request in chunk for piece in request.pieces], size, embedding)
 
@@ -141,7 +148,12 @@ class EmbeddingTask(Task):
         own = self.sentence_config.max_seq_length
         return min_limit(self.tokenizer.model_max_length if own is None else own, self.model.max_length)
 
-    def _tokens(self, text: Any, prompt: str = "") -> Mapping[str, list[int]]:
+    def _request(self, texts: Sequence[Any], prompt: str) -> Request:
+        """Texts on their way through the graph, each a piece."""
+        pieces = [self._tokens(text, prompt) for text in texts]
+        return Request(pieces, is_cut=any(piece.is_cut for piece in pieces))
+
+    def _tokens(self, text: Any, prompt: str = "") -> BatchEncoding:
         """Token ids and masks of a text after its prompt, cut to what the model was trained for."""
         limit = self._embedding_limit
         return self._embedding_tokenizer(

@@ -13,6 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe.pipelines.base import Outputs, Request
 from edgepipe.pipelines.options import check_options
 from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask, Vectors
+from edgepipe.pipelines.text_columns import as_list
 
 if TYPE_CHECKING:
     from edgepipe.pipelines.task_inputs import AnyComparison, Comparison
@@ -90,11 +91,11 @@ class SentenceSimilarity(EmbeddingTask):
         """Token ids of the source sentence and of those to compare with it."""
         if not isinstance(item, Mapping) or set(item) != set(_KEYS):
             raise InputError(f'expected {{"source_sentence": a text, "sentences": a list of texts}}, got {item!r:.80}')
-        source, sentences = (item[key] for key in _KEYS)
+        source, sentences = (as_list(item[key]) for key in _KEYS)
         if not isinstance(sentences, (list, tuple)) or not sentences:
             raise InputError(f"sentences must be a list of at least one text, got {sentences!r:.60}")
         prompt = self.sentence_config.prompt()
-        return Request([self._tokens(text, prompt) for text in (source, *sentences)])
+        return self._request([source, *sentences], prompt)
 
     def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Mapping[str, Vectors]]:
         """The vector of each piece, in place of its hidden states."""

@@ -10,6 +10,7 @@ from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_text, get_flag, min_limit
+from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
             InputError: a text or an option cannot be used.
             ClosedError: the pipeline was closed.
         """
+        inputs = as_list(inputs)
         results = self._call(inputs, batch_size=batch_size, progress=progress, **options)
         if isinstance(inputs, (list, tuple)) and all(len(result) == 1 for result in results):
             return [result[0] for result in results]
@@ -218,7 +220,8 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
         ids = encoding["input_ids"]
         if not ids:
             raise InputError("the text has no token; pass some text")
-        return Request([{"input_ids": ids, "attention_mask": encoding.get("attention_mask", [1] * len(ids))}])
+        piece = {"input_ids": ids, "attention_mask": encoding.get("attention_mask", [1] * len(ids))}
+        return Request([piece], is_cut=encoding.is_cut)
 
     @property
     def prefix(self) -> str:

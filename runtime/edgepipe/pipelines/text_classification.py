@@ -133,7 +133,8 @@ class TextClassification(Task, Generic[Result]):
     def encode(self, item: Any, settings: TextClassificationSettings) -> Request:
         """Token ids of one text or pair."""
         text, pair = _text_and_pair(item)
-        return Request([self.tokenizer(text, pair, **settings.tokenizer)])
+        encoding = self.tokenizer(text, pair, **settings.tokenizer)
+        return Request([encoding], is_cut=encoding.is_cut)
 
     def decode(
         self, request: Request, outputs: Sequence[Outputs], settings: TextClassificationSettings

@@ -13,6 +13,7 @@ from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
 from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
 from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit
+from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.chat_template import is_message
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             InputError: a prompt or an option cannot be used.
             ClosedError: the pipeline was closed.
         """
+        inputs = as_list(inputs)
         if isinstance(inputs, Iterator):
             inputs = _chat_or_inputs(inputs)
         return self._call(inputs, batch_size=batch_size, progress=progress, **options)

@@ -16,6 +16,7 @@ from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Outputs, Request, Result, Task
 from edgepipe.pipelines.options import check_options, check_text, min_limit
+from edgepipe.pipelines.text_columns import as_list
 
 if TYPE_CHECKING:
     from edgepipe.models.encoder import Model
@@ -150,6 +151,7 @@ class TokenClassification(Task, Generic[Result]):
             ClosedError: the pipeline was closed.
         """
         words = {**self.options, **options}.get("is_split_into_words", False)
+        inputs = as_list(inputs)
         if words and inputs and isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs):
             # As in transformers, one list of words comes back as a list with one result.
             inputs = [list(inputs)]
@@ -207,6 +209,7 @@ class TokenClassification(Task, Generic[Result]):
         """Token ids of one text or list of words, in pieces where `stride` says so."""
         text, starts = item, None
         if settings.words:
+            item = as_list(item)
             if not isinstance(item, (list, tuple)) or not all(isinstance(word, str) for word in item):
                 raise InputError(f"is_split_into_words=True expects a list of words, got {item!r:.80}")
             text = settings.delimiter.join(item)
@@ -226,9 +229,10 @@ class TokenClassification(Task, Generic[Result]):
             return_overflowing_tokens=True,
         )
         pieces = self.split_rows(encoding)
-        if settings.stride is None:
+        is_cut = settings.stride is None and len(pieces) > 1
+        if is_cut:
             del pieces[1:]
-        return Request(pieces, _Context(text, starts, encoding.encodings))
+        return Request(pieces, _Context(text, starts, encoding.encodings), is_cut)
 
     def decode(
         self, request: Request, outputs: Sequence[Outputs], settings: TokenClassificationSettings

@@ -14,6 +14,7 @@ from edgepipe.errors import InputError, TaskError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.options import check_options, min_limit
+from edgepipe.pipelines.text_columns import as_list
 
 if TYPE_CHECKING:
     from edgepipe.models.encoder import Model
@@ -117,7 +118,7 @@ class ZeroShotClassification(Task):
         check_options(options, ("candidate_labels", "hypothesis_template", "multi_label"), self.name)
         self.entailment_id  # noqa: B018 - a checkpoint that cannot do the task is reported at once
         given = options.get("candidate_labels")
-        given = () if given is None else given
+        given = () if given is None else as_list(given)
         labels = [label.strip() for label in given.split(",") if label.strip()] if isinstance(given, str) else given
         if not isinstance(labels, (list, tuple)) or not all(isinstance(label, str) and label for label in labels):
             raise InputError(f"candidate_labels must be a list of texts, or one text with commas, got {given!r}")
@@ -169,7 +170,7 @@ class ZeroShotClassification(Task):
                     )
                 encoding = self.tokenizer(item, hypothesis, truncation="only_first", max_length=limit)
             pieces.append(encoding)
-        return Request(pieces, item)
+        return Request(pieces, item, any(piece.is_cut for piece in pieces))
 
     def decode(
         self, request: Request, outputs: Sequence[Outputs], settings: ZeroShotSettings

@@ -31,6 +31,11 @@ class BatchEncoding(dict[str, Any]):
         except KeyError:
             raise AttributeError(f"the encoding has no {name!r}; it has {', '.join(self)}") from None
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether something of a text was cut off."""
+        return any(encoding.overflowing for encoding in self.encodings)
+
     def tokens(self, batch_index: int = 0) -> list[str]:
         """The tokens of one row, special tokens and padding included."""
         tokens: list[str] = self._row(batch_index).tokens
