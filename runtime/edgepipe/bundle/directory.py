@@ -163,7 +163,7 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """What tells it from other bundles: the manifest's digest; without one, that of config and graphs' sizes."""
+        """Tell this bundle from others by the manifest's digest; without one, by config and graphs' sizes."""
         if self.manifest is not None:
             return self.manifest.digest
         graphs = [(file.name, file.stat().st_size) for dtype in self.dtypes for file in self.files(dtype)]

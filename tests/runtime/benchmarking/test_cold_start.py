@@ -1,6 +1,5 @@
 """A fresh process that is timed until its first result."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from edgepipe import EdgepipeError
 from edgepipe.benchmarking.benchmark import TEXT
-from edgepipe.benchmarking.cold_start import _median, _start, measure_cold_start
+from edgepipe.benchmarking.cold_start import _median, measure_cold_start, time_first_line
 from tests.runtime.small_bundle import write_bundle
 
 
@@ -28,13 +27,13 @@ def test_a_process_that_fails_is_reported_by_its_last_line(tmp_path: Path) -> No
 )
 def test_a_process_that_gives_no_result(program: str, said: str) -> None:
     with pytest.raises(EdgepipeError, match=said):
-        _start([sys.executable, "-I", "-S", "-c", program])
+        time_first_line(program, [])
 
 
 def test_time_is_taken_at_the_first_line() -> None:
     program = "import json, time; print(flush=True); time.sleep(0.2); print(json.dumps({'peak_bytes': 5}))"
     start = time.perf_counter()
-    seconds, memory = _start([sys.executable, "-I", "-S", "-c", program])
+    seconds, memory = time_first_line(program, [])
     assert memory == {"peak_bytes": 5}
     assert 0 < seconds < time.perf_counter() - start - 0.1
 
