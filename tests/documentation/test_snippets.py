@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from edgepipe import pipeline
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:a text ends where the model's li
 
 # What a page leaves to its reader.
 GIVEN: dict[str, dict[str, Any]] = {
-    "docs/how-to/running.md": {"pipeline": pipeline, "texts": TEXTS},
+    "docs/how-to/running.md": {"pipeline": pipeline, "texts": TEXTS, "df": pandas.DataFrame({"review": TEXTS})},
     "docs/reference/generation.md": {
         "prompts": lambda: iter(TEXTS),
         "other_chat": [{"role": "user", "content": "Where is the platform?"}],
