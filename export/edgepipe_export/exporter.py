@@ -212,12 +212,13 @@ def export(
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
     with (
+        deliver_interrupts() as interrupts,
         Progress(progress) as stages,
-        deliver_interrupts(),
         log_to_file(lambda: stages.current),
         write_atomically(path, overwrite=overwrite) as folder,
     ):
         left_out = _export(request, options, folder, stages)
+        interrupts.raise_lost()  # before the bundle takes its place
     bundle = Bundle.load(path)
     if left_out is not None:
         left_out.bundle = bundle

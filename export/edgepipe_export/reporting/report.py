@@ -11,6 +11,7 @@ Nothing is measured again, and neither torch nor transformers is imported.
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -83,10 +84,20 @@ def report(
             raise InputError(f"the report would replace {file}, which the bundle needs; give it another name")
     for file, text in texts.items():
         try:
-            file.write_text(text, encoding="utf-8", errors="replace")
+            _write(file, text)
         except OSError as error:
             raise ExportError(f"{file} cannot be written ({error}); give the report another place") from error
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def check_output(

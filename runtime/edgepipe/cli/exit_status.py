@@ -51,32 +51,44 @@ def run_and_exit(work: Callable[[], Any]) -> NoReturn:
     """Run a command and leave with its exit status; warnings are a line each."""
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
+    status = 0
     try:
         _prepare_streams()
         work()
+        _end_at_signals()
     except click.exceptions.Exit as leave:
-        sys.exit(leave.exit_code)
+        status = leave.exit_code
     except click.ClickException as usage:
         usage.show()
-        sys.exit(usage.exit_code)
+        status = usage.exit_code
     except (KeyboardInterrupt, click.Abort):
+        _end_at_signals()
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        status = 130
     except Terminated:
+        _end_at_signals()
         click.echo("terminated", err=True)
-        sys.exit(143)
+        status = 143
     except EdgepipeError as error:
         click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
+        status = 1
     except _ReaderGone:
         _discard_output()
-        sys.exit(0)
     except OSError as error:  # what nothing else explains: a full disk behind our output, a folder that may not be read
         _discard_output()
         place = f"{error.filename}: " if error.filename else ""
         click.echo(f"Error: {place}{error.strerror or error}", err=True)
-        sys.exit(1)
-    sys.exit(0)
+        status = 1
+    sys.exit(status)
+
+
+def _end_at_signals() -> None:
+    """Have a signal end the process at once, as the system does it (for a shell 130 and 143).
+
+    Python takes a while to end, and what a handler raises in that time changes no exit status.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _prepare_streams() -> None:
