@@ -21,7 +21,7 @@ from edgepipe_export.checkpoint.model_patches import (
     shift_tokens_right,
 )
 from tests.tiny import build, heads
-from tests.tiny.generative import build_generative
+from tests.tiny.generative import SWITCH, build_generative
 from tests.tiny.parity import feeds_for
 from tests.tiny.table import MORE
 
@@ -144,3 +144,16 @@ def test_prophetnet_s_place_follows_the_cache() -> None:
             whole = model(input_ids=source, decoder_input_ids=tokens, use_cache=False).logits
     with torch.no_grad():
         torch.testing.assert_close(whole, model(input_ids=source, decoder_input_ids=tokens, use_cache=False).logits)
+
+
+@pytest.mark.parametrize("family", ["phimoe", "phimoe-longrope"])
+@pytest.mark.parametrize("length", [1, SWITCH, SWITCH + 1, 3 * SWITCH])
+def test_phi_moe_chooses_its_scale_without_an_if(family: str, length: int) -> None:
+    model, _ = build_generative(family)
+    ids = torch.arange(2 * length).reshape(2, length)
+    positions = torch.stack([torch.arange(length), torch.arange(length).clamp(max=5)])
+    with torch.no_grad():
+        expected = model(ids, position_ids=positions).logits
+        with patch_model(model):
+            found = model(ids, position_ids=positions).logits
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

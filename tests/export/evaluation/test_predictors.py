@@ -138,6 +138,16 @@ def test_logits_of_an_encoder_decoder(rows: int, tmp_path: Path) -> None:
     np.testing.assert_allclose(model.logits(source[0], target[0]), whole, rtol=1e-4, atol=1e-4)
 
 
+def test_what_is_written_on_has_the_logits_that_chose_it(tmp_path: Path) -> None:
+    ids = NUMBERS.integers(0, VOCABULARY, 4)
+    tokens, logits = VariantLanguageModel(causal_bundle(tmp_path), "fp32", TOKENIZER).follow(ids, 5)
+    whole = causal_logits(np.concatenate([ids, tokens])[None])[0]
+    assert len(logits) == 5
+    for step, found in enumerate(logits):
+        np.testing.assert_allclose(found, whole[None, 3 + step], rtol=1e-4, atol=1e-4)
+        assert found.argmax() == tokens[step]
+
+
 def test_tokens_are_those_of_a_greedy_search(tmp_path: Path) -> None:
     ids = NUMBERS.integers(0, VOCABULARY, 4)
     found = VariantLanguageModel(causal_bundle(tmp_path), "fp32", TOKENIZER).generate(ids, 5)

@@ -127,3 +127,18 @@ def test_tokens_are_those_of_generate(family: str) -> None:
     ids = numbers(model, 1, 6, 2)
     expected = reference(model, ids, np.ones_like(ids), {"max_new_tokens": 8, "num_beams": 1})
     assert language_model.generate(ids[0], 8) == expected[0]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "phi3-longrope"])
+def test_what_is_written_on_has_the_logits_of_generate(family: str) -> None:
+    model, tokenizer = build_generative(family)
+    loaded = load(resolve(Request(model, "text-generation", tokenizer)))
+    ids, count = np.arange(3, 16), 8
+    tokens, logits = PyTorchLanguageModel(loaded).follow(ids, count)
+    options = {"max_new_tokens": count, "min_new_tokens": count}
+    assert [tokens.tolist()] == reference(model, ids[None], np.ones_like(ids[None]), options)
+    assert [each.shape for each in logits] == [(1, len(tokenizer))] * count
+    end = model.generation_config.eos_token_id
+    for token, scores in zip(tokens, logits, strict=True):
+        scores[:, end] = -np.inf
+        assert scores.argmax() == token
