@@ -28,7 +28,7 @@ _IMPORTS_EXPORTER = ("python", "-c", "import edgepipe_export; edgepipe_export.ex
 CHECKS: dict[str, list[tuple[str, ...]]] = {
     "cpu": [*_RUNS, ("edgepipe", "info", "--check"), ("edgepipe", "demo")],
     "chat": [("python", "-c", "import edgepipe, jinja2")],
-    "parquet": [("python", "-c", "import edgepipe, pyarrow.parquet")],
+    "tables": [("python", "-c", "import edgepipe, pyarrow.parquet")],
     "export": [*_RUNS, _IMPORTS_EXPORTER],
     "optimum": [("optimum-cli", "export", "edgepipe", "--help")],
 }

@@ -156,7 +156,7 @@ def load_parquet() -> Any:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise DependencyError(f"Parquet needs pyarrow ({error}); pip install 'edgepipe[parquet]'") from error
+        raise DependencyError(f"Parquet needs pyarrow ({error}); pip install 'edgepipe[tables]'") from error
     return parquet
 
 

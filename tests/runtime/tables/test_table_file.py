@@ -106,4 +106,4 @@ def test_without_pyarrow_an_error_names_the_extra(tmp_path: Path) -> None:
         except {DependencyError.__module__}.DependencyError as error:
             print(error)
     """.replace("from pathlib", "import edgepipe.errors\n        from pathlib", 1)
-    assert "pip install 'edgepipe[parquet]'" in run_python(program, blocked=("pyarrow",))
+    assert "pip install 'edgepipe[tables]'" in run_python(program, blocked=("pyarrow",))
