@@ -73,6 +73,7 @@ release-check: $(VENV)/.release
 # Needs Node 20 and npm, and downloads optimum-onnx, transformers.js and the newest optimum.
 interop: $(VENV)/.dev
 	$(BIN)/python -m tests.interop.check
+	$(BIN)/python -m tests.interop.variants
 	$(BIN)/python -m tests.interop.node_and_browser
 	$(BIN)/python -m pytest -m environments
 

@@ -34,7 +34,7 @@ from edgepipe_export.checkpoint.unsupported import find_activation
 from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
 from edgepipe_export.output.atomic_write import check_destination, describe_shared_files, write_atomically
 from edgepipe_export.output.cache import Cache, cache_folder
-from edgepipe_export.output.config import name_variants, write_config, write_generation_config
+from edgepipe_export.output.config import is_in_transformers_js, name_variants, write_config, write_generation_config
 from edgepipe_export.output.fingerprint import fingerprint, hash_reference
 from edgepipe_export.output.interrupts import deliver_interrupts
 from edgepipe_export.output.log import log_to_file
@@ -278,6 +278,13 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         cache.prune()
         if cache.hits:
             stages.note("reused", f"{cache.hits} of {cache.hits + cache.misses} measurements and graphs")
+    unnamed = [dtype for dtype in dtypes if not is_in_transformers_js(dtype)]
+    if unnamed:
+        stages.note(
+            "write",
+            f"transformers.js has no name for {', '.join(unnamed)}, and takes another variant for it without a word; "
+            "see docs/how-to/node-and-browser.md",
+        )
     with stages.stage("write"):
         _finish(workspace, dtypes, read_source_card(checkpoint.directory))
     return left_out

@@ -1,6 +1,6 @@
 // Answers of transformers.js: node ask_transformers_js.mjs REQUEST.json ANSWERS.json
-// A request is a list of {task, root, bundle, dtype, calls: [[arguments, options], ...]}; the answers come in the same
-// order: what the pipeline gives or, where it writes, the rows of tokens that it made its text of.
+// A request is a list of {task, root, bundle, dtype, calls: [[arguments, options], ...]}, perhaps with model_file_name;
+// the answers come in the same order: what the pipeline gives or, where it writes, the rows of tokens that it made its text of.
 import { readFileSync, writeFileSync } from "node:fs";
 import { Tensor, env, pipeline } from "@huggingface/transformers";
 
@@ -21,10 +21,10 @@ const listen = (ask) => {
 };
 
 const results = [];
-for (const { task, root, bundle, dtype, calls } of JSON.parse(readFileSync(request, "utf-8"))) {
+for (const { task, root, bundle, dtype, model_file_name, calls } of JSON.parse(readFileSync(request, "utf-8"))) {
   env.localModelPath = root;
   try {
-    const ask = await pipeline(task, bundle, { dtype, device: "cpu" });
+    const ask = await pipeline(task, bundle, { dtype: dtype ?? undefined, model_file_name, device: "cpu" });
     const heard = listen(ask);
     const found = [];
     for (const [inputs, options] of calls) {

@@ -187,7 +187,9 @@ class Workspace:
 
     def name_variants(self, dtypes: Sequence[str]) -> None:
         """Name these variants to other tools, and no others, the default one first."""
-        name_variants(self.folder, self.names, dtypes)
+        parity = {dtype: self.manifest.variants[dtype].parity for dtype in dtypes}
+        passed = [dtype for dtype, measured in parity.items() if measured is None or measured.passed]
+        name_variants(self.folder, self.names, dtypes, passed)
         self.record(replace(self.manifest, files=describe_shared_files(self.folder)))
 
     def record(self, manifest: Manifest) -> None:
