@@ -150,12 +150,24 @@ def read_config(directory: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(f"{directory} has no config.json: it is not a transformers checkpoint") from None
+        last = _last_of_trainer(directory)
+        hint = "" if last is None else f"; did you mean {last}?"
+        raise CheckpointError(f"{directory} has no config.json: it is not a transformers checkpoint{hint}") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} holds a {type(config).__name__}, not an object")
     return config
+
+
+def _last_of_trainer(directory: Path) -> Path | None:
+    """The last checkpoint that transformers' Trainer saved in a folder, e.g. ``checkpoint-500``; None without one."""
+    found = {
+        int(path.parent.name.removeprefix("checkpoint-")): path.parent
+        for path in directory.glob("checkpoint-*/config.json")
+        if path.parent.name.removeprefix("checkpoint-").isdecimal()
+    }
+    return found[max(found)] if found else None
 
 
 def _find_task(

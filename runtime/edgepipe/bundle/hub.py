@@ -38,6 +38,23 @@ def is_repo_id(text: str) -> bool:
     return _REPO_ID.fullmatch(text) is not None
 
 
+def is_reachable() -> bool:
+    """Whether the Hub answers, whatever it says; asked once.
+
+    The downloads of ``huggingface_hub`` try five times over 23 s where nobody answers, and have no option for it.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception:  # noqa: BLE001 - of the HTTP library that huggingface_hub brings, another one every few versions
+        return False
+    return True
+
+
 def cached_snapshot(repo_id: str, revision: str | None) -> Path | None:
     """The directory of a repository in the cache, if its ``config.json`` is there; other files may be missing."""
     # Not snapshot_download: it calls a snapshot incomplete that lacks files we never wanted.
@@ -70,10 +87,13 @@ def fetch_bundle(
     if not is_repo_id(repo_id):
         raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
     from huggingface_hub import errors, hf_hub_download, snapshot_download
+    from huggingface_hub.utils import validate_repo_id
 
     with hub_errors(repo_id, local_files_only):
+        validate_repo_id(repo_id)
+        cached_only = local_files_only or not is_reachable()
         try:
-            path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=local_files_only))
+            path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=cached_only))
         except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
             cached = _find_third_party(repo_id, dtype, preferred, revision)
             if cached is None:
@@ -94,7 +114,7 @@ def fetch_bundle(
                 repo_id,
                 revision=commit,
                 allow_patterns=[entry.path for entry in entries],
-                local_files_only=local_files_only,
+                local_files_only=cached_only,
             )
         _check_downloaded(path.parent, missing, repo_id)
     return path.parent
@@ -109,7 +129,7 @@ def fetch_measurements(repo_id: str, folder: Path) -> None:
     from huggingface_hub import errors, hf_hub_download
 
     with hub_errors(repo_id, local_files_only=False), suppress(errors.EntryNotFoundError):  # not there, or no network
-        hf_hub_download(repo_id, REPORT_NAME, revision=folder.name)
+        hf_hub_download(repo_id, REPORT_NAME, revision=folder.name, local_files_only=not is_reachable())
 
 
 def _fetch_third_party(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:

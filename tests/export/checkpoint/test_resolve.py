@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +140,19 @@ def test_a_file_is_no_checkpoint(checkpoint: Path) -> None:
         resolve(Request(checkpoint / "config.json"))
 
 
-def test_neither_a_path_nor_a_hub_id() -> None:
-    with pytest.raises(CheckpointError, match="does not exist"):
-        resolve(Request("./no/such/directory"))
+@pytest.mark.parametrize("name", ["./no/such/directory", "../b", "/no/such", "~/b", "a/b/c", "a\\b", "a/"])
+def test_neither_a_path_nor_a_hub_id(name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"^{re.escape(name)} does not exist"):
+        resolve(Request(name))
+
+
+def test_a_folder_of_the_trainer_is_told_from_its_last_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint-90", "checkpoint-500", "checkpoint-best", "checkpoint-1000"):
+        (tmp_path / name).mkdir()
+        if name != "checkpoint-1000":  # one that was cut off
+            (tmp_path / name / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
+    with pytest.raises(CheckpointError, match=rf"has no config\.json.*; did you mean {tmp_path}/checkpoint-500\?$"):
+        resolve(Request(tmp_path))
 
 
 @pytest.mark.parametrize("model", [None, 3, b"bytes"])

@@ -184,6 +184,36 @@ def test_without_the_network(source: Path, home: Path) -> None:
     assert len(hub.requests) == seen
 
 
+def test_a_hub_that_does_not_answer_is_asked_once(home: Path) -> None:
+    hub = Hub()
+    with hub.serving():
+        pass
+    code = """
+import sys, time
+
+def wait(seconds):
+    raise AssertionError("it waits before it asks again")
+time.sleep = wait
+
+from edgepipe import EdgepipeError, pipeline
+try:
+    pipeline(model="someone/else")
+except EdgepipeError as error:
+    print(type(error).__name__, error)
+"""
+    said = run_python(code, env=environment(hub.url, home))
+    assert said.startswith("DownloadError ")
+    assert "the Hub cannot be reached" in said
+
+
+@pytest.mark.parametrize("name", ["./a/b", "../b", "/a/b", "~/b", "a/b/c", "a\\b", "a/"])
+def test_what_looks_like_a_path_asks_nothing(hub: Hub, home: Path, name: str) -> None:
+    (said,) = steps(hub.url, home, {"model": name})
+    assert said["error"] == "BundleError"
+    assert said["message"].startswith(f"{name} does not exist")
+    assert hub.requests == []
+
+
 def test_a_network_that_the_environment_forbids(hub: Hub, home: Path) -> None:
     program = OPEN.format(opener=OPENERS["pipeline"])
     said = run_python(program, REPO, "[{}]", env=environment(hub.url, home) | {"HF_HUB_OFFLINE": "1"})
