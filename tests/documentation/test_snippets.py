@@ -17,6 +17,7 @@ from tests.conftest import Exported
 from tests.documentation.pages import PAGES, snippets
 from tests.documentation.run_page import called, run_page
 from tests.runtime.small_bundle import write_bundle
+from tests.tiny import build
 from tests.tiny.generative import build_generative
 
 TEXTS = ["I love this.", "What a waste of time!", "It was late again."]
@@ -94,6 +95,12 @@ def test_embeddings(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = run("docs/reference/embeddings.md", bundles, monkeypatch)
     assert names["extract"].embed("A text").shape == (32,)
     assert len(names["compare"]({"source_sentence": "a", "sentences": ["b", "c"]})) == 2
+
+
+def test_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("bert", directory=tmp_path / "checkpoint")
+    names = run("docs/explanation/gate.md", tmp_path, monkeypatch)
+    assert names["bundle"].dtypes
 
 
 # Why the Python of a page is not run by a test of these.
