@@ -96,6 +96,14 @@ def test_the_config_tells_transformers_js_where_the_weights_are(exported: Bundle
     assert config["architectures"] == ["BertForSequenceClassification"]
 
 
+@pytest.mark.parametrize(("dtypes", "named"), [(("int8", "w8"), "w8"), (("int8",), None)])
+def test_what_transformers_js_has_no_name_for_is_said(
+    dtypes: tuple[str, ...], named: str | None, checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export(checkpoint, tmp_path / "out", dtypes=dtypes, verify=False, progress=True)
+    assert (f"transformers.js has no name for {named}," in capfd.readouterr().err) == (named is not None)
+
+
 def test_results_are_those_of_transformers(exported: Bundle, checkpoint: Path) -> None:
     ours = pipeline("text-classification", exported)
     theirs = transformers_pipeline("text-classification", model=str(checkpoint))
