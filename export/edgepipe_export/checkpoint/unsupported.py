@@ -58,12 +58,14 @@ _TRANSFORMERS = ("Transformer", "MLMTransformer")
 # Settings of GPTQ and AWQ where config.json does not have them.
 _QUANTIZED_FILES = {"quantize_config.json": "GPTQ", "quant_config.json": "AWQ"}
 
-# What pretraining leaves beside the head of a fine-tuned model, and the constants of a training's loss.
+# What pretraining leaves beside the head of a fine-tuned model, the constants of a training's loss, and tables of
+# positions that a class has for others of its configs: the first T5 have one too many, the third DeBERTa may have one.
 _LEFTOVERS = frozenset(
     (
         *("cls", "pooler", "lm_head", "lm_loss", "predictions", "sop_classifier", "pred_layer", "sequence_summary"),
         *("lm_predictions", "mask_predictions", "generator_predictions", "discriminator_predictions"),
         *("generator_lm_head", "vocab_transform", "vocab_layer_norm", "vocab_projector"),
+        *("position_embeddings", "token_type_embeddings", "relative_attention_bias"),
         *("loss", "loss_fct", "loss_fn", "criterion", "class_weights"),
     )
 )
