@@ -15,6 +15,7 @@ from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.errors import CheckpointError, InputError, TaskError
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, pickle_error
+from edgepipe_export.checkpoint.safetensors_files import check_safetensors
 from edgepipe_export.checkpoint.unsupported import (
     has_weights,
     require_supported_files,
@@ -265,6 +266,7 @@ def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: s
 
 def _require_weights(directory: Path, allow_pickle: bool) -> None:
     if any(directory.glob("*.safetensors")) and has_weights(_list_files(directory)):
+        check_safetensors(directory)
         return
     pickles = sorted({path.name for pattern in PICKLES for path in directory.glob(pattern)})
     if not pickles:
