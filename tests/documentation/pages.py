@@ -12,7 +12,11 @@ PAGES = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    *sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md")),
+    *sorted(
+        path.relative_to(REPOSITORY).as_posix()
+        for folder in ("docs", "examples")
+        for path in (REPOSITORY / folder).rglob("*.md")
+    ),
 ]
 
 # A language, or in braces a directive with its argument.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from tests.documentation.pages import snippets
 
 # Needs checkpoints of several languages, whose tasks have tests of their own.
 ELSEWHERE = "translate = pipeline("
+# Needs optimum-onnx, which has an environment of its own (`run_elsewhere`).
+NEEDS_OPTIMUM = 'backend="onnx"'
 
 
 def run_page(page: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -25,9 +29,31 @@ def run_page(page: str, given: Mapping[str, Any] | None = None) -> dict[str, Any
     """
     names: dict[str, Any] = dict(given or {})
     for snippet in snippets(page):
-        if snippet.language == "python" and not snippet.code.startswith(ELSEWHERE):
-            exec(compile("\n" * (snippet.line - 1) + snippet.code, page, "exec"), names)
+        if snippet.language != "python" or snippet.code.startswith(ELSEWHERE) or NEEDS_OPTIMUM in snippet.code:
+            continue
+        exec(compile("\n" * (snippet.line - 1) + snippet.code, page, "exec"), names)
     return names
+
+
+def run_elsewhere(python: Path, code: str, name: str) -> Any:
+    """Run a program in another environment, in the folder at hand.
+
+    Args:
+        python: The environment's interpreter.
+        code: The program.
+        name: What is asked for.
+
+    Returns:
+        The value of that name in the end, as JSON has it: arrays are lists.
+
+    Raises:
+        AssertionError: the program fails; the message is its standard error.
+    """
+    telling = f'\nimport json; print("TOLD", json.dumps({name}, default=lambda value: value.tolist()))'
+    done = subprocess.run([str(python), "-c", code + telling], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    [told] = [line.removeprefix("TOLD ") for line in done.stdout.splitlines() if line.startswith("TOLD ")]
+    return json.loads(told)
 
 
 @contextmanager

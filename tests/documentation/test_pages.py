@@ -18,7 +18,17 @@ from tests.documentation.pages import PAGES, REPOSITORY, Snippet, anchors, snipp
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 # Of other programs that are told what to do.
-_FOREIGN = {"--gpus", "--ignore-scripts"}
+_FOREIGN = {
+    "--gpus",
+    "--ignore-scripts",
+    "--limit-concurrency",
+    "--probe",
+    "--model",
+    "--optimize",
+    "--atol",
+    "--monolith",
+    "--no-post-process",
+}
 
 OPTIONS: dict[str, set[str]] = {
     name: {option for parameter in command.params for option in parameter.opts}
