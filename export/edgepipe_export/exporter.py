@@ -47,6 +47,7 @@ from edgepipe_export.quantization.target import Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.selection.choose import AUTO, check_preference, list_candidates
 from edgepipe_export.selection.evaluator import Evaluator, leave_out
+from edgepipe_export.selection.latency import foreign_load
 from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
 from edgepipe_export.tracing.trace import TraceOptions
 
@@ -228,8 +229,16 @@ def export(
 
 def _export(request: Request, options: ExportOptions, folder: Path, stages: Progress) -> ParityError | None:
     """Go through the stages; the error to end with, where some wanted variants are not written and others are."""
+    busy = foreign_load() if options.prefer is not None or options.times_requests else None
     with stages.stage("resolve"):
         checkpoint = resolve(request)
+    if busy is not None:
+        average, processors = busy
+        stages.note(
+            "machine",
+            f"busy with other programs: load average {average:.1f}, {processors} processors; times that are measured "
+            "now may be wrong",
+        )
     task = checkpoint.task
     if options.prefer is not None:
         options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.timing import take_turns, time_runs
 
 _ROUNDS = 9
@@ -74,6 +76,21 @@ def measure(
         if not is_noisy(found):
             break
     return found
+
+
+def foreign_load() -> tuple[float, int] | None:
+    """How busy other programs keep the machine: asked before an export's own work, which counts as well.
+
+    Returns:
+        The load average of the last minute and the number of processors, where more than half of them are busy; None on
+        a quieter machine, and where the system does not say.
+    """
+    try:
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):  # Windows has none
+        return None
+    processors = available_threads()
+    return (load, processors) if load > processors / 2 else None
 
 
 def is_noisy(found: Mapping[str, Latency]) -> bool:

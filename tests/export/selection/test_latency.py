@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgepipe_export.selection.latency import Latency, is_noisy, measure
+from edgepipe.errors import CheckpointError
+from edgepipe_export import export
+from edgepipe_export.selection.latency import Latency, foreign_load, is_noisy, measure
 
 
 def test_rounds_go_in_turn_and_noise_is_noticed() -> None:
@@ -50,3 +54,30 @@ def test_one_noisy_variant_makes_all_noisy() -> None:
 
 def test_what_takes_no_time_has_no_spread() -> None:
     assert measure({"a": lambda: 1}, rounds=2, clock=lambda: 0.0) == {"a": Latency(0.0, 0.0)}
+
+
+@pytest.mark.parametrize(("load", "found"), [(0.9, None), (1.0, None), (3.5, (3.5, 2))])
+def test_a_busy_machine_is_told_by_its_load(
+    monkeypatch: pytest.MonkeyPatch, load: float, found: tuple[float, int] | None
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr("edgepipe_export.selection.latency.available_threads", lambda: 2)
+    assert foreign_load() == found
+
+
+def test_a_system_without_a_load_average_is_taken_for_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.getloadavg", raising=False)
+    assert foreign_load() is None
+
+
+@pytest.mark.parametrize("dtypes", ["auto", ("fp32",)])
+def test_an_export_says_so_where_it_measures_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], dtypes: Any
+) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (99.5, 0.0, 0.0), raising=False)
+    (tmp_path / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}', encoding="utf-8")
+    (tmp_path / "model.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+    with pytest.raises(CheckpointError):  # nothing can be loaded; it is said before
+        export(tmp_path, tmp_path / "out", dtypes=dtypes, progress=True)
+    told = capfd.readouterr().err
+    assert ("busy with other programs: load average 99.5" in told) == (dtypes == "auto")
