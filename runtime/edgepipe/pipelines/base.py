@@ -267,9 +267,14 @@ class Task(SessionOwner):
         return not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping))
 
     @cached_property
-    def labels(self) -> Labels:
+    def id2label(self) -> Labels:
         """The checkpoint's labels by the places of their logits."""
         return read_labels(self.model.config)
+
+    @property
+    def labels(self) -> tuple[Any, ...]:
+        """The checkpoint's labels in the order of the logits."""
+        return tuple(label for _, label in sorted(self.id2label.items()))
 
     def labels_of(self, logits: int) -> Labels:
         """The checkpoint's labels, checked for a graph that gives so many logits.
@@ -278,9 +283,9 @@ class Task(SessionOwner):
             BundleError: a logit has no label.
         """
         if logits != self._checked_logits:
-            check_labels(self.labels, logits)
+            check_labels(self.id2label, logits)
             self._checked_logits = logits
-        return self.labels
+        return self.id2label
 
     def check_batch_size(self, batch_size: int | None) -> int:
         """The batch size of a call: the pipeline's own where the call names none.

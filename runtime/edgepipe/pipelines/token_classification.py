@@ -179,7 +179,7 @@ class TokenClassification(Task, Generic[Result]):
             if options.get("aggregation_strategy") is not None and strategy.lower() == "none":
                 raise InputError("stride needs an aggregation_strategy other than 'none', to join what pieces share")
             self._check_stride(stride)
-        unnamed = [label for label in self.labels.values() if not isinstance(label, str)]
+        unnamed = [label for label in self.labels if not isinstance(label, str)]
         if strategy.lower() != "none" and unnamed:
             raise InputError(
                 f"aggregation_strategy={strategy!r} joins labels by their prefixes B- and I-, and id2label of "

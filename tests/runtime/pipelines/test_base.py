@@ -80,7 +80,7 @@ def test_the_parts_of_a_pipeline_are_called_as_in_transformers(classify: Any) ->
     assert classify.device == DeviceSpec("cpu")
     assert isinstance(classify.tokenizer, Tokenizer)
     assert isinstance(classify.model, Model)
-    assert classify.model.config.id2label == classify.labels
+    assert classify.model.config.id2label == classify.id2label
 
 
 def test_a_pipeline_shows_what_it_runs_and_where(tmp_path: Path) -> None:
