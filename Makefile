@@ -29,7 +29,7 @@ demo: $(VENV)/.runtime
 	@$(BIN)/edgepipe demo models/default
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses $(WORKERS)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 # Needs an NVIDIA GPU; skips with the reason where it cannot be used.
 test-gpu: $(GPU_VENV)/.gpu
