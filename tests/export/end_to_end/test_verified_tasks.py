@@ -66,10 +66,12 @@ def relabelled(bundle: Bundle, folder: Path) -> Path:
         if name == "config.json":
             labels = list(content["id2label"].values())
             content["id2label"] = dict(enumerate(labels[1:] + labels[:1]))
+            content["label2id"] = {label: place for place, label in content["id2label"].items()}
             text = json.dumps(content)
         else:
             entry = next(file for file in content["files"] if file["path"] == "config.json")
             entry["bytes"] = (copy / "config.json").stat().st_size
+            del content["manifest_sha256"]
             text = json.dumps(content)
         (copy / name).write_text(text, encoding="utf-8")
     return copy
