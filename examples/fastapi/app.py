@@ -73,4 +73,5 @@ def classify(sent: Texts, request: Request) -> list[Label]:
 async def health(request: Request) -> Service:
     """What is served; an answer means that it is loaded."""
     run = request.app.state.classify
-    return Service(bundle=run.model.directory.name, dtype=run.model.dtype, labels=list(run.labels))
+    labels = list(run.model.config.id2label.values())
+    return Service(bundle=run.model.directory.name, dtype=run.model.dtype, labels=labels)

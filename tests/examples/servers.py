@@ -49,7 +49,7 @@ def serve(folder: Path, log: Path, options: Sequence[str] = (), **environment: s
     """``uvicorn app:app`` in a folder, until it answers ``/health``; it is ended afterwards.
 
     Raises:
-        AssertionError: it ends before it answers; the message is what it printed.
+        AssertionError: it ends, or fails, before it answers; the message is what it printed.
     """
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "app:app", "--app-dir", str(folder), "--port", str(port), *options]
@@ -70,8 +70,9 @@ def wait_until_healthy(url: str, process: subprocess.Popen[bytes], log: Path) ->
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                return
+            status = httpx.get(f"{url}/health").status_code
+            assert status == 200, log.read_text()
+            return
         except httpx.TransportError:
             time.sleep(0.05)
     raise AssertionError(f"no answer within two minutes:\n{log.read_text()}")
