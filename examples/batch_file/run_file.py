@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str]) -> None:
         SystemExit: the work cannot be done; the message says why.
     """
     options = parse(arguments)
+    show_warnings_once()
     output = options.output
     part, job_file = (output.with_name(f"{output.name}.{suffix}") for suffix in ("part", "job"))
     if output.exists():
@@ -71,6 +73,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--dtype", help="variant, e.g. int8")
     parser.add_argument("--batch-size", type=int, default=16)
     return parser.parse_args(arguments)
+
+
+def show_warnings_once() -> None:
+    """Show the first warning of each kind: a file has many texts that are longer than the model takes."""
+    shown: set[tuple[str, int]] = set()
+
+    def show(message: Warning | str, category: type[Warning], file: str, line: int, *_: object) -> None:
+        if (file, line) not in shown:
+            shown.add((file, line))
+            print(f"{message} (said once)", file=sys.stderr)
+
+    warnings.showwarning = show
+    warnings.simplefilter("always")
 
 
 def describe_job(bundle: Bundle, options: argparse.Namespace) -> dict[str, Any]:
