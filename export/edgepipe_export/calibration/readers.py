@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepipe.errors import InputError
+from edgepipe.tables.json_lines import read_json_lines
 
 # What a column may be called, by what it holds; names are compared in lower case.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -178,15 +178,7 @@ def _json_lines(text: str, origin: str) -> Table:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     columns: dict[str, None] = {}
-    for number, line in enumerate(_split_lines(text), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{origin}, line {number}, is not JSON: {error}") from error
-        if isinstance(record, str):
-            record = {"text": record}
+    for number, line, record in read_json_lines(_split_lines(text), origin):
         if not isinstance(record, dict):
             raise InputError(f"{origin}, line {number}, must be an object with named fields, got {line!r:.60}")
         columns |= dict.fromkeys(record)

@@ -31,14 +31,9 @@ class LoadOptions(TypedDict, total=False):
     buckets: Sequence[Shape] | None
 
 
-class TokenizerOptions(TypedDict, total=False):
-    """Keyword arguments of the tokenizer; see :meth:`~edgepipe.tokenization.tokenizer.Tokenizer.__call__`."""
+class EncodingOptions(TypedDict, total=False):
+    """Those keyword arguments of the tokenizer whose names mean nothing else in any task."""
 
-    add_special_tokens: bool
-    padding: bool | str
-    truncation: bool | str | None
-    max_length: int | None
-    stride: int
     pad_to_multiple_of: int | None
     padding_side: str | None
     return_token_type_ids: bool | None
@@ -46,6 +41,16 @@ class TokenizerOptions(TypedDict, total=False):
     return_special_tokens_mask: bool
     return_offsets_mapping: bool
     return_length: bool
+
+
+class TokenizerOptions(EncodingOptions, total=False):
+    """Keyword arguments of the tokenizer; see :meth:`~edgepipe.tokenization.tokenizer.Tokenizer.__call__`."""
+
+    add_special_tokens: bool
+    padding: bool | str
+    truncation: bool | str | None
+    max_length: int | None
+    stride: int
 
 
 class TextClassificationOptions(TokenizerOptions, total=False):
@@ -231,6 +236,7 @@ class LoadTranslation(LoadOptions, TranslationOptions, total=False):
 
 class LoadAnyTask(
     LoadOptions,
+    EncodingOptions,
     TextGenerationOptions,
     TokenClassificationOptions,
     QuestionAnsweringOptions,
@@ -250,13 +256,6 @@ class LoadAnyTask(
     return_full_text: bool | None
     src_lang: str | None
     tgt_lang: str | None
-    pad_to_multiple_of: int | None
-    padding_side: str | None
-    return_token_type_ids: bool | None
-    return_attention_mask: bool | None
-    return_special_tokens_mask: bool
-    return_offsets_mapping: bool
-    return_length: bool
 
 
 # The same options where a pipeline is called.

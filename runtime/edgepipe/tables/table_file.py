@@ -6,13 +6,13 @@ To add a format: a function that reads its rows, and an entry in :data:`READERS`
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgepipe.errors import DependencyError, InputError
+from edgepipe.tables.json_lines import read_json_lines
 from edgepipe.tables.text_lines import read_raw_lines
 
 # A row's number in its file, for messages, and its cells by column.
@@ -107,16 +107,7 @@ def _read_tsv(path: Path) -> Iterator[Row]:
 
 
 def _read_jsonl(path: Path) -> Iterator[Row]:
-    """JSON objects, one a line; a text alone counts as the column ``text``."""
-    for number, line in enumerate(read_raw_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{path}, line {number}, is not JSON: {error}") from error
-        if isinstance(record, str):
-            record = {"text": record}
+    for number, line, record in read_json_lines(read_raw_lines(path), str(path)):
         if not isinstance(record, dict):
             raise InputError(f"{path}, line {number}, must be a JSON object with named columns, got {line.strip():.60}")
         yield number, record

@@ -1,0 +1,29 @@
+"""JSON values, one a line (https://jsonlines.org): the rows of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from edgepipe.errors import InputError
+
+
+def read_json_lines(lines: Iterable[str], origin: str) -> Iterator[tuple[int, str, Any]]:
+    """The number, the text and the value of each line that is not blank; a text alone counts as a column ``text``.
+
+    Args:
+        lines: Lines of the file, with or without their ends.
+        origin: What the file is called in messages.
+
+    Raises:
+        InputError: a line is not JSON.
+    """
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{origin}, line {number}, is not JSON: {error}") from error
+        yield number, line, {"text": value} if isinstance(value, str) else value
