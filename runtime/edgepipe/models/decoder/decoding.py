@@ -103,12 +103,12 @@ class GraphDecoding(ABC):
         self._select_own(rows)
 
     def _check_finite(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores, float32[rows, tokens], of which each row has a best that is finite.
+        """Scores, float32[..., vocabulary], of which each token's has a best that is finite.
 
         Raises:
-            BundleError: a row has none.
+            BundleError: a token has none.
         """
-        if not np.isfinite(scores.max(axis=1)).all():
+        if not np.isfinite(scores.max(axis=-1)).all():
             raise not_finite_error("logits", self._dtype)
         return scores
 

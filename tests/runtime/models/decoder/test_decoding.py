@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgepipe.errors import InputError
+from edgepipe.errors import BundleError, InputError
 from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe.numerics import log_softmax
 from tests.runtime.models.decoder.small_decoders import LIMIT, VOCABULARY, causal_bundle, causal_logits
@@ -55,6 +55,16 @@ def test_the_scores_are_the_caller_s_to_change(decoder: CausalGraph) -> None:
         found = decoding.step(IDS[:, (end - 1 if end > 4 else 0) : end])
         np.testing.assert_allclose(found, causal_logits(IDS[:, :end])[:, -1], rtol=1e-4, atol=1e-4)
         found[...] = np.nan
+
+
+def test_scores_of_every_token_have_a_best_of_their_own(decoder: CausalGraph) -> None:
+    decoding = decoder.begin(IDS[:1, :2], np.ones((1, 2), np.int64))
+    scores = np.zeros((1, 2, 3), np.float32)
+    scores[..., 2] = -np.inf  # no token is ever followed by this one
+    assert decoding._check_finite(scores) is scores
+    scores[0, 1] = -np.inf
+    with pytest.raises(BundleError, match="the output logits of the variant fp32 is not finite"):
+        decoding._check_finite(scores)
 
 
 @pytest.mark.parametrize("on_device", [False, True])
