@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 from edgepipe.bundle.tasks import TASKS, resolve_alias, task_entry
 from edgepipe.pipelines.base import Task
@@ -30,4 +32,14 @@ def task_class(name: str) -> type[Task]:
     if resolve_alias(name) != task.name:
         raise LookupError(f"the table of tasks has {name!r}, but {path}.{attribute} is named {task.name!r}")
     renamed = name not in TASKS and resolve_alias(name) == "translation"
-    return type(attribute, (task,), {"name": name}) if renamed else task
+    return type(attribute, (task,), {"name": name, "__reduce__": _reduce_renamed}) if renamed else task
+
+
+def _reduce_renamed(task: Task) -> tuple[Any, ...]:
+    """As :meth:`Task.__reduce__`; the class is named by its task, since no module has it."""
+    _, (_, *arguments) = Task.__reduce__(task)
+    return _make_renamed, tuple(arguments)
+
+
+def _make_renamed(tokenizer: Any, model: Any, given: Mapping[str, Any]) -> Task:
+    return task_class(given["task"])(tokenizer, model, **given)

@@ -31,7 +31,7 @@ def again(value: Any) -> Any:
 @pytest.mark.parametrize("task", CALLS)
 def test_every_task_that_reads(task: str, tiny_export: Callable[..., Exported]) -> None:
     labels = ("entailment", "neutral", "contradiction") if task == "zero-shot-classification" else ()
-    bundle = tiny_export("bert", task=task, labels=labels).bundle
+    bundle = tiny_export("bert", task=task, **({"labels": labels} if labels else {})).bundle
     text, options = CALLS[task]
     pipe = pipeline(task, bundle, batch_size=2, **options)
     copied = again(pipe)
@@ -44,6 +44,14 @@ def test_a_task_that_writes(tmp_path: Path) -> None:
     bundle = export(model, tmp_path / "bundle", task="text-generation", tokenizer=tokenizer, verify=False)
     write = pipeline("text-generation", bundle, max_new_tokens=5, do_sample=False)
     assert again(write)("a b c") == write("a b c")
+
+
+def test_a_translation_that_its_task_s_name_says(tmp_path: Path) -> None:
+    model, tokenizer = build_generative("t5")
+    bundle = export(model, tmp_path / "bundle", task="translation", tokenizer=tokenizer, verify=False)
+    translate = pipeline("translation_en_to_de", bundle, max_new_tokens=5, num_beams=1)
+    copied = again(translate)
+    assert (copied("a b c"), copied.task) == (translate("a b c"), "translation_en_to_de")
 
 
 @pytest.mark.parametrize(
