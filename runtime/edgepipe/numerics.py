@@ -28,6 +28,11 @@ def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return result
 
 
+def cumulative_sum(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Running sums over the last axis of float32[..., n], added up in double precision as ``torch.cumsum`` does."""
+    return np.cumsum(values, axis=-1, dtype=np.float64).astype(np.float32)
+
+
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """The logistic function of each of float32[..., labels]."""
     with np.errstate(over="ignore"):  # exp of a large positive number is inf, and 1 / inf the right 0

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepipe.numerics import kth_largest, log_softmax, softmax, top_indices
+from edgepipe.numerics import cumulative_sum, kth_largest, log_softmax, softmax, top_indices
 
 
 @settings(max_examples=150, deadline=None)
@@ -43,3 +43,10 @@ def test_logarithms_of_probabilities_are_those_of_torch() -> None:
     expected = torch.from_numpy(scores.copy())
     np.testing.assert_allclose(softmax(scores), expected.softmax(-1).numpy(), rtol=1e-5, atol=1e-9)
     np.testing.assert_allclose(log_softmax(scores), expected.log_softmax(-1).numpy(), rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(size=st.integers(1, 3000), seed=st.integers(0, 10_000))
+def test_running_sums_are_those_of_torch_to_the_last_bit(size: int, seed: int) -> None:
+    values = np.random.default_rng(seed).random((2, size), np.float32) / np.float32(size)
+    np.testing.assert_array_equal(cumulative_sum(values), torch.cumsum(torch.from_numpy(values), -1).numpy())

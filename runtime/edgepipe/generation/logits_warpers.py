@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.numerics import kth_largest, log_softmax, softmax, top_indices
+from edgepipe.numerics import cumulative_sum, kth_largest, log_softmax, softmax, top_indices
 
 # The entropy of top_h is that of as many of the likeliest tokens.
 _TOP_H_TOKENS = 100
@@ -29,7 +29,7 @@ def top_h(scores: NDArray[np.float32], share: float) -> None:
     log_probabilities = log_softmax(np.take_along_axis(scores, order, axis=1))
     terms = -np.exp(log_probabilities) * log_probabilities
     terms[np.isnan(terms)] = 0.0  # no probability, no entropy
-    kept = np.cumsum(terms, axis=1) <= terms.sum(axis=1, keepdims=True) * np.float32(share)
+    kept = cumulative_sum(terms) <= terms.sum(axis=1, keepdims=True) * np.float32(share)
     kept[:, 0] = True
     removed = np.ones(scores.shape, dtype=bool)
     np.put_along_axis(removed, order, ~kept, axis=1)
@@ -51,7 +51,7 @@ def top_p(scores: NDArray[np.float32], mass: float, keep: int = 1) -> None:
     Holtzman et al., The Curious Case of Neural Text Degeneration, arXiv:1904.09751, section 3.1.
     """
     order = np.argsort(scores, axis=1)
-    removed = np.cumsum(softmax(np.take_along_axis(scores, order, axis=1)), axis=1) <= np.float32(1 - mass)
+    removed = cumulative_sum(softmax(np.take_along_axis(scores, order, axis=1))) <= np.float32(1 - mass)
     removed[:, -keep:] = False
     _remove(scores, order, removed)
 
@@ -76,7 +76,7 @@ def typical_p(scores: NDArray[np.float32], mass: float, keep: int = 1) -> None:
     distance = np.abs(-normalized + np.nansum(terms, axis=1, keepdims=True))
     order = np.argsort(distance, axis=1)
     ordered = np.take_along_axis(distance, order, axis=1)
-    masses = np.cumsum(softmax(np.take_along_axis(scores, order, axis=1)), axis=1)
+    masses = cumulative_sum(softmax(np.take_along_axis(scores, order, axis=1)))
     last = np.minimum((masses < np.float32(mass)).sum(axis=1, keepdims=True), scores.shape[1] - 1)
     removed = ordered > np.take_along_axis(ordered, last, axis=1)
     removed[:, :keep] = False
