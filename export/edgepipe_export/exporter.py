@@ -34,7 +34,7 @@ from edgepipe_export.checkpoint.unsupported import find_activation
 from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
 from edgepipe_export.output.atomic_write import check_destination, describe_shared_files, write_atomically
 from edgepipe_export.output.cache import Cache, cache_folder
-from edgepipe_export.output.config import is_in_transformers_js, name_variants, write_config, write_generation_config
+from edgepipe_export.output.config import is_in_transformers_js, write_config, write_generation_config
 from edgepipe_export.output.fingerprint import fingerprint, hash_reference
 from edgepipe_export.output.interrupts import deliver_interrupts
 from edgepipe_export.output.log import log_to_file
@@ -385,7 +385,6 @@ def _trace(loaded: LoadedCheckpoint, options: ExportOptions, folder: Path) -> tu
         path = graph_path(folder, FP32, name)
         path.parent.mkdir(exist_ok=True)
         save_graph(graph, path)
-    name_variants(folder, traced.graphs, options.dtypes)
     return tuple(traced.graphs), traced.recipe
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from edgepipe.pipelines.registry import task_class
 from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, pickle_error
 from edgepipe_export.checkpoint.safetensors_files import check_safetensors
 from edgepipe_export.checkpoint.unsupported import (
+    PICKLES,
     has_weights,
     require_supported_files,
     require_supported_modules,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from edgepipe.pipelines.base import Task
-
-PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +101,15 @@ def resolve(request: Request) -> Checkpoint:
         name = text
     else:
         raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
-    require_supported_files(name, _list_files(directory), request.task)
+    files = _list_files(directory)
+    require_supported_files(name, files, request.task)
     require_supported_modules(name, directory, request.task)
     config = read_config(directory)
     require_unquantized(name, config)
     _require_no_remote_code(config, request, name)
     params = config.get("task_specific_params")
     task = _find_task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
-    _require_weights(directory, request.allow_pickle)
+    _require_weights(directory, files, request.allow_pickle)
     return Checkpoint(request, name, revision, directory, task)
 
 
@@ -127,13 +128,14 @@ def _resolve_loaded_model(request: Request, model: PreTrainedModel) -> Checkpoin
             raise InputError(f"{kind} has an adapter beside its model; pass what its merge_and_unload() returns")
         hint = "; save it, and name the directory" if hasattr(model, "state_dict") else ""
         raise InputError(f"model must be a directory, a Hub id or a loaded transformers model, got {kind}{hint}")
-    name = type(model).__name__
+    architecture = type(model).__name__
     if getattr(model, "_hf_peft_config_loaded", False):
-        raise InputError(f"{name} has an adapter beside its weights; merge it with peft (merge_and_unload) first")
-    require_unquantized(name, model.config.to_dict())
+        raise InputError(
+            f"{architecture} has an adapter beside its weights; merge it with peft (merge_and_unload) first"
+        )
+    require_unquantized(architecture, model.config.to_dict())
     if request.tokenizer is None:
         raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
-    architecture = type(model).__name__
     params = getattr(model.config, "task_specific_params", None)
     task = _find_task(request.task, [architecture], architecture, params)
     origin = str(getattr(model.config, "_name_or_path", "") or "")
@@ -264,11 +266,12 @@ def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: s
     )
 
 
-def _require_weights(directory: Path, allow_pickle: bool) -> None:
-    if any(directory.glob("*.safetensors")) and has_weights(_list_files(directory)):
+def _require_weights(directory: Path, files: Sequence[str], allow_pickle: bool) -> None:
+    own = [name for name in files if "/" not in name]
+    if fnmatch.filter(own, "*.safetensors") and has_weights(files):
         check_safetensors(directory)
         return
-    pickles = sorted({path.name for pattern in PICKLES for path in directory.glob(pattern)})
+    pickles = sorted({name for pattern in PICKLES for name in fnmatch.filter(own, pattern)})
     if not pickles:
         raise CheckpointError(f"{directory} has no weights: there is no *.safetensors file in it")
     if not allow_pickle:

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 _ADAPTER = "adapter_config.json"
 _SETFIT = ("model_head.pkl", "config_setfit.json")
 
-# Weights that a checkpoint of transformers has; what other safetensors are called.
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
-_OTHER_WEIGHTS = ("adapter_model*", "consolidated*", "training_args.bin")
+# Weights that a checkpoint of transformers has, pickled ones among them; what other safetensors are called.
+PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+_WEIGHTS = ("*.safetensors", *PICKLES)
+_OTHER_WEIGHTS = ("adapter_model*", "consolidated*")
 
 _CONVERT = "convert it with transformers 4: from_pretrained(..., {}=True), then save_pretrained"
 _ORIGINAL = "export the checkpoint that it was made from"

@@ -13,9 +13,9 @@ from edgepipe.errors import InputError
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.length_changes import plan_crossings
-from edgepipe_export.evaluation.checks import NOT_COMPARED_BEYOND, PYTORCH, Check
-from edgepipe_export.evaluation.differences import distance
-from edgepipe_export.evaluation.parity import check_tensors
+from edgepipe_export.evaluation.checks import PYTORCH, Check
+from edgepipe_export.evaluation.differences import compare_tensors, distance
+from edgepipe_export.evaluation.parity import add_crossings, check_tensors
 from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
 from edgepipe_export.evaluation.predictors import LanguageModel, VariantLanguageModel
 from edgepipe_export.evaluation.pytorch_reference import PyTorchLanguageModel
@@ -191,14 +191,18 @@ class GenerationComparison:
         pairs = [
             (expected, got) for length in crossings.crossed for expected, got in compare(reference, candidate, length)
         ]
-        # Beside the largest score, not each beside itself: of so many, rounding alone would show in some.
-        check = replace(
-            check_tensors(CROSSING, candidate.name, reference.name, len(pairs), iter(pairs)),
-            bound=f"{ABSOLUTE:g} + {RELATIVE:g} of the largest score",
-            passed=all(_are_close(wanted["logits"], found["logits"]) for wanted, found in pairs),
+        check = Check(
+            CROSSING,
+            candidate.name,
+            reference.name,
+            len(pairs),
+            compare_tensors(iter(pairs)).largest,
+            None,
+            # Beside the largest score, not each beside itself: of so many, rounding alone would show in some.
+            f"{ABSOLUTE:g} + {RELATIVE:g} of the largest score",
+            all(_are_close(wanted["logits"], found["logits"]) for wanted, found in pairs),
         )
-        figures = {} if crossings.beyond is None else {NOT_COMPARED_BEYOND: float(crossings.beyond)}
-        return [replace(check, detail=str(crossings), figures=figures)]
+        return [add_crossings(check, crossings)]
 
     def _compare_written(self, reference: LanguageModel, candidate: LanguageModel, length: int) -> Iterator[_Pair]:
         """What a decoder writes from before a length to behind it, from it, and from behind it."""

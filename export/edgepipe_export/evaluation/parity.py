@@ -135,13 +135,8 @@ def check_parity(candidate: Predictor, reference: Predictor, inputs: ParityInput
     own = find_evaluation(task)
     *forms, complete = own.options
     few = inputs.inputs[:_INPUTS_A_FORM]
-    beyond = inputs.crossings.beyond
     return [
-        replace(
-            _check_batches("tensors, random ids", candidate, reference, inputs.random),
-            detail=str(inputs.crossings) or None,
-            figures={} if beyond is None else {NOT_COMPARED_BEYOND: float(beyond)},
-        ),
+        add_crossings(_check_batches("tensors, random ids", candidate, reference, inputs.random), inputs.crossings),
         _check_batches("tensors, texts", candidate, reference, inputs.encodings),
         # The form of results only: scores and choices are not read.
         *(_check_results(options, candidate, reference, few, lambda result: {}) for options in forms),
@@ -158,6 +153,16 @@ def count_predictions(inputs: ParityInputs, task: str) -> int:
 def _check_batches(what: str, candidate: Predictor, reference: Predictor, batches: Sequence[Arrays]) -> Check:
     pairs = ((reference.tensors(batch), candidate.tensors(batch)) for batch in batches)
     return check_tensors(what, candidate.name, reference.name, len(batches), pairs)
+
+
+def add_crossings(check: Check, crossings: Crossings) -> Check:
+    """A check that says which lengths it crossed, and beyond which it compared nothing."""
+    beyond = crossings.beyond
+    return replace(
+        check,
+        detail=str(crossings) or None,
+        figures={} if beyond is None else {NOT_COMPARED_BEYOND: float(beyond)},
+    )
 
 
 def check_tensors(

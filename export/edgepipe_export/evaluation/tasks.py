@@ -216,10 +216,19 @@ def _longest_label(tokenizer: Tokenizer) -> int:
     return max(len(tokenizer(f"This example is {label}.")["input_ids"]) for label in _LABELS)
 
 
+def _as_entries(result: Any) -> list[Any]:
+    """A result that may be one entry, a list of them, or a list for each mask, as one list."""
+    entries = result if isinstance(result, list) else [result]
+    return (
+        [entry for each in entries for entry in _as_entries(each)]
+        if entries and isinstance(entries[0], list)
+        else entries
+    )
+
+
 def label_scores(result: Any) -> Decisions:
     """The scores of a text's labels."""
-    entries = result if isinstance(result, list) else [result]
-    return {"text": {entry["label"]: float(entry["score"]) for entry in entries}}
+    return {"text": {entry["label"]: float(entry["score"]) for entry in _as_entries(result)}}
 
 
 def _candidate_scores(result: Any) -> Decisions:
@@ -232,8 +241,7 @@ def _entity_scores(result: Any) -> Decisions:
 
 
 def _answer_scores(result: Any) -> Decisions:
-    entries = result if isinstance(result, list) else [result]
-    return {"question": {(entry["start"], entry["end"]): float(entry["score"]) for entry in entries}}
+    return {"question": {(entry["start"], entry["end"]): float(entry["score"]) for entry in _as_entries(result)}}
 
 
 def _token_scores(result: Any) -> Decisions:
@@ -241,16 +249,6 @@ def _token_scores(result: Any) -> Decisions:
     return {
         number: {entry["token"]: float(entry["score"]) for entry in entries} for number, entries in enumerate(masks)
     }
-
-
-def _as_entries(result: Any) -> list[Any]:
-    """A result that may be one entry, a list of them, or a list for each mask, as one list."""
-    entries = result if isinstance(result, list) else [result]
-    return (
-        [entry for each in entries for entry in _as_entries(each)]
-        if entries and isinstance(entries[0], list)
-        else entries
-    )
 
 
 def _entity_words(result: Any) -> Mapping[Hashable, str]:

@@ -23,7 +23,7 @@ from edgepipe_export.evaluation.checks import (
 )
 from edgepipe_export.evaluation.metrics.confusion import Confusion, read_confusion
 from edgepipe_export.selection.choose import Candidate
-from edgepipe_export.selection.measurements import REPORT_VERSION, Sensitivity
+from edgepipe_export.selection.measurements import REPORT_VERSION, Sensitivity, VariantMeasurements
 from edgepipe_export.selection.request_time import RequestTime
 
 SCHEMA_VERSION = 1
@@ -115,6 +115,11 @@ class Contents:
         return {dtype: variant.parity for dtype, variant in variants if variant.parity is not None}
 
     @property
+    def times(self) -> dict[str, RequestTime]:
+        """Where the time of a request goes, for each variant of which that was measured."""
+        return {dtype: found.time for dtype, found in self.measurements.items() if found.time is not None}
+
+    @property
     def origin(self) -> str:
         """What the data are called that variants were measured on."""
         return "the data" if self.calibration is None else str(self.calibration.get("origin", "the data"))
@@ -172,11 +177,12 @@ def show_verification(contents: Contents, verification: VerificationResult, mach
         seen = calibrated.get("inputs", 0) if calibrated.get("data_sha256") == data.get("data_sha256") else 0
         variants[dtype] = replace(variant, parity=summarize(checks, checks[-1].compared, seen))
         before = contents.measurements.get(dtype, Measurements())
+        found = VariantMeasurements(checks)
         measurements[dtype] = Measurements(
             checks,
-            tuple(entry for check in checks for entry in check.worst),
+            found.worst,
             before.sensitivities,
-            next((check.confusion for check in reversed(checks) if check.confusion is not None), None),
+            found.confusion,
             before.time if machine == manifest.machine else None,
         )
     shown = replace(manifest, variants=variants, machine=machine)

@@ -33,17 +33,13 @@ class MetricFormat:
         label: Its name in words.
         is_share: Whether it is a share, 0 to 1, and is shown in percent.
         lower_is_better: Whether a lower value is the better one.
-        is_bounded: Whether 1 is its best value, as it is of every share.
+        is_bounded: Whether 1 is its best value though it is no share, as it is of every share.
     """
 
     label: str
     is_share: bool = False
     lower_is_better: bool = False
     is_bounded: bool = False
-
-    def __post_init__(self) -> None:
-        if self.is_share:
-            object.__setattr__(self, "is_bounded", True)
 
     def format(self, value: float | None) -> str:
         """A value of the metric."""
@@ -98,13 +94,13 @@ def format_number(value: float | None) -> str:
         return f"{value:,.0f}".replace(",", "\u202f")
     if abs(value) < 0.001:
         digits, power = f"{value:.1e}".split("e")
-        return f"{digits} \u00d7 {format_power(float(f'1e{power}'))}"
+        return f"{digits} \u00d7 {format_power(int(power))}"
     return f"{value:.4g}"
 
 
-def format_power(value: float) -> str:
+def format_power(exponent: int) -> str:
     """A power of ten."""
-    return f"10{str(round(math.log10(value))).translate(_SUPERSCRIPT)}"
+    return f"10{str(exponent).translate(_SUPERSCRIPT)}"
 
 
 def format_share(value: float | None) -> str:

@@ -46,8 +46,8 @@ def _render_table(table: PageTable) -> str:
     alignment = [
         "---" if number == 0 or header in table.text_columns else "---:" for number, header in enumerate(table.headers)
     ]
-    rows = [table.headers, *([_render_cell(cell) for cell in row] for row in table.rows)]
-    lines = [" | ".join(row) for row in (list(map(escape_markdown, table.headers)), alignment, *rows[1:])]
+    rows = [[_render_cell(cell) for cell in row] for row in table.rows]
+    lines = [" | ".join(row) for row in (list(map(escape_markdown, table.headers)), alignment, *rows)]
     return "\n".join([f"**{escape_markdown(table.caption)}**", "", *(f"| {line} |" for line in lines)])
 
 

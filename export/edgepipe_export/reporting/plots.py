@@ -242,7 +242,7 @@ class DifferencePlot(Plot):
         axes.set_xlim(0.6 * low, 1.7 * high)
         axes.set_xlabel("largest absolute difference")
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_power(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_power(round(math.log10(value)))))
         _name_rows(axes, self.tensors)
         _legend(figure, axes, entries)
         return tooltips

@@ -257,7 +257,7 @@ def _times(contents: Contents) -> tuple[Block, ...]:
     if table is None:
         text = "It was not measured. To measure it on the machine that exports, export with --report."
         return (Block(text=text),) if contents.measurements and not contents.verified else ()
-    times = {dtype: found.time for dtype, found in contents.measurements.items() if found.time is not None}
+    times = contents.times
     parts = {dtype: (time.tokenizer_ms, time.graph_ms, time.rest_ms) for dtype, time in times.items()}
     described = (
         f"{dtype}: tokenizer {time.tokenizer_ms:.3g} ms, graph {time.graph_ms:.3g} ms, rest {time.rest_ms:.3g} ms"

@@ -21,8 +21,7 @@ from edgepipe_export.reporting.plots import INK, LINE, SOFT, VARIABLES
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
-    from edgepipe_export.reporting.formatting import to_xml_text
-from edgepipe_export.reporting.plots import Plot
+    from edgepipe_export.reporting.plots import Plot
 
 # Inches of matplotlib's that are a pixel.
 _DPI = 72

@@ -169,11 +169,14 @@ def tabulate_confusions(confusions: Mapping[str, Confusion]) -> PageTable:
     pairs = dict.fromkeys(pair for own in counts.values() for pair in own)
     ranked = sorted(pairs, key=lambda pair: (pair[0] == pair[1], -max(own.get(pair, 0) for own in counts.values())))
     rows: list[list[Content]] = [
-        [one, other, *(Cell(str(count), count) for own in counts.values() for count in (own.get((one, other), 0),))]
-        for one, other in ranked
+        [one, other, *(_count_cell(own.get((one, other), 0)) for own in counts.values())] for one, other in ranked
     ]
     headers = ["Reference", "Variant", *confusions]
     return PageTable("Labels of the reference and of each variant", headers, rows, headers[:2])
+
+
+def _count_cell(count: int) -> Cell:
+    return Cell(str(count), count)
 
 
 def tabulate_changes(dtype: str, confusion: Confusion, origin: str) -> PageTable:
@@ -203,8 +206,7 @@ def tabulate_times(contents: Contents) -> PageTable | None:
     """Where the time of a request goes, a row a variant; None where it was not measured."""
     rows: list[list[Content]] = [
         [dtype, *map(number_cell, (time.tokenizer_ms, time.graph_ms, time.rest_ms, time.total_ms, time.spread_ms))]
-        for dtype, measurements in contents.measurements.items()
-        if (time := measurements.time) is not None
+        for dtype, time in contents.times.items()
     ]
     headers = ["Variant", "Tokenizer, ms", "Graph, ms", "Rest, ms", "Request, ms", "Spread, ms"]
     return PageTable("Milliseconds of a request", headers, rows) if rows else None

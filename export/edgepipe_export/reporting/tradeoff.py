@@ -86,7 +86,7 @@ def _plot_variants(contents: Contents) -> tuple[list[ScatterPlot], PageTable] | 
     qualities = _collect_values(name, measured)
     if len(qualities) < 2:
         return None
-    times = {dtype: found.time for dtype, found in contents.measurements.items() if found.time is not None}
+    times = contents.times
     latencies = {dtype: times[dtype].total_ms for dtype in qualities if dtype in times}
 
     def to_point(dtype: str, x: float, spread: float = 0.0) -> Point:
@@ -128,7 +128,7 @@ def _plot(title: str, points: Sequence[Point], x_label: str, name: str, note: st
     spread = "A line to both sides is the middle half of the rounds." if any(point.spread for point in points) else ""
     better = "Lower is better, and lies higher." if metric.lower_is_better else ""
     caption = " ".join(part for part in (better, note, spread) if part)
-    axis = Axis(metric.label, write, metric.is_bounded, metric.lower_is_better)
+    axis = Axis(metric.label, write, metric.is_share or metric.is_bounded, metric.lower_is_better)
     description = "; ".join(point.description for point in points)
     return ScatterPlot(title, caption, description, tuple(points), x_label, axis)
 

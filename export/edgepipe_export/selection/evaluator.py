@@ -91,11 +91,6 @@ class Evaluator:
                 self._steps.reach(done)  # all at once where it was cached
 
     @property
-    def passed(self) -> bool:
-        """Whether every variant passed."""
-        return all(found.passed for found in self.measured.values())
-
-    @property
     def repairable(self) -> tuple[str, ...]:
         """The quantized variants that miss their bound, and whose layers can have other precisions.
 
@@ -156,16 +151,16 @@ class Evaluator:
         if not force:
             if not self.measured[FP32].passed:
                 self.record(force=False)
-            missed = [dtype for dtype, found in self.measured.items() if not found.passed]
-            reasons |= {dtype: self._describe_miss(dtype) for dtype in missed}
-            self._workspace.discard(missed)
-            self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in missed}
+            reasons |= {dtype: _describe_miss(found) for dtype, found in self._discard_missed().items()}
         left, self.left_out = leave_out(wanted, reasons, stopped=self._stopped)
         return left
 
-    def _describe_miss(self, dtype: str) -> str:
-        figures = [check.deciding_figure for check in self.measured[dtype].checks if not check.passed]
-        return "; ".join(figures)
+    def _discard_missed(self) -> dict[str, VariantMeasurements]:
+        """Remove the variants that miss a bound; what was measured of them."""
+        missed = {dtype: found for dtype, found in self.measured.items() if not found.passed}
+        self._workspace.discard(list(missed))
+        self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in missed}
+        return missed
 
     def choose(self, prefer: str, progress: Report = _report_nothing) -> str:
         """Measure size, latency and distance of all variants, and keep the best of those that passed.
@@ -193,9 +188,7 @@ class Evaluator:
             "noisy": is_noisy(latencies),
             "undecided": list(self.undecided),
         }
-        failed = [dtype for dtype, found in self.measured.items() if not found.passed]
-        self._workspace.discard(failed)
-        self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in failed}
+        self._discard_missed()
         self._workspace.record(replace(self._workspace.manifest, candidates=tabulate(candidates, chosen)))
         return chosen.dtype
 
@@ -351,6 +344,10 @@ def leave_out(
     if not left:
         raise error
     return left, error
+
+
+def _describe_miss(found: VariantMeasurements) -> str:
+    return "; ".join(check.deciding_figure for check in found.checks if not check.passed)
 
 
 def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:

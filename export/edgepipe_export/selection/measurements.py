@@ -58,6 +58,16 @@ class VariantMeasurements:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
 
+    @property
+    def worst(self) -> tuple[Disagreement, ...]:
+        """The inputs whose results are farthest from the reference's."""
+        return tuple(entry for check in self.checks for entry in check.worst)
+
+    @property
+    def confusion(self) -> Confusion | None:
+        """What each decision of the reference became; None where no check compares decisions. One does at most."""
+        return next((check.confusion for check in reversed(self.checks) if check.confusion is not None), None)
+
 
 def write_report(
     folder: Path,
@@ -102,14 +112,13 @@ def _variant(measured: VariantMeasurements, withheld: Sequence[Any] | None) -> d
         | ({} if withheld is None else {"detail": None})
         for check in measured.checks
     ]
-    worst = [entry for check in measured.checks for entry in check.worst]
-    confusions = [check.confusion for check in measured.checks if check.confusion is not None]
+    worst, confusion = measured.worst, measured.confusion
     if withheld is not None:
-        worst = [_without_text(entry, withheld) for entry in worst]
-        confusions = [_without_texts(confusion, withheld) for confusion in confusions]
+        worst = tuple(_without_text(entry, withheld) for entry in worst)
+        confusion = None if confusion is None else _without_texts(confusion, withheld)
     record: dict[str, Any] = {"checks": checks, "worst": [asdict(entry) for entry in worst]}
-    if confusions:  # one check of a variant compares decisions
-        record["confusion"] = asdict(confusions[-1])
+    if confusion is not None:
+        record["confusion"] = asdict(confusion)
     if measured.time is not None:
         record["time"] = asdict(measured.time)
     if measured.sensitivities:

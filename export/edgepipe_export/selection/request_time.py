@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, request_options
-from edgepipe.benchmarking.timing import take_turns
 from edgepipe.bundle.tasks import generates
 from edgepipe.pipelines.factory import pipeline
 from edgepipe_export.calibration.split import spread_by_length
@@ -179,22 +178,17 @@ def time_requests(
         progress: Told how many rounds of how many are done.
     """
     timers = {dtype: RequestTimer(task, clock) for dtype, task in tasks.items()}
-
-    def turn(timer: RequestTimer) -> tuple[float, float, float]:
-        if len(timers) > 1:
-            time.sleep(settle)
-        return timer.run(inputs, options)
-
     for timer in timers.values():
         timer.run(inputs[:1], options)  # memory is allocated, and threads wake
-    turns = [partial(turn, timer) for timer in timers.values()]
     found: dict[str, list[tuple[float, float, float]]] = {dtype: [] for dtype in timers}
     end = clock() + seconds
     for done in range(rounds):
         if done >= _FEWEST and clock() >= end:
             break
-        for own, new in zip(found.values(), take_turns(turns, rounds=1), strict=True):
-            own += new
+        for dtype, timer in timers.items():
+            if len(timers) > 1:
+                time.sleep(settle)
+            found[dtype].append(timer.run(inputs, options))
         progress(done + 1, rounds)
     return {dtype: _summarize(own) for dtype, own in found.items()}
 
