@@ -23,7 +23,7 @@ RUNTIME = {
     "embeddings": "bundle models",
     "generation": "tokenization",
     "pipelines": "bundle backend tokenization models embeddings generation",
-    "tables": "pipelines",
+    "tables": "bundle.strict_json pipelines",
     "benchmarking": "text_table bundle backend tokenization models generation pipelines",
     "cli": "text_table bundle backend tokenization models generation pipelines tables benchmarking",
 }

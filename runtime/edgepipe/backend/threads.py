@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgepipe.backend.cgroups import CGROUPS, MEMBERSHIP, cgroup_quota
+from edgepipe.backend.cgroups import cgroup_quota
 
-_CGROUP, _MEMBERSHIP = CGROUPS, MEMBERSHIP
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
@@ -38,7 +37,7 @@ class ProcessorCount:
 def count_processors() -> ProcessorCount:
     """Count processors, cores and what the process may use of them."""
     allowed = _processors()
-    return ProcessorCount(os.cpu_count(), len(allowed), _physical_cores(allowed), cgroup_quota(_CGROUP, _MEMBERSHIP))
+    return ProcessorCount(os.cpu_count(), len(allowed), _physical_cores(allowed), cgroup_quota())
 
 
 @cache

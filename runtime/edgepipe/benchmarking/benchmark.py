@@ -26,12 +26,12 @@ from edgepipe.benchmarking.generation_speed import NEW_TOKENS, measure_generatio
 from edgepipe.benchmarking.results import BenchReport, ColdStart, GenerationLatency, Latency, ShapeLatency
 from edgepipe.benchmarking.timing import take_turns, time_runs
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.tasks import generates
 from edgepipe.errors import InputError
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import choose_variant, open_bundle
 from edgepipe.pipelines.factory import pipeline
 from edgepipe.pipelines.generative import GenerativeTask
-from edgepipe.pipelines.registry import task_class
 
 __all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "ShapeLatency", "bench"]
 
@@ -93,10 +93,9 @@ def bench(
 
     options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
     options |= {"dtype": choose_variant(bundle, dtype, config), "providers": providers}
-    say = _number_steps(progress, rounds, generates=_generates(bundle))
+    say = _number_steps(progress, rounds, generates=generates(bundle.task))
     say(f"loading {bundle.path} ({options['dtype']})")
     task = pipeline(None, bundle, **options)
-    say = _number_steps(progress, rounds, generates=isinstance(task, GenerativeTask), done=1)
     model: Any = task.model  # a Model or a Decoder: each has its session
     ids: list[int] = task.tokenizer(TEXT)["input_ids"]
     shapes = [(batch, length) for batch in sizes for length in tokens]
@@ -115,7 +114,7 @@ def bench(
         bundle=bundle.path.resolve().name,
         task=bundle.task,
         dtype=options["dtype"],
-        bytes=sum(file.stat().st_size for file in bundle.files(options["dtype"])),
+        bytes=bundle.count_bytes(options["dtype"]),
         providers=tuple(model.session.providers),
         low_memory=low_memory,
         threads=in_use,
@@ -165,26 +164,22 @@ def measure_latencies(
 
 
 def _number_steps(
-    progress: Callable[[str, int, int], None] | None, rounds: int, *, generates: bool, done: int = 0
+    progress: Callable[[str, int, int], None] | None, rounds: int, *, generates: bool
 ) -> Callable[[str], None]:
     """What is called with the name of a step alone, and counts.
 
     The steps are loading, and a warm-up and all rounds of each that is measured: latency, cold start, and prompts where
-    the model generates. `done` of them are done.
+    the model generates.
     """
     total = 1 + (1 + rounds) * (3 if generates else 2)
-    numbers = count(done)
+    numbers = count()
     return lambda step: progress(step, next(numbers), total) if progress is not None else None
-
-
-def _generates(bundle: Bundle) -> bool:
-    return bundle.task is not None and task_class(bundle.task).generates
 
 
 def _longest(bundle: Bundle) -> int:
     """Most tokens of a text, or of a prompt that one more token can follow."""
     limit = sys.maxsize if bundle.max_length is None else bundle.max_length
-    return limit - 1 if _generates(bundle) and not bundle.config.get("is_encoder_decoder") else limit
+    return limit - 1 if generates(bundle.task) and not bundle.config.get("is_encoder_decoder") else limit
 
 
 def _check_whole_numbers(name: str, values: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgepipe.bundle.folder_state import FolderState, read_folder_state, read_unchanged
+from edgepipe.bundle.folder_state import FolderState, read_unchanged
 from edgepipe.bundle.integrity import (
     check_sha256,
     check_size,
@@ -100,7 +100,7 @@ class Bundle:
             )
         if not path.is_dir():
             raise BundleError(f"{path} is not a directory; a bundle is one, with config.json and graphs in onnx/")
-        return read_unchanged(lambda: read_folder_state(path), lambda state: cls._open(path, state), path)
+        return read_unchanged(lambda state: cls._open(path, state), path)
 
     def read(self, reader: Callable[[Bundle], Result]) -> Result:
         """What a function reads of the bundle's files, all of them from one export.
@@ -114,7 +114,7 @@ class Bundle:
         def read_again(state: FolderState) -> Result:
             return reader(self if state == self._state or not self._state else self._open(self.path, state))
 
-        return read_unchanged(lambda: read_folder_state(self.path), read_again, self.path)
+        return read_unchanged(read_again, self.path)
 
     @classmethod
     def _open(cls, path: Path, state: FolderState) -> Bundle:
@@ -235,6 +235,14 @@ class Bundle:
         if self.manifest is not None:
             return tuple(self.path / entry.path for entry in self.manifest.variants[dtype].files)
         return tuple(sorted(file for graph in self._find_graphs(dtype) for file in graph.parent.glob(f"{graph.name}*")))
+
+    def count_bytes(self, dtype: str) -> int:
+        """How many bytes the files of a variant have.
+
+        Raises:
+            VariantError: the bundle has no such variant.
+        """
+        return sum(file.stat().st_size for file in self.files(dtype))
 
     def has_graph(self, dtype: str, name: str) -> bool:
         """Whether a variant has a graph of this name."""

@@ -23,45 +23,42 @@ _PAUSE = 0.05
 def read_folder_state(path: Path) -> FolderState:
     """What tells two states of a folder apart. A file that cannot be looked at is left out; so is a missing folder."""
     found: list[tuple[str, int, int, int]] = []
-    _add(found, path, "")
-    for entry in _list(path):
-        _add(found, Path(entry.path), entry.name)
-        for inner in _list(Path(entry.path)):  # none where it is a file
-            _add(found, Path(inner.path), f"{entry.name}/{inner.name}")
+    _add(found, os.fspath(path), "")
+    for entry in _list(os.fspath(path)):
+        _add(found, entry.path, entry.name)
+        for inner in _list(entry.path) if _is_folder(entry) else ():
+            _add(found, inner.path, f"{entry.name}/{inner.name}")
     return tuple(sorted(found))
 
 
-def read_unchanged(look: Callable[[], FolderState], read: Callable[[FolderState], Result], path: Path) -> Result:
+def read_unchanged(read: Callable[[FolderState], Result], path: Path) -> Result:
     """Read a folder until it was the same before and after.
 
     Args:
-        look: The folder's state now.
         read: Reads the folder, which had this state before.
-        path: The folder, for the message.
+        path: The folder.
 
     Raises:
         BundleError: the folder goes on changing; or what `read` raises while nothing changes.
     """
     cause: Exception | None = None
-    before = look()
     for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE * 2 ** (attempt - 1))
+        before = read_folder_state(path)
         try:
             result = read(before)
         except (BundleError, OSError) as error:  # a file may be gone, or belong to another export
-            after = look()
-            if after == before:
+            if read_folder_state(path) == before:
                 raise
             cause = error
         else:
-            after = look()
-            if after == before:
+            if read_folder_state(path) == before:
                 return result
-        before = after
-        time.sleep(_PAUSE * 2**attempt)
     raise BundleError(f"{path} changes while it is read; try again when nothing writes to it any more") from cause
 
 
-def _list(path: Path) -> list[os.DirEntry[str]]:
+def _list(path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
             return list(entries)
@@ -69,9 +66,16 @@ def _list(path: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _add(found: list[tuple[str, int, int, int]], path: Path, name: str) -> None:
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        status = path.stat()
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _add(found: list[tuple[str, int, int, int]], path: str, name: str) -> None:
+    try:
+        status = os.stat(path)
     except OSError:
         return
     found.append((name, status.st_ino, status.st_size, status.st_mtime_ns))

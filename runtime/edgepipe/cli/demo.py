@@ -134,7 +134,7 @@ def _embedded() -> Bundle:
 def show_embedded() -> str:
     """The embedded model's labels for a few sentences."""
     bundle = _embedded()
-    size = sum(file.stat().st_size for file in bundle.files(bundle.default_dtype))
+    size = bundle.count_bytes(bundle.default_dtype)
     return (
         f"The model that comes with edgepipe ({bundle.default_dtype}, {size / 1e6:.1f} MB), on onnxruntime:\n\n"
         + show_labels(answer(bundle))
@@ -215,7 +215,7 @@ def measure_variants(bundle: Bundle, step: Callable[[str], None]) -> Iterator[Me
         reference = {"pytorch-fp32": "PyTorch"}.get(parity.reference, parity.reference)
         yield Measured(
             f"edgepipe, {dtype}",
-            sum(file.stat().st_size for file in bundle.files(dtype)),
+            bundle.count_bytes(dtype),
             1e3 * statistics.median(seconds),
             cold.median_ms,
             cold.peak_bytes,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -157,7 +158,7 @@ def _describe_folder(folder: Path | None) -> dict[str, Any]:
                 found = os.lstat(os.path.join(parent, name))
             except OSError:  # it went away meanwhile
                 continue
-            if not os.path.islink(os.path.join(parent, name)):
+            if not stat.S_ISLNK(found.st_mode):
                 files[found.st_dev, found.st_ino] = found.st_size
     return {"path": _shorten(str(folder)), "bytes": sum(files.values()), "files": len(files)}
 

@@ -96,7 +96,7 @@ def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
     parity: Parity | None = bundle.manifest.variants[dtype].parity if bundle.manifest else None
     return {
         "dtype": dtype,
-        "bytes": sum(file.stat().st_size for file in bundle.files(dtype)),
+        "bytes": bundle.count_bytes(dtype),
         "files": [str(file.relative_to(bundle.path)) for file in bundle.files(dtype)],
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
         "reference": parity.reference if parity else None,

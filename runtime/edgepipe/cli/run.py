@@ -17,7 +17,7 @@ import click
 
 from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options
 from edgepipe.errors import InputError
-from edgepipe.tables.text_lines import decode_lines, read_lines, strip_line_end
+from edgepipe.tables.text_lines import decode_lines, read_raw_lines
 
 if TYPE_CHECKING:
     from edgepipe.tables.input_rows import InputRow
@@ -125,7 +125,10 @@ def run(
     shows_count = is_long and not quiet and _can_show_count(has_output=output is not None)
     count = count_results(len(texts), sources) if shows_count else iter
     if json_input:
-        write_inputs(task, parse_inputs(read_plain(texts, files)), as_json=as_json, count=count)
+        from edgepipe.tables.input_rows import TEXT
+
+        lines = (row.cells[TEXT] for row in read_rows(texts, files, [{}] * len(files)))
+        write_inputs(task, parse_inputs(lines), as_json=as_json, count=count)
         return
     chosen = choose_all_columns(task.name, sources, columns, quiet=quiet)
     rows = read_rows(texts, sources, chosen)
@@ -187,18 +190,12 @@ def read_rows(
 
     yield from rows_of_texts(texts)
     for source, columns in zip(sources, chosen, strict=True):
-        yield from rows_of_lines(read_lines(source)) if isinstance(source, Path) else rows_of_table(source, columns)
+        if isinstance(source, Path):
+            yield from rows_of_lines(read_raw_lines(source))
+        else:
+            yield from rows_of_table(source, columns)
     if not texts and not sources:
         yield from rows_of_lines(decode_lines(sys.stdin.buffer, "standard input"))
-
-
-def read_plain(texts: Sequence[str], files: Sequence[Path]) -> Iterator[str]:
-    """Texts and the lines of files, of standard input where there are none."""
-    yield from texts
-    for file in files:
-        yield from read_lines(file)
-    if not texts and not files:
-        yield from map(strip_line_end, decode_lines(sys.stdin.buffer, "standard input"))
 
 
 def write_output(
@@ -224,14 +221,12 @@ def write_output(
     from edgepipe.tables.map_rows import map_rows
     from edgepipe.tables.table_writer import write_table
 
-    by_line = has_texts or any(isinstance(source, Path) for source in sources)
-    found = [source.columns for source in sources if not isinstance(source, Path)]
-    columns = list(dict.fromkeys(chain([TEXT] if by_line else [], *found)))
+    tables = [source for source in sources if not isinstance(source, Path)]
+    by_line = has_texts or len(tables) < len(sources)
+    columns = list(dict.fromkeys(chain([TEXT] if by_line else [], *(each.columns for each in tables))))
     # A line of JSON need not have every column, but other rows do.
     filled = {} if output.suffix.lower() == ".jsonl" else dict.fromkeys(columns)
-    schema = (
-        next((source.schema for source in sources if not isinstance(source, Path)), None) if len(sources) == 1 else None
-    )
+    schema = tables[0].schema if tables and len(sources) == 1 else None
     with write_table(output, columns, schema) as writer:
         written = map_rows(task, rows, lambda row: writer.write({**filled, **row}), columns, count)
     if written:
@@ -250,7 +245,7 @@ def _is_table(source: Source) -> bool:
     return not isinstance(source, Path)
 
 
-def _can_show_count(*, has_output: bool = False) -> bool:
+def _can_show_count(*, has_output: bool) -> bool:
     """Whether results go elsewhere than to the terminal that somebody waits at."""
     on_terminal = sys.stderr is not None and sys.stderr.isatty() and (has_output or not sys.stdout.isatty())
     return on_terminal and find_spec("tqdm") is not None

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from edgepipe.errors import DependencyError
 from edgepipe.text_table import terminal_width
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 # Columns of a terminal that does not say how many it has.
 _USUAL_WIDTH = 80
@@ -24,6 +26,8 @@ _LABEL, _SHORTEST_BAR, _LONGEST_BAR = 28, 8, 36
 
 def complete_folder(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Have the shell complete a folder's name: a bundle, a checkpoint."""
+    from click.shell_completion import CompletionItem
+
     return [CompletionItem(incomplete, type="dir")]
 
 
@@ -37,6 +41,8 @@ def complete_name(
     """
 
     def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        from click.shell_completion import CompletionItem
+
         before, comma, last = incomplete.rpartition(",")
         return [CompletionItem(before + comma + name) for name in names() if name.startswith(last)]
 

@@ -18,6 +18,7 @@ from edgepipe.models.encoder import Model
 from edgepipe.models.variants import open_bundle
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.registry import task_class
+from edgepipe.tokenization.loading import load_tokenizer_files
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -339,7 +340,9 @@ def _load(task: str | None, bundle: Bundle, dtype: str | None, config: SessionCo
         loaded = Model(bundle, dtype, config)
         own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
         chosen = _task_of(task, bundle, own)
-    return task_class(chosen)(Tokenizer.from_pretrained(bundle.path), loaded, task=chosen, **arguments)
+    # Not with from_pretrained: that the folder stays the same meanwhile is seen to already.
+    tokenizer = Tokenizer(*load_tokenizer_files(bundle.path, {}))
+    return task_class(chosen)(tokenizer, loaded, task=chosen, **arguments)
 
 
 def _require_task(task: str) -> None:

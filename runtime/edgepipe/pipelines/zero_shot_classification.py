@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
@@ -131,7 +132,7 @@ class ZeroShotClassification(Task):
             raise InputError(f"hypothesis_template must have one {{}} for the label, got {template!r}")
         return ZeroShotSettings(tuple(labels), template, check_flag("multi_label", options.get("multi_label", False)))
 
-    @property
+    @cached_property
     def entailment_id(self) -> int:
         """The place of the logit that says the hypothesis follows: ``label2id`` decides, as in transformers.
 

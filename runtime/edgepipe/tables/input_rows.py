@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepipe.tables.column_roles import read_input
-from edgepipe.tables.table_file import TableFile
 from edgepipe.tables.text_lines import strip_line_end
+
+if TYPE_CHECKING:
+    from edgepipe.tables.table_file import TableFile
 
 # The column of texts that come from no table.
 TEXT = "text"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from edgepipe.bundle.strict_json import make_finite
 from edgepipe.errors import InputError
 from edgepipe.tables.table_file import load_parquet
 
@@ -115,7 +115,7 @@ class CsvWriter:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(_plain(value), ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else value
+    return json.dumps(make_finite(value), ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else value
 
 
 class JsonlWriter:
@@ -126,7 +126,7 @@ class JsonlWriter:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """See :class:`RowWriter`."""
-        self._file.write(json.dumps(_plain(row), ensure_ascii=False, default=str) + "\n")
+        self._file.write(json.dumps(make_finite(row), ensure_ascii=False, default=str) + "\n")
 
     def close(self) -> None:
         """See :class:`RowWriter`."""
@@ -135,16 +135,6 @@ class JsonlWriter:
     def discard(self) -> None:
         """See :class:`RowWriter`."""
         self._file.close()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
 
 
 class ParquetWriter:

@@ -16,7 +16,7 @@ from typing import Any, Literal, Self, overload
 from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.bundle.folder_state import read_folder_state, read_unchanged
+from edgepipe.bundle.folder_state import read_unchanged
 from edgepipe.errors import InputError
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.languages import find_language, find_language_token, set_language
@@ -86,9 +86,7 @@ class Tokenizer(Vocabulary):
         }
         given = {name: value for name, value in overrides.items() if value is not None}
         folder = Path(path)
-        return read_unchanged(
-            lambda: read_folder_state(folder), lambda state: cls(*load_tokenizer_files(folder, given)), folder
-        )
+        return read_unchanged(lambda state: cls(*load_tokenizer_files(folder, given)), folder)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the whole tokenizer: some megabytes, and no path."""

@@ -41,9 +41,11 @@ def test_the_quota_bounds_the_threads(tmp_path: Path, processors: str, limit: in
     lay_out(tmp_path, {"cgroup/cpu.max": f"{processors} 100000", "self": "0::/\n"})
     program = """
         import sys
+        from functools import partial
         from pathlib import Path
         from edgepipe.backend import threads
-        threads._CGROUP, threads._MEMBERSHIP = Path(sys.argv[1], "cgroup"), Path(sys.argv[1], "self")
+        own = Path(sys.argv[1], "cgroup"), Path(sys.argv[1], "self")
+        threads.cgroup_quota = partial(threads.cgroup_quota, *own)
         print(threads.available_threads(), threads._physical_cores(threads._processors()))
     """
     found, cores = map(int, run_python(program, str(tmp_path)).split())

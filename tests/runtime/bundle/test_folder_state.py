@@ -53,7 +53,7 @@ def test_what_is_read_meanwhile_is_read_again(folder: Path, monkeypatch: pytest.
             replace_file(folder / "config.json", str(len(seen)).encode())
         return seen[-1]
 
-    assert read_unchanged(lambda: read_folder_state(folder), read, folder) == "2"
+    assert read_unchanged(read, folder) == "2"
     assert seen == ["{}", "1", "2"]
 
 
@@ -69,7 +69,7 @@ def test_a_file_that_is_gone_for_a_moment_is_read_again(folder: Path, monkeypatc
             (folder / "config.json").write_text("new")
         return (folder / "config.json").read_bytes()
 
-    assert read_unchanged(lambda: read_folder_state(folder), read, folder) == b"new"
+    assert read_unchanged(read, folder) == b"new"
 
 
 def test_an_error_while_nothing_changes_is_the_reader_s_own(folder: Path) -> None:
@@ -77,7 +77,7 @@ def test_an_error_while_nothing_changes_is_the_reader_s_own(folder: Path) -> Non
         raise BundleError("damaged")
 
     with pytest.raises(BundleError, match="damaged"):
-        read_unchanged(lambda: read_folder_state(folder), fail, folder)
+        read_unchanged(fail, folder)
 
 
 def test_a_folder_that_goes_on_changing_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,4 +87,4 @@ def test_a_folder_that_goes_on_changing_is_an_error(folder: Path, monkeypatch: p
         replace_file(folder / "config.json", b"again")
 
     with pytest.raises(BundleError, match="changes while it is read; try again when nothing writes to it"):
-        read_unchanged(lambda: read_folder_state(folder), read, folder)
+        read_unchanged(read, folder)
