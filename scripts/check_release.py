@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         show_wheel(wheel)
         for extra in extras:
             if extra in RESOLVED_ONLY:
-                run([sys.executable, *_pip("install"), "--dry-run", "--ignore-installed", f"{wheel}[{extra}]"])
+                run([sys.executable, *_pip_install(), "--dry-run", "--ignore-installed", f"{wheel}[{extra}]"])
                 print(f"{extra}: can be resolved", flush=True)
             else:
                 check_extra(wheel, extra, folder / extra)
@@ -81,7 +81,7 @@ def check_extra(wheel: Path, extra: str, folder: Path) -> None:
     elsewhere.mkdir(parents=True)
     run([sys.executable, "-m", "venv", str(environment)])
     binaries = environment / ("Scripts" if os.name == "nt" else "bin")
-    run([str(binaries / "python"), *_pip("install"), "--no-compile", f"{wheel}[{extra}]"])
+    run([str(binaries / "python"), *_pip_install(), "--no-compile", f"{wheel}[{extra}]"])
     for command, *rest in CHECKS[extra]:
         run([str(binaries / command), *rest], folder=elsewhere)
     weight = sum(file.stat().st_size for file in environment.rglob("*") if file.is_file() and not file.is_symlink())
@@ -100,8 +100,8 @@ def run(command: list[str], folder: Path | None = None) -> None:
         sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
 
 
-def _pip(action: str) -> list[str]:
-    return ["-m", "pip", action, "--quiet", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS)]
+def _pip_install() -> list[str]:
+    return ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", str(CONSTRAINTS)]
 
 
 if __name__ == "__main__":

@@ -73,6 +73,7 @@ def test_the_readme(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert names["classify"].model.dtype == "int8"
     assert names["write"].generates
     *results, streamed = capsys.readouterr().out.split("\n", len(TEXTS))
+    assert len(results) == len(TEXTS)
     assert all("{'label'" in result for result in results)
     assert streamed
 

@@ -67,7 +67,6 @@ class _Index(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.mark.usefixtures("monkeypatch")
 def test_an_index_is_reached_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with ThreadingHTTPServer(("127.0.0.1", 0), _Index) as server:

@@ -12,7 +12,7 @@ import pytest
 
 from edgepipe import pipeline
 from edgepipe_export.output.atomic_write import write_atomically
-from tests.runtime.small_bundle import write_bundle
+from tests.runtime.small_bundle import LABELS, LIMIT, write_bundle
 
 TEXT = "a b c"
 LOADS = 100
@@ -28,11 +28,16 @@ def overwrite(sources: list[str], output: str, stop: object) -> None:
 
 
 def write_sources(folder: Path) -> list[Path]:
-    """Two bundles whose files have the same sizes, and other weights, labels and tokens."""
+    """Two bundles whose files have the same sizes, and other weights and labels."""
     sources = []
-    for number, dtype in enumerate(("fp32", "int8")):  # which picks the weights
-        source = write_bundle(folder / f"{number}", (dtype,))
-        sources.append(source)
+    for dtype, name in (("fp32", "one"), ("int8", "two")):  # the dtype picks the weights
+        config = {
+            "model_type": "bert",
+            "architectures": ["BertForSequenceClassification"],
+            "id2label": {str(place): f"{name} {label}" for place, label in enumerate(LABELS)},
+            "max_position_embeddings": LIMIT,
+        }
+        sources.append(write_bundle(folder / name, (dtype,), config=config))
     return sources
 
 

@@ -27,6 +27,7 @@ from edgepipe_export.evaluation.tasks import (
 )
 from tests.conftest import Exported
 from tests.golden.suites import suite
+from tests.runtime.small_bundle import rewrite_manifest
 from tests.tiny import LIMIT, TOKENIZERS, build
 
 ENTITIES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -61,19 +62,15 @@ def altered(bundle: Bundle, folder: Path) -> Path:
 def relabelled(bundle: Bundle, folder: Path) -> Path:
     """A copy whose config names the labels in another order: every tensor is right, every result is wrong."""
     copy = Path(shutil.copytree(bundle.path, folder))
-    for name in ("config.json", "edgepipe.json"):
-        content = json.loads((copy / name).read_text(encoding="utf-8"))
-        if name == "config.json":
-            labels = list(content["id2label"].values())
-            content["id2label"] = dict(enumerate(labels[1:] + labels[:1]))
-            content["label2id"] = {label: place for place, label in content["id2label"].items()}
-            text = json.dumps(content)
-        else:
-            entry = next(file for file in content["files"] if file["path"] == "config.json")
-            entry["bytes"] = (copy / "config.json").stat().st_size
-            del content["manifest_sha256"]
-            text = json.dumps(content)
-        (copy / name).write_text(text, encoding="utf-8")
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    labels = list(config["id2label"].values())
+    config["id2label"] = dict(enumerate(labels[1:] + labels[:1]))
+    config["label2id"] = {label: place for place, label in config["id2label"].items()}
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    manifest = json.loads((copy / "edgepipe.json").read_text(encoding="utf-8"))
+    entry = next(file for file in manifest["files"] if file["path"] == "config.json")
+    entry["bytes"] = (copy / "config.json").stat().st_size
+    rewrite_manifest(copy, manifest)
     return copy
 
 

@@ -89,7 +89,8 @@ def test_names_of_users_and_passwords_stay_private(tmp_path: Path) -> None:
     assert found["variables"]["HF_HOME"] == "~/hub"
     assert found["variables"]["HF_ENDPOINT"] == "https://hub.example/x"
     assert found["caches"]["hub"]["path"] == "~/hub/hub"
-    assert not {"secret", "hf_abc", "somebody"} & set(json.dumps(found).replace("/", " ").replace(":", " ").split())
+    shown = json.dumps(found)
+    assert not any(word in shown for word in ("secret", "hf_abc", "somebody"))
 
 
 def test_a_broken_installation_is_what_is_told_of() -> None:

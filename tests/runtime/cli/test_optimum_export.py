@@ -49,7 +49,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 
 def test_optimum_finds_the_command() -> None:
-    """In the environment of the tests; ``tests/interop`` has it from the wheel in one of its own."""
+    """In the environment of the tests; ``tests/packaging/test_optimum.py`` has it from the wheel in one of its own."""
     assert "edgepipe" in run_optimum_cli("export", "--help").stdout
     usage = run_optimum_cli("export", "edgepipe", "--help").stdout
     assert {option.opts[0] for option in OPTIONS} <= set(re.findall(r"--[a-z-]+", usage))
