@@ -12,6 +12,7 @@ import torch
 from edgepipe import Bundle, Model
 from edgepipe.errors import InputError
 from edgepipe_export import export
+from edgepipe_export.checkpoint.architectures import find_architecture
 from edgepipe_export.checkpoint.model_inputs import accepted_inputs
 from tests.tiny import LIMIT, build
 from tests.tiny.table import ARCHITECTURES, MORE
@@ -80,8 +81,12 @@ def compare(model: Any, tokenizer: Any, bundle: Bundle) -> Outcome:
 
 
 def lengths(model: Any) -> tuple[int, ...]:
-    """The lengths a model is tried at: all, but for Longformer's question answering, which wants three separators."""
-    return (9, 10, 31, LIMIT) if type(model).__name__ == "LongformerForQuestionAnswering" else LENGTHS
+    """The lengths a model is tried at: all that transformers takes, and that hold as many separators as it wants."""
+    entry = find_architecture(model)
+    if type(model).__name__.endswith("ForQuestionAnswering") and entry.separators_of_questions:
+        return (9, 10, 31, LIMIT)
+    fewest = entry.fewest_tokens(model.config.to_dict())
+    return tuple(sorted({max(length, fewest) for length in LENGTHS}))
 
 
 def feeds_for(model: Any, tokenizer: Any, batch: int, length: int) -> dict[str, Any]:

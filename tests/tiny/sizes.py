@@ -18,6 +18,15 @@ BART = {
 }
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
 XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}
+FUNNEL = {
+    "d_model": 32,
+    "n_head": 4,
+    "d_head": 8,
+    "d_inner": 64,
+    "block_sizes": [1, 2, 1],
+    "num_decoder_layers": 1,
+    "architectures": ["FunnelModel"],
+}
 OPT = {"ffn_dim": 64, "word_embed_proj_dim": 32}
 # Fewer heads for keys and values than for queries.
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}

@@ -1,7 +1,7 @@
 """What the exporter knows of single architectures, one entry each: what is patched, what is refused, what is special.
 
 To add one: an entry in :data:`ARCHITECTURES`. Functions that it needs go to
-:mod:`edgepipe_export.checkpoint.model_patches`. An architecture without an entry is traced as transformers has it. The
+:mod:`edgepipe_export.checkpoint.patches`. An architecture without an entry is traced as transformers has it. The
 kind of cache that its graph can have is found by asking the model (:mod:`edgepipe_export.tracing.cached_attention`).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from transformers.pytorch_utils import Conv1D
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.model_patches import (
+from edgepipe_export.checkpoint.patches.funnel import fewest_funnel_tokens, funnel_patches
+from edgepipe_export.checkpoint.patches.model_patches import (
     LastMarkedToken,
     Patches,
     led_patches,
@@ -42,12 +43,17 @@ class Architecture:
         is_refused: Whether a model is one of those; by default all of the type are.
         decodes_single_tokens: Whether its decoder takes one token at a time, also at the first step, and makes masks as
             large as the keys by itself.
+        separators_of_questions: How many separators its head for question answering wants in each text, exactly; 0
+            where it does not count them.
+        fewest_tokens: Gives the length of the shortest text that transformers takes, by the model's config.
     """
 
     patches: Callable[[PreTrainedModel], Patches] = lambda model: {}
     refusal: str | None = None
     is_refused: Callable[[Any], bool] = lambda model: True
     decodes_single_tokens: bool = False
+    separators_of_questions: int = 0
+    fewest_tokens: Callable[[Mapping[str, Any]], int] = lambda config: 1
 
 
 def _has_last_token_head(model: PreTrainedModel) -> bool:
@@ -64,7 +70,7 @@ def _rope_types(config: Any) -> set[str]:
 # By the model_type of config.json.
 ARCHITECTURES: dict[str, Architecture] = {
     "led": Architecture(led_patches),
-    "longformer": Architecture(longformer_patches),
+    "longformer": Architecture(longformer_patches, separators_of_questions=3),
     "mbart": Architecture(mbart_patches),
     "phimoe": Architecture(phimoe_patches),
     "plbart": Architecture(mbart_patches),
@@ -81,9 +87,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         is_refused=lambda model: type(model).__name__ == "XLNetLMHeadModel",
     ),
-    "funnel": Architecture(
-        refusal="how often it pools, and with which positions, is decided in Python from the text's length"
-    ),
+    "funnel": Architecture(funnel_patches, fewest_tokens=fewest_funnel_tokens),
     "mra": Architecture(refusal="transformers computes its attention on CUDA only, and gives zeros elsewhere"),
     "yoso": Architecture(
         refusal="with use_expectation false it hashes at random, on CUDA only",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepipe import Tokenizer
+from edgepipe_export.checkpoint.architectures import ARCHITECTURES, Architecture
 from edgepipe_export.checkpoint.length_changes import Crossings, plan_crossings
 from edgepipe_export.checkpoint.tokenizer_files import find_differences, tokenizer_corpus
 from edgepipe_export.evaluation.checks import NOT_COMPARED_BEYOND, Check, describe_options
@@ -73,9 +74,15 @@ def prepare_inputs(
     Raises:
         InputError: none of the texts gives an input.
     """
+    architecture = ARCHITECTURES.get(str(config.get("model_type")), Architecture())
+    separators = architecture.separators_of_questions if find_evaluation(task).asks_questions else 0
+    fewest = max(architecture.fewest_tokens(config), 2 * separators)  # half of a row may be padding
     chosen = select_texts(task, tokenizer, limit, texts)
+    if fewest > 1 and not separators:
+        chosen = tuple(text for text in chosen if len(tokenizer(text)["input_ids"]) >= fewest)
+        texts = None if texts is None and find_evaluation(task).built_in_inputs is not None else chosen
     encodings = tuple(
-        dict(tokenizer(list(chosen[start : start + _TEXTS_A_BATCH]), padding=True, return_tensors="np"))
+        dict(_encode(chosen[start : start + _TEXTS_A_BATCH], tokenizer, limit, as_pairs=separators > 0))
         for start in range(0, len(chosen), _TEXTS_A_BATCH)
     )
     longest = _LONGEST if limit is None else min(limit, _LONGEST)
@@ -85,12 +92,21 @@ def prepare_inputs(
         *((batch, length) for batch, length in (*_SHAPES, (1, longest), (2, longest)) if length <= longest),
         *((1, each) for length in crossings.crossed for each in (length, length + 1)),
     ]
-    random = tuple(_random_batches(names, config, shapes))
+    shapes = [(batch, length) for batch, length in shapes if length >= fewest]
+    random = tuple(_random_batches(names, config, shapes, separators))
     return ParityInputs(chosen, make_inputs(task, tokenizer, limit, texts), encodings, random, crossings)
 
 
+def _encode(texts: Sequence[str], tokenizer: Tokenizer, limit: int | None, *, as_pairs: bool) -> Mapping[str, Any]:
+    """A padded batch of texts; as pairs, each goes with the next one, as the context of a question."""
+    if not as_pairs:
+        return tokenizer(list(texts), padding=True, return_tensors="np")
+    contexts = [*texts[1:], *texts[:1]]
+    return tokenizer(list(texts), contexts, padding=True, truncation=True, max_length=limit, return_tensors="np")
+
+
 def _random_batches(
-    names: Sequence[str], config: Mapping[str, Any], shapes: Sequence[tuple[int, int]]
+    names: Sequence[str], config: Mapping[str, Any], shapes: Sequence[tuple[int, int]], separators: int
 ) -> Iterator[Arrays]:
     vocabulary = int(config["vocab_size"])
     has_types = int(config.get("type_vocab_size", 2)) > 1
@@ -105,6 +121,7 @@ def _random_batches(
             mask[1, : length // 3] = 0
             ids[mask == 0] = pad
         _add_end_tokens(ids, mask, config)
+        _add_separators(ids, mask, config, separators)
         types = (np.arange(length) >= length // 2) * mask * has_types
         known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
         yield {name: known[name] for name in names if name in known}
@@ -118,6 +135,19 @@ def _add_end_tokens(ids: NDArray[np.int64], mask: NDArray[np.int64], config: Map
     ids[ids == end] = next(other for other in range(3, -1, -1) if other not in (end, config.get("pad_token_id")))
     rows, length = ids.shape
     ids[np.arange(rows), length - 1 - mask[:, ::-1].argmax(axis=1)] = end
+
+
+def _add_separators(ids: NDArray[np.int64], mask: NDArray[np.int64], config: Mapping[str, Any], count: int) -> None:
+    """Put `count` separators in each row, evenly, and no others; none where the head does not count them."""
+    separator = config.get("sep_token_id")
+    if count == 0 or not isinstance(separator, int):
+        return
+    ids[ids == separator] = next(
+        other for other in range(3, -1, -1) if other not in (separator, config["pad_token_id"])
+    )
+    for row, kept in zip(ids, mask, strict=True):
+        places = np.flatnonzero(kept)
+        row[places[np.linspace(0, len(places) - 1, count).astype(int)]] = separator
 
 
 def check_tokens(candidate: Tokenizer, reference: PreTrainedTokenizerBase, texts: Sequence[str]) -> Check:

@@ -72,6 +72,7 @@ class TaskEvaluation:
         reserve: How many tokens a text leaves free, up to the model's limit.
         built_in_inputs: Inputs cut to the model's limit, in place of what `make_inputs` makes of the built-in texts.
         pipeline: The task whose pipeline gives the results, where transformers has none of the task's own.
+        asks_questions: Whether its graph always reads a question with its context.
     """
 
     read: Callable[[Table, Sequence[str], Any], Dataset]
@@ -84,6 +85,7 @@ class TaskEvaluation:
     reserve: Callable[[Tokenizer], int] = lambda tokenizer: 0
     built_in_inputs: Callable[[Tokenizer, int | None], Iterator[Any]] | None = None
     pipeline: str | None = None
+    asks_questions: bool = False
 
 
 def find_evaluation(task: str) -> TaskEvaluation:
@@ -307,6 +309,7 @@ TASK_EVALUATIONS: dict[str, TaskEvaluation] = {
         DecisionNames(_answer_texts),
         Metric("f1", answer_f1),
         built_in_inputs=_built_in_questions,
+        asks_questions=True,
     ),
     "fill-mask": TaskEvaluation(
         _read_masked,

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, FunnelTokenizer
 
 from edgepipe import Tokenizer
-from edgepipe.errors import ExportError
+from edgepipe.errors import ExportError, InputError
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.tokenizer_files import (
     declare_added_tokens,
@@ -17,8 +17,9 @@ from edgepipe_export.checkpoint.tokenizer_files import (
     write_tokenizer,
 )
 from tests.tiny import ARCHITECTURES, TOKENIZERS
+from tests.tiny.table import MORE
 
-FAMILIES = sorted({architecture.tokenizer for architecture in ARCHITECTURES.values()})
+FAMILIES = sorted({architecture.tokenizer for architecture in (ARCHITECTURES | MORE).values()})
 
 
 def load(family: str, **options: Any) -> Any:
@@ -60,6 +61,18 @@ def test_tokens_around_a_prompt_are_told(family: str, told: dict[str, bool], tmp
     again = AutoTokenizer.from_pretrained(tmp_path)
     for text in tokenizer_corpus():
         assert again(text) == tokenizer(text)
+
+
+def test_a_vocabulary_without_the_unknown_token_reads_the_words_that_it_has(tmp_path: Path) -> None:
+    """Funnel Transformer's tokenizer with BERT's vocabulary: transformers fails at the other words."""
+    tokenizer = FunnelTokenizer(vocab=load("bert").get_vocab())
+    write_tokenizer(tokenizer, tmp_path)
+    own = Tokenizer.from_pretrained(tmp_path)
+    assert own("the film")["input_ids"] == tokenizer("the film")["input_ids"]
+    with pytest.raises(Exception, match="UNK"):
+        tokenizer("\u0f40")
+    with pytest.raises(InputError, match="UNK"):
+        own("\u0f40")
 
 
 def test_state_of_an_earlier_call_is_not_saved(tmp_path: Path) -> None:

@@ -81,6 +81,27 @@ def test_every_row_of_an_encoder_decoder_has_one_end(tokenizer: Tokenizer) -> No
         assert (ids[np.arange(len(ids)), last] == 2).all()
 
 
+def test_every_row_of_longformer_s_questions_has_three_separators(tokenizer: Tokenizer) -> None:
+    config = CONFIG | {"model_type": "longformer", "sep_token_id": 2, "pad_token_id": 0}
+    found = prepare_inputs("question-answering", tokenizer, config, 16, TEXTS)
+    assert [batch["input_ids"].shape for batch in found.random] == [(4, 7), (1, 16), (2, 16)], "no shorter ones"
+    for batch in found.random:
+        ids, mask = batch["input_ids"], batch["attention_mask"]
+        assert (ids == 2).sum(axis=1).tolist() == [3] * len(ids)
+        assert not (ids == 2)[mask == 0].any()
+    assert [len(batch["input_ids"]) for batch in found.encodings] == [8, 8, 8, 6]
+    questions, contexts = list(found.texts[:8]), [*found.texts[1:8], found.texts[0]]
+    pairs = tokenizer(questions, contexts, padding=True, truncation=True, max_length=16)
+    assert found.encodings[0]["input_ids"].tolist() == pairs["input_ids"]
+
+
+def test_texts_that_transformers_fails_at_are_left_out(tokenizer: Tokenizer) -> None:
+    config = CONFIG | {"model_type": "funnel", "block_sizes": [1, 1, 1, 1]}
+    found = prepare_inputs(TASK, tokenizer, config, 16, ("", "a", "one of the good films", "no"))
+    assert found.texts == found.inputs == ("one of the good films",)
+    assert {batch["input_ids"].shape for batch in found.random} == {(1, 16), (2, 16)}
+
+
 def test_texts_are_cut_to_the_limit_and_padded(tokenizer: Tokenizer) -> None:
     found = prepare_inputs(TASK, tokenizer, CONFIG, 16, TEXTS)
     assert len(found.texts) == len(found.inputs) == 30

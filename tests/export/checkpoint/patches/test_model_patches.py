@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.architectures import patch_model
-from edgepipe_export.checkpoint.model_patches import (
+from edgepipe_export.checkpoint.patches.model_patches import (
     LastMarkedToken,
     find_first_separator,
     led_patches,
@@ -57,7 +57,7 @@ def test_only_some_heads_give_tokens_global_attention(task: str, monkeypatch: py
     model, _ = build("longformer", task=task)
     seen: list[bool] = []
     monkeypatch.setattr(
-        "edgepipe_export.checkpoint.model_patches.longformer_attention",
+        "edgepipe_export.checkpoint.patches.model_patches.longformer_attention",
         lambda *_, with_global, **__: seen.append(with_global),
     )
     longformer_patches(model)["LongformerSelfAttention.forward"](None)
