@@ -49,6 +49,9 @@ anything. Transformer-XL left transformers.
 
 ## Same numbers, other code
 
+- XLNet is stepped as transformers steps it: with `mems`, the last two tokens and a token whose place is predicted, and
+  without a mask, so that padding is read like any token. What a prompt gives depends on its batch; batches are those
+  of transformers, in the order of the inputs. `use_mems` is not an option: `use_mems_eval` of the config holds.
 - LED's encoder is computed as full attention with a mask: memory grows with the square of the length.
 - ProphetNet's decoder takes one token at a time, also at the first step.
 - BigBird-Pegasus's encoder has full attention, as in PyTorch up to (5 + 2 `num_random_blocks`) `block_size` tokens (704

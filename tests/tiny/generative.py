@@ -150,7 +150,7 @@ ENCODER_DECODERS: dict[str, Architecture] = {
 FAMILIES = DECODERS | ENCODER_DECODERS
 
 # Those that the exporter refuses, with the reason.
-REFUSED = ("xlnet", "reformer")
+REFUSED = ("reformer",)
 
 
 def build_generative(

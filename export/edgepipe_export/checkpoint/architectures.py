@@ -27,6 +27,7 @@ from edgepipe_export.checkpoint.patches.model_patches import (
     multiply_conv1d,
     phimoe_patches,
     prophetnet_patches,
+    xlnet_patches,
 )
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Architecture:
         patches: Gives what takes the place of transformers' code while a model is traced.
         refusal: Why it cannot be exported: follows "X cannot be exported exactly: ". None where it can.
         is_refused: Whether a model is one of those; by default all of the type are.
+        is_recurrent: Whether its decoder keeps states of tokens that did not see later ones, so that a text has other
+            scores than the steps in which it is written.
         decodes_single_tokens: Whether its decoder takes one token at a time, also at the first step, and makes masks as
             large as the keys by itself.
         separators_of_questions: How many separators its head for question answering wants in each text, exactly; 0
@@ -54,6 +57,7 @@ class Architecture:
     decodes_single_tokens: bool = False
     separators_of_questions: int = 0
     fewest_tokens: Callable[[Mapping[str, Any]], int] = lambda config: 1
+    is_recurrent: bool = False
 
 
 def _has_last_token_head(model: PreTrainedModel) -> bool:
@@ -81,11 +85,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
     ),
     "xlnet": Architecture(
+        xlnet_patches,
         refusal=(
-            "each of its tokens sees later ones, and what transformers keeps of them from step to step was computed "
-            "when those were not there; a graph of the whole text gives other scores"
+            "with attn_type uni transformers itself fails on several texts at once, and with bi_data on a single one"
         ),
-        is_refused=lambda model: type(model).__name__ == "XLNetLMHeadModel",
+        is_refused=lambda model: model.config.attn_type != "bi" or model.config.bi_data,
+        is_recurrent=True,
     ),
     "funnel": Architecture(funnel_patches, fewest_tokens=fewest_funnel_tokens),
     "mra": Architecture(refusal="transformers computes its attention on CUDA only, and gives zeros elsewhere"),

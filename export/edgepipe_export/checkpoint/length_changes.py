@@ -17,7 +17,7 @@ FARTHEST = 4096
 # Names whose number is a length.
 _LENGTH = re.compile(
     r"window|chunk|local_attention|local_radius|block_size|topk$|max_distance|max_relative_positions|position_buckets"
-    r"|floor_scale|transformer_stride"
+    r"|floor_scale|transformer_stride|^mem_len$|^reuse_len$"
 )
 
 # What matches, and is none: switches, patterns of layers, how a feed-forward network saves memory, experts of a token.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from edgepipe import Tokenizer
 from edgepipe.backend.device import DeviceSpec
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.pipelines.registry import task_class
+from edgepipe_export.checkpoint.architectures import find_architecture
 from edgepipe_export.checkpoint.limits import find_limit
 from edgepipe_export.checkpoint.model_inputs import accepted_inputs
 from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
@@ -128,7 +129,8 @@ class PyTorchLanguageModel:
     """A checkpoint as a :class:`~edgepipe_export.evaluation.predictors.LanguageModel`.
 
     All logits of a decoder are computed from the whole text, without a cache. Those of an encoder-decoder are computed
-    step by step with one, as transformers' ``generate`` does: without, the positions of some begin elsewhere.
+    step by step with one, as transformers' ``generate`` does: without, the positions of some begin elsewhere. So are
+    those of decoders whose steps give other scores than the whole text.
     """
 
     name = PYTORCH
@@ -136,12 +138,15 @@ class PyTorchLanguageModel:
     def __init__(self, loaded: LoadedCheckpoint) -> None:
         self._model = loaded.model
         self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
+        self._is_recurrent = find_architecture(loaded.model).is_recurrent
 
     def step_logits(self, ids: Ids, mask: Ids, following: Ids) -> list[Logits]:
         """See :class:`~edgepipe_export.evaluation.predictors.LanguageModel`."""
         if self._is_encoder_decoder:
             logits = self._decode(ids, mask, following)
             return [logits[:, step] for step in range(following.shape[1])]
+        if self._is_recurrent:
+            return list(self._step(ids, following))
         whole = np.concatenate([ids, following], axis=1)
         logits = self._read(whole, np.concatenate([mask, np.ones_like(following)], axis=1))
         return [logits[:, step] for step in range(ids.shape[1] - 1, whole.shape[1])]
@@ -149,6 +154,8 @@ class PyTorchLanguageModel:
     def logits(self, ids: Ids, target: Ids | None) -> Logits:
         """See :class:`~edgepipe_export.evaluation.predictors.LanguageModel`."""
         row, mask = ids[None], np.ones_like(ids[None])
+        if self._is_recurrent:
+            return np.concatenate(list(self._step(row[:, :1], row[:, 1:])))
         found: Logits = (self._read(row, mask) if target is None else self._decode(row, mask, target[None]))[0]
         return found
 
@@ -174,6 +181,21 @@ class PyTorchLanguageModel:
             inputs["position_ids"] = np.maximum(mask.cumsum(axis=1) - 1, 0)
         logits: Logits = call_module(self._model, inputs, return_dict=True)["logits"].numpy()
         return logits
+
+    def _step(self, ids: Ids, following: Ids) -> Iterator[Logits]:
+        """The logits after a prompt, and after each token that follows, float32[rows, vocabulary] each.
+
+        As in transformers' ``generate``, which gives such models no mask.
+        """
+        written = torch.from_numpy(np.concatenate([ids, following], axis=1))
+        kept: dict[str, Any] = {"use_cache": True}
+        for length in range(ids.shape[1], written.shape[1] + 1):
+            inputs = self._model.prepare_inputs_for_generation(written[:, :length], **kept)
+            with torch.no_grad():
+                result = self._model(**inputs, return_dict=True)
+            kept = self._model._update_model_kwargs_for_generation(result, kept)
+            logits: Logits = result["logits"][:, -1].numpy()
+            yield logits
 
     def _decode(self, ids: Ids, mask: Ids, target: Ids) -> Logits:
         """The logits of an encoder-decoder, float32[rows, target, vocabulary]."""

@@ -51,12 +51,14 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
     # Not at the top: the options are needed before torch is.
+    from edgepipe_export.checkpoint.architectures import find_architecture
     from edgepipe_export.checkpoint.model_inputs import accepted_inputs
     from edgepipe_export.tracing.cached_attention import CONCATENATED, find_cache_kind
     from edgepipe_export.tracing.decoder import trace_decoder
     from edgepipe_export.tracing.encoder import POOLER, trace_encoder
     from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
     from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
+    from edgepipe_export.tracing.recurrent_decoder import trace_recurrent_decoder
 
     task, model, opset = loaded.checkpoint.task, loaded.model, options.opset
     cache = {}
@@ -68,7 +70,8 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         graphs = {ENCODER: trace_source_encoder(model, opset), DECODER: trace_seq2seq_decoder(model, opset)}
         cache = {"cache": find_cache_kind(model)}
     else:
-        graph, kind = trace_decoder(model, opset)
+        trace = trace_recurrent_decoder if find_architecture(model).is_recurrent else trace_decoder
+        graph, kind = trace(model, opset)
         graphs, cache = {MODEL: graph}, {"cache": kind}
     if options.standard_attention and any([DecomposeAttentionPass()(graph).modified for graph in graphs.values()]):
         cache = {"cache": CONCATENATED}

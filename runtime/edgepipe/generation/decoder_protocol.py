@@ -69,6 +69,7 @@ class Decoder(Protocol):
         switch_length: The longest row that does not change the positions of all rows of its batch; None where no row
             does. Rows that are to grow beyond it share a batch only with rows of their length.
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
+        reads_padding: Whether padding is read like any token, so that what a row gives depends on its batch.
     """
 
     directory: Path
@@ -78,6 +79,7 @@ class Decoder(Protocol):
     max_source_length: int | None
     switch_length: int | None
     is_encoder_decoder: bool
+    reads_padding: bool
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -107,6 +107,8 @@ def is_cut_off(
         decoder: Says what the model takes.
         length: Tokens of the prompt.
     """
+    if decoder.max_length is None:
+        return False
     prompt = 1 if decoder.is_encoder_decoder else length
     new = len(token_ids) - decoder.is_encoder_decoder
     ended = bool(token_ids) and token_ids[-1] in limited.eos_token_id

@@ -161,9 +161,15 @@ class GenerativeTask(Task):
 
         Where a longer row would change what a shorter one gives, they are not in one batch.
 
-        With a seed they stay in their order: draws for a row depend on its position in the call.
+        With a seed they stay in their order: draws for a row depend on its position in the call. So they do where the
+        decoder reads padding: then the batches are those of the reference, whose lengths count the padding.
         """
         indices = list(range(len(requests)))
+        if self.decoder.reads_padding:
+            for batch in _split_batches(indices, batch_size):
+                longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
+                yield batch, limit_new_tokens(config, self.decoder, longest)
+            return
         if config.seed is None:
             indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
         for (each, _), alike in groupby(indices, lambda index: self._group(requests[index], config)):

@@ -210,11 +210,8 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         tensors, full_text = _result_form(options)
         tokenizer = {name: options[name] for name in _TOKENIZER if options.get(name) is not None}
         extra = check_tokenizer_arguments("tokenizer_encode_kwargs", options.get("tokenizer_encode_kwargs"))
-        prefix = options.get("prefix")
-        if prefix is None:
-            prefix = self.decoder.config.get("prefix")
-        if prefix is None:
-            prefix = _XLNET_PREFIX if self.decoder.config.get("model_type") == "xlnet" else ""
+        usual = self._usual_prefix()
+        prefix = usual if options.get("prefix") is None else options["prefix"]
         if not isinstance(prefix, str):
             raise InputError(f"prefix must be a text, got {prefix!r}")
         long = options.get("handle_long_generation")
@@ -225,7 +222,8 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             raise InputError(f"continue_final_message must be True, False or the field to continue, got {continues!r}")
         return TextGenerationSettings(
             tokenizer={**tokenizer, **extra},
-            generation=self._with_prefix(generation, prefix, options),
+            # As in transformers, where a call with prefix="" still has the length of the pipeline's own.
+            generation=self._with_prefix(generation, prefix or usual, options),
             tensors=tensors,
             clean_up=get_flag(options, "clean_up_tokenization_spaces", None),
             # The template that parses a response looks for special tokens.
@@ -237,6 +235,12 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             continue_final_message=continues,
             template={name: options[name] for name in ("tools", "documents") if options.get(name) is not None},
         )
+
+    def _usual_prefix(self) -> Any:
+        """The prefix of calls that have none of their own: the pipeline's, the checkpoint's, or XLNet's."""
+        xlnet = _XLNET_PREFIX if self.decoder.config.get("model_type") == "xlnet" else None
+        given = (self.options.get("prefix"), self.decoder.config.get("prefix"), xlnet)
+        return next((prefix for prefix in given if prefix is not None), "")
 
     def _with_prefix(self, config: GenerationConfig, prefix: str, options: Mapping[str, Any]) -> GenerationConfig:
         """Total lengths count the prefix, which nobody sees, out of the prompt."""

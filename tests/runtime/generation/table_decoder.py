@@ -38,6 +38,7 @@ class TableDecoder:
     max_length = None
     max_source_length = None
     switch_length = None
+    reads_padding = False
     is_encoder_decoder = False
 
     def __init__(self, table: NDArray[np.float32], *, on_device: bool = False) -> None:

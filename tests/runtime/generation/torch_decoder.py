@@ -26,6 +26,7 @@ class TorchDecoder:
     dtype = "fp32"
     max_source_length = None
     switch_length = None
+    reads_padding = False
 
     def __init__(self, model: Any, max_length: int | None = None) -> None:
         self.model = model

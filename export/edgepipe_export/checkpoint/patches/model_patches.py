@@ -205,6 +205,26 @@ def phimoe_patches(model: PreTrainedModel) -> Patches:
     return {"PhimoeRotaryEmbedding.forward": embed_positions}
 
 
+def keep_states(model: Any, curr_out: torch.Tensor, prev_mem: torch.Tensor | None) -> torch.Tensor:
+    """``XLNetModel.cache_mem`` without the cut at ``mem_len``, which the traced module makes.
+
+    Args:
+        model: The model, with its ``reuse_len``.
+        curr_out: float32[new, batch, width].
+        prev_mem: float32[kept, batch, width].
+
+    Returns:
+        float32[kept + reused, batch, width].
+    """
+    reused = curr_out[: model.reuse_len] if model.reuse_len is not None and model.reuse_len > 0 else curr_out
+    return reused if prev_mem is None else torch.cat([prev_mem, reused])
+
+
+def xlnet_patches(model: PreTrainedModel) -> Patches:
+    """Of XLNet."""
+    return {"XLNetModel.cache_mem": keep_states}
+
+
 class LastMarkedToken(TorchFunctionMode):
     """Reads ``states[mask, :]`` as one row of states for each text: that of the last token its mask marks.
 

@@ -6,12 +6,13 @@ from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.causal import CausalGraph
+from edgepipe.models.decoder.recurrent import RecurrentGraph
 from edgepipe.models.decoder.seq2seq import EncoderDecoderGraphs
 
 
 def load_decoder(
     bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None
-) -> CausalGraph | EncoderDecoderGraphs:
+) -> CausalGraph | RecurrentGraph | EncoderDecoderGraphs:
     """Load a variant of a bundle for generation.
 
     Args:
@@ -32,4 +33,6 @@ def load_decoder(
         )
     if bundle.config.get("is_encoder_decoder"):
         return EncoderDecoderGraphs(bundle, dtype, session)
+    if bundle.config.get("model_type") == "xlnet":
+        return RecurrentGraph(bundle, dtype, session)
     return CausalGraph(bundle, dtype, session)

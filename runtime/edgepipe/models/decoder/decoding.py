@@ -30,12 +30,14 @@ class GraphDecoder(LoadedVariant):
         generation_config: The bundle's ``generation_config.json``; empty where there is none.
         max_source_length: Longest input of the encoder in tokens; None where it has no limit or there is no encoder.
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
+        reads_padding: Whether padding is read like any token.
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
         rotary_switch: Where its positions change; None where they do not.
     """
 
     is_encoder_decoder: bool
+    reads_padding: bool = False
     max_source_length: int | None
     shares: bool
     _layers: LayerShapes
@@ -98,9 +100,13 @@ class GraphDecoding(ABC):
         if len(rows) == len(self._history.tokens) and (rows == np.arange(len(rows))).all():
             return
         if self._cache is not None:
-            self._cache.select(rows, self._history.count_common(rows))
+            self._cache.select(rows, self._count_common(rows))
         self._history.select(rows)
         self._select_own(rows)
+
+    def _count_common(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How much of the cache each of `rows` has in common with the row whose index it gets, int64[kept]."""
+        return self._history.count_common(rows)
 
     def _check_finite(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores, float32[..., vocabulary], of which each token's has a best that is finite.
