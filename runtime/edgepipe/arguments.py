@@ -1,9 +1,12 @@
-"""Checks of arguments, written once: whole numbers, numbers, truth values, and names that may be misspelt."""
+"""Checks of arguments, written once: whole numbers, numbers, truth values, names that may be misspelt, and options of
+transformers that have no use here.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, TypeGuard
 
@@ -55,3 +58,53 @@ def did_you_mean(name: Any, names: Iterable[str]) -> str:
     """``"; did you mean 'top_k'?"`` to end an error message with; empty where no name is near."""
     near = nearest_name(name, names)
     return f"; did you mean {near!r}?" if near else ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceOption:
+    """An option of transformers that has no use here.
+
+    Attributes:
+        changes_nothing: Whether a value changes no result here, so that it is taken.
+        advice: What to do where it would; it ends the message.
+    """
+
+    changes_nothing: Callable[[Any], bool]
+    advice: str
+
+
+def drop_reference_options(options: Mapping[str, Any], table: Mapping[str, ReferenceOption]) -> dict[str, Any]:
+    """The options that are not in a table of those of transformers.
+
+    Raises:
+        InputError: one that is there would change something.
+    """
+    for name, value in options.items():
+        if name in table and not table[name].changes_nothing(value):
+            raise InputError(f"{name}={value!r:.80} is not taken: {table[name].advice}")
+    return {name: value for name, value in options.items() if name not in table}
+
+
+def is_none(value: Any) -> bool:
+    """Whether an option was left at None."""
+    return value is None
+
+
+def is_off(value: Any) -> bool:
+    """Whether an option is None or False."""
+    return value is None or value is False
+
+
+def is_flag(value: Any) -> bool:
+    """Whether an option is True, False or None."""
+    return value is None or isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    """Whether an option is a whole number of at least 0, or None."""
+    return value is None or is_whole(value)
+
+
+def is_any(value: Any) -> bool:
+    """Whatever it is."""
+    return True

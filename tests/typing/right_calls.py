@@ -215,3 +215,36 @@ try:
     token_ids: list[GeneratedTokenIds] = write("Once", return_tensors=True)
 except EdgepipeError as error:
     print(error)
+
+# What transformers takes.
+
+ported = pipeline(
+    "text-classification",
+    BUNDLE,
+    device=-1,
+    dtype="auto",
+    torch_dtype="float32",
+    token="hf_token",
+    use_fast=True,
+    trust_remote_code=False,
+    framework="pt",
+    num_workers=2,
+    model_kwargs={},
+)
+assert_type(ported(TEXTS, num_workers=0), list[TextClassificationResult])
+story = pipeline("text-generation", BUNDLE, device_map="auto", generation_config={"max_new_tokens": 40})
+assert_type(story("Once upon a time", use_cache=True, logits_to_keep=1), list[TextGenerationResult])
+assert_type(pipeline("question-answering", BUNDLE)("Where?", "In Rome.", padding="max_length"), QuestionAnsweringResult)
+
+
+class Counter:
+    """Counts tokens."""
+
+    def put(self, value: NDArray[np.int64]) -> None:
+        print(value.shape)
+
+    def end(self) -> None:
+        print("done")
+
+
+assert_type(story("Once upon a time", streamer=Counter()), list[TextGenerationResult])

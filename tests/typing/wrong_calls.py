@@ -19,6 +19,8 @@ pipeline("text-classification", BUNDLE, batchsize=8)  # wrong: the option is mis
 pipeline("text-generation", BUNDLE, max_new_token=40)  # wrong: the option is misspelt
 pipeline("sentence-similarity", BUNDLE, similarity="euclid")  # wrong: no such similarity
 pipeline(3, BUNDLE)  # wrong: no task
+pipeline("ner", BUNDLE, trust_remote_code=True)  # wrong: a bundle has no code
+pipeline("ner", BUNDLE, dtype=3)  # wrong: no dtype
 edgepipe.pipelin("ner", BUNDLE)  # wrong: the name is misspelt
 
 # Where it is called.
@@ -42,6 +44,8 @@ extract = pipeline("feature-extraction", BUNDLE)
 extract.embed(["A sentence"], pool="mean")  # wrong: the option is called pooling
 write = pipeline("text-generation", BUNDLE)
 write("Once upon a time", max_tokens=40)  # wrong: the option is called max_new_tokens
+write("Once upon a time", streamer=print)  # wrong: no streamer
+write("Once upon a time", output_scores=True)  # wrong: a result has none
 write("Once upon a time", src_lang="en")  # wrong: another task's option
 write.stream(["Once upon a time", "there was"])  # wrong: a stream has one prompt
 summarize = pipeline("summarization", BUNDLE)

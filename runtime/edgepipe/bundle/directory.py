@@ -62,6 +62,7 @@ class Bundle:
         preferred: Sequence[str] = (),
         revision: str | None = None,
         local_files_only: bool = False,
+        token: str | bool | None = None,
     ) -> Bundle:
         """Open a bundle and check the sizes of its files.
 
@@ -75,6 +76,7 @@ class Bundle:
             preferred: Variants to take before that one where `dtype` names none, the first most.
             revision: Branch, tag or commit, for a Hub id.
             local_files_only: Do not use the network: the Hub's cache must have the files.
+            token: For a private repository; True and None for the one that is saved, False for none.
 
         Raises:
             BundleError: no bundle is there, or files are missing or have another size than recorded.
@@ -97,6 +99,7 @@ class Bundle:
                 preferred=preferred,
                 revision=revision,
                 local_files_only=local_files_only,
+                token=token,
             )
         if not path.is_dir():
             raise BundleError(f"{path} is not a directory; a bundle is one, with config.json and graphs in onnx/")

@@ -71,6 +71,7 @@ def fetch_bundle(
     preferred: Sequence[str] = (),
     revision: str | None = None,
     local_files_only: bool = False,
+    token: str | bool | None = None,
 ) -> Path:
     """Download what one variant of a bundle needs, or of a repository with graphs that another tool made.
 
@@ -93,14 +94,16 @@ def fetch_bundle(
         validate_repo_id(repo_id)
         cached_only = local_files_only or not is_reachable()
         try:
-            path = Path(hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=cached_only))
+            path = Path(
+                hf_hub_download(repo_id, MANIFEST_NAME, revision=revision, local_files_only=cached_only, token=token)
+            )
         except errors.LocalEntryNotFoundError:  # no network: the cache may have such a repository all the same
             cached = _find_third_party(repo_id, dtype, preferred, revision)
             if cached is None:
                 raise
             return cached
         except errors.EntryNotFoundError:
-            fetched = _fetch_third_party(repo_id, dtype, preferred, revision)
+            fetched = _fetch_third_party(repo_id, dtype, preferred, revision, token)
             if fetched is None:
                 raise
             return fetched
@@ -115,6 +118,7 @@ def fetch_bundle(
                 revision=commit,
                 allow_patterns=[entry.path for entry in entries],
                 local_files_only=cached_only,
+                token=token,
             )
         _check_downloaded(path.parent, missing, repo_id)
     return path.parent
@@ -132,17 +136,19 @@ def fetch_measurements(repo_id: str, folder: Path) -> None:
         hf_hub_download(repo_id, REPORT_NAME, revision=folder.name, local_files_only=not is_reachable())
 
 
-def _fetch_third_party(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
+def _fetch_third_party(
+    repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None, token: str | bool | None
+) -> Path | None:
     """Download one variant of a repository without a manifest; None if it has no graph."""
     from huggingface_hub import model_info, snapshot_download
 
-    info = model_info(repo_id, revision=revision or "main")
+    info = model_info(repo_id, revision=revision or "main", token=token)
     names = [file.rfilename for file in info.siblings or ()]
     graphs = _graphs_of(names, repo_id, dtype, preferred)
     if not graphs:
         return None
     wanted = [name for name in names if name.startswith(graphs) or _BESIDE_A_GRAPH.fullmatch(name)]
-    return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted))
+    return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted, token=token))
 
 
 def _find_third_party(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:

@@ -7,8 +7,8 @@
 - :mod:`~edgepipe.generation.decoder_protocol`: what the search asks of a decoder
 - :mod:`~edgepipe.generation.prompt`: where a search starts, and its limits of length
 - :mod:`~edgepipe.generation.search`: the searches, a file each
-- :mod:`~edgepipe.generation.logits_processors`, :mod:`~edgepipe.generation.logits_warpers`: what changes the scores;
-  :mod:`~edgepipe.generation.logits_processor_list` puts them in order
+- :mod:`~edgepipe.generation.logits`: what changes the scores, in order
+- :mod:`~edgepipe.generation.generate_options`: options of transformers that change nothing here, or are missing
 - :mod:`~edgepipe.generation.stopping_criteria`: when a sequence is finished
 - :mod:`~edgepipe.generation.streamer`: text while its tokens come
 

@@ -1,4 +1,4 @@
-"""Where the values of options come from: the checkpoint, the task, the call."""
+"""Where the values of options come from: the checkpoint, the task, a ``generation_config``, the call."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from edgepipe.arguments import drop_reference_options
+from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
-from edgepipe.generation.conflicts import check_agreement, check_names, check_supported
+from edgepipe.generation.conflicts import check_agreement, check_names
 from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_OPTIONS
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -25,10 +28,11 @@ def generation_config(
     *,
     tokenizer: Tokenizer | None = None,
     defaults: Mapping[str, Any] = _NOTHING,
+    given: Mapping[str, Any] = _NOTHING,
 ) -> GenerationConfig:
     """Gather the options of a call, the last of these that has one winning.
 
-    `defaults`, the checkpoint's own (see :func:`checkpoint_options`), `task_params`, `options`.
+    `defaults`, the checkpoint's own (see :func:`checkpoint_options`), `task_params`, `given`, `options`.
 
     Args:
         decoder: The loaded graphs.
@@ -38,20 +42,21 @@ def generation_config(
         tokenizer: Its padding token is taken where nothing else names one.
         defaults: What a pipeline sets unless someone else does, as transformers 5's pipelines do it: a default for
             `max_new_tokens` gives way to any `max_length`, and those for sampling go where nothing is sampled.
+        given: What a ``generation_config`` of the caller's says (see :func:`read_generation_config`).
 
     Raises:
         InputError: an option that there is not, a value that it cannot have, or two that contradict each other.
     """
+    options = dict(given) | drop_reference_options(options, GENERATE_OPTIONS)
     check_names(options)
-    merged = checkpoint_options(decoder) | dict(task_params)
-    given = merged | dict(options)
-    added = {name: value for name, value in defaults.items() if name not in given}
-    if "max_length" in given:
+    merged = checkpoint_options(decoder) | dict(task_params) | options
+    merged = drop_reference_options(merged, UNSUPPORTED_OPTIONS)
+    added = {name: value for name, value in defaults.items() if name not in merged}
+    if "max_length" in merged:
         added.pop("max_new_tokens", None)
-    merged = added | given
+    merged = added | merged
     if not merged.get("do_sample"):
         merged = {name: value for name, value in merged.items() if name not in SAMPLING or name not in added}
-    check_supported(merged)
     values = {
         name: _OFF.get(name, DEFAULTS[name]) if merged[name] is None else check(name, merged[name])
         for name, check in CHECKS.items()
@@ -64,6 +69,23 @@ def generation_config(
     config = GenerationConfig(**values)
     check_agreement(config, options, decoder)
     return config
+
+
+def read_generation_config(given: Any) -> dict[str, Any]:
+    """The options that a ``generation_config`` of the caller's sets.
+
+    Args:
+        given: A ``GenerationConfig`` of transformers, a dict, or None.
+
+    Raises:
+        InputError: it is something else, or has an option that is missing here.
+    """
+    found = given.to_diff_dict() if hasattr(given, "to_diff_dict") else {} if given is None else given
+    if not isinstance(found, Mapping):
+        raise InputError(f"generation_config must be a GenerationConfig of transformers or a dict, got {given!r:.80}")
+    said = {name: value for name, value in found.items() if value is not None and not name.startswith("_")}
+    said.pop("transformers_version", None)
+    return drop_reference_options(said, GENERATE_OPTIONS)
 
 
 def checkpoint_options(decoder: Decoder) -> dict[str, Any]:

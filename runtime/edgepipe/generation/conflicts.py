@@ -1,4 +1,4 @@
-"""What is wrong with options, each for itself right: unknown ones, ones that are missing here, and contradictions."""
+"""What is wrong with options, each for itself right: unknown ones and contradictions."""
 
 from __future__ import annotations
 
@@ -10,25 +10,7 @@ from edgepipe.arguments import did_you_mean
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
-
-# What transformers' generate has and this search lacks, by option, and the values that ask for nothing.
-_MISSING: Mapping[str, str] = {
-    "penalty_alpha": "contrastive search",
-    "dola_layers": "DoLa decoding",
-    "prompt_lookup_num_tokens": "assisted decoding",
-    "assistant_early_exit": "assisted decoding",
-    "use_mtp": "assisted decoding",
-    "assistant_model": "assisted decoding",
-    "constraints": "constrained beam search",
-    "force_words_ids": "constrained beam search",
-    "guidance_scale": "classifier-free guidance",
-    "watermarking_config": "watermarking",
-    "token_healing": "token healing",
-    "prefix_allowed_tokens_fn": "decoding constrained by a function",
-    "logits_processor": "logits processors of one's own",
-    "stopping_criteria": "stopping criteria of one's own",
-}
-_ASKS_FOR_NOTHING: Mapping[str, Any] = {"guidance_scale": 1, "penalty_alpha": 0}
+from edgepipe.generation.generate_options import UNSUPPORTED_OPTIONS
 
 
 def check_names(options: Mapping[str, Any]) -> None:
@@ -38,20 +20,8 @@ def check_names(options: Mapping[str, Any]) -> None:
         InputError: there is one; the message has the nearest option.
     """
     for name in options:
-        if name not in CHECKS and name not in _MISSING:
+        if name not in CHECKS and name not in UNSUPPORTED_OPTIONS:
             raise InputError(f"generation has no option {name!r}{did_you_mean(name, CHECKS)}")
-
-
-def check_supported(merged: Mapping[str, Any]) -> None:
-    """Refuse what transformers has and this search lacks.
-
-    Raises:
-        InputError: one of them is asked for.
-    """
-    for name, what in _MISSING.items():
-        value = merged.get(name)
-        if value is not None and value is not False and value != _ASKS_FOR_NOTHING.get(name):
-            raise InputError(f"{name}={value!r} asks for {what}, which edgepipe does not have; pass {name}=None")
 
 
 def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decoder: Decoder) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,21 @@ class GeneratedSequence:
     score: float | None = None
 
 
+class TokenStreamer(Protocol):
+    """Gets tokens as they come, as the streamers of transformers do; theirs are some.
+
+    What transformers gives as tensors of PyTorch are arrays of numpy here.
+    """
+
+    def put(self, value: NDArray[np.int64]) -> None:
+        """Take tokens: first what new ones are added to, int64[rows, length], then those of each step, int64[rows]."""
+        ...
+
+    def end(self) -> None:
+        """Know that no more tokens come."""
+        ...
+
+
 def generate(
     decoder: Decoder,
     input_ids: NDArray[np.int64],
@@ -41,6 +57,7 @@ def generate(
     *,
     tokenizer: Tokenizer | None = None,
     first_row: int = 0,
+    streamer: TokenStreamer | None = None,
 ) -> list[list[GeneratedSequence]]:
     """Generate for a batch of inputs, as transformers' ``generate`` does.
 
@@ -52,6 +69,7 @@ def generate(
         tokenizer: The model's; only `stop_strings` needs it.
         first_row: How many inputs came before these. With a `seed`, what an input gets then depends on its place
             alone, not on the size of batches.
+        streamer: Gets each step's tokens, of all rows at once; of those that are finished the padding token.
 
     Returns:
         For each input `num_return_sequences` sequences, the best first where there are beams.
@@ -62,6 +80,8 @@ def generate(
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
     starts = [row.tolist() if decoder.is_encoder_decoder else [] for row in prompt.ids]
     if config.num_beams > 1:
+        if streamer is not None:
+            raise _unstreamable_error(config)
         if config.num_beam_groups > 1:
             found = diverse_beam_search(decoder, prompt, config, stopping)
         else:
@@ -72,9 +92,17 @@ def generate(
         ]
     width = config.num_return_sequences
     ids = [list(start) for start in starts for _ in range(width)]
+    if streamer is not None:
+        streamer.put(np.repeat(prompt.ids, width, axis=0))
     for rows, tokens in greedy_search(decoder, prompt, config, stopping, first_row):
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             ids[row].append(token)
+        if streamer is not None:
+            of_all = np.full(len(ids), config.pad_token_id or 0)
+            of_all[rows] = tokens
+            streamer.put(of_all)
+    if streamer is not None:
+        streamer.end()
     return [[GeneratedSequence(each) for each in ids[row * width : (row + 1) * width]] for row in range(len(starts))]
 
 
@@ -95,10 +123,7 @@ def stream(
         InputError: at once, before the first token: as for :func:`generate`, or there is more than one sequence.
     """
     if config.num_beams > 1:
-        raise InputError(
-            f"num_beams is {config.num_beams}: which beam wins is known only at the end, so there is nothing to "
-            "stream; pass num_beams=1, or do not stream"
-        )
+        raise _unstreamable_error(config)
     if config.num_return_sequences > 1 or len(input_ids) > 1:
         raise InputError(
             f"num_return_sequences is {config.num_return_sequences} for {len(input_ids)} inputs, but a stream has one "
@@ -106,6 +131,13 @@ def stream(
         )
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
     return (int(tokens[0]) for _, tokens in greedy_search(decoder, prompt, config, stopping, first_row))
+
+
+def _unstreamable_error(config: GenerationConfig) -> InputError:
+    return InputError(
+        f"num_beams is {config.num_beams}: which beam wins is known only at the end, so there is nothing to stream; "
+        "pass num_beams=1, or do not stream"
+    )
 
 
 def _begin(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from typing import Any
 
 from edgepipe.backend.engines import create_session, device_profile, engine_for
 from edgepipe.backend.machine import saturates
@@ -12,6 +13,17 @@ from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
 from edgepipe.errors import DeviceError, EdgepipeError, KernelError
+
+# What torch calls the precisions that variants have.
+_TORCH_NAMES = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16"}
+
+
+def variant_name(dtype: Any) -> str | None:
+    """The variant that is meant by a name of ours, a dtype of torch or its name; None by None and "auto"."""
+    if dtype is None or (isinstance(dtype, str) and dtype == "auto"):
+        return None
+    name = str(dtype).removeprefix("torch.")
+    return _TORCH_NAMES.get(name, name)
 
 
 def preferred_variants(session: SessionConfig | None) -> tuple[str, ...]:
@@ -21,20 +33,22 @@ def preferred_variants(session: SessionConfig | None) -> tuple[str, ...]:
 
 def open_bundle(
     path: str | os.PathLike[str],
-    dtype: str | None,
+    dtype: Any,
     session: SessionConfig,
     *,
     revision: str | None = None,
     local_files_only: bool = False,
+    token: str | bool | None = None,
 ) -> Bundle:
     """Open a bundle for a session, whose device is looked for before anything is downloaded.
 
     Args:
         path: Its directory or Hub id; of the latter only one variant is downloaded.
-        dtype: That variant; None for the device's own choice.
+        dtype: That variant (see :func:`variant_name`); None for the device's own choice.
         session: Where it runs.
         revision: Branch, tag or commit, for a Hub id.
         local_files_only: Do not use the network.
+        token: For a private repository; None for the one that is saved.
 
     Raises:
         BundleError: the bundle is damaged, or is none.
@@ -44,23 +58,32 @@ def open_bundle(
     """
     preferred = preferred_variants(session)
     engine_for(session).check_device(session)
-    return Bundle.load(path, dtype=dtype, preferred=preferred, revision=revision, local_files_only=local_files_only)
+    return Bundle.load(
+        path,
+        dtype=variant_name(dtype),
+        preferred=preferred,
+        revision=revision,
+        local_files_only=local_files_only,
+        token=token,
+    )
 
 
-def choose_variant(bundle: Bundle, dtype: str | None, session: SessionConfig | None) -> str:
+def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) -> str:
     """The variant to load.
 
     Args:
         bundle: The bundle.
-        dtype: The user's choice; None for the device's: on CUDA fp16, else fp32, elsewhere the bundle's default.
+        dtype: The user's choice (see :func:`variant_name`); None for the device's: on CUDA fp16, else fp32, elsewhere
+            the bundle's default.
         session: Where it runs.
 
     Raises:
         DeviceError: it has no kernels on that device, and would run slowly from one to the other.
     """
+    dtype = variant_name(dtype)
     device = device_profile(session)
     if not device.preferred_variants:
-        own = bundle.default_dtype if dtype is None else dtype
+        own: str = bundle.default_dtype if dtype is None else dtype
         if device.is_cpu:
             _warn_of_overflow(bundle, own)
         return own

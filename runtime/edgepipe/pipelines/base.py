@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.arguments import check_whole
+from edgepipe.arguments import ReferenceOption, check_whole, drop_reference_options
 from edgepipe.backend.device import DeviceSpec
 from edgepipe.backend.session import SessionConfig, SessionOwner
 from edgepipe.bundle.directory import Bundle
@@ -22,6 +22,7 @@ from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
 from edgepipe.pipelines.batching import WINDOW, batches, chunks
 from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
+from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.tokenizer import Tokenizer
@@ -108,6 +109,7 @@ class Task(SessionOwner):
         generates: Whether it writes text, token by token.
         has_labels: Whether its results name the checkpoint's labels, one for each logit.
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
+        reference_options: What transformers' pipeline takes at a call, and what has no use here.
         window: How many batches are read ahead, to find inputs of like length.
         token_types: Whether models that take ``token_type_ids`` get those of a pair, whatever the tokenizer gives.
         tokenizer: The bundle's tokenizer.
@@ -126,6 +128,7 @@ class Task(SessionOwner):
     has_labels: ClassVar[bool] = False
     json_example: ClassVar[str | None] = None
     token_types: ClassVar[bool] = False
+    reference_options: ClassVar[Mapping[str, ReferenceOption]] = CALL_OPTIONS
     window: ClassVar[int] = WINDOW
     task: str
     tokenizer: Tokenizer
@@ -144,7 +147,7 @@ class Task(SessionOwner):
         self.tokenizer = tokenizer
         self.model = model
         self.batch_size = check_whole("batch_size", batch_size, 1)
-        self.options = options
+        self.options: Mapping[str, Any] = drop_reference_options(options, self.reference_options)
         self.warns_of_cuts = True
         self._checked_logits: int | None = None
         if self.has_labels:
@@ -152,7 +155,7 @@ class Task(SessionOwner):
             if isinstance(logits, int):  # else it is checked when the first result is there
                 self.labels_of(logits)
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.
-        self._own_settings = self.settings(options)
+        self._own_settings = self.settings(self.options)
 
     @classmethod
     def fits(cls, architecture: str) -> bool:
@@ -198,7 +201,7 @@ class Task(SessionOwner):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the tokenizer, the options, and where the model came from; see :class:`LoadedVariant`."""
-        given = {"task": self.task, "batch_size": self.batch_size} | self.options
+        given = {"task": self.task, "batch_size": self.batch_size, **self.options}
         return _make_again, (type(self), self.tokenizer, self.model, given)
 
     def close(self) -> None:
@@ -207,7 +210,7 @@ class Task(SessionOwner):
 
     def __repr__(self) -> str:
         given = {"batch_size": self.batch_size} if self.batch_size != 1 else {}
-        options = "".join(f", {name}={value!r}" for name, value in (given | self.options).items())
+        options = "".join(f", {name}={value!r}" for name, value in {**given, **self.options}.items())
         return f"{type(self).__name__}(task={self.task!r}, model={self.model!r}{options})"
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
@@ -233,7 +236,7 @@ class Task(SessionOwner):
 
     def _call(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """What all tasks do in a call; see :meth:`__call__`."""
-        settings = self.settings({**self.options, **options}) if options else self._own_settings
+        settings = self.settings(self.merge_options(options)) if options else self._own_settings
         size = self.check_batch_size(batch_size)
         inputs = as_list(inputs)
         if not self.is_one(inputs):
@@ -253,7 +256,15 @@ class Task(SessionOwner):
 
     def _asks_to_cut(self, options: Mapping[str, Any]) -> bool:
         """Whether long texts are cut in silence: the options of a call, or the pipeline's own, ask for it."""
-        return not self.warns_of_cuts or asks_to_cut({**self.options, **options}, generates=self.generates)
+        return not self.warns_of_cuts or asks_to_cut(self.merge_options(options), generates=self.generates)
+
+    def merge_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a call and, where it has none, the pipeline's own.
+
+        Raises:
+            InputError: one of transformers' that has no use here would change something.
+        """
+        return {**self.options, **drop_reference_options(options, self.reference_options)}
 
     def _warn_of_cut(self, request: Request, options: Mapping[str, Any]) -> None:
         """Warn if the one input of a call was cut, unless the caller asked for that."""

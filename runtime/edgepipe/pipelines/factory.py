@@ -17,6 +17,7 @@ from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import open_bundle
 from edgepipe.pipelines.base import Task
+from edgepipe.pipelines.pipeline_options import check_same_config, take_pipeline_options
 from edgepipe.pipelines.registry import task_class
 from edgepipe.tokenization.loading import load_tokenizer_files
 from edgepipe.tokenization.tokenizer import Tokenizer
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from edgepipe.pipelines.sentence_similarity import SentenceSimilarity
     from edgepipe.pipelines.summarization import Summarization
     from edgepipe.pipelines.task_options import (
+        AnyDevice,
+        AnyDtype,
         Grouping,
         LoadAnyTask,
         LoadFeatureExtraction,
@@ -247,8 +250,8 @@ def pipeline(
     task: str | None = None,
     model: str | os.PathLike[str] | Bundle | None = None,
     *,
-    dtype: str | None = None,
-    device: str | int | None = None,
+    dtype: AnyDtype = None,
+    device: AnyDevice = None,
     batch_size: int = 1,
     num_threads: int | None = None,
     revision: str | None = None,
@@ -274,8 +277,10 @@ def pipeline(
         task: Name of the task, e.g. ``"text-classification"``; by default the bundle's own.
         model: Directory or Hub id of the bundle, or a :class:`Bundle`; by default the embedded English sentiment
             model.
-        dtype: The variant, e.g. ``"int8"``; by default the manifest's, on CUDA fp16 or else fp32.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or an index. A device that is not there is an error.
+        dtype: The variant, e.g. ``"int8"``, or torch's name for its precision, as ``"float32"``; by default, and for
+            ``"auto"``, the manifest's, on CUDA fp16 or else fp32.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, an index or a ``torch.device``. A device that is not there is an
+            error.
         batch_size: How many inputs of a list or iterator go through the graph at once.
         num_threads: Threads inside one operator; by default what the process may use.
         revision: Branch, tag or commit, for a Hub id.
@@ -285,7 +290,8 @@ def pipeline(
         session_options: An ``onnxruntime.SessionOptions`` to start from; it is changed, so give each its own.
         buckets: Shapes (batch, length) that an encoder's inputs are padded to; by default some on a GPU, none
             elsewhere.
-        **task_options: Options of the task that hold for every call.
+        **task_options: Options of the task that hold for every call. What transformers' ``pipeline`` takes beside
+            these is taken too where it changes nothing here.
 
     Raises:
         TaskError: the task is unknown or does not fit the bundle.
@@ -295,13 +301,18 @@ def pipeline(
     """
     if task is not None:
         _require_task(task)  # an unknown task is reported before anything is downloaded
-    config = SessionConfig(device, num_threads, low_memory, providers, session_options, buckets)
+    asked = take_pipeline_options(task_options, model, dtype, device)
+    dtype = asked.dtype
+    config = SessionConfig(asked.device, num_threads, low_memory, providers, session_options, buckets)
     if isinstance(model, Bundle):
         bundle = model
     else:
         path = embedded_bundle() if model is None else model
-        bundle = open_bundle(path, dtype, config, revision=revision, local_files_only=local_files_only)
-    return bundle.read(lambda opened: _load(task, opened, dtype, config, batch_size=batch_size, **task_options))
+        bundle = open_bundle(
+            path, dtype, config, revision=revision, local_files_only=local_files_only, token=asked.token
+        )
+    check_same_config(task_options.get("config"), bundle.config, model)
+    return bundle.read(lambda opened: _load(task, opened, dtype, config, batch_size=batch_size, **asked.task_options))
 
 
 def infer_task(bundle: Bundle) -> str | None:
@@ -331,7 +342,7 @@ def embedded_bundle() -> Path:
         ) from error
 
 
-def _load(task: str | None, bundle: Bundle, dtype: str | None, config: SessionConfig, **arguments: Any) -> Task:
+def _load(task: str | None, bundle: Bundle, dtype: Any, config: SessionConfig, **arguments: Any) -> Task:
     """The task with all that it reads of the bundle."""
     if not _graph_decides(bundle):
         chosen = _task_of(task, bundle, bundle.task)

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepipe.arguments import ReferenceOption
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, GenerationConfig
-from edgepipe.generation.config_sources import generation_config
+from edgepipe.generation.config_sources import generation_config, read_generation_config
 from edgepipe.generation.decoder_protocol import Decoder
-from edgepipe.generation.generate import GeneratedSequence, generate, stream
+from edgepipe.generation.generate import GeneratedSequence, TokenStreamer, generate, stream
+from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_OPTIONS
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request, Task
 from edgepipe.pipelines.options import check_options
+from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ class GenerationSettings:
         tensors: Whether results are token ids instead of text.
         clean_up: The tokenizer's ``clean_up_tokenization_spaces`` in decoding.
         skip_special_tokens: Whether special tokens are left out of text.
+        streamer: What gets the tokens as they come; None for nothing.
     """
 
     tokenizer: Mapping[str, Any]
@@ -45,6 +49,7 @@ class GenerationSettings:
     tensors: bool
     clean_up: bool | None
     skip_special_tokens: bool
+    streamer: TokenStreamer | None
 
 
 class GenerativeTask(Task):
@@ -59,6 +64,7 @@ class GenerativeTask(Task):
     outputs = ("logits",)
     window = 4
     own_options: ClassVar[tuple[str, ...]]
+    reference_options: ClassVar[Mapping[str, ReferenceOption]] = {**CALL_OPTIONS, **GENERATE_OPTIONS}
     defaults: ClassVar[Mapping[str, Any]] = {}
     model: GraphDecoder
 
@@ -93,7 +99,9 @@ class GenerativeTask(Task):
         Raises:
             InputError: the prompt or an option cannot be used; several beams, whose text is certain only at the end.
         """
-        settings = self.settings({**self.options, **options}) if options else self._own_settings
+        settings = self.settings(self.merge_options(options)) if options else self._own_settings
+        if settings.streamer is not None:
+            raise InputError("a stream gives the text itself, and streamer gets its tokens; call the pipeline instead")
         if not self.is_one(prompt):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
@@ -128,18 +136,42 @@ class GenerativeTask(Task):
         Raises:
             InputError: an option is unknown, has a wrong value or contradicts another.
         """
-        check_options(options, [*self.own_options, *CHECKS], self.name)
+        names = [name for name in options if name not in UNSUPPORTED_OPTIONS]
+        check_options(dict.fromkeys(names), [*self.own_options, *CHECKS], self.name)
         searched = {name: value for name, value in options.items() if name not in self.own_options}
+        given = read_generation_config(options.get("generation_config"))
+        # A caller's own config takes the place of what a task sets (4.57).
         return generation_config(
-            self.decoder, self.task_options(), searched, tokenizer=self.tokenizer, defaults=self.defaults
+            self.decoder,
+            {} if given else self.task_options(),
+            searched,
+            tokenizer=self.tokenizer,
+            defaults=self.defaults,
+            given=given,
         )
+
+    def merge_options(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`Task.merge_options`; a call's ``generation_config`` drops the pipeline's options of the search."""
+        merged = super().merge_options(options)
+        if options.get("generation_config") is None:
+            return merged
+        dropped = {*CHECKS, *UNSUPPORTED_OPTIONS}
+        return {name: value for name, value in merged.items() if name in options or name not in dropped}
 
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
         """See :class:`Task`. `first` matters because draws for an input depend on its position in the call."""
         generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
-        for batch, config in self._batch_by_length(requests, batch_size, settings.generation):
+        for batch, config in self._batch_by_length(requests, batch_size, settings):
             ids, mask = self._pad_prompts([requests[index] for index in batch])
-            found = generate(self.decoder, ids, mask, config, tokenizer=self.tokenizer, first_row=first + batch[0])
+            found = generate(
+                self.decoder,
+                ids,
+                mask,
+                config,
+                tokenizer=self.tokenizer,
+                first_row=first + batch[0],
+                streamer=settings.streamer,
+            )
             for index, sequences in zip(batch, found, strict=True):
                 generated[index] = sequences
                 length = len(requests[index].pieces[0]["input_ids"])
@@ -155,22 +187,24 @@ class GenerativeTask(Task):
             yield self.decode(request, [{"sequences": self._stack(texts, settings.generation)}], settings)
 
     def _batch_by_length(
-        self, requests: Sequence[Request], batch_size: int, config: GenerationConfig
+        self, requests: Sequence[Request], batch_size: int, settings: GenerationSettings
     ) -> Iterator[tuple[list[int], GenerationConfig]]:
         """Indices of requests of like length that may write as many tokens, with the options for them.
 
         Where a longer row would change what a shorter one gives, they are not in one batch.
 
-        With a seed they stay in their order: draws for a row depend on its position in the call. So they do where the
-        decoder reads padding: then the batches are those of the reference, whose lengths count the padding.
+        With a seed they stay in their order: draws for a row depend on its position in the call. With a streamer too,
+        and where the decoder reads padding: then the batches are those of the reference, whose lengths count the
+        padding.
         """
+        config = settings.generation
         indices = list(range(len(requests)))
         if self.decoder.reads_padding:
             for batch in _split_batches(indices, batch_size):
                 longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
                 yield batch, limit_new_tokens(config, self.decoder, longest)
             return
-        if config.seed is None:
+        if config.seed is None and settings.streamer is None:
             indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
         for (each, _), alike in groupby(indices, lambda index: self._group(requests[index], config)):
             for batch in _split_batches(alike, batch_size):
@@ -210,6 +244,18 @@ class GenerativeTask(Task):
         for row, each in enumerate(sequences):
             ids[row, : len(each.token_ids)] = each.token_ids
         return ids
+
+
+def check_streamer(streamer: Any) -> TokenStreamer | None:
+    """A streamer, or None.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if streamer is not None and not all(callable(getattr(streamer, name, None)) for name in ("put", "end")):
+        raise InputError(f"streamer must have the methods put and end, got {streamer!r:.80}")
+    found: TokenStreamer | None = streamer
+    return found
 
 
 def _split_batches(indices: Iterable[int], size: int) -> Iterator[list[int]]:

@@ -44,6 +44,20 @@ def get_flag(options: Mapping[str, Any], name: str, default: FlagOrNone) -> bool
     return default if value is None else check_flag(name, value)
 
 
+def return_type_name(value: Any, names: Sequence[str]) -> str | None:
+    """The name of a ``ReturnType`` of transformers, which no other value is; None for None.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if value is None:
+        return None
+    name = getattr(value, "name", value)
+    if name not in names:
+        raise InputError(f"return_type must be a ReturnType of transformers ({', '.join(names)}), got {value!r:.60}")
+    return str(name)
+
+
 def check_text(item: Any, hint: str = "") -> str:
     """An input that must be a text; `hint` ends the message.
 

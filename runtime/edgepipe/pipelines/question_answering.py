@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Answers = QuestionAnsweringResult | list[QuestionAnsweringResult]
 
 _MASKED = np.float32(-10_000.0)
-_COUNTS = {"top_k": 1, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1, "doc_stride": 0}
+_COUNTS = {"top_k": 1, "topk": 1, "max_answer_len": 1, "max_seq_len": 1, "max_question_len": 1, "doc_stride": 0}
 _FLAGS = ("handle_impossible_answer", "align_to_words")
 
 
@@ -42,6 +42,7 @@ class QuestionAnsweringSettings:
         max_seq_len: Longest piece with its question, in tokens; None for the model's limit, 384 at most.
         handle_impossible_answer: Whether "no answer" may win.
         align_to_words: Whether answers are widened to whole words.
+        padding: The tokenizer's argument: whether each piece is padded, and how far.
     """
 
     top_k: int = 1
@@ -50,6 +51,7 @@ class QuestionAnsweringSettings:
     max_seq_len: int | None = None
     handle_impossible_answer: bool = False
     align_to_words: bool = True
+    padding: bool | str = False
 
 
 class QuestionAnswering(Task, Generic[Result]):
@@ -139,7 +141,10 @@ class QuestionAnswering(Task, Generic[Result]):
                 most.
                 ``handle_impossible_answer``: whether "no answer" may win, as an empty text. By default it may not.
                 ``align_to_words``: whether answers are widened to whole words, as they are by default.
+                ``padding``: as the tokenizer takes it, by default ``False``; ``"max_length"`` pads to ``max_seq_len``,
+                which costs time, and changes where a model looks at padding.
                 ``max_question_len``: changes nothing, as in the reference with fast tokenizers.
+                ``topk``: the old name of ``top_k``.
 
         Returns:
             For each question ``{"score": float, "start": int, "end": int, "answer": str}`` (characters of the
@@ -167,13 +172,14 @@ class QuestionAnswering(Task, Generic[Result]):
 
     def settings(self, options: Mapping[str, Any]) -> QuestionAnsweringSettings:
         """Check the options; see :meth:`Task.settings`."""
-        check_options(options, [*_COUNTS, *_FLAGS], self.name)
+        check_options(options, [*_COUNTS, *_FLAGS, "padding"], self.name)
         given = {name: value for name, value in options.items() if value is not None}
         for name, least in _COUNTS.items():
             check_whole(name, given.get(name, least), least)
         for name in given.keys() & set(_FLAGS):
             check_flag(name, given[name])
         given.pop("max_question_len", None)
+        given.setdefault("top_k", given.pop("topk", 1))
         settings = QuestionAnsweringSettings(**given)
         length, stride = self._lengths(settings)
         if stride >= length:
@@ -200,6 +206,7 @@ class QuestionAnswering(Task, Generic[Result]):
         try:
             encoding = self.tokenizer(
                 *texts,
+                padding=settings.padding,
                 truncation="only_second" if self._question_first else "only_first",
                 max_length=length,
                 stride=stride,
@@ -255,11 +262,14 @@ class QuestionAnswering(Task, Generic[Result]):
     def _allowed(self, encoding: BatchEncoding, row: int) -> NDArray[np.bool_]:
         """bool[tokens]: the context's tokens, and the classification token, which stands for "no answer"."""
         ids = np.array(encoding["input_ids"][row])
+        masks = encoding.get("attention_mask")
+        counted: NDArray[np.bool_] = np.ones(len(ids), bool) if masks is None else np.array(masks[row], bool)
         if not self._question_first:
-            return np.ones(len(ids), dtype=bool)  # the reference masks nothing where padding is on the left
+            return counted  # the reference masks nothing else where padding is on the left
         of_context = np.array([sequence == 1 for sequence in encoding.sequence_ids(row)])
         cls = self.tokenizer.cls_token_id
-        return of_context if cls is None else of_context | (ids == cls)
+        counted &= of_context if cls is None else of_context | (ids == cls)
+        return counted
 
     def _characters(self, piece: Any, first: int, last: int, align_to_words: bool) -> tuple[int, int]:
         if align_to_words:

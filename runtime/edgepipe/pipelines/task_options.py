@@ -7,20 +7,64 @@ comes back (``top_k``, ``aggregation_strategy``, ``return_tensors`` …) stands 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from edgepipe.backend.session import Provider
 from edgepipe.backend.shape_buckets import Shape
+from edgepipe.generation.generate import TokenStreamer
 
 Grouping = Literal["simple", "first", "average", "max"]
 Ids = int | Sequence[int]
 
 
-class LoadOptions(TypedDict, total=False):
+class TorchDtype(Protocol):
+    """A ``torch.dtype``."""
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its numbers have fractions."""
+        ...
+
+
+class TorchDevice(Protocol):
+    """A ``torch.device``."""
+
+    @property
+    def type(self) -> str:
+        """``"cpu"``, ``"cuda"`` …"""
+        ...
+
+    @property
+    def index(self) -> Any:
+        """Which one of its type."""
+        ...
+
+
+AnyDtype = str | TorchDtype | None
+AnyDevice = str | int | TorchDevice | None
+
+
+class ReferenceLoadOptions(TypedDict, total=False):
+    """What transformers' ``pipeline`` takes that changes nothing here; what would change something is left out."""
+
+    config: Any
+    use_fast: bool | None
+    token: str | bool | None
+    device_map: AnyDevice | Mapping[str, AnyDevice]
+    torch_dtype: AnyDtype
+    trust_remote_code: Literal[False] | None
+    code_revision: str | None
+    model_kwargs: Mapping[str, Any] | None
+    framework: Literal["pt"] | None
+    binary_output: Literal[False] | None
+    num_workers: int | None
+
+
+class LoadOptions(ReferenceLoadOptions, total=False):
     """How a bundle is loaded, whatever its task; see :func:`~edgepipe.pipelines.factory.pipeline`."""
 
-    dtype: str | None
-    device: str | int | None
+    dtype: AnyDtype
+    device: AnyDevice
     batch_size: int
     num_threads: int | None
     revision: str | None
@@ -57,6 +101,7 @@ class TextClassificationOptions(TokenizerOptions, total=False):
     """text-classification, beside ``top_k``."""
 
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None
+    return_all_scores: bool | None
 
 
 class TokenClassificationOptions(TypedDict, total=False):
@@ -71,6 +116,8 @@ class TokenClassificationOptions(TypedDict, total=False):
 class QuestionAnsweringOptions(TypedDict, total=False):
     """question-answering, beside ``top_k``."""
 
+    topk: int | None
+    padding: bool | str | None
     doc_stride: int | None
     max_answer_len: int | None
     max_seq_len: int | None
@@ -150,7 +197,33 @@ class GenerationOptions(TypedDict, total=False):
     decoder_start_token_id: Ids | None
 
 
-class TextGenerationOptions(GenerationOptions, total=False):
+class ReferenceGenerateOptions(TypedDict, total=False):
+    """What transformers' ``generate`` takes that changes no token; those that would change one are left out."""
+
+    use_cache: bool | None
+    logits_to_keep: int | None
+    cache_implementation: str | None
+    max_cache_len: int | None
+    prefill_chunk_size: int | None
+    compile_config: Any
+    disable_compile: bool | None
+    synced_gpus: bool | None
+    prompt_lookup_num_tokens: int | None
+    max_matching_ngram_size: int | None
+    num_assistant_tokens: int | None
+    return_dict_in_generate: bool | None
+    tokenizer: Any
+
+
+class WritingOptions(GenerationOptions, ReferenceGenerateOptions, total=False):
+    """Options of all tasks that write."""
+
+    generation_config: Any
+    streamer: TokenStreamer | None
+    return_type: Any
+
+
+class TextGenerationOptions(WritingOptions, total=False):
     """text-generation, beside ``return_full_text`` and ``return_tensors``."""
 
     num_return_sequences: int | None
@@ -169,7 +242,7 @@ class TextGenerationOptions(GenerationOptions, total=False):
     tokenizer_encode_kwargs: Mapping[str, Any] | None
 
 
-class Text2TextGenerationOptions(GenerationOptions, total=False):
+class Text2TextGenerationOptions(WritingOptions, total=False):
     """text2text-generation and summarization, beside ``return_tensors`` and ``num_return_sequences``."""
 
     return_text: bool | None
@@ -247,6 +320,7 @@ class LoadAnyTask(
     """Options of ``pipeline(model=...)``: those of all tasks, as the bundle says which one it is for."""
 
     function_to_apply: Literal["sigmoid", "softmax", "none"] | None
+    return_all_scores: bool | None
     aggregation_strategy: Grouping | Literal["none"] | None
     targets: str | Sequence[str] | None
     tokenizer_kwargs: Mapping[str, Any] | None
@@ -267,10 +341,12 @@ class CallOptions(TypedDict, total=False):
     Attributes:
         batch_size: How many inputs go through the graph at once; None for the pipeline's own.
         progress: Whether to count the results of a list or iterator on standard error.
+        num_workers: Changes nothing; transformers takes it.
     """
 
     batch_size: int | None
     progress: bool
+    num_workers: int | None
 
 
 class CallTextClassification(CallOptions, TextClassificationOptions, total=False):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpa
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.pipelines.base import Outputs, Request, Result
-from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
-from edgepipe.pipelines.options import check_text, get_flag, min_limit
+from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask, check_streamer
+from edgepipe.pipelines.options import check_text, get_flag, min_limit, return_type_name
 from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.tokenizer import Tokenizer
 
@@ -41,7 +41,8 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
 
     name = "text2text-generation"
     own_options: ClassVar[tuple[str, ...]] = (
-        "return_tensors", "return_text", "clean_up_tokenization_spaces", "truncation", "stop_sequence",
+        "return_tensors", "return_text", "return_type", "clean_up_tokenization_spaces", "truncation", "stop_sequence",
+        "generation_config", "streamer",
     )  # fmt: skip
     result_name: ClassVar[str] = "generated"
 
@@ -119,6 +120,8 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
                 ``clean_up_tokenization_spaces``: whether blanks before punctuation go.
                 ``truncation``: whether a text that is too long is cut, as it is by default.
                 ``stop_sequence``: a text whose first token ends the result.
+                ``generation_config``: a ``GenerationConfig`` of transformers, or a dict; in place of the task's own.
+                ``streamer``: an object with ``put`` and ``end``, which gets the tokens as they come.
 
         Returns:
             For a text a list of dicts, one a returned sequence, with the text or, with ``return_tensors=True``, its
@@ -183,10 +186,17 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
         return GenerationSettings(
             tokenizer=self._truncation(options.get("truncation")),
             generation=self.generation_config(searched),
-            tensors=get_flag(options, "return_tensors", False),
+            tensors=self._returns_tensors(options),
+            streamer=check_streamer(options.get("streamer")),
             clean_up=get_flag(options, "clean_up_tokenization_spaces", False),
             skip_special_tokens=True,
         )
+
+    def _returns_tensors(self, options: Mapping[str, Any]) -> bool:
+        """Whether token ids are wanted: ``return_type`` goes before ``return_tensors``, as in the reference."""
+        tensors = get_flag(options, "return_tensors", False)
+        name = return_type_name(options.get("return_type"), ("TENSORS", "TEXT"))
+        return tensors if name is None else name == "TENSORS"
 
     def _stop_token(self, stop: Any) -> int:
         """The first token of a text that ends the result; the reference uses this token alone too."""

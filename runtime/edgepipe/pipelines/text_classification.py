@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
@@ -14,7 +15,7 @@ from edgepipe.bundle.labels import read_labels
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
 from edgepipe.pipelines.base import Outputs, Request, Result, Task
-from edgepipe.pipelines.options import build_tokenizer_options
+from edgepipe.pipelines.options import build_tokenizer_options, get_flag
 
 if TYPE_CHECKING:
     from edgepipe.models.encoder import Model
@@ -126,7 +127,13 @@ class TextClassification(Task, Generic[Result]):
             name = default_function(self.model.config)
         if not isinstance(name, str) or name.lower() not in FUNCTIONS:
             raise InputError(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, got {name!r}")
-        own = ("top_k", "function_to_apply")
+        if get_flag(remaining, "return_all_scores", False):
+            warnings.warn(
+                "return_all_scores=True changes nothing, as in transformers 5; pass top_k=None for all labels",
+                stacklevel=4,
+            )
+        remaining.pop("return_all_scores", None)
+        own = ("top_k", "function_to_apply", "return_all_scores")
         tokenizer = build_tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name, own)
         return TextClassificationSettings(tokenizer, FUNCTIONS[name.lower()], top_k, ranked)
 

@@ -11,8 +11,8 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
 from edgepipe.pipelines.base import Outputs, Request, Result
-from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask
-from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit
+from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask, check_streamer
+from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit, return_type_name
 from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.chat_template import is_message
 
@@ -92,9 +92,10 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
     name = "text-generation"
     defaults: ClassVar[Mapping[str, Any]] = {"max_new_tokens": 256, "do_sample": True, "temperature": 0.7}
     own_options: ClassVar[tuple[str, ...]] = (
-        "return_full_text", "return_tensors", "return_text", "skip_special_tokens", "clean_up_tokenization_spaces",
-        "prefix", "handle_long_generation", "stop_sequence", "continue_final_message", "tools", "documents",
-        "add_special_tokens", "truncation", "padding", "tokenizer_encode_kwargs",
+        "return_full_text", "return_tensors", "return_text", "return_type", "skip_special_tokens",
+        "clean_up_tokenization_spaces", "prefix", "handle_long_generation", "stop_sequence", "continue_final_message",
+        "tools", "documents", "add_special_tokens", "truncation", "padding", "tokenizer_encode_kwargs",
+        "generation_config", "streamer",
     )  # fmt: skip
 
     @overload
@@ -167,6 +168,9 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
                 ``tools``, ``documents``: what the chat template is told beside the messages.
                 ``add_special_tokens``, ``truncation``, ``padding``, ``tokenizer_encode_kwargs`` (a dict): for the
                 tokenizer.
+                ``generation_config``: a ``GenerationConfig`` of transformers, or a dict; the options of the call go
+                before it, and it takes the place of those of the search that the pipeline was made with.
+                ``streamer``: an object with ``put`` and ``end``, which gets the tokens as they come.
 
         Returns:
             For each prompt a list of dicts, one a returned sequence, with ``generated_text`` (of a chat: its messages
@@ -225,6 +229,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             # As in transformers, where a call with prefix="" still has the length of the pipeline's own.
             generation=self._with_prefix(generation, prefix or usual, options),
             tensors=tensors,
+            streamer=check_streamer(options.get("streamer")),
             clean_up=get_flag(options, "clean_up_tokenization_spaces", None),
             # The template that parses a response looks for special tokens.
             skip_special_tokens=get_flag(options, "skip_special_tokens", True)
@@ -372,6 +377,9 @@ def _result_form(options: Mapping[str, Any]) -> tuple[bool, bool]:
     tensors = get_flag(options, "return_tensors", False)
     full_text = get_flag(options, "return_full_text", True)
     get_flag(options, "return_text", True)
+    name = return_type_name(options.get("return_type"), ("TENSORS", "NEW_TEXT", "FULL_TEXT"))
+    if name is not None:  # it goes before the others, as in the reference
+        return name == "TENSORS", name == "FULL_TEXT"
     both = [name for name in ("return_full_text", "return_text") if options.get(name) is not None]
     if tensors:
         both.append("return_tensors")

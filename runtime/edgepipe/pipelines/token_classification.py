@@ -5,17 +5,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.arguments import check_flag, is_whole
+from edgepipe.arguments import ReferenceOption, check_flag, is_none, is_whole
 from edgepipe.bundle.labels import Labels
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax
 from edgepipe.pipelines.base import Outputs, Request, Result, Task
 from edgepipe.pipelines.options import check_options, check_text, min_limit
+from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.pipelines.text_columns import as_list
 
 if TYPE_CHECKING:
@@ -75,6 +76,10 @@ class TokenClassification(Task, Generic[Result]):
     has_labels = True
     outputs = ("logits",)
     token_level = True
+    reference_options: ClassVar[Mapping[str, ReferenceOption]] = {
+        **CALL_OPTIONS,
+        "offset_mapping": ReferenceOption(is_none, "the tokenizer knows the offsets; leave it out"),
+    }
     model: Model
 
     @overload
@@ -150,7 +155,7 @@ class TokenClassification(Task, Generic[Result]):
             InputError: an input or an option cannot be used.
             ClosedError: the pipeline was closed.
         """
-        words = {**self.options, **options}.get("is_split_into_words", False)
+        words = self.merge_options(options).get("is_split_into_words", False)
         inputs = as_list(inputs)
         if words and inputs and isinstance(inputs, (list, tuple)) and all(isinstance(word, str) for word in inputs):
             # As in transformers, one list of words comes back as a list with one result.

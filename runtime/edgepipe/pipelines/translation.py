@@ -143,6 +143,7 @@ class Translation(Text2TextGeneration[Result, TokenIds]):
             tensors=general.tensors,
             clean_up=general.clean_up,
             skip_special_tokens=general.skip_special_tokens,
+            streamer=general.streamer,
             source=source,
         )
 

@@ -108,7 +108,7 @@ class ZeroShotClassification(Task):
         """
         if candidate_labels is not None:
             options["candidate_labels"] = candidate_labels
-        labels = self.settings({**self.options, **options}).labels
+        labels = self.settings(self.merge_options(options)).labels
         if not labels:
             raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
         size = max(len(labels), self.check_batch_size(batch_size))

@@ -8,8 +8,9 @@ import pytest
 from transformers import GenerationConfig as Reference
 
 from edgepipe import Tokenizer
+from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, GenerationConfig
-from edgepipe.generation.config_sources import checkpoint_options, generation_config
+from edgepipe.generation.config_sources import checkpoint_options, generation_config, read_generation_config
 from tests.runtime.generation.option_decoder import decoder
 from tests.tiny import TOKENIZERS
 
@@ -84,3 +85,22 @@ def test_none_switches_an_option_off() -> None:
     checkpoint = decoder({"eos_token_id": 5, "top_k": 10, "num_beams": 4, "penalty_alpha": 0.6, "pad_token_id": 0})
     config = generation_config(checkpoint, {}, dict.fromkeys(("eos_token_id", "top_k", "num_beams", "penalty_alpha")))
     assert config == GenerationConfig(top_k=0, pad_token_id=0)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+def test_a_generation_config_goes_between_checkpoint_and_call(as_dict: bool) -> None:
+    given: Any = Reference(num_beams=3, length_penalty=0.5, top_k=7, max_length=30)
+    read = read_generation_config(given.to_dict() if as_dict else given)
+    assert read == {"num_beams": 3, "length_penalty": 0.5, "top_k": 7, "max_length": 30}
+    checkpoint = decoder({"num_beams": 2, "no_repeat_ngram_size": 2})
+    config = generation_config(checkpoint, {}, {"length_penalty": 2.0}, defaults=PIPELINE, given=read)
+    assert (config.num_beams, config.length_penalty, config.top_k) == (3, 2.0, 7)
+    assert (config.no_repeat_ngram_size, config.max_length, config.max_new_tokens) == (2, 30, None)
+    assert read_generation_config(None) == {}
+
+
+def test_what_is_no_generation_config() -> None:
+    with pytest.raises(InputError, match="generation_config must be a GenerationConfig of transformers or a dict"):
+        read_generation_config("greedy")
+    with pytest.raises(InputError, match="generation has no option 'num_beam'"):
+        generation_config(decoder(), {}, {}, given=read_generation_config({"num_beam": 3}))

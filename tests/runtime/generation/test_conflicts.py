@@ -17,8 +17,8 @@ from tests.runtime.generation.option_decoder import decoder
         ({"max_new_token": 3}, "no option 'max_new_token'; did you mean 'max_new_tokens'"),
         ({"num_beam": 3}, "no option 'num_beam'; did you mean 'num_beams'"),
         ({"zzz": 3}, "no option 'zzz'$"),
-        ({"penalty_alpha": 0.6}, "penalty_alpha=0.6 asks for contrastive search, which edgepipe does not have"),
-        ({"prompt_lookup_num_tokens": 3}, "prompt_lookup_num_tokens=3 asks for assisted decoding"),
+        ({"penalty_alpha": 0.6}, "penalty_alpha=0.6 is not taken: edgepipe has no contrastive search; leave it out"),
+        ({"assistant_early_exit": 3}, "assistant_early_exit=3 is not taken: assisted decoding gives the same text"),
     ],
     ids=str,
 )

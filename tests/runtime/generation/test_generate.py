@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import GeneratedSequence, generate, stream
 from tests.runtime.generation.models import ENDS, MODELS, VOCABULARY, batch, model
@@ -156,3 +157,36 @@ def test_time_runs_out() -> None:
         )
         ((found,),) = generate(decoder, *batch("gpt2", (3,)), config)
         assert len(found.token_ids) == 1
+
+
+class Recorder:
+    """A streamer that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def put(self, value: Any) -> None:
+        self.calls.append((tuple(value.shape), value.tolist()))
+
+    def end(self) -> None:
+        self.calls.append("end")
+
+
+@pytest.mark.parametrize("architecture", ["llama", "bart"])
+def test_a_streamer_gets_what_that_of_transformers_gets(architecture: str) -> None:
+    options = {"max_new_tokens": 12, "do_sample": False, **ENDS}
+    ids, mask = batch(architecture, MIXED)
+    ours, theirs = Recorder(), Recorder()
+    decoder = TorchDecoder(model(architecture))
+    generate(decoder, ids, mask, generation_config(decoder, {}, options), streamer=ours)
+    tensors = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+    model(architecture).generate(**tensors, streamer=theirs, **options)
+    assert ours.calls == theirs.calls
+    assert ours.calls[-1] == "end"
+
+
+def test_beams_have_nothing_to_stream() -> None:
+    decoder = TorchDecoder(model("llama"))
+    config = generation_config(decoder, {}, {"num_beams": 2})
+    with pytest.raises(InputError, match="num_beams is 2: which beam wins is known only at the end"):
+        generate(decoder, *batch("llama", (6,)), config, streamer=Recorder())

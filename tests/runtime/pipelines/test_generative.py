@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import transformers
 
 from edgepipe.errors import InputError
 from tests.golden.prove_generation import built, loaded
@@ -105,3 +106,79 @@ def test_what_cannot_be_streamed(limited: Any, prompt: Any, options: dict[str, A
     """Said at the call, before anything is read."""
     with pytest.raises(InputError, match=message):
         limited.stream(prompt, **{"num_beams": 1, "max_new_tokens": 5} | options)
+
+
+# Beside transformers itself, over the same model.
+
+
+@pytest.fixture(scope="module")
+def pair() -> tuple[Any, Any]:
+    """Our pipeline and that of transformers, over one model."""
+    model, tokenizer = built("text-generation", "gpt2", "its own length")
+    return loaded("text-generation", model, tokenizer), reference(model, tokenizer)
+
+
+def reference(model: Any, tokenizer: Any, **options: Any) -> Any:
+    return transformers.pipeline("text-generation", model=model, tokenizer=tokenizer, device=-1, **options)
+
+
+CONFIGS: list[dict[str, Any]] = [
+    {"max_new_tokens": 6, "do_sample": False, "num_beams": 3},
+    {"max_new_tokens": 6, "do_sample": False, "num_beams": 3, "num_return_sequences": 2, "length_penalty": 2.0},
+    {"num_beams": 1, "max_length": 24, "do_sample": False},
+    {"do_sample": False},
+]
+
+
+@pytest.mark.parametrize("given", CONFIGS, ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_a_generation_config_is_read_as_in_transformers(given: dict[str, Any], pair: tuple[Any, Any]) -> None:
+    config = transformers.GenerationConfig(**given)
+    ours, theirs = pair
+    for options in ({}, {"max_new_tokens": 4}, {"repetition_penalty": 1.5, "num_beams": 2}):
+        expected = theirs(MIXED, generation_config=config, **options)
+        assert ours(MIXED, generation_config=config, **options) == expected
+        assert ours(MIXED, generation_config=given, **options) == expected
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_generation_config_takes_the_place_of_what_the_pipeline_was_made_with() -> None:
+    made_with: dict[str, Any] = {"max_new_tokens": 5, "num_beams": 4, "repetition_penalty": 1.9}
+    model, tokenizer = built("text-generation", "gpt2", "its own length")
+    for own in (made_with, {"generation_config": transformers.GenerationConfig(**made_with)}):
+        ours = loaded("text-generation", model, tokenizer, **own)
+        theirs = reference(model, tokenizer, **own)
+        for options in (
+            {},
+            {"num_beams": 1},
+            {"generation_config": transformers.GenerationConfig(max_new_tokens=7, do_sample=False)},
+        ):
+            assert ours(PLAIN, **options) == theirs(PLAIN, **options)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_streamers_of_transformers_stream(pair: tuple[Any, Any]) -> None:
+    ours, theirs = pair
+    for pipe, tokenizer in ((ours, ours.tokenizer), (theirs, theirs.tokenizer)):
+        streamer = transformers.TextIteratorStreamer(tokenizer, skip_prompt=True)
+        [result] = pipe(PLAIN, streamer=streamer, num_beams=1, return_full_text=False, **GREEDY)
+        assert "".join(streamer) == result["generated_text"]
+
+
+def test_what_cannot_be_streamed_to(writer: Any) -> None:
+    with pytest.raises(InputError, match="streamer must have the methods put and end, got 'text'"):
+        writer(PLAIN, streamer="text")
+    with pytest.raises(InputError, match="a stream gives the text itself, and streamer gets its tokens"):
+        writer.stream(PLAIN, streamer=transformers.TextStreamer(writer.tokenizer), num_beams=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_kind_of_a_result_by_its_name_in_transformers(pair: tuple[Any, Any]) -> None:
+    from transformers.pipelines.text_generation import ReturnType
+
+    ours, theirs = pair
+    for kind in ReturnType:
+        options = {**GREEDY, "num_beams": 1, "return_type": kind, "return_full_text": False}
+        assert ours(PLAIN, **options) == theirs(PLAIN, **options)
+    with pytest.raises(InputError, match=r"return_type must be a ReturnType of transformers \(TENSORS, NEW_TEXT"):
+        ours(PLAIN, return_type=3)

@@ -11,6 +11,7 @@ import pytest
 
 from edgepipe import Model, Tokenizer, pipeline
 from edgepipe.generation.config import CHECKS
+from edgepipe.generation.generate_options import GENERATE_OPTIONS
 from edgepipe.pipelines import (
     feature_extraction,
     fill_mask,
@@ -22,6 +23,7 @@ from edgepipe.pipelines import (
     zero_shot_classification,
 )
 from edgepipe.pipelines.base import Task
+from edgepipe.pipelines.pipeline_options import CALL_OPTIONS, PIPELINE_OPTION_NAMES
 from edgepipe.pipelines.sentence_embedding import EmbeddingTask
 from edgepipe.pipelines.text2text_generation import Text2TextGeneration
 from edgepipe.pipelines.text_classification import TextClassification
@@ -94,17 +96,21 @@ def test_options_of_encoders(
 def test_options_of_tasks_that_write() -> None:
     own = keys(task_options.GenerationOptions)
     assert own | {"num_return_sequences"} == set(CHECKS)
-    expected = {*CHECKS, *TextGeneration.own_options} - {"return_tensors", "return_full_text"}
+    idle = keys(task_options.ReferenceGenerateOptions)
+    assert idle <= set(GENERATE_OPTIONS)
+    expected = {*CHECKS, *idle, *TextGeneration.own_options} - {"return_tensors", "return_full_text"}
     assert keys(task_options.TextGenerationOptions) == expected
-    expected = {*CHECKS, *Text2TextGeneration.own_options} - {"return_tensors", "num_return_sequences"}
+    expected = {*CHECKS, *idle, *Text2TextGeneration.own_options} - {"return_tensors", "num_return_sequences"}
     assert keys(task_options.Text2TextGenerationOptions) == expected
-    expected = {*CHECKS, *Translation.own_options} - {"return_tensors", "num_return_sequences"}
+    expected = {*CHECKS, *idle, *Translation.own_options} - {"return_tensors", "num_return_sequences"}
     assert keys(task_options.TranslationOptions) == expected
 
 
 def test_options_of_loading() -> None:
     parameters = [each.name for each in signature(pipeline).parameters.values() if each.kind is each.KEYWORD_ONLY]
-    assert keys(task_options.LoadOptions) == set(parameters)
+    idle = keys(task_options.ReferenceLoadOptions)
+    assert idle <= PIPELINE_OPTION_NAMES | set(CALL_OPTIONS)
+    assert keys(task_options.LoadOptions) == set(parameters) | idle
 
 
 def test_options_of_a_bundle_that_says_its_task() -> None:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoding
-from edgepipe.generation.logits_processor_list import build_beam_warpers, build_logits_processors
+from edgepipe.generation.logits.logits_processor_list import build_beam_warpers, build_logits_processors
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.sampling import Generators, draw_without_replacement
 from edgepipe.numerics import log_softmax, top_indices

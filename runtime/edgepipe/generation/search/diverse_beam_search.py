@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
-from edgepipe.generation.logits_processor_list import build_logits_processors
-from edgepipe.generation.logits_processors import HammingDiversityLogitsProcessor
+from edgepipe.generation.logits.logits_processor_list import build_logits_processors
+from edgepipe.generation.logits.logits_processors import HammingDiversityLogitsProcessor
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.beam_candidates import NEVER
 from edgepipe.generation.search.beam_search import Beam

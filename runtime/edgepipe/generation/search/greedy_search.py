@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
-from edgepipe.generation.logits_processor_list import build_logits_processors
+from edgepipe.generation.logits.logits_processor_list import build_logits_processors
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.sampling import Generators, Sampler, likeliest
 from edgepipe.generation.search.sequences import Sequences, unfinished_rows

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
-from edgepipe.generation.logits_processor_list import build_sampling_warpers
+from edgepipe.generation.logits.logits_processor_list import build_sampling_warpers
 from edgepipe.numerics import kth_largest, top_indices
 
 

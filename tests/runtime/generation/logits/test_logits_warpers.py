@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgepipe.generation.logits_warpers import min_p, top_k, top_p
+from edgepipe.generation.logits.logits_warpers import min_p, top_k, top_p
 
 GONE = -np.inf
 

@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig as Reference
 
 from edgepipe.generation.config import CHECKS, GenerationConfig
-from edgepipe.generation.logits_processor_list import (
+from edgepipe.generation.logits.logits_processor_list import (
     LOGITS_PROCESSORS,
     build_beam_warpers,
     build_logits_processors,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from transformers.generation import logits_process as reference
 
 from edgepipe.errors import InputError
-from edgepipe.generation import logits_warpers as warpers
 from edgepipe.generation.config import CHECKS, GenerationConfig
-from edgepipe.generation.logits_processor_list import LOGITS_PROCESSORS, build_logits_processors
+from edgepipe.generation.logits import logits_warpers as warpers
+from edgepipe.generation.logits.logits_processor_list import LOGITS_PROCESSORS, build_logits_processors
 from edgepipe.generation.prompt import Prompt
 
 VOCABULARY = 23

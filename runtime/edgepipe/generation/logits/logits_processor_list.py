@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.generation import logits_warpers as warpers
 from edgepipe.generation.config import DEFAULTS, GenerationConfig
-from edgepipe.generation.logits_processors import (
+from edgepipe.generation.logits import logits_warpers as warpers
+from edgepipe.generation.logits.logits_processors import (
     EncoderNoRepeatNGramLogitsProcessor,
     EncoderRepetitionPenaltyLogitsProcessor,
     ExponentialDecayLengthPenalty,

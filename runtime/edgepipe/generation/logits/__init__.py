@@ -1,0 +1,1 @@
+"""Scores of tokens and what bends them: logits processors, warpers for sampling, watermarks, guidance."""
