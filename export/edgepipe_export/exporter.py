@@ -28,7 +28,7 @@ from edgepipe.bundle.manifest import Manifest, Source, Variant
 from edgepipe.errors import BundleError, CheckpointError, InputError, ParityError
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
-from edgepipe_export.calibration.split import Split, measure_all, split
+from edgepipe_export.calibration.split import Split, measure_all, shuffle, split
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.checkpoint.unsupported import find_activation
 from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
@@ -59,6 +59,11 @@ if TYPE_CHECKING:
     from edgepipe_export.checkpoint.load import LoadedCheckpoint
 
 
+# By when an export that chooses is to be done with measuring variants as they are made, and with repairs, as parts of
+# its budget. The rest is for latencies, and to be sure of the best.
+_MEASURED, _REPAIRED = 0.4, 0.8
+
+
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
     """What to export, and how.
@@ -71,7 +76,8 @@ class ExportOptions:
         verify: Whether to measure parity.
         calibration: The file that quantized variants are measured on; None for the built-in texts.
         tolerance: What a quantized variant may lose.
-        budget: Seconds that the repair of variants may take, all together.
+        budget: Seconds that the repair of variants may take, all together; of an export that chooses all that it
+            measures.
         force: Whether to write a bundle that misses a bound.
         remeasure: Whether to make and measure again what is cached.
         for_report: Whether to write what only a report shows among the measurements, too.
@@ -148,7 +154,8 @@ def export(
             default; for embeddings how far the mean cosine may be from 1, in hundredths; for generation how many
             percent perplexity may rise.
         budget: Seconds that the repair of variants that miss may take, 300 by default: their most costly layers go up
-            in precision until they pass.
+            in precision until they pass. With ``dtypes="auto"`` it is for all that is measured, and each variant is
+            measured on no more inputs than decide.
         output_hidden_states: Add the embeddings' and every layer's hidden states to the graph's outputs, as
             ``hidden_states.0`` and so on.
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
@@ -307,6 +314,8 @@ def _prepare_data(
 
     task = loaded.checkpoint.task
     data = prepare_dataset(task, Tokenizer.from_pretrained(folder), limit, given)
+    if options.prefer is not None:
+        data = shuffle(data)  # what decides may be fewer than all
     if task.generates or not any(dtype != FP32 and load_recipe(dtype).uses_batches for dtype in options.dtypes):
         return measure_all(data)
     return split(data, fewest_to_measure(gold=data.gold is not None))
@@ -323,6 +332,8 @@ def _evaluate(
     from edgepipe_export.evaluation.checks import NOT_COMPARED_BEYOND
     from edgepipe_export.evaluation.comparison import make_comparison
 
+    chooses = options.prefer is not None
+    begin = time.monotonic()
     with stages.stage("verify"):
         steps = Steps()
         comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=data, steps=steps)
@@ -335,32 +346,67 @@ def _evaluate(
             steps=steps,
             keep_texts=options.for_report,
         )
-        evaluator.measure(stages.step)
+        evaluator.measure(stages.step, budget=_MEASURED * options.budget if chooses else None)
     beyond = [check.figures.get(NOT_COMPARED_BEYOND) for check in evaluator.measured[FP32].checks]
     for length in filter(None, beyond):
         stages.note(
             "verify", f"longer texts than {length:.0f} tokens were not compared; the model treats them otherwise"
         )
-    repairable = () if options.force else evaluator.repairable
-    stages.expect(len(repairable) + options.last_stages)
-    end = time.monotonic() + options.budget
-    for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
-        with stages.stage(f"repair {dtype}"):
-            evaluator.repair(dtype, max(0.0, end - time.monotonic()) / waiting, stages.step)
-    dtypes = options.dtypes
+    end = begin + options.budget
+    # Where nothing is chosen the budget is for repairs alone.
+    _repair(
+        evaluator, options, begin + _REPAIRED * options.budget if chooses else time.monotonic() + options.budget, stages
+    )
+    dtypes: tuple[str, ...]
     if options.prefer is not None:
-        with stages.stage("choose", undisturbed=True):
-            dtypes = (evaluator.choose(options.prefer, stages.step),)
-        if evaluator.undecided:
-            names = ", ".join(evaluator.undecided)
-            stages.note("choose", f"too noisy a machine to tell which is fastest of {names}; try again when quiet")
+        dtypes = (_choose(evaluator, options.prefer, end, stages),)
+        took = time.monotonic() - begin
+        stages.note(
+            "choose", f"measuring took {took:.0f} s of a budget of {options.budget:.0f} s: {evaluator.inputs_used}"
+        )
     else:
-        dtypes = evaluator.select(dtypes, force=options.force)
+        dtypes = evaluator.select(options.dtypes, force=options.force)
+    for check in evaluator.find_chances(dtypes):
+        more = "time (budget=, --budget)" if check.stopped else "inputs (calibration=, --calibration)"
+        stages.note(
+            "verify",
+            f"{check.dtype}: {check.deciding_figure}; on {check.compared} inputs that may be chance, so the bound "
+            f"counts as held; give more {more} to know",
+        )
     if options.times_requests:
         with stages.stage("time", undisturbed=True):
             evaluator.time_requests(dtypes, stages.step)
     evaluator.record(force=options.force)
     return dtypes, evaluator.left_out
+
+
+def _repair(evaluator: Evaluator, options: ExportOptions, deadline: float, stages: Progress) -> None:
+    """Repair the variants that miss their bound, all with as much of the time that is left."""
+    repairable = () if options.force else evaluator.repairable
+    stages.expect(len(repairable) + options.last_stages)
+    for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
+        with stages.stage(f"repair {dtype}"):
+            left = max(0.0, deadline - time.monotonic()) / waiting
+            evaluator.repair(dtype, left, stages.step, on_all_inputs=options.prefer is None)
+    if evaluator.unfinished:
+        stages.note(
+            "repair",
+            f"the time was over before the fewest layers were found for {', '.join(evaluator.unfinished)}; more layers "
+            "than need be are in higher precision, which costs speed; give it more (budget=, --budget)",
+        )
+
+
+def _choose(evaluator: Evaluator, prefer: str, deadline: float, stages: Progress) -> str:
+    """Choose the best variant; the machine has to be quiet meanwhile."""
+    with stages.stage("choose", undisturbed=True):
+        chosen = evaluator.choose(prefer, stages.step, deadline=deadline)
+    if evaluator.undecided:
+        stages.note(
+            "choose",
+            f"too noisy a machine to tell which is fastest of {', '.join(evaluator.undecided)}; of these the smallest "
+            "is written; try again when quiet",
+        )
+    return chosen
 
 
 def _trace(loaded: LoadedCheckpoint, options: ExportOptions, folder: Path) -> tuple[tuple[str, ...], Mapping[str, Any]]:

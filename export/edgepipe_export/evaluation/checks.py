@@ -58,6 +58,8 @@ class Check:
         figures: What else was measured, by name.
         worst: The inputs whose results are farthest apart, the worst first.
         confusion: What was decided otherwise; None where nothing is decided.
+        stopped: Whether the time was over before the inputs decided.
+        by_chance: Whether the figure misses the bound, but by the inputs it may as well be no loss at all: that passes.
     """
 
     check: str
@@ -72,6 +74,8 @@ class Check:
     figures: Mapping[str, float] = field(default_factory=dict)
     worst: tuple[Disagreement, ...] = ()
     confusion: Confusion | None = None
+    stopped: bool = False
+    by_chance: bool = False
 
     @property
     def max_difference(self) -> float | None:
@@ -109,13 +113,18 @@ class Comparison(Protocol):
 
     Attributes:
         texts: The texts that fp32 is compared with PyTorch on.
-        measured: How many inputs quantized variants are measured on.
     """
 
     texts: tuple[str, ...]
-    measured: int
 
-    def check(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    def check(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         """Compare a variant with a reference.
 
         Args:
@@ -123,6 +132,7 @@ class Comparison(Protocol):
             reference: :data:`PYTORCH`, or the fp32 variant.
             tolerance: What a quantized variant may lose.
             bundle: Where the variant is; by default the bundle that the comparison was made for.
+            deadline: When to stop with a quantized variant, or before: see :func:`~.evaluation.gate.check_quantized`.
         """
         ...
 

@@ -152,6 +152,7 @@ class ResultDifference:
         first: The first difference in structure, with its input; None if there is none.
         figures: What else was measured: ``mean_score_diff``, or how alike vectors are.
         distances: How far apart the results of each input are; more than 1 where a decision is another.
+        agreed: How many decisions of each input are the same, and of how many; of vectors whether it is recognized.
     """
 
     largest_score: float | None
@@ -159,6 +160,7 @@ class ResultDifference:
     first: str | None
     figures: Mapping[str, float] = field(default_factory=dict)
     distances: tuple[float, ...] = ()
+    agreed: tuple[tuple[int, int], ...] = ()
 
 
 def compare_results(
@@ -174,7 +176,7 @@ def compare_results(
     """
     first = None
     scores: list[float] = []
-    agreed: list[bool] = []
+    agreed: list[tuple[int, int]] = []
     distances: list[float] = []
     vectors: list[tuple[Any, Any]] = []
     for item, wanted, found in zip(inputs, expected, got, strict=True):
@@ -183,7 +185,7 @@ def compare_results(
             difference = structure_difference(wanted, found)
             own_scores, own_agreed = _compare_decisions(read_decisions(wanted), read_decisions(found))
             scores += own_scores
-            agreed += own_agreed
+            agreed.append((sum(own_agreed), len(own_agreed)))
             distances.append(max(own_scores, default=0.0) + (not all(own_agreed)))
         else:
             difference = vector_difference(states, found)
@@ -193,9 +195,14 @@ def compare_results(
     if vectors and all(other is not None for _, other in vectors):
         return _compare_vectors(vectors, first)
     worst = float("inf") if any(np.isnan(scores)) else max(scores, default=None)
-    agreement = sum(agreed) / len(agreed) if agreed else None
     figures = {"mean_score_diff": float(np.mean(scores))} if scores else {}
-    return ResultDifference(worst, agreement, first, figures, tuple(distances))
+    return ResultDifference(worst, share_agreed(agreed), first, figures, tuple(distances), tuple(agreed))
+
+
+def share_agreed(agreed: Iterable[tuple[int, int]]) -> float | None:
+    """The share of decisions that are the same, of those of each input; None where there are none."""
+    same, decisions = (sum(counts) for counts in zip((0, 0), *agreed, strict=True))
+    return same / decisions if decisions else None
 
 
 def _compare_decisions(expected: Decisions, got: Decisions) -> tuple[list[float], list[bool]]:
@@ -213,10 +220,12 @@ def _compare_vectors(pairs: Sequence[tuple[Any, Any]], first: str | None) -> Res
     expected, got = zip(*pairs, strict=True)
     distance, recognized = recognize(expected, got)
     if np.isnan(distance):
-        return ResultDifference(float("inf"), recognized, first)
+        return ResultDifference(float("inf"), float(np.mean(recognized)), first)
     one, other = unit_vectors(expected), unit_vectors(got)
     distances = 1 - (one * other).sum(axis=1)
-    return ResultDifference(distance, recognized, first, compare_embeddings(one, other), tuple(distances.tolist()))
+    agreed = tuple((int(own), 1) for own in recognized)
+    figures = compare_embeddings(one, other)
+    return ResultDifference(distance, share_agreed(agreed), first, figures, tuple(distances.tolist()), agreed)
 
 
 def as_vectors(result: Any) -> Vectors | None:

@@ -36,7 +36,6 @@ class EncoderComparison:
 
     Attributes:
         texts: The texts.
-        measured: How many inputs quantized variants are measured on.
     """
 
     def __init__(
@@ -58,7 +57,6 @@ class EncoderComparison:
         self._inputs = prepare_inputs(task.name, tokenizer, bundle.config, bundle.max_length, texts)
         self.texts = self._inputs.texts
         self._data = data.measured
-        self.measured = len(self._data.inputs)
         first = FP32 if FP32 in bundle.dtypes else bundle.dtypes[0]
         variant = VariantPredictor(bundle, first, task, session, steps)
         self._encodings = variant.encode(self._data)
@@ -69,17 +67,31 @@ class EncoderComparison:
             PYTORCH: CachedPredictor(reference, steps),
         }
 
-    def check(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    def check(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         """An fp32 variant by its parity, others by the gate."""
         if dtype == FP32:
             candidate = self._predictor(dtype, bundle)
             return check_parity(candidate, self._predictors[reference], self._inputs, self._task.name)
-        return self.measure(dtype, reference, tolerance, bundle)
+        return self.measure(dtype, reference, tolerance, bundle, deadline)
 
-    def measure(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    def measure(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         """Any variant by the gate."""
         candidate, expected = self._predictor(dtype, bundle), self._predictors[reference]
-        return check_quantized(candidate, expected, self._task.name, self._data, self._encodings, tolerance)
+        return check_quantized(candidate, expected, self._task.name, self._data, self._encodings, tolerance, deadline)
 
     def _predictor(self, dtype: str, bundle: Bundle | None) -> Predictor:
         # Not kept: another variant's graph need not stay in memory.

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe_export.evaluation.checks import Check, Disagreement, describe_options, rank_worst
-from edgepipe_export.evaluation.differences import ResultDifference, compare_results, compare_tensors
+from edgepipe_export.evaluation.differences import (
+    ResultDifference,
+    as_vectors,
+    compare_results,
+    compare_tensors,
+    share_agreed,
+)
 from edgepipe_export.evaluation.metrics.confusion import compare_choices
+from edgepipe_export.evaluation.metrics.intervals import Interval, Loss, is_decided, plan_looks
 from edgepipe_export.evaluation.metrics.kl_divergence import MeanDivergence
-from edgepipe_export.evaluation.tasks import find_evaluation
+from edgepipe_export.evaluation.tasks import Metric, find_evaluation
 from edgepipe_export.evaluation.tolerances import ROUNDING, Tolerance
 
 if TYPE_CHECKING:
@@ -28,27 +36,58 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 
-def decide_by_metric(name: str, candidate: float, reference: float, tolerance: Tolerance) -> tuple[str, bool]:
-    """The bound in words, and whether it holds; `candidate` and `reference` are the metric's values, from 0 to 1."""
-    drop = 100 * (reference - candidate)
-    return f"{name} at most {tolerance.metric:g} points below the reference's", drop <= tolerance.metric + ROUNDING
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a figure decides.
+
+    Attributes:
+        bound: The bound in words.
+        holds: Whether it holds.
+        by_chance: Whether it holds only because the inputs do not tell the loss from none.
+    """
+
+    bound: str
+    holds: bool
+    by_chance: bool = False
 
 
-def decide_by_agreement(found: ResultDifference, tolerance: Tolerance) -> tuple[str, bool]:
-    """The bound in words, and whether it holds."""
+def decide(bound: str, loss: float, most: float, interval: Interval) -> Verdict:
+    """Whether a loss is small enough.
+
+    One that may as well be none, by the inputs, is; but not where none at all is allowed.
+
+    Args:
+        bound: The bound in words.
+        loss: What is lost.
+        most: What may be.
+        interval: Where the loss lies, by the inputs.
+    """
+    if loss <= most + ROUNDING:
+        return Verdict(bound, holds=True)
+    by_chance = most > 0 and interval.low <= 0
+    return Verdict(f"{bound}, or no more than chance explains" if by_chance else bound, by_chance, by_chance)
+
+
+def decide_by_metric(name: str, drop: float, interval: Interval, tolerance: Tolerance) -> Verdict:
+    """By how many points of a hundred the metric is below the reference's."""
+    return decide(f"{name} at most {tolerance.metric:g} points below the reference's", drop, tolerance.metric, interval)
+
+
+def decide_by_perplexity(rise: float, interval: Interval, tolerance: Tolerance) -> Verdict:
+    """By how many percent perplexity is above the reference's."""
+    bound = f"perplexity at most {tolerance.perplexity:g} % above the reference's"
+    return decide(bound, rise, tolerance.perplexity, interval)
+
+
+def decide_by_agreement(found: ResultDifference, tolerance: Tolerance) -> Verdict:
+    """By the share of decisions that are the same, or by how alike vectors are."""
     least = 100 - tolerance.agreement
     holds = found.agreement is None or 100 * found.agreement >= least - ROUNDING
     cosine = found.figures.get("cosine_mean")
     if cosine is None:
-        return f"label agreement of at least {least:g} %", holds
+        return Verdict(f"label agreement of at least {least:g} %", holds)
     bound = f"mean cosine of at least {least / 100:g}, and {least:g} % of the texts recognized"
-    return bound, holds and 100 * cosine >= least - ROUNDING
-
-
-def decide_by_perplexity(candidate: float, reference: float, tolerance: Tolerance) -> tuple[str, bool]:
-    """The bound in words, and whether it holds."""
-    bound = f"perplexity at most {tolerance.perplexity:g} % above the reference's"
-    return bound, bool(candidate <= reference * (1 + tolerance.perplexity / 100))
+    return Verdict(bound, holds and 100 * cosine >= least - ROUNDING)
 
 
 def check_quantized(
@@ -58,6 +97,7 @@ def check_quantized(
     data: Dataset,
     encodings: Sequence[Arrays],
     tolerance: Tolerance,
+    deadline: float | None = None,
 ) -> list[Check]:
     """Compare a quantized variant with a reference: its tensors, then its results.
 
@@ -68,10 +108,12 @@ def check_quantized(
         data: The inputs, and the right answers where they are known.
         encodings: Padded batches of some of them, int64[batch, length] arrays.
         tolerance: What it may lose.
+        deadline: When to stop, by :func:`time.monotonic`; and before, as soon as the inputs so far decide. None to go
+            through all inputs. The first look is taken in any case.
     """
     return [
         _check_tensors(candidate, reference, encodings),
-        _check_results(candidate, reference, task, data, tolerance),
+        _check_results(candidate, reference, task, data, tolerance, deadline),
     ]
 
 
@@ -98,33 +140,95 @@ def _check_tensors(candidate: Predictor, reference: Predictor, encodings: Sequen
     )
 
 
-def _check_results(candidate: Predictor, reference: Predictor, task: str, data: Dataset, tolerance: Tolerance) -> Check:
+def _check_results(
+    candidate: Predictor,
+    reference: Predictor,
+    task: str,
+    data: Dataset,
+    tolerance: Tolerance,
+    deadline: float | None,
+) -> Check:
     own = find_evaluation(task)
     options = {**own.options[-1], **data.options}
-    expected, got = reference.results(data.inputs, options), candidate.results(data.inputs, options)
-    found = compare_results(data.inputs, expected, got, own.read_decisions)
+    units = len(data.inputs) // data.group_size
+    expected: list[Any] = []
+    got: list[Any] = []
+    decided = False
+    for look in plan_looks(units, deadline=deadline):
+        inputs = data.inputs[len(got) : look * data.group_size]
+        expected += reference.results(inputs, options)
+        got += candidate.results(inputs, options)
+        measured = data.select(range(len(got)))
+        found = compare_results(measured.inputs, expected, got, own.read_decisions)
+        drop = _find_drop(own.metric, measured, expected, got, tolerance)
+        losses = _list_losses(found, tolerance) if drop is None else [drop]
+        if decided := look < units and is_decided(losses):
+            break
     finite = found.largest_score is None or bool(np.isfinite(found.largest_score))
     figures = dict(found.figures)
-    if data.gold is None or own.metric is None or not finite:
-        bound, holds = decide_by_agreement(found, tolerance)
+    if own.metric is None or measured.gold is None or drop is None or not finite:
+        verdict = decide_by_agreement(found, tolerance)
     else:
-        values, others = (own.metric.compute(results, data.gold) for results in (got, expected))
+        values, others = (own.metric.compute(results, measured.gold) for results in (got, expected))
         figures |= {**values, **{f"reference_{name}": value for name, value in others.items()}}
-        name = own.metric.name
-        bound, holds = decide_by_metric(name, values[name], others[name], tolerance)
+        name, interval = own.metric.name, drop.estimate()
+        figures |= {"drop_low": interval.low, "drop_high": interval.high}
+        verdict = decide_by_metric(name, 100 * (others[name] - values[name]), interval, tolerance)
     return Check(
         describe_options(own.options[-1]),
         candidate.name,
         reference.name,
-        len(data.inputs),
+        len(measured.inputs),
         {} if found.largest_score is None else {"score": found.largest_score},
         found.agreement,
-        bound,
-        passed=finite and holds,
+        verdict.bound,
+        passed=finite and verdict.holds,
         figures=figures,
-        worst=_worst(data.inputs, expected, got, found.distances),
-        confusion=compare_choices(data.inputs, expected, got, data.gold, own.read_decisions, own.names),
+        worst=_worst(measured.inputs, expected, got, found.distances),
+        confusion=compare_choices(measured.inputs, expected, got, measured.gold, own.read_decisions, own.names),
+        stopped=not decided and len(got) < len(data.inputs),
+        by_chance=finite and verdict.by_chance,
     )
+
+
+def _find_drop(
+    metric: Metric | None, data: Dataset, expected: Sequence[Any], got: Sequence[Any], tolerance: Tolerance
+) -> Loss | None:
+    """How many points the metric drops; None where the right answers are not known, or nothing is measured by them."""
+    gold, size = data.gold, data.group_size
+    if gold is None or metric is None:
+        return None
+    results = [[_pool(result) for result in side] for side in (expected, got)]
+
+    def compute(units: Sequence[int]) -> float:
+        chosen = [unit * size + place for unit in units for place in range(size)]
+        answers = [gold[index] for index in chosen]
+        before, after = (metric.compute([side[index] for index in chosen], answers)[metric.name] for side in results)
+        return 100 * (before - after)
+
+    return Loss(compute, len(data.inputs) // size, tolerance.metric)
+
+
+def _pool(result: Any) -> Any:
+    """Hidden states by their mean, which is all that a metric reads of them; any other result as it is."""
+    states = as_vectors(result)
+    return result if states is None else states.mean(axis=(0, 1), keepdims=True)
+
+
+def _list_losses(found: ResultDifference, tolerance: Tolerance) -> list[Loss]:
+    """The share of decisions that are others; of embeddings also how far their mean cosine is from 1."""
+
+    def count_changed(places: Sequence[int]) -> float:
+        share = share_agreed(found.agreed[place] for place in places)
+        return 0.0 if share is None else 100 * (1 - share)
+
+    def average_distance(places: Sequence[int]) -> float:
+        return 100 * sum(found.distances[place] for place in places) / max(len(places), 1)
+
+    losses = [Loss(count_changed, len(found.agreed), tolerance.agreement)]
+    if "cosine_mean" in found.figures:
+        losses.append(Loss(average_distance, len(found.distances), tolerance.agreement, step=0.0))
+    return losses
 
 
 def _worst(

@@ -63,7 +63,6 @@ class GenerationComparison:
 
     Attributes:
         texts: The texts.
-        measured: How many they are.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class GenerationComparison:
     ) -> None:
         """See :func:`~edgepipe_export.evaluation.comparison.make_comparison`."""
         self.texts = tuple(sentences() if texts is None else texts)
-        self.measured = len(self.texts)
         self._bundle = bundle
         self._session = session
         self._tokenizer = tokenizer
@@ -93,10 +91,17 @@ class GenerationComparison:
         self._logits: dict[str, ReferenceLogits] = {}
         self._start = _decoder_start(loaded)
 
-    def check(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    def check(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         """An fp32 variant by its logits and tokens, others by the gate."""
         if dtype != FP32:
-            return self.measure(dtype, reference, tolerance, bundle)
+            return self.measure(dtype, reference, tolerance, bundle, deadline)
         expected, got = self._model(reference), self._load(dtype, bundle)
         return [
             self._check_steps(expected, got),
@@ -104,10 +109,17 @@ class GenerationComparison:
             *self._check_crossings(expected, got),
         ]
 
-    def measure(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    def measure(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         """Any variant by its perplexity."""
         expected, got = self._reference_logits(reference), self._load(dtype, bundle)
-        return [check_perplexity(expected, got, self._usable_texts, tolerance)]
+        return [check_perplexity(expected, got, self._usable_texts, tolerance, deadline)]
 
     def count_steps(self, dtype: str) -> int:
         """All of a check is one."""

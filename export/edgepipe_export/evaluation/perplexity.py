@@ -9,6 +9,7 @@ import numpy as np
 
 from edgepipe_export.evaluation.checks import Check, Disagreement, rank_worst
 from edgepipe_export.evaluation.gate import decide_by_perplexity
+from edgepipe_export.evaluation.metrics.intervals import Loss, is_decided, plan_looks
 from edgepipe_export.evaluation.metrics.kl_divergence import divergences, log_softmax
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from edgepipe_export.evaluation.tolerances import Tolerance
 
     Ids = NDArray[np.int64]
+
+# How many texts, or more, the first of several looks takes: each has many tokens.
+_FIRST_LOOK = 25
 
 # How many bytes of a reference's logits are kept: a token has one for every word of the vocabulary.
 _ROOM = 2**29
@@ -71,7 +75,11 @@ class ReferenceLogits:
 
 
 def check_perplexity(
-    reference: ReferenceLogits, candidate: LanguageModel, texts: Sequence[str], tolerance: Tolerance
+    reference: ReferenceLogits,
+    candidate: LanguageModel,
+    texts: Sequence[str],
+    tolerance: Tolerance,
+    deadline: float | None = None,
 ) -> Check:
     """Compare the perplexity of a variant with its reference's.
 
@@ -80,43 +88,72 @@ def check_perplexity(
         candidate: The variant.
         texts: What was encoded, for the report.
         tolerance: What the variant may lose.
+        deadline: When to stop; see :func:`~.evaluation.gate.check_quantized`.
     """
-    negative_log_likelihood = np.zeros(2)
-    agreed = tokens = 0
+    count = len(reference.encoded)
+    losses: list[list[float]] = []
+    lengths: list[int] = []
+    agreed = 0
     finite = True
+    decided = False
     largest = divergence = 0.0
-    shifts: list[float] = []
-    for index, ids in enumerate(reference.encoded):
-        target = reference.target(index)
-        followed = (ids if target is None else target)[1:]
-        own, other = reference.logits(index)[:-1], candidate.logits(ids, target)[:-1]
-        finite = finite and bool(np.isfinite(other).all())
-        largest = max(largest, float(np.abs(own - other).max(initial=0.0)))
-        agreed += int((own.argmax(-1) == other.argmax(-1)).sum())
-        both = [log_softmax(logits.astype(np.float64)) for logits in (own, other)]
-        chosen = np.arange(len(followed)), followed
-        losses = [-float(likelihood[chosen].sum()) for likelihood in both]
-        shifts.append((losses[1] - losses[0]) / max(len(followed), 1))
-        negative_log_likelihood += losses
-        divergence += float(divergences(*both).sum())
-        tokens += len(followed)
-    before, after = np.exp(negative_log_likelihood / tokens)
-    bound, holds = decide_by_perplexity(after, before, tolerance)
+    for look in plan_looks(count, _FIRST_LOOK, deadline=deadline):
+        for index in range(len(losses), look):
+            ids, target = reference.encoded[index], reference.target(index)
+            followed = (ids if target is None else target)[1:]
+            own, other = reference.logits(index)[:-1], candidate.logits(ids, target)[:-1]
+            finite = finite and bool(np.isfinite(other).all())
+            largest = max(largest, float(np.abs(own - other).max(initial=0.0)))
+            agreed += int((own.argmax(-1) == other.argmax(-1)).sum())
+            both = [log_softmax(logits.astype(np.float64)) for logits in (own, other)]
+            chosen = np.arange(len(followed)), followed
+            losses.append([-float(likelihood[chosen].sum()) for likelihood in both])
+            lengths.append(len(followed))
+            divergence += float(divergences(*both).sum())
+        rise = _measure_rise(np.array(losses), np.array(lengths), tolerance)
+        if decided := look < count and is_decided([rise]):
+            break
+    tokens = sum(lengths)
+    before, after = np.exp(np.sum(losses, axis=0) / tokens)
+    interval = rise.estimate()
+    verdict = decide_by_perplexity(100 * (after / before - 1), interval, tolerance)
+    shifts = [(own - other) / max(length, 1) for (other, own), length in zip(losses, lengths, strict=True)]
     return Check(
         "perplexity",
         candidate.name,
         reference.name,
-        len(reference.encoded),
+        len(losses),
         {"logits": largest},
         agreed / tokens,
-        bound,
-        passed=finite and holds,
+        verdict.bound,
+        passed=finite and verdict.holds,
         figures={
             "perplexity": float(after),
             "reference_perplexity": float(before),
+            "rise_low": interval.low,
+            "rise_high": interval.high,
             "token_agreement": agreed / tokens,
             "kl": divergence / tokens,
         },
         # The texts whose tokens the variant expects least beside the reference, by nats a token.
         worst=tuple(Disagreement(texts[index], None, None, shifts[index]) for index in rank_worst(shifts)),
+        stopped=not decided and len(losses) < count,
+        by_chance=finite and verdict.by_chance,
     )
+
+
+def _measure_rise(losses: NDArray[np.float64], lengths: NDArray[np.int64], tolerance: Tolerance) -> Loss:
+    """How much perplexity rises, in percent.
+
+    Args:
+        losses: Negative log likelihoods of the reference and of the variant, float64[texts, 2].
+        lengths: Their tokens, int64[texts].
+        tolerance: What it may be.
+    """
+
+    def compute(places: Sequence[int]) -> float:
+        chosen = list(places)
+        before, after = losses[chosen].sum(axis=0) / max(int(lengths[chosen].sum()), 1)
+        return 100 * float(np.expm1(after - before))
+
+    return Loss(compute, len(lengths), tolerance.perplexity, step=0.0)

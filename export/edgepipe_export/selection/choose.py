@@ -15,7 +15,7 @@ from edgepipe_export.selection.latency import NOISY
 AUTO = "auto"
 PREFERENCES = ("speed", "size", "quality")
 
-# Latencies that are this near to the best are no better or worse: what is left decides.
+# Latencies that are this near to the best are no better or worse, however quiet the machine: what is left decides.
 _ALIKE = 0.03
 
 
@@ -67,9 +67,8 @@ def choose(candidates: Sequence[Candidate], prefer: str) -> Candidate:
 
     Args:
         candidates: At least one of them passed.
-        prefer: ``"speed"``: the fastest, and of those that are alike (within 3 %, or within its spread, but not more
-            than 15 %) the smallest. ``"size"``: the smallest, of equals the fastest. ``"quality"``: the nearest to fp32
-            that is quantized.
+        prefer: ``"speed"``: the fastest, and of those that the rounds do not tell from it the smallest. ``"size"``: the
+            smallest, of equals the fastest. ``"quality"``: the nearest to fp32 that is quantized.
     """
     passed = _passing(candidates)
     if prefer == "size":
@@ -80,19 +79,16 @@ def choose(candidates: Sequence[Candidate], prefer: str) -> Candidate:
 
 
 def undecided(candidates: Sequence[Candidate], prefer: str) -> tuple[str, ...]:
-    """Those that might be the fastest, where the rounds of one differed by more than 15 %.
+    """Those that might be the fastest, where the rounds of one differed by more than 15 %: the smallest was taken.
 
     Returns:
-        Two dtypes or more, where it mattered; else none.
+        Two dtypes or more; none where the machine was quiet.
     """
-    passed = _passing(candidates)
-    fastest = min(passed, key=lambda entry: entry.latency_ms)
-    slowest_of_it = fastest.latency_ms * (1 + fastest.latency_spread / 2)
-    open_yet = [entry for entry in passed if entry.latency_ms * (1 - entry.latency_spread / 2) <= slowest_of_it]
-    noisy = any(entry.latency_spread > NOISY for entry in open_yet)
-    if prefer != "speed" or not noisy or len(open_yet) < 2 or len(open_yet) == len(_fastest(open_yet)):
+    if prefer != "speed":
         return ()
-    return tuple(entry.dtype for entry in open_yet)
+    alike = _fastest(_passing(candidates))
+    noisy = any(entry.latency_spread > NOISY for entry in alike)
+    return tuple(entry.dtype for entry in alike) if noisy and len(alike) > 1 else ()
 
 
 def _passing(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -100,10 +96,15 @@ def _passing(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _fastest(passed: Sequence[Candidate]) -> list[Candidate]:
-    """The fastest, and those that the measurements do not tell from it."""
+    """The fastest, and those that the rounds do not tell from it: within 3 %, or where their middle halves overlap."""
     fastest = min(passed, key=lambda entry: entry.latency_ms)
-    alike = min(max(_ALIKE, fastest.latency_spread), NOISY)
-    return [entry for entry in passed if entry.latency_ms <= fastest.latency_ms * (1 + alike)]
+    slowest_of_it = fastest.latency_ms * (1 + fastest.latency_spread / 2)
+    return [
+        entry
+        for entry in passed
+        if entry.latency_ms <= fastest.latency_ms * (1 + _ALIKE)
+        or entry.latency_ms * (1 - entry.latency_spread / 2) <= slowest_of_it
+    ]
 
 
 def tabulate(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[dict[str, Any], ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.errors import ParityError
-from edgepipe_export.evaluation.checks import PYTORCH, Comparison, read_check, summarize
+from edgepipe_export.evaluation.checks import PYTORCH, Check, Comparison, read_check, summarize
 from edgepipe_export.output.progress import Steps
 from edgepipe_export.quantization.quantize import load_recipe
 from edgepipe_export.quantization.recipe import FP32
@@ -37,6 +39,8 @@ class Evaluator:
     Attributes:
         measured: What was measured so far, by dtype.
         undecided: The candidates between which the machine was too noisy to choose.
+        inputs_used: On how many inputs each candidate was measured, in words; empty before the choice.
+        unfinished: The variants that pass by a repair whose time was over before the fewest layers were found.
         left_out: The error about wanted variants that are not written, where others are; None where all are.
     """
 
@@ -71,22 +75,27 @@ class Evaluator:
         self._keep_texts = keep_texts
         self.measured: dict[str, VariantMeasurements] = {}
         self.undecided: tuple[str, ...] = ()
+        self.inputs_used = ""
+        self.unfinished: tuple[str, ...] = ()
         self.left_out: ParityError | None = None
         self._repairs: dict[str, str] = {}
         self._stopped = False
         self._extra: dict[str, Any] = {}
 
-    def measure(self, progress: Report = _report_nothing) -> None:
+    def measure(self, progress: Report = _report_nothing, *, budget: float | None = None) -> None:
         """Compare every variant that is there: fp32 with PyTorch, the others with fp32.
 
         Args:
             progress: Called with how many steps of how many are done.
+            budget: Seconds that it may take, all variants alike. Each is measured on no more inputs than decide. None
+                to measure all on all inputs.
         """
         steps = {dtype: self._comparison.count_steps(dtype) for dtype in self._workspace.manifest.variants}
         done = 0
+        end = None if budget is None else time.monotonic() + budget
         with self._steps.report_to(progress, sum(steps.values())):
-            for dtype in steps:
-                self.measured[dtype] = self.check(dtype)
+            for waiting, dtype in zip(range(len(steps), 0, -1), steps, strict=True):
+                self.measured[dtype] = self.check(dtype, deadline=None if end is None else _share(end, waiting))
                 done += steps[dtype]
                 self._steps.reach(done)  # all at once where it was cached
 
@@ -104,24 +113,28 @@ class Evaluator:
             if dtype != FP32 and not found.passed and load_recipe(dtype).mixes
         )
 
-    def repair(self, dtype: str, budget: float, progress: Report = _report_nothing) -> bool:
+    def repair(
+        self, dtype: str, budget: float, progress: Report = _report_nothing, *, on_all_inputs: bool = True
+    ) -> bool:
         """Raise the precision of a variant's most costly layers until it passes; measure what that gives.
 
         Args:
             dtype: The variant.
             budget: Seconds it may take.
             progress: Called with how many layers of how many were measured.
+            on_all_inputs: Whether each mixed graph is measured on all inputs; or on no more than decide.
 
         Returns:
             Whether it passes now.
         """
+        deadline = None if on_all_inputs else time.monotonic() + budget
         layers = self._workspace.layers(dtype)
         trials = Trials(
             tuple(layers),
             load_recipe(dtype).mixes,
             frozenset(name for name, layer in layers.items() if layer.operators),
             cost=lambda layer: self._layer_cost(dtype, {other: FP32 for other in layers if other != layer}),
-            passes=lambda precisions: self.check(dtype, precisions).passed,
+            passes=lambda precisions: self.check(dtype, precisions, deadline).passed,
         )
         found = repair(trials, budget, progress=progress)
         note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
@@ -129,11 +142,16 @@ class Evaluator:
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
-        checks = self.measured[dtype].checks if found.precisions is None else self.check(dtype).checks
+        checks = (
+            self.measured[dtype].checks if found.precisions is None else self.check(dtype, deadline=deadline).checks
+        )
         self.measured[dtype] = VariantMeasurements(checks, sensitivities, precisions=found.precisions or {})
         self._repairs[dtype] = _describe_repair(found, len(layers), budget)
-        self._stopped = self._stopped or (not self.measured[dtype].passed and not found.complete)
-        return self.measured[dtype].passed
+        passed = self.measured[dtype].passed
+        if not found.complete:
+            self._stopped = self._stopped or not passed
+            self.unfinished += (dtype,) if passed else ()
+        return passed
 
     def select(self, wanted: Sequence[str], *, force: bool = False) -> tuple[str, ...]:
         """Of the wanted variants those to write: what was made and passed, or was only made where that is forced.
@@ -162,7 +180,7 @@ class Evaluator:
         self.measured = {dtype: found for dtype, found in self.measured.items() if dtype not in missed}
         return missed
 
-    def choose(self, prefer: str, progress: Report = _report_nothing) -> str:
+    def choose(self, prefer: str, progress: Report = _report_nothing, *, deadline: float = math.inf) -> str:
         """Measure size, latency and distance of all variants, and keep the best of those that passed.
 
         The table of all goes into the manifest. Those that did not pass are forgotten: nobody asked for them by name.
@@ -170,6 +188,8 @@ class Evaluator:
         Args:
             prefer: See :func:`~edgepipe_export.selection.choose.choose`.
             progress: Called with how many rounds of how many were measured.
+            deadline: When to stop, by :func:`time.monotonic`: to add rounds on a noisy machine, and to measure the best
+                on more inputs where its time was over before they decided.
 
         Returns:
             The dtype of the best.
@@ -179,18 +199,54 @@ class Evaluator:
         """
         if not self.measured[FP32].passed:
             self.record(force=False)
-        latencies = self._latencies(progress)
+        latencies = self._latencies(progress, deadline)
         candidates = [self._candidate(dtype, latencies[dtype]) for dtype in self.measured]
-        chosen = choose(candidates, prefer)
+        chosen, candidates = self._settle(candidates, prefer, deadline)
         self.undecided = undecided(candidates, prefer)
         self._extra["noise"] = {
             "spread": max(entry.latency_spread for entry in candidates),
             "noisy": is_noisy(latencies),
             "undecided": list(self.undecided),
         }
+        self.inputs_used = self._describe_inputs()
         self._discard_missed()
         self._workspace.record(replace(self._workspace.manifest, candidates=tabulate(candidates, chosen)))
         return chosen.dtype
+
+    def _settle(self, candidates: list[Candidate], prefer: str, deadline: float) -> tuple[Candidate, list[Candidate]]:
+        """Choose one, and measure it on more inputs where the time was over before they decided, until one holds.
+
+        Returns:
+            The one, and the candidates with what was found.
+        """
+        while True:
+            chosen = choose(candidates, prefer)
+            known = self.measured[chosen.dtype]
+            if not known.stopped or time.monotonic() >= deadline:
+                return chosen, candidates
+            found = self.check(chosen.dtype, deadline=deadline)
+            if found.compared <= known.compared:  # no time for more
+                return chosen, candidates
+            self.measured[chosen.dtype] = replace(known, checks=found.checks)
+            again = replace(chosen, passed=found.passed, figures=found.figures)
+            candidates = [again if entry.dtype == chosen.dtype else entry for entry in candidates]
+
+    def find_chances(self, dtypes: Sequence[str]) -> list[Check]:
+        """Of some variants the checks whose bound is held only because the inputs do not tell the loss from none."""
+        found = (self.measured[dtype].by_chance for dtype in dtypes)
+        return [check for check in found if check is not None]
+
+    def _describe_inputs(self) -> str:
+        """On how many inputs each quantized variant was measured, and whose time was over before they decided."""
+        quantized = {dtype: found for dtype, found in self.measured.items() if dtype != FP32}
+        by_count: dict[int, list[str]] = {found.compared: [] for found in quantized.values()}
+        for dtype, found in quantized.items():
+            by_count[found.compared].append(dtype)
+        inputs = len(self._data.measured.inputs)
+        measured = "; ".join(f"{', '.join(names)} on {count}" for count, names in sorted(by_count.items()))
+        stopped = ", ".join(dtype for dtype, found in quantized.items() if found.stopped)
+        more = f"; the time was over before {stopped} was decided; give it more (budget=, --budget)" if stopped else ""
+        return f"{inputs} inputs, of which {measured}{more}"
 
     def _candidate(self, dtype: str, latency: Latency) -> Candidate:
         found = self.measured[dtype]
@@ -201,16 +257,25 @@ class Evaluator:
             latency.spread,
             0.0 if dtype == FP32 else self._distance("distance", self._comparison.distance, dtype),
             found.passed,
-            {name: value for check in found.checks for name, value in check.figures.items()},
+            found.figures,
         )
 
-    def check(self, dtype: str, precisions: Mapping[str, str] | None = None) -> VariantMeasurements:
-        """Compare one variant with its reference: as it is now, or with these precisions."""
+    def check(
+        self, dtype: str, precisions: Mapping[str, str] | None = None, deadline: float | None = None
+    ) -> VariantMeasurements:
+        """Compare one variant with its reference: as it is now, or with these precisions.
+
+        Args:
+            dtype: The variant.
+            precisions: The precisions of its layers.
+            deadline: When to stop, or before; None for all inputs. See :func:`~.evaluation.gate.check_quantized`.
+        """
 
         def compare() -> VariantMeasurements:
             reference = PYTORCH if dtype == FP32 else FP32
             bundle = None if dtype == FP32 else self._prepare(dtype, precisions)
-            return VariantMeasurements(tuple(self._comparison.check(dtype, reference, self._tolerance, bundle)))
+            checks = self._comparison.check(dtype, reference, self._tolerance, bundle, deadline)
+            return VariantMeasurements(tuple(checks))
 
         if dtype == FP32 and self._reference is None:
             return compare()
@@ -218,7 +283,14 @@ class Evaluator:
             key: dict[str, Any] = {"what": "parity", "reference": self._reference}
         else:
             key = {"what": "checks", "tolerance": asdict(self._tolerance), **self._key(dtype, precisions)}
-        return self._workspace.cache.value(key, compute=compare, to_json=_to_json, from_json=_from_json)
+            key |= {} if deadline is None else {"inputs": "as many as decide"}
+        return self._workspace.cache.value(
+            key,
+            compute=compare,
+            to_json=_to_json,
+            from_json=_from_json,
+            keep=lambda found: not found.stopped,
+        )
 
     def _layer_cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
         """How far a variant with these precisions is from fp32, on what recipes are calibrated with."""
@@ -247,14 +319,16 @@ class Evaluator:
             self._workspace.try_precisions(dtype, precisions)
         return self._workspace.bundle
 
-    def _latencies(self, progress: Report) -> Mapping[str, Latency]:
+    def _latencies(self, progress: Report, deadline: float) -> Mapping[str, Latency]:
         """The latencies of all variants, in turn; alone, or on another machine, they would be others."""
         bundle = self._workspace.bundle
         quantized = sorted(dtype for dtype in self.measured if dtype != FP32)
         return self._workspace.cache.value(
             {"what": "latencies", "host": platform.node(), "variants": list(map(self._key, quantized))},
             compute=lambda: measure(
-                {dtype: self._comparison.timed_run(dtype, bundle) for dtype in self.measured}, progress=progress
+                {dtype: self._comparison.timed_run(dtype, bundle) for dtype in self.measured},
+                progress=progress,
+                deadline=deadline,
             ),
             to_json=lambda found: {dtype: asdict(latency) for dtype, latency in found.items()},
             from_json=lambda record: {dtype: Latency(**record[dtype]) for dtype in self.measured},
@@ -305,7 +379,7 @@ class Evaluator:
         parities = {
             dtype: summarize(
                 found.checks,
-                len(self._comparison.texts) if dtype == FP32 else self._comparison.measured,
+                len(self._comparison.texts) if dtype == FP32 else found.compared,
                 self._data.seen if self._workspace.calibrates(dtype) else 0,
             )
             for dtype, found in self.measured.items()
@@ -348,6 +422,12 @@ def leave_out(
 
 def _describe_miss(found: VariantMeasurements) -> str:
     return "; ".join(check.deciding_figure for check in found.checks if not check.passed)
+
+
+def _share(end: float, waiting: int) -> float:
+    """When to stop with the first of some that wait, so that all have as much of the time that is left."""
+    now = time.monotonic()
+    return now + max(0.0, end - now) / waiting
 
 
 def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:

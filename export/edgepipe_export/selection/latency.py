@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -43,6 +44,7 @@ def measure(
     rounds: int = _ROUNDS,
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    deadline: float = math.inf,
 ) -> dict[str, Latency]:
     """Run each in turn, round after round; up to four times as many rounds while the machine is noisy.
 
@@ -51,6 +53,7 @@ def measure(
         rounds: How many rounds are measured, after one that is not.
         clock: Seconds that go on.
         progress: Told how many rounds of how many are done.
+        deadline: When to add no more rounds, by :func:`time.monotonic`.
     """
 
     def milliseconds(run: Callable[[], int]) -> float:
@@ -73,7 +76,7 @@ def measure(
                 own += new
             progress(done + 1, (attempt + 1) * rounds)
         found = {name: median_latency(own) for name, own in times.items()}
-        if not is_noisy(found):
+        if not is_noisy(found) or time.monotonic() >= deadline:
             break
     return found
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 REPORT_VERSION = 1
 
+# What a check's row leaves out: it stands elsewhere, or the bound's words say it.
+_NOT_WRITTEN = ("worst", "confusion", "stopped", "by_chance")
+
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
@@ -57,6 +60,26 @@ class VariantMeasurements:
     def passed(self) -> bool:
         """Whether every check passed."""
         return all(check.passed for check in self.checks)
+
+    @property
+    def compared(self) -> int:
+        """How many inputs a quantized variant was measured on."""
+        return self.checks[-1].compared
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the checks measured beside differences, by name."""
+        return {name: value for check in self.checks for name, value in check.figures.items()}
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the time was over before the inputs decided."""
+        return any(check.stopped for check in self.checks)
+
+    @property
+    def by_chance(self) -> Check | None:
+        """The check whose bound is held only because the inputs do not tell the loss from none; None where none is."""
+        return next((check for check in self.checks if check.by_chance), None)
 
     @property
     def worst(self) -> tuple[Disagreement, ...]:
@@ -108,7 +131,7 @@ def write_report(
 def _variant(measured: VariantMeasurements, withheld: Sequence[Any] | None) -> dict[str, Any]:
     """What was measured of a variant, without the texts of the data `withheld`."""
     checks = [
-        {key: value for key, value in asdict(check).items() if key not in ("worst", "confusion")}
+        {key: value for key, value in asdict(check).items() if key not in _NOT_WRITTEN}
         | ({} if withheld is None else {"detail": None})
         for check in measured.checks
     ]

@@ -83,7 +83,12 @@ def _recipes() -> Iterable[str]:
     show_default=True,
     help="What --dtype auto chooses by.",
 )
-@click.option("--budget", type=float, help="Seconds for the repair of variants that miss their bound.  [default: 300]")
+@click.option(
+    "--budget",
+    type=float,
+    help="Seconds for the repair of variants that miss their bound; with --dtype auto for all that is measured.  "
+    "[default: 300]",
+)
 @click.option(
     "--report",
     "page",

@@ -57,7 +57,6 @@ def test_fp32_must_give_what_pytorch_gives(made: Exported) -> None:
     assert all(check.passed for check in checks), [str(check) for check in checks]
     assert {(check.dtype, check.reference) for check in checks} == {("fp32", PYTORCH)}
     assert [check.compared for check in checks if check.check == "pipeline"] == [3], "on the texts"
-    assert comparison.measured == len(TEXTS)
 
 
 def test_another_model_is_told_apart(made: Exported) -> None:

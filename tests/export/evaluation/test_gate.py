@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,83 @@ from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError, ParityError
 from edgepipe_export import export
+from edgepipe_export.calibration.dataset import Dataset
+from edgepipe_export.evaluation.checks import Check
+from edgepipe_export.evaluation.gate import check_quantized
 from edgepipe_export.evaluation.tasks import TASK_EVALUATIONS
+from edgepipe_export.evaluation.tolerances import Tolerance
 from tests.conftest import shared
+
+
+class Labels:
+    """A predictor that says "good" of every number that is not among its mistakes, and counts what it is asked."""
+
+    def __init__(self, name: str, mistakes: Iterable[int] = ()) -> None:
+        self.name = name
+        self.asked: list[int] = []
+        self._mistakes = set(mistakes)
+
+    def tensors(self, encoding: Any) -> dict[str, Any]:
+        return {}
+
+    def results(self, inputs: Sequence[int], options: Any) -> list[Any]:
+        self.asked += inputs
+        return [[{"label": "bad" if item in self._mistakes else "good", "score": 0.75}] for item in inputs]
+
+
+def compare(
+    mistakes: Iterable[int],
+    count: int = 2000,
+    *,
+    max_drop: float | None = None,
+    seconds: float | None = 60,
+    gold: bool = True,
+) -> tuple[Check, list[int]]:
+    """The check of results, and the inputs that the candidate was asked for."""
+    data = Dataset(tuple(range(count)), ("good",) * count if gold else None, "numbers")
+    candidate, deadline = Labels("int8", mistakes), None if seconds is None else time.monotonic() + seconds
+    checks = check_quantized(
+        candidate, Labels("fp32"), "text-classification", data, (), Tolerance.from_max_drop(max_drop), deadline
+    )
+    return checks[-1], candidate.asked
+
+
+def test_no_more_inputs_are_measured_than_decide() -> None:
+    check, asked = compare(range(0, 2000, 5))
+    assert not check.passed
+    assert asked == list(range(100)), "a fifth of all labels is lost: the first look shows it"
+    check, asked = compare(())
+    assert check.passed
+    assert asked == list(range(800)), "a few of a thousand might be lost, up to here"
+    check, asked = compare((), max_drop=5)
+    assert (check.passed, check.compared, check.stopped) == (True, 100, False)
+    check, asked = compare((), gold=False, max_drop=5)
+    assert (check.passed, check.compared) == (True, 100)
+    assert compare((), 60)[0].compared == 60
+    assert compare((), seconds=None)[0].compared == 2000, "all, where nobody hurries"
+
+
+def test_when_the_time_is_over_what_was_measured_decides() -> None:
+    for mistakes, passed in (((), True), ((3, 5), True), (range(0, 100, 20), False)):
+        check, asked = compare(mistakes, seconds=0, max_drop=2)
+        assert (check.passed, check.compared, check.stopped) == (passed, 100, True)
+        assert len(asked) == 100
+
+
+def test_a_drop_that_may_be_chance_is_none() -> None:
+    """Of 400 inputs 4 are lost, and 6 or more: by the textbook's exact test the former has p = 0.125."""
+    check, _ = compare((1, 101, 202, 303), 400, seconds=None)
+    assert check.passed
+    assert check.by_chance
+    assert check.bound.endswith("at most 0.5 points below the reference's, or no more than chance explains")
+    assert check.figures["drop_low"] < 0 < 1 < check.figures["drop_high"]
+    check, _ = compare(range(0, 400, 40), 400, seconds=None)
+    assert (check.passed, check.by_chance) == (False, False)
+    assert check.figures["drop_low"] > 0
+    check, _ = compare((7,), 400, seconds=None)
+    assert (check.passed, check.by_chance) == (True, False), "within the bound"
+    check, _ = compare((7,), 400, max_drop=0, seconds=None)
+    assert not check.passed, "none at all is allowed"
 
 
 def test_every_task_with_right_answers_has_figures() -> None:

@@ -39,7 +39,7 @@ def test_fp32_must_give_the_logits_and_tokens_of_pytorch(family: str, writer: Wr
     assert steps.passed
     assert tokens.passed
     assert (tokens.agreement, tokens.detail) == (1.0, None)
-    assert (comparison.texts, comparison.measured, comparison.count_steps("fp32")) == (TEXTS, 4, 1)
+    assert (comparison.texts, comparison.count_steps("fp32")) == (TEXTS, 1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -43,22 +43,22 @@ def test_the_best_that_passed(prefer: str, expected: str) -> None:
 def test_of_those_as_fast_the_smallest() -> None:
     near = (candidate("int8", 27, 4.0, 0.2), candidate("q4", 17, 4.1, 0.5), candidate("w8", 15, 4.5, 0.1))
     assert choose(near, "speed").dtype == "q4"
-    noisy = (candidate("int8", 27, 4.0, 0.2, spread=0.14), *near[1:])
+    noisy = (candidate("int8", 27, 4.0, 0.2, spread=0.3), *near[1:])
     assert choose(noisy, "speed").dtype == "w8"
 
 
-def test_noise_does_not_make_everything_alike() -> None:
-    noisy = (
-        candidate("fp32", 9, 10.0, 0.0, spread=0.4),
-        candidate("int8", 27, 4.0, 0.2, spread=3.0),
-        candidate("q4", 17, 4.5, 0.5, spread=1.0),
-        candidate("w8", 15, 4.7, 0.1, spread=1.0),
-        candidate("int8-static", 1, 4.0, 0.1, spread=1.0, passed=False),
-    )
-    for order in itertools.permutations(noisy):
-        assert choose(order, "speed").dtype == "q4"
-        assert undecided(order, "speed") == ("fp32", "int8", "q4", "w8")
-    assert undecided(noisy, "size") == undecided(noisy, "quality") == ()
+def test_noise_does_not_choose() -> None:
+    """Of those that the rounds do not tell apart the smallest is taken, whichever happened to be the fastest."""
+    for latencies in itertools.permutations((4.0, 4.5, 5.0)):
+        sizes = {"int8": 27, "q4": 17, "w8": 15}
+        noisy = [
+            candidate(dtype, size, latency, 0.2, spread=0.5)
+            for (dtype, size), latency in zip(sizes.items(), latencies, strict=True)
+        ]
+        far = [candidate("fp32", 9, 10.0, 0.0, spread=0.4), candidate("int8-static", 1, 4.0, 0.1, passed=False)]
+        assert choose([*noisy, *far], "speed").dtype == "w8"
+        assert undecided([*noisy, *far], "speed") == ("int8", "q4", "w8")
+        assert undecided(noisy, "size") == undecided(noisy, "quality") == ()
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,6 @@ def test_what_noise_leaves_open(spreads: tuple[float, float], open_yet: tuple[st
         candidate("fp32", 100, 40.0, 0.0, spread=0.5),
     )
     assert undecided(measured, "speed") == open_yet
-
-
-def test_alike_is_no_open_question() -> None:
-    assert undecided((candidate("int8", 27, 4.0, 0.2, spread=0.2), candidate("w8", 15, 4.1, 0.1)), "speed") == ()
 
 
 @pytest.mark.parametrize("prefer", ["speed", "size", "quality"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -46,14 +47,20 @@ class Told:
     """A comparison that gives what it is told, and notes what it is asked."""
 
     texts = TEXTS[:2]
-    measured = len(TEXTS)
 
     def __init__(self, steps: Steps, failing: tuple[str, ...] = ()) -> None:
         self.failing = failing
         self.asked: list[tuple[str, str]] = []
         self._steps = steps
 
-    def check(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    def check(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         self.asked.append((dtype, reference))
         self._steps.tick(self.count_steps(dtype))
         passed = dtype not in self.failing
@@ -205,6 +212,44 @@ def test_of_all_that_passed_the_best_is_chosen(workspace: Workspace, monkeypatch
     evaluator.record(force=False)
     noise = json.loads((workspace.folder / REPORT_NAME).read_text())["noise"]
     assert noise["undecided"] == list(evaluator.undecided)
+
+
+def test_the_best_is_measured_until_it_is_decided(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those whose time was over: w8 misses on more inputs, so q4 is taken once it held on as many."""
+    monkeypatch.setattr("edgepipe_export.selection.latency._SETTLE", 0.0)
+    workspace.make("q4")
+    evaluator, comparison = told(workspace, reference=None)
+    seen: list[tuple[str, bool]] = []
+
+    def check(dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None, deadline: float) -> list[Check]:
+        again = any(dtype == other for other, _ in seen)
+        seen.append((dtype, deadline > time.monotonic()))
+        passed, stopped = not (again and dtype == "w8"), not again and dtype != "fp32"
+        return [Check("tensors", dtype, reference, 3 + again, {}, 0.9, "a bound", passed, stopped=stopped)]
+
+    monkeypatch.setattr(comparison, "check", check)
+    monkeypatch.setattr(comparison, "distance", lambda dtype, bundle: {"w8": 0.1, "q4": 0.2}[dtype])
+    evaluator.measure(budget=60)
+    assert evaluator.choose("quality", deadline=time.monotonic() + 60) == "q4"
+    assert [dtype for dtype, _ in seen] == ["fp32", "w8", "q4", "w8", "q4"]
+    assert all(timely for _, timely in seen)
+    rows = {row["dtype"]: (row["passed"], row["chosen"]) for row in workspace.manifest.candidates}
+    assert rows == {"fp32": (True, False), "w8": (False, False), "q4": (True, True)}
+    assert evaluator.inputs_used == "3 inputs, of which w8, q4 on 4"
+
+
+def test_where_no_time_is_left_the_best_so_far_is_taken(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepipe_export.selection.latency._SETTLE", 0.0)
+    evaluator, comparison = told(workspace, reference=None)
+    stopped = Check("tensors", "w8", "fp32", 3, {}, 0.9, "a bound", passed=True, stopped=True)
+    monkeypatch.setattr(
+        comparison, "check", lambda dtype, *_: [stopped if dtype == "w8" else replace(stopped, stopped=False)]
+    )
+    evaluator.measure(budget=0)
+    assert evaluator.choose("quality", deadline=time.monotonic()) == "w8"
+    assert evaluator.inputs_used == (
+        "3 inputs, of which w8 on 3; the time was over before w8 was decided; give it more (budget=, --budget)"
+    )
 
 
 def test_without_fp32_nothing_is_chosen(workspace: Workspace) -> None:

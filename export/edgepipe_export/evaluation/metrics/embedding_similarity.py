@@ -67,16 +67,17 @@ def _ranks(values: Vectors) -> Vectors:
     return means
 
 
-def recognize(expected: Sequence[Vectors], got: Sequence[Vectors]) -> tuple[float, float]:
+def recognize(expected: Sequence[Vectors], got: Sequence[Vectors]) -> tuple[float, NDArray[np.bool_]]:
     """How well the vectors of one model stand for the same texts as those of another; both by the tokens' mean.
 
     Returns:
-        The largest cosine distance between the two vectors of a text; and the share of texts whose vector `got` is
-        nearer to its own of `expected` than to that of any other text (texts with equal vectors count as one).
+        The largest cosine distance between the two vectors of a text; and, bool[texts], whether a text's vector `got`
+        is nearer to its own of `expected` than to that of any other text (texts with equal vectors count as one).
     """
     cosines = unit_vectors(got) @ unit_vectors(expected).T
     own = np.diagonal(cosines)
-    return float(1 - own.min()), float(np.mean(own >= cosines.max(axis=1) - ROUNDING))
+    recognized: NDArray[np.bool_] = own >= cosines.max(axis=1) - ROUNDING
+    return float(1 - own.min()), recognized
 
 
 def unit_vectors(results: Sequence[Any]) -> Vectors:
