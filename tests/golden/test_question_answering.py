@@ -103,7 +103,7 @@ def test_no_questions(tiny_export: Callable[..., Exported]) -> None:
         (ONE, {"max_answer_len": "15"}, "max_answer_len must be a whole number"),
         (ONE, {"align_to_words": "no"}, "align_to_words must be True or False, got 'no'"),
         (ONE, {"handle_impossible_answer": 1}, "handle_impossible_answer must be True or False"),
-        (ONE, {"top": 2}, "did you mean 'top_k'"),
+        (ONE, {"top_kk": 2}, "did you mean 'top_k'"),
     ],
 )
 def test_bad_input(arguments: Any, options: dict[str, Any], message: str, tiny_export: Callable[..., Exported]) -> None:

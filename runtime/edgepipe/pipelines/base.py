@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from edgepipe.bundle.labels import Labels, check_labels, read_labels
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
-from edgepipe.pipelines.batching import WINDOW, batches, chunks
+from edgepipe.pipelines.batching import READ_PADDING, WINDOW, batches, chunks
 from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.pipelines.text_columns import as_list
@@ -111,6 +112,7 @@ class Task(SessionOwner):
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
         reference_options: What transformers' pipeline takes at a call, and what has no use here.
         window: How many batches are read ahead, to find inputs of like length.
+        keeps_padding: Whether results show the padding of the batch that an input was in, as those of transformers.
         token_types: Whether models that take ``token_type_ids`` get those of a pair, whatever the tokenizer gives.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph, or what else :meth:`load` gives. ``model.config`` is the checkpoint's config.
@@ -130,6 +132,7 @@ class Task(SessionOwner):
     token_types: ClassVar[bool] = False
     reference_options: ClassVar[Mapping[str, ReferenceOption]] = CALL_OPTIONS
     window: ClassVar[int] = WINDOW
+    keeps_padding: ClassVar[bool] = False
     task: str
     tokenizer: Tokenizer
     model: TaskModel
@@ -250,7 +253,8 @@ class Task(SessionOwner):
                 results = show_progress(results, total)
             return results if total is None else list(results)
         request = self._encode_one(inputs, settings)
-        [result] = self._run_chunk([request], size, settings, 0)
+        run = self._run_in_order if self._batches_in_order else self._run_chunk
+        [result] = run([request], size, settings)
         self._warn_of_cut(request, options)
         return result
 
@@ -330,13 +334,62 @@ class Task(SessionOwner):
             except InputError as error:
                 raise InputError(f"input {position}: {error}") from error
 
+    @cached_property
+    def reads_padding(self) -> bool:
+        """Whether the model reads padding, so that results depend on the batch that an input is in."""
+        return self.model.config.get("model_type") in READ_PADDING
+
+    @property
+    def _batches_in_order(self) -> bool:
+        """Whether batches must be those of transformers, as results depend on them or show them."""
+        return self.keeps_padding or (self.reads_padding and not self.generates)
+
     def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        if self._batches_in_order:
+            yield from self._run_in_order(requests, batch_size, settings)
+            return
         first = 0
-        for chunk in chunks(requests, batch_size, window=self.window):
+        for chunk in chunks(requests, batch_size, window=self.window, whole_batches=self.generates):
             yield from self._run_chunk(chunk, batch_size, settings, first)
             first += len(chunk)
 
-    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
+    def _run_in_order(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        """The results of requests, whose pieces are batched as transformers does it: so many as come one after another.
+
+        Args:
+            requests: Encoded inputs.
+            batch_size: How many pieces go through the graph at once.
+            settings: Of the call.
+
+        Raises:
+            InputError: what encoding an input raised, after the results of those before it.
+        """
+        waiting: deque[Request] = deque()
+        pieces: list[Mapping[str, list[int]]] = []
+        outputs: deque[Outputs] = deque()
+        source = iter(requests)
+        failure: InputError | None = None
+        ended = False
+        while not ended or pieces:
+            try:
+                request = None if ended else next(source, None)
+            except InputError as error:
+                request, failure = None, error
+            if request is None:
+                ended = True
+            else:
+                waiting.append(request)
+                pieces += request.pieces
+            while len(pieces) >= batch_size or (ended and pieces):
+                outputs += self._run_batch(pieces[:batch_size])
+                del pieces[:batch_size]
+            while waiting and len(waiting[0].pieces) <= len(outputs):
+                request = waiting.popleft()
+                yield self.decode(request, [outputs.popleft() for _ in request.pieces], settings)
+        if failure is not None:
+            raise failure
+
+    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
         """The results of requests that are batched together, in their order.
 
         Args:
@@ -352,15 +405,22 @@ class Task(SessionOwner):
 
     def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Outputs]:
         """The graph's outputs for each piece, without those for padding."""
-        model: Any = self.model  # tasks whose model cannot be called do not come here
         lengths = [len(piece["input_ids"]) for piece in pieces]
         outputs: list[Outputs] = [{}] * len(pieces)
         for batch in self._batches(lengths, batch_size):
-            arrays = model(**self._pad([pieces[index] for index in batch]))
-            for row, index in enumerate(batch):
-                unpadded = {name: self._unpad(array[row], lengths[index]) for name, array in arrays.items()}
-                outputs[index] = self.select_outputs(pieces[index], unpadded)
-                self._check_finite(outputs[index])
+            for index, found in zip(batch, self._run_batch([pieces[index] for index in batch]), strict=True):
+                outputs[index] = found
+        return outputs
+
+    def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Outputs]:
+        """The graph's outputs for pieces that go through it at once, without those for padding unless it is kept."""
+        model: Any = self.model  # tasks whose model cannot be called do not come here
+        arrays = model(**self._pad(pieces))
+        outputs: list[Outputs] = []
+        for row, piece in enumerate(pieces):
+            unpadded = {name: self._unpad(array[row], len(piece["input_ids"])) for name, array in arrays.items()}
+            outputs.append(self.select_outputs(piece, unpadded))
+            self._check_finite(outputs[-1])
         return outputs
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
@@ -386,7 +446,7 @@ class Task(SessionOwner):
         return outputs
 
     def _unpad(self, array: NDArray[Any], length: int) -> NDArray[Any]:
-        if not self.token_level or len(array) == length:
+        if not self.token_level or self.keeps_padding or len(array) == length:
             return array
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
 

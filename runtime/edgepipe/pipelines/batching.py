@@ -1,4 +1,8 @@
-"""Which pieces go through the graph together: those of like length, so that little padding is computed."""
+"""Which pieces go through the graph together: those of like length, so that little padding is computed.
+
+Where results depend on the padding, the batches are those of transformers instead: as many pieces as come one after
+another.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,11 @@ TOKENS_PER_ROW = 128
 DEVICE_CALL = 1024
 
 
+# Model types whose results depend on the padding behind a text, or before it, though a mask says what it is:
+# convolutions and Fourier transforms over the whole row, attention by landmarks, and heads that read the last place.
+READ_PADDING = frozenset({"convbert", "fnet", "funnel", "mobilebert", "nystromformer", "xlnet", "yoso"})
+
+
 class HasPieces(Protocol):
     """Anything that is made of pieces."""
 
@@ -36,10 +45,13 @@ class HasPieces(Protocol):
 AnyRequest = TypeVar("AnyRequest", bound=HasPieces)
 
 
-def chunks(requests: Iterable[AnyRequest], batch_size: int, *, window: int = WINDOW) -> Iterator[list[AnyRequest]]:
+def chunks(
+    requests: Iterable[AnyRequest], batch_size: int, *, window: int = WINDOW, whole_batches: bool = False
+) -> Iterator[list[AnyRequest]]:
     """Lists of requests to batch together, in their order: `window` batches or `WINDOW_TOKENS` each.
 
-    One at a time where `batch_size` is 1. When a request cannot be made, those before it are given first.
+    One at a time where `batch_size` is 1. When a request cannot be made, those before it are given first. With
+    `whole_batches` a list is longer than its tokens allow where it would end within `batch_size` requests.
 
     Raises:
         InputError: what making a request raised.
@@ -51,7 +63,9 @@ def chunks(requests: Iterable[AnyRequest], batch_size: int, *, window: int = WIN
     while not ended:
         chunk: list[AnyRequest] = []
         count = tokens = 0
-        while count < wanted and tokens < WINDOW_TOKENS and not ended:
+        while (
+            count < wanted and (tokens < WINDOW_TOKENS or (whole_batches and len(chunk) % batch_size > 0)) and not ended
+        ):
             try:
                 request = next(source)
             except StopIteration:

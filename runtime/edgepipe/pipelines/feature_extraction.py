@@ -43,6 +43,7 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
     """
 
     name = "feature-extraction"
+    keeps_padding = True
 
     @overload
     def __call__(
@@ -89,8 +90,8 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
 
         Args:
             inputs: A text, or a list or iterator of texts.
-            batch_size: How many texts go through the graph at once; by default the pipeline's own. Results have no
-                rows for padding.
+            batch_size: How many texts go through the graph at once; by default the pipeline's own. With more than one,
+                results have rows for the padding of their batch, as in transformers; without, or with ``embed``, none.
             progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
             **options: ``return_tensors``: whether results are arrays instead of lists.
                 ``truncation``: whether, and how, a text that is too long is cut.

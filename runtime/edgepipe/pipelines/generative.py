@@ -158,7 +158,7 @@ class GenerativeTask(Task):
         dropped = {*CHECKS, *UNSUPPORTED_OPTIONS}
         return {name: value for name, value in merged.items() if name in options or name not in dropped}
 
-    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int) -> Iterator[Any]:
+    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
         """See :class:`Task`. `first` matters because draws for an input depend on its position in the call."""
         generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
         for batch, config in self._batch_by_length(requests, batch_size, settings):
@@ -183,8 +183,18 @@ class GenerativeTask(Task):
                         "shorter prompt to have more",
                         stacklevel=4,
                     )
-        for request, texts in zip(requests, generated, strict=True):
-            yield self.decode(request, [{"sequences": self._stack(texts, settings.generation)}], settings)
+        # Of a call's first input, and of every `batch_size`th after it, begins a batch of the reference, whose rows are
+        # filled up to the longest.
+        for start in range(0, len(requests), batch_size):
+            batch = list(range(start, min(start + batch_size, len(requests))))
+            longest = max(len(each.token_ids) for index in batch for each in generated[index])
+            prompt = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
+            for index in batch:
+                outputs = {
+                    "sequences": self._stack(generated[index], longest, settings.generation),
+                    "padding": self._padding_before(requests[index], prompt),
+                }
+                yield self.decode(requests[index], [outputs], settings)
 
     def _batch_by_length(
         self, requests: Sequence[Request], batch_size: int, settings: GenerationSettings
@@ -238,9 +248,17 @@ class GenerativeTask(Task):
             mask[row, columns] = piece["attention_mask"]
         return ids, mask
 
-    def _stack(self, sequences: Sequence[GeneratedSequence], config: GenerationConfig) -> NDArray[np.int64]:
+    def _padding_before(self, request: Request, longest: int) -> NDArray[np.int64]:
+        """What is before a prompt in a batch with one of so many tokens, int64[tokens]."""
+        missing = longest - len(request.pieces[0]["input_ids"])
+        pads = self.tokenizer.pad_token_id is not None  # without, the reference has no batches
+        return np.full(missing if pads else 0, self.tokenizer.pad_token_id or 0)
+
+    def _stack(
+        self, sequences: Sequence[GeneratedSequence], longest: int, config: GenerationConfig
+    ) -> NDArray[np.int64]:
         """The sequences of one input as the reference gives them: int64[sequences, longest], padded at their ends."""
-        ids = np.full((len(sequences), max(len(each.token_ids) for each in sequences)), _padding(config), np.int64)
+        ids = np.full((len(sequences), longest), _padding(config), np.int64)
         for row, each in enumerate(sequences):
             ids[row, : len(each.token_ids)] = each.token_ids
         return ids

@@ -346,12 +346,13 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         return prompt.shown
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: TextGenerationSettings) -> Any:
-        """The result of one prompt, from ``sequences`` int64[sequences, new tokens]."""
+        """The result of one prompt, from ``sequences`` int64[sequences, new tokens] and ``padding`` int64[tokens]."""
         prompt: TextOrChat = request.context
         records: list[dict[str, Any]] = []
         for new in outputs[0]["sequences"].tolist():
             if settings.tensors:
-                records.append({"generated_token_ids": [*request.pieces[0]["input_ids"], *new]})
+                before = outputs[0]["padding"].tolist()
+                records.append({"generated_token_ids": [*before, *request.pieces[0]["input_ids"], *new]})
                 continue
             text = self.tokenizer.decode(
                 [*prompt.shown, *new],

@@ -92,7 +92,8 @@ class ZeroShotClassification(Task):
         Args:
             inputs: A text, or a list or iterator of texts.
             candidate_labels: The labels: a list, or a text with commas.
-            batch_size: How many pairs of text and label go through the graph at once, at least all of one text.
+            batch_size: How many pairs of text and label go through the graph at once, at least all of one text unless
+                the model reads padding.
             progress: Whether to count the results of a list or iterator on standard error. Needs ``tqdm``.
             **options: ``hypothesis_template``: what is said of a text, with ``{}`` for the label; by default "This
                 example is {}.".
@@ -111,7 +112,9 @@ class ZeroShotClassification(Task):
         labels = self.settings(self.merge_options(options)).labels
         if not labels:
             raise InputError('no labels: pass candidate_labels, e.g. ["politics", "sports"]')
-        size = max(len(labels), self.check_batch_size(batch_size))
+        size = self.check_batch_size(batch_size)
+        if not self.reads_padding:  # else each label's result depends on those that it is padded with
+            size = max(len(labels), size)
         return self._call(inputs, batch_size=size, progress=progress, **options)
 
     def settings(self, options: Mapping[str, Any]) -> ZeroShotSettings:

@@ -13,9 +13,12 @@ import pytest
 from edgepipe import Model, Tokenizer, pipeline
 from edgepipe.backend.device import DeviceSpec
 from edgepipe.bundle.tasks import TASKS
-from edgepipe.errors import ClosedError, DependencyError
+from edgepipe.errors import ClosedError, DependencyError, InputError
+from edgepipe.pipelines.batching import READ_PADDING
 from edgepipe.pipelines.registry import task_class
+from tests.runtime.pipelines.torch_encoder import both_pipelines
 from tests.runtime.small_bundle import write_bundle
+from tests.tiny import build
 
 TEXTS = ["a quiet triumph", "dull", "I loved it", "so long, so very long"] * 5
 
@@ -126,3 +129,67 @@ def test_a_block_closes_its_pipeline(tmp_path: Path) -> None:
         assert made(TEXTS[0])
     with pytest.raises(ClosedError):
         made(TEXTS[0])
+
+
+# Batches whose padding shows in results.
+
+# None so short that Funnel fails in PyTorch.
+MIXED = [
+    "I love this film",
+    "What a waste of time, and of money!",
+    "a b c",
+    "Sarah lives in Rome.",
+    "so " * 12,
+    "Is it?",
+]
+
+
+def of_task(task: str, architecture: str) -> tuple[Any, Any, list[str], dict[str, Any]]:
+    """Our pipeline, that of transformers, inputs and options."""
+    labels = ("contradiction", "neutral", "entailment") if task == "zero-shot-classification" else ()
+    model, tokenizer = build(architecture, task=task, labels=labels)
+    texts = [f"{text} {tokenizer.mask_token}" for text in MIXED] if task == "fill-mask" else MIXED
+    options = {"candidate_labels": ["sport", "a longer label"]} if task == "zero-shot-classification" else {}
+    return *both_pipelines(task, model, tokenizer), texts, options
+
+
+def assert_near(ours: Any, theirs: Any) -> None:
+    if isinstance(theirs, dict):
+        assert list(ours) == list(theirs)
+        for name, value in theirs.items():
+            assert_near(ours[name], value)
+    elif isinstance(theirs, list):
+        assert len(ours) == len(theirs)
+        for one, other in zip(ours, theirs, strict=True):
+            assert_near(one, other)
+    else:
+        assert ours == (pytest.approx(theirs, abs=1e-4, rel=1e-3) if isinstance(theirs, float) else theirs)
+
+
+# transformers has no batches for XLNet: its pipeline takes a model's outputs apart, and fails at the mems.
+@pytest.mark.parametrize("architecture", sorted(READ_PADDING - {"xlnet"}))
+@pytest.mark.parametrize("task", ["text-classification", "zero-shot-classification"])
+def test_a_model_that_reads_padding_gets_the_batches_of_transformers(task: str, architecture: str) -> None:
+    ours, theirs, texts, options = of_task(task, architecture)
+    for batch_size in (1, 2, 4):
+        found, expected = (pipe(texts, batch_size=batch_size, **options) for pipe in (ours, theirs))
+        assert_near(found, expected)
+        assert_near(list(ours(iter(texts), batch_size=batch_size, **options)), expected)
+    assert_near(ours(texts[0], batch_size=2, **options), theirs(texts[0], batch_size=2, **options))
+
+
+@pytest.mark.parametrize("task", ["token-classification", "fill-mask", "feature-extraction"])
+@pytest.mark.parametrize("architecture", ["convbert", "nystromformer"])
+def test_so_do_tasks_of_each_token(task: str, architecture: str) -> None:
+    ours, theirs, texts, _ = of_task(task, architecture)
+    for batch_size in (1, 2, 4):
+        assert_near(ours(texts, batch_size=batch_size), theirs(texts, batch_size=batch_size))
+
+
+def test_an_input_that_cannot_be_used_ends_a_batch() -> None:
+    ours, *_ = of_task("text-classification", "convbert")
+    results = ours(iter(["a", "b", "c", 3, "d"]), batch_size=2)
+    assert [next(results)["label"] for _ in range(3)]
+    with pytest.raises(InputError, match="input 3: expected a text"):
+        next(results)
+    assert ours([], batch_size=2) == []

@@ -7,11 +7,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe.errors import InputError
-from edgepipe.pipelines.batching import CPU_CALL, CPU_TOKENS, TOKENS_PER_ROW, WINDOW, WINDOW_TOKENS, batches, chunks
+from edgepipe.pipelines.batching import (
+    CPU_CALL,
+    CPU_TOKENS,
+    READ_PADDING,
+    TOKENS_PER_ROW,
+    WINDOW,
+    WINDOW_TOKENS,
+    batches,
+    chunks,
+)
+from tests.tiny import ARCHITECTURES, build, heads
+from tests.tiny.table import MORE
 
 LENGTHS = st.lists(st.integers(min_value=1, max_value=1000), max_size=60)
 SIZES = st.integers(min_value=1, max_value=20)
@@ -133,3 +145,24 @@ def test_an_error_of_the_caller_s_own_generator_goes_through_at_once() -> None:
 
     with pytest.raises(KeyError, match="the caller's"):
         next(chunks(failing(), 4))
+
+
+@given(st.lists(st.integers(min_value=1, max_value=9000), max_size=30), SIZES)
+def test_whole_batches_are_not_cut_by_their_tokens(lengths: list[int], size: int) -> None:
+    made = [Piecewise(index, ({"input_ids": [0] * length},)) for index, length in enumerate(lengths)]
+    parts = list(chunks(made, size, whole_batches=True))
+    assert [each for part in parts for each in part] == made
+    assert all(len(part) % size == 0 for part in parts[:-1])
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, *MORE])
+def test_the_models_that_read_padding_are_those_of_the_table(architecture: str) -> None:
+    texts = ["I love this film", "What a waste of time, and of money, and of all that is in between!"]
+    differences = []
+    for task in {"feature-extraction", "text-classification"} & set(heads(architecture)):
+        model, tokenizer = build(architecture, task=task)
+        with torch.no_grad():
+            alone = model(**tokenizer(texts[0], return_tensors="pt"))[0][0]
+            padded = model(**tokenizer(texts, padding=True, return_tensors="pt"))[0][0]
+        differences.append(float((alone - padded[: len(alone)]).abs().max() / alone.abs().max()))
+    assert (max(differences) > 1e-4) is (model.config.model_type in READ_PADDING)

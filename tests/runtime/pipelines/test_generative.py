@@ -182,3 +182,26 @@ def test_the_kind_of_a_result_by_its_name_in_transformers(pair: tuple[Any, Any])
         assert ours(PLAIN, **options) == theirs(PLAIN, **options)
     with pytest.raises(InputError, match=r"return_type must be a ReturnType of transformers \(TENSORS, NEW_TEXT"):
         ours(PLAIN, return_type=3)
+
+
+BATCHED: list[dict[str, Any]] = [
+    {"num_beams": 4, "num_return_sequences": 2, "eos_token_id": [40, 44, 63, 71], "pad_token_id": 0},
+    {"num_beams": 4, "num_return_sequences": 2, "eos_token_id": [40, 44, 63, 71], "skip_special_tokens": False},
+    {"num_beams": 3, "num_return_sequences": 3, "eos_token_id": list(range(60, 90)), "return_tensors": True},
+    {"num_beams": 1, "eos_token_id": list(range(40, 90)), "pad_token_id": 33},
+    {"num_beams": 1, "eos_token_id": list(range(40, 90)), "return_tensors": True},
+    {"num_beams": 1, "eos_token_id": list(range(40, 90)), "return_full_text": False, "skip_special_tokens": False},
+]
+
+
+@pytest.mark.parametrize("options", BATCHED, ids=str)
+@pytest.mark.parametrize("batch_size", [1, 2, 3])
+@pytest.mark.filterwarnings("ignore")
+def test_shorter_texts_of_a_batch_are_filled_as_in_transformers(
+    options: dict[str, Any], batch_size: int, pair: tuple[Any, Any]
+) -> None:
+    prompts = [*MIXED, "a", PLAIN]
+    asked = {"max_new_tokens": 12, "do_sample": False, "batch_size": batch_size, **options}
+    ours, theirs = (pipe(prompts, **asked) for pipe in pair)
+    assert ours == theirs
+    assert list(pair[0](iter(prompts), **asked)) == ours
