@@ -30,6 +30,7 @@ CHECKS: dict[str, list[tuple[str, ...]]] = {
     "chat": [("python", "-c", "import edgepipe, jinja2")],
     "tables": [("python", "-c", "import edgepipe, pyarrow.parquet")],
     "export": [*_RUNS, _IMPORTS_EXPORTER],
+    "peft": [("python", "-c", "import edgepipe_export, peft")],
     "optimum": [("optimum-cli", "export", "edgepipe", "--help")],
 }
 RESOLVED_ONLY = ("gpu",)

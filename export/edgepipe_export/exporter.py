@@ -29,7 +29,8 @@ from edgepipe.errors import BundleError, CheckpointError, InputError, ParityErro
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, shuffle, split
-from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.checkpoint.formats.quantized_weights import rounds_activations
+from edgepipe_export.checkpoint.resolve import Request, read_weights_config, resolve
 from edgepipe_export.checkpoint.unsupported import find_activation
 from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
 from edgepipe_export.output.atomic_write import check_destination, describe_shared_files, write_atomically
@@ -113,6 +114,7 @@ def export(
     task: str | None = None,
     dtypes: Sequence[str] | str = ("fp32",),
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    base: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     opset: int | None = None,
     calibration: str | os.PathLike[str] | None = None,
@@ -138,12 +140,15 @@ def export(
     message points to.
 
     Args:
-        model: Hub id, directory, or a loaded model (which is copied, not changed).
+        model: Hub id, directory, or a loaded model (which is copied, not changed). An adapter of PEFT is merged into
+            its base. A file of weights, e.g. ``model.safetensors``, needs `base`.
         output: The directory to write; it must not exist, its parent must.
         task: Name of the task; by default found from the checkpoint's architecture.
         dtypes: The variants to write, e.g. ``("fp32", "int8")``; the first becomes the bundle's default. ``"auto"``
             tries all that suit the target, and writes the best.
-        tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
+        tokenizer: A loaded tokenizer, its directory or its Hub id; needed with a loaded model.
+        base: Hub id or directory of the model that an adapter is merged into, by default the one that the adapter
+            names; or of that whose config and tokenizer go with a file of weights.
         revision: Branch, tag or commit of a Hub id; the commit is written into the manifest.
         opset: ONNX opset; by default the tracer's own choice.
         calibration: A file that recipes are calibrated with, and quantized variants measured on, each input for one of
@@ -190,7 +195,7 @@ def export(
         TaskError: the task is unknown, does not fit the checkpoint, or cannot be found.
     """
     require_packages()
-    request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code)
+    request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code, base)
     processor = find_target(target)
     chosen = dtypes in (AUTO, [AUTO], (AUTO,))
     if chosen and not verify:
@@ -265,6 +270,12 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
                 "scores",
                 f"CrossEncoder.predict applies {function} to the logits, and text-classification what transformers' "
                 f'pipeline does; ask with function_to_apply="{option}" for equal scores',
+            )
+        if rounds_activations(read_weights_config(checkpoint)):
+            stages.note(
+                "weights",
+                "whoever quantized this checkpoint rounds activations too while a model runs; here its weights alone "
+                "are rounded, and results are those of the dequantized model",
             )
         given = load_dataset(options.calibration, loaded)
         limits = find_limits(loaded.model, generates=task.generates)

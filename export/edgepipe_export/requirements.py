@@ -49,6 +49,32 @@ def require_report_packages() -> None:
         )
 
 
+def require_peft() -> None:
+    """Make sure that what merges adapters is installed, likewise.
+
+    Raises:
+        DependencyError: it is not; names the command that installs it.
+    """
+    if not _is_there("peft"):
+        raise DependencyError("an adapter needs peft, which is not installed. Try: pip install 'edgepipe[peft]'")
+
+
+def require_dequantizer(method: str, package: str) -> None:
+    """Make sure that the package is installed that transformers reads quantized weights with, likewise.
+
+    Args:
+        method: What transformers calls the quantization.
+        package: The package.
+
+    Raises:
+        DependencyError: it is not; names the command that installs it.
+    """
+    if not _is_there(package.replace("-", "_")):
+        raise DependencyError(
+            f"weights quantized by {method} need {package}, which is not installed. Try: pip install {package}"
+        )
+
+
 def package_versions() -> dict[str, str]:
     """Versions of edgepipe and of the packages that make a bundle, in a fixed order."""
     return {name: found for name in ("edgepipe", *PACKAGES) if (found := _version(name)) is not None}

@@ -96,6 +96,7 @@ def verify(
     dtype: str | None = None,
     device: str | int | None = None,
     tokenizer: str | os.PathLike[str] | PreTrainedTokenizerBase | None = None,
+    base: str | os.PathLike[str] | None = None,
     revision: str | None = None,
     max_drop: float | None = None,
     allow_pickle: bool = False,
@@ -108,7 +109,7 @@ def verify(
 
     Args:
         bundle: Directory or Hub id of the bundle, or a :class:`~edgepipe.Bundle`.
-        model: What it was made from: Hub id, directory, or a loaded model.
+        model: What it was made from: Hub id, directory, file of weights, or a loaded model.
         texts: Texts to compare on; by default a built-in set of English sentences.
         calibration: A file to measure every variant on as the gate of an export does, in place of `texts`: quantized
             ones against fp32 where the bundle has it, fp32 itself against PyTorch. With the right answers in it, what
@@ -116,6 +117,7 @@ def verify(
         dtype: The variant to compare; by default all that are there, on CUDA those that it has kernels for.
         device: Where the bundle runs, as in :func:`~edgepipe.pipeline`; PyTorch runs on the processor.
         tokenizer: Needed with a loaded model.
+        base: The base of an adapter or a file of weights, as for :func:`~edgepipe_export.export`.
         revision: Branch, tag or commit of a Hub id.
         max_drop: What a quantized variant may lose, as for :func:`~edgepipe_export.export`.
         allow_pickle: Whether weights may be unpickled.
@@ -143,7 +145,7 @@ def verify(
     chosen = choose_variant(opened, dtype, session)
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     dtypes = tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,)
-    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code)
+    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base)
     with Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
         stages.expect(3 + len(dtypes))
         with stages.stage("resolve"):

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from edgepipe.bundle.hub import cached_snapshot, hub_errors
 from edgepipe.errors import CheckpointError, DownloadError, first_line
+from edgepipe_export.checkpoint.formats.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from edgepipe_export.checkpoint.unsupported import require_supported_files
 
 # Files of the repository's root that are no weights but may be read: config, vocabularies, chat templates.
 _SMALL = re.compile(r"[^/]+\.(json|txt|model|jinja)|README\.md")
 _SAFETENSORS = re.compile(r"model[^/]*\.safetensors")
-_PICKLE = re.compile(r"pytorch_model[^/]*\.bin")
+_PICKLE = re.compile(r"(pytorch|adapter)_model[^/]*\.bin")
 # The layers of sentence-transformers, each in a directory of its own.
 _MODULE = re.compile(r"\d+_\w+/(config\.json|model\.safetensors)")
 _PICKLED_MODULE = re.compile(r"\d+_\w+/pytorch_model\.bin")
@@ -88,6 +89,8 @@ def select_files(repo_id: str, names: Iterable[str], *, allow_pickle: bool, remo
     """
     names = sorted(names)
     weights = [name for name in names if _SAFETENSORS.fullmatch(name)]
+    if not weights and ADAPTER_CONFIG in names and ADAPTER_WEIGHTS in names:
+        weights = [ADAPTER_WEIGHTS]
     pickles = [name for name in names if _PICKLE.fullmatch(name)]
     if not weights and pickles and not allow_pickle:
         raise pickle_error(f"{repo_id} has no safetensors, only pickled weights ({', '.join(pickles)})")

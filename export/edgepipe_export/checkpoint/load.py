@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from edgepipe.bundle.third_party import is_sentence_encoder
-from edgepipe.errors import CheckpointError, first_line
+from edgepipe.errors import CheckpointError
+from edgepipe_export.checkpoint.formats import adapters
+from edgepipe_export.checkpoint.formats.loading_errors import describe_error, list_some
+from edgepipe_export.checkpoint.formats.quantized_weights import ask_dequantized, dequantize
+from edgepipe_export.checkpoint.formats.state_dicts import match_names, read_state_dict
+from edgepipe_export.checkpoint.formats.weight_shapes import fit_config, make_empty
 from edgepipe_export.checkpoint.model_inputs import add_token_types
 from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 from edgepipe_export.checkpoint.unsupported import list_lost_weights
@@ -85,7 +91,9 @@ def _require_encoder(checkpoint: Checkpoint, model: Any) -> None:
 
 
 def _copy(model: Any) -> PreTrainedModel:
-    own: PreTrainedModel = copy.deepcopy(model).to(device="cpu", dtype=torch.float32)
+    own = copy.deepcopy(model).to(device="cpu", dtype=torch.float32)
+    if hasattr(own, "merge_and_unload"):  # PEFT's
+        own = adapters.merge(own, f"in {type(own).__name__}")
     own.set_attn_implementation("eager")
     own.config.architectures = [type(own).__name__]
     return own
@@ -102,29 +110,62 @@ def _fix_call_dependent_choices(model: PreTrainedModel, *, generates: bool) -> N
 
 def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
     request = checkpoint.request
+    adapter = checkpoint.directory if checkpoint.base is not None else None
+    # What comes beside the weights of the base, or in place of all weights.
+    shapes = {} if adapter is None else adapters.read_shapes(adapter)
+    weights: Mapping[str, torch.Tensor] = {}
+    if checkpoint.state_dict is not None:
+        weights = read_state_dict(checkpoint.state_dict)
     try:
         config = AutoConfig.from_pretrained(
-            checkpoint.directory, trust_remote_code=request.trust_remote_code, local_files_only=True
+            checkpoint.config_directory, trust_remote_code=request.trust_remote_code, local_files_only=True
         )
         auto_model = getattr(transformers, auto_class(checkpoint.task.auto_model, config.model_type))
-        model, info = auto_model.from_pretrained(
-            checkpoint.directory,
-            config=config,
-            dtype=torch.float32,
-            attn_implementation="eager",
-            use_safetensors=None if request.allow_pickle else True,
-            trust_remote_code=request.trust_remote_code,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        if shapes or weights:
+            empty = make_empty(auto_model, config, trust_remote_code=request.trust_remote_code)
+            weights = match_names(weights, set(empty.state_dict())) if weights else {}
+            found = shapes or {name: tuple(tensor.shape) for name, tensor in weights.items()}
+            fit_config(config, empty, found, tokens=bool(weights))
+        ask_dequantized(config)
+        arguments: dict[str, Any] = {
+            "config": config,
+            "dtype": torch.float32,
+            "attn_implementation": "eager",
+            "local_files_only": True,
+            "output_loading_info": True,
+        }
+        if weights:
+            arguments["generation_config"] = _read_generation_config(checkpoint)
+            model, info = type(empty).from_pretrained(None, state_dict=weights, **arguments)
+        else:
+            model, info = auto_model.from_pretrained(
+                checkpoint.base or checkpoint.directory,
+                use_safetensors=None if request.allow_pickle else True,
+                trust_remote_code=request.trust_remote_code,
+                ignore_mismatched_sizes=bool(shapes),  # a head for other labels, which the adapter brings
+                **arguments,
+            )
+        model = dequantize(model)
     except Exception as error:
         # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
-        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {_describe(error)}") from error
+        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {describe_error(error)}") from error
+    mismatched = {str(entry[0]) for entry in info.get("mismatched_keys", ())}
+    info["missing_keys"] = ({*info["missing_keys"]} | mismatched).difference(shapes)
     _require_all_weights(checkpoint, model, info)
     _require_no_lost_weights(checkpoint, model, info)
+    if adapter is not None:
+        model = adapters.load_adapter(checkpoint.name, model, adapter, shapes)
     model.config.architectures = [type(model).__name__]
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _read_generation_config(checkpoint: Checkpoint) -> GenerationConfig | None:
+    """The settings of a base for writing text; None where it has none, and transformers makes them of its config."""
+    try:
+        return GenerationConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+    except OSError:
+        return None
 
 
 def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: dict[str, Any]) -> None:
@@ -136,7 +177,7 @@ def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: d
         return
     body = model.base_model_prefix + "."
     head = [name for name in missing if not headless and not name.startswith(body)]
-    shown = ", ".join((head or missing)[:3]) + (", …" if len(head or missing) > 3 else "")
+    shown = list_some(head or missing)
     if head:
         raise CheckpointError(
             f"{checkpoint.name} is not fine-tuned for {checkpoint.task.name}: it has no weights for the head of "
@@ -156,27 +197,37 @@ def _require_no_lost_weights(checkpoint: Checkpoint, model: PreTrainedModel, inf
     heads = not checkpoint.task.generates and not (named and model.base_model is model)
     lost = list_lost_weights(model, info["unexpected_keys"], heads=heads)
     if lost:
-        shown = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
         raise CheckpointError(
-            f"{checkpoint.name} has weights that {type(model).__name__} leaves out ({shown}): name the task that they "
-            "are for (task=, --task), or correct config.json; if they are not needed, load the checkpoint with "
-            "transformers and save it again, which drops them"
+            f"{checkpoint.name} has weights that {type(model).__name__} leaves out ({list_some(lost)}): name the task "
+            "that they are for (task=, --task), or correct config.json; if they are not needed, load the checkpoint "
+            "with transformers and save it again, which drops them"
         )
 
 
 def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     request = checkpoint.request
-    source = checkpoint.directory if request.tokenizer is None else request.tokenizer
+    source = _find_tokenizer(checkpoint) if request.tokenizer is None else request.tokenizer
     if isinstance(source, (str, os.PathLike)):
         try:
             loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
         except Exception as error:
-            raise CheckpointError(f"the tokenizer of {checkpoint.name} cannot be loaded: {_describe(error)}") from error
-        _require_vocabulary(source, loaded)
+            raise CheckpointError(
+                f"the tokenizer of {checkpoint.name} cannot be loaded: {describe_error(error)}"
+            ) from error
+        if Path(source).is_dir():
+            _require_vocabulary(source, loaded)
         source = loaded
     if not isinstance(source, PreTrainedTokenizerBase):
         raise CheckpointError(f"{type(source).__name__} is not a tokenizer of transformers")
     return convert_to_fast(source)
+
+
+def _find_tokenizer(checkpoint: Checkpoint) -> Any:
+    """The directory of a checkpoint's tokenizer; None for a loaded model. An adapter may have one of its own."""
+    own = checkpoint.directory
+    if checkpoint.base is None or own is None or (own / "tokenizer_config.json").is_file():
+        return own
+    return checkpoint.base
 
 
 def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -187,8 +238,3 @@ def _require_vocabulary(directory: str | os.PathLike[str], tokenizer: PreTrained
             f"{directory} has no tokenizer (none of {', '.join(sorted(names))}); if it is elsewhere, name its "
             "directory with tokenizer="
         )
-
-
-def _describe(error: Exception) -> str:
-    name, line = type(error).__name__, first_line(error)
-    return name if line == name else f"{name}: {line}"

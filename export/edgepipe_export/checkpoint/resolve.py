@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle.hub import is_repo_id
 from edgepipe.bundle.tasks import TASKS, task_for_architecture, task_names
 from edgepipe.bundle.third_party import is_sentence_encoder
-from edgepipe.errors import CheckpointError, InputError, TaskError
+from edgepipe.errors import CheckpointError, DownloadError, InputError, TaskError
 from edgepipe.pipelines.registry import task_class
+from edgepipe_export.checkpoint.formats.adapters import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    PICKLED_ADAPTER,
+    Adapter,
+    read_adapter,
+)
+from edgepipe_export.checkpoint.formats.loading_errors import read_object
+from edgepipe_export.checkpoint.formats.quantized_weights import find_quantization, name_method, require_dequantizable
+from edgepipe_export.checkpoint.formats.safetensors_files import check_safetensors
+from edgepipe_export.checkpoint.formats.state_dicts import SAFETENSORS, is_state_dict
 from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, pickle_error
-from edgepipe_export.checkpoint.safetensors_files import check_safetensors
 from edgepipe_export.checkpoint.unsupported import (
     PICKLES,
     has_weights,
     require_supported_files,
     require_supported_modules,
-    require_unquantized,
 )
 
 if TYPE_CHECKING:
@@ -38,10 +46,12 @@ class Request:
     Attributes:
         model: Hub id, directory, or a loaded model.
         task: Name of a task; None to find it from the checkpoint.
-        tokenizer: A loaded tokenizer or its directory; needed with a loaded model.
+        tokenizer: A loaded tokenizer, its directory or its Hub id; needed with a loaded model.
         revision: Branch, tag or commit of a Hub id.
         allow_pickle: Whether weights may be unpickled, which runs code of the checkpoint's author.
         trust_remote_code: Whether Python files of the checkpoint may be run.
+        base: Hub id or directory of what an adapter is merged into, or of the config and the tokenizer of a file of
+            weights; for an adapter by default what it names.
     """
 
     model: str | os.PathLike[str] | PreTrainedModel
@@ -50,6 +60,7 @@ class Request:
     revision: str | None = None
     allow_pickle: bool = False
     trust_remote_code: bool = False
+    base: str | os.PathLike[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +71,10 @@ class Checkpoint:
         request: What the caller asked for.
         name: Hub id, or the last part of the directory's name.
         revision: Commit of the Hub repository; None for a directory or a loaded model.
-        directory: Where the files are; None for a loaded model.
+        directory: Where the files are; None for a loaded model. For a file of weights that of its base.
         task: The task's class.
+        base: The directory of what an adapter in `directory` is merged into; None without an adapter.
+        state_dict: The file of weights, where they are in one alone.
     """
 
     request: Request
@@ -69,6 +82,14 @@ class Checkpoint:
     revision: str | None
     directory: Path | None
     task: type[Task]
+    base: Path | None = None
+    state_dict: Path | None = None
+
+    @property
+    def config_directory(self) -> Path | None:
+        """Where ``config.json`` is: of an adapter without one that of its base."""
+        own = self.directory
+        return self.base if self.base is not None and own is not None and not _has_config(own) else own
 
 
 def resolve(request: Request) -> Checkpoint:
@@ -85,32 +106,120 @@ def resolve(request: Request) -> Checkpoint:
     if not isinstance(request.model, (str, os.PathLike)):
         return _resolve_loaded_model(request, request.model)
     path = Path(request.model)
-    text = os.fspath(request.model)
-    if path.is_dir():
-        name, revision, directory = path.resolve().name, None, path
-    elif path.exists():
-        raise CheckpointError(f"{text} is a file; name the checkpoint's directory, which holds config.json")
-    elif is_repo_id(text):
-        directory, revision = fetch_checkpoint(
-            text,
-            request.revision,
-            request.task,
-            allow_pickle=request.allow_pickle,
-            remote_code=request.trust_remote_code,
-        )
-        name = text
-    else:
-        raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
+    if path.is_file() and is_state_dict(path):
+        return _resolve_state_dict(request, path)
+    name, revision, directory = _find(request.model, request)
     files = _list_files(directory)
     require_supported_files(name, files, request.task)
     require_supported_modules(name, directory, request.task)
-    config = read_config(directory)
-    require_unquantized(name, config)
-    _require_no_remote_code(config, request, name)
+    if ADAPTER_CONFIG in files and not has_weights(files):
+        return _resolve_adapter(request, name, revision, directory)
+    if request.base is not None:
+        raise InputError(f"base= (--base) is for an adapter or a file of weights; {name} has weights and a config")
+    config = _check_config(request, name, directory)
     params = config.get("task_specific_params")
     task = _find_task(request.task, config.get("architectures"), name, params, is_sentence_encoder(directory))
     _require_weights(directory, files, request.allow_pickle)
     return Checkpoint(request, name, revision, directory, task)
+
+
+def _find(model: str | os.PathLike[str], request: Request) -> tuple[str, str | None, Path]:
+    """Name, commit and directory of what is a directory or a Hub id."""
+    path, text = Path(model), os.fspath(model)
+    if path.is_dir():
+        return path.resolve().name, None, path
+    if path.exists():
+        raise CheckpointError(f"{text} is a file; name the checkpoint's directory, which holds config.json")
+    if not is_repo_id(text):
+        raise CheckpointError(f"{text} does not exist, and is not a Hub id (owner/name) either")
+    directory, revision = fetch_checkpoint(
+        text,
+        request.revision,
+        request.task,
+        allow_pickle=request.allow_pickle,
+        remote_code=request.trust_remote_code,
+    )
+    return text, revision, directory
+
+
+def _check_config(request: Request, name: str, directory: Path) -> Mapping[str, Any]:
+    """The config of a checkpoint whose weights can be read, and whose code may be run."""
+    config = read_config(directory)
+    require_dequantizable(name, config)
+    _require_no_remote_code(config, request, name)
+    return config
+
+
+def _resolve_adapter(request: Request, name: str, revision: str | None, directory: Path) -> Checkpoint:
+    adapter = read_adapter(name, directory)
+    _require_adapter_weights(name, directory, request.allow_pickle)
+    base = _find_base(request, name, directory, adapter)
+    files = _list_files(base)
+    if ADAPTER_CONFIG in files:
+        raise CheckpointError(f"the base of the adapter {name}, {base}, is an adapter too; merge that first")
+    require_supported_files(base.name, files, request.task)
+    config = _check_config(request, base.name, base)
+    if _has_config(directory):
+        config = read_config(directory)
+    _require_weights(base, files, request.allow_pickle)
+    if adapter.task is not None or adapter.architecture is not None:
+        architectures: Any = [_name_class(adapter, config)]
+    else:  # what its base was for says nothing of what was trained
+        architectures = config.get("architectures") if request.task is None else None
+    params = config.get("task_specific_params")
+    task = _find_task(request.task, architectures, name, params, is_sentence_encoder(directory))
+    return Checkpoint(request, name, revision, directory, task, base)
+
+
+def _find_base(request: Request, name: str, directory: Path, adapter: Adapter) -> Path:
+    """The directory of an adapter's base: what the caller named, or the adapter; by its own folder or this one."""
+    hint = "name its directory or Hub id with base= (--base)"
+    if request.base is not None:
+        return _find(request.base, replace(request, revision=None))[2]
+    if adapter.base is None:
+        raise CheckpointError(f"{name} is an adapter whose {ADAPTER_CONFIG} does not name the model it is for; {hint}")
+    for place in (Path(adapter.base), directory / adapter.base):
+        if place.is_dir():
+            return place
+    if not is_repo_id(adapter.base):
+        raise CheckpointError(f"{name} is an adapter for {adapter.base}, which does not exist here; {hint}")
+    try:
+        return _find(adapter.base, replace(request, revision=adapter.revision))[2]
+    except DownloadError as error:
+        raise DownloadError(f"{name} is an adapter for {adapter.base}: {error}; {hint}") from error
+
+
+def _name_class(adapter: Adapter, config: Mapping[str, Any]) -> str:
+    """The class of an adapter's base: what it says, or what its task loads of that model type."""
+    if adapter.task is None:
+        return str(adapter.architecture)
+    return (_classes(task_class(adapter.task)).get(str(config.get("model_type"))) or ("",))[0]
+
+
+def _require_adapter_weights(name: str, directory: Path, allow_pickle: bool) -> None:
+    if (directory / ADAPTER_WEIGHTS).is_file():
+        check_safetensors(directory)
+        return
+    if not (directory / PICKLED_ADAPTER).is_file():
+        raise CheckpointError(f"{name} is an adapter without weights: there is no {ADAPTER_WEIGHTS} in it")
+    if not allow_pickle:
+        raise pickle_error(f"{name} has no {ADAPTER_WEIGHTS}, only pickled weights ({PICKLED_ADAPTER})")
+
+
+def _resolve_state_dict(request: Request, path: Path) -> Checkpoint:
+    if request.base is None:
+        raise CheckpointError(
+            f"{path} is a file of weights alone; name the directory or Hub id whose config and tokenizer it goes with "
+            "with base= (--base), or the checkpoint's own directory if it has one"
+        )
+    if path.suffix != SAFETENSORS and not request.allow_pickle:
+        raise pickle_error(f"{path} has pickled weights")
+    _, _, directory = _find(request.base, request)
+    config = read_config(directory)
+    _require_no_remote_code(config, request, path.name)
+    architectures = config.get("architectures") if request.task is None else None  # the base may be for another task
+    task = _find_task(request.task, architectures, path.name, config.get("task_specific_params"))
+    return Checkpoint(request, path.name, None, directory, task, state_dict=path)
 
 
 def _list_files(directory: Path) -> list[str]:
@@ -124,8 +233,8 @@ def _resolve_loaded_model(request: Request, model: PreTrainedModel) -> Checkpoin
 
     if not isinstance(model, PreTrainedModel):
         kind = type(model).__name__
-        if hasattr(model, "merge_and_unload"):
-            raise InputError(f"{kind} has an adapter beside its model; pass what its merge_and_unload() returns")
+        if hasattr(model, "merge_and_unload") and hasattr(model, "get_base_model"):  # PEFT's
+            return replace(_resolve_loaded_model(request, model.get_base_model()), request=request)
         hint = "; save it, and name the directory" if hasattr(model, "state_dict") else ""
         raise InputError(f"model must be a directory, a Hub id or a loaded transformers model, got {kind}{hint}")
     architecture = type(model).__name__
@@ -133,7 +242,8 @@ def _resolve_loaded_model(request: Request, model: PreTrainedModel) -> Checkpoin
         raise InputError(
             f"{architecture} has an adapter beside its weights; merge it with peft (merge_and_unload) first"
         )
-    require_unquantized(architecture, model.config.to_dict())
+    if (found := find_quantization(model.config.to_dict())) is not None:
+        raise CheckpointError(f"{architecture} is quantized by {name_method(found[1])}; name its directory instead")
     if request.tokenizer is None:
         raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
     params = getattr(model.config, "task_specific_params", None)
@@ -150,24 +260,29 @@ def read_config(directory: Path) -> Mapping[str, Any]:
         CheckpointError: it is missing or not a JSON object.
     """
     path = directory / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         last = _last_of_trainer(directory)
         hint = "" if last is None else f"; did you mean {last}?"
-        raise CheckpointError(f"{directory} has no config.json: it is not a transformers checkpoint{hint}") from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{path} holds a {type(config).__name__}, not an object")
-    return config
+        raise CheckpointError(f"{directory} has no config.json: it is not a transformers checkpoint{hint}")
+    return read_object(path)
+
+
+def read_weights_config(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    """The config beside a checkpoint's weights, which is that of an adapter's base; empty where none is there."""
+    directory = checkpoint.base or checkpoint.directory
+    return {} if directory is None or checkpoint.state_dict is not None else read_config(directory)
+
+
+def _has_config(directory: Path) -> bool:
+    return (directory / "config.json").is_file()
 
 
 def _last_of_trainer(directory: Path) -> Path | None:
     """The last checkpoint that transformers' Trainer saved in a folder, e.g. ``checkpoint-500``; None without one."""
     found = {
         int(path.parent.name.removeprefix("checkpoint-")): path.parent
-        for path in directory.glob("checkpoint-*/config.json")
+        for name in ("config.json", ADAPTER_CONFIG)
+        for path in directory.glob(f"checkpoint-*/{name}")
         if path.parent.name.removeprefix("checkpoint-").isdecimal()
     }
     return found[max(found)] if found else None
@@ -246,11 +361,15 @@ def _find_task_by_class(classes: list[str]) -> str | None:
 
 def _loads(task: type[Task], name: str) -> bool:
     """Whether the auto class of a task loads a class of that name."""
+    return any(name in names for names in _classes(task).values())
+
+
+def _classes(task: type[Task]) -> dict[str, tuple[str, ...]]:
+    """The classes that the auto class of a task loads, by model type."""
     import transformers
 
     mapping = getattr(transformers, task.auto_model)._model_mapping._model_mapping
-    names = {name for entry in mapping.values() for name in (entry if isinstance(entry, tuple) else (entry,))}
-    return name in names
+    return {name: entry if isinstance(entry, tuple) else (entry,) for name, entry in mapping.items()}
 
 
 def _require_no_remote_code(config: Mapping[str, Any], request: Request, name: str) -> None:

@@ -26,6 +26,8 @@ def write_sentence_files(checkpoint: Checkpoint, folder: Path) -> None:
         CheckpointError: a module is damaged, pickled without permission, or not known to the runtime.
     """
     source = checkpoint.directory
+    if source is not None and checkpoint.base is not None and not is_sentence_encoder(source):
+        source = checkpoint.base  # an adapter that PEFT saved, for an encoder with layers of its own
     if source is None or not issubclass(checkpoint.task, EmbeddingTask):
         return
     try:

@@ -1,6 +1,6 @@
 """Checkpoints of which an export would lose something: each is refused by name, with what to do.
 
-What transformers loads without a word may lack the half of a model: the head of SetFit, an adapter, the pooling of a
+What transformers loads without a word may lack the half of a model: the head of SetFit, the pooling of a
 SparseEncoder, a layer that the config does not have.
 """
 
@@ -16,11 +16,12 @@ from edgepipe.bundle.tasks import resolve_alias, task_entry
 from edgepipe.bundle.third_party import MODULES_NAME, read_module_entries
 from edgepipe.embeddings.sentence_config import CONFIG_NAME
 from edgepipe.errors import CheckpointError
+from edgepipe_export.checkpoint.formats.adapters import ADAPTER_CONFIG
+from edgepipe_export.checkpoint.formats.quantized_weights import quantized_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_ADAPTER = "adapter_config.json"
 _SETFIT = ("model_head.pkl", "config_setfit.json")
 
 # Weights that a checkpoint of transformers has, pickled ones among them; what other safetensors are called.
@@ -90,13 +91,11 @@ def require_supported_files(name: str, files: Iterable[str], task: str | None = 
     """
     names = sorted(files)
     weights = has_weights(names)
-    if _ADAPTER in names:
-        merge = "merge the two with peft (merge_and_unload, then save_pretrained), and export that"
-        if not weights:
-            raise CheckpointError(f"{name} is an adapter ({_ADAPTER}) without its base model; {merge}")
+    if ADAPTER_CONFIG in names and weights:
         raise CheckpointError(
-            f"{name} has an adapter beside its weights ({_ADAPTER}), which would be left out; {merge}, or remove the "
-            "adapter's files if the weights have it already"
+            f"{name} has an adapter beside its weights ({ADAPTER_CONFIG}): move the adapter's files to a directory of "
+            "their own and name this one with base= (--base) to merge them, or remove them if the weights have the "
+            "adapter already"
         )
     if any(file in names for file in _SETFIT) and not _embeds(task):
         raise CheckpointError(
@@ -105,8 +104,8 @@ def require_supported_files(name: str, files: Iterable[str], task: str | None = 
         )
     for file, method in _QUANTIZED_FILES.items():
         if file in names:
-            raise _quantized_error(name, method, file)
-    if weights:
+            raise quantized_error(name, method, file)
+    if weights or ADAPTER_CONFIG in names:
         return
     if "gliner_config.json" in names:
         raise CheckpointError(f"{name} is a GLiNER model, which edgepipe cannot export; run it with gliner")
@@ -176,19 +175,6 @@ def find_activation(directory: Path | None, config: Mapping[str, Any]) -> tuple[
     return name, _ACTIVATIONS[name]
 
 
-def require_unquantized(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse weights that another tool quantized.
-
-    Raises:
-        CheckpointError: the config says so.
-    """
-    for key in ("quantization_config", "compression_config"):
-        settings = config.get(key)
-        if settings:
-            method = settings.get("quant_method") if isinstance(settings, Mapping) else None
-            raise _quantized_error(name, str(method or "another tool"), f"{key} in config.json")
-
-
 def list_lost_weights(model: PreTrainedModel, unexpected: Iterable[str], *, heads: bool) -> list[str]:
     """Weights of a checkpoint that a loaded model has no place for, though they change the results of what was trained.
 
@@ -229,10 +215,3 @@ def _read_class(directory: Path) -> str:
     path = directory / CONFIG_NAME
     found = read_json(path, dict).get("model_type") if path.is_file() else None
     return found if isinstance(found, str) else "SentenceTransformer"
-
-
-def _quantized_error(name: str, method: str, where: str) -> CheckpointError:
-    return CheckpointError(
-        f"{name} is quantized by {method} already ({where}); export the checkpoint that it was made from, and choose "
-        "how edgepipe quantizes it with dtypes= (--dtype int8)"
-    )

@@ -54,6 +54,14 @@ def _recipes() -> Iterable[str]:
     shell_complete=dtype_completion,
     help="Variants, comma-separated, or auto.  [default: fp32, or the recipe's]",
 )
+@click.option(
+    "--base",
+    shell_complete=complete_folder,
+    help="The model that a PEFT adapter or a file of weights is for.  [default: what the adapter names]",
+)
+@click.option(
+    "--tokenizer", shell_complete=complete_folder, help="Directory of another tokenizer.  [default: the checkpoint's]"
+)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--opset", type=int, help="ONNX opset, 18 to 23.  [default: 20]")
 @click.option("--output-hidden-states", is_flag=True, help="Add every layer's hidden states to the outputs.")
@@ -113,7 +121,7 @@ def export(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Export a checkpoint to a bundle: MODEL is a Hub id or a directory, OUT the directory to write."""
+    """Export a checkpoint to a bundle: MODEL is a Hub id, a directory or a file of weights, OUT is written."""
     if len(arguments) != (1 if recipe_name else 2):
         raise click.UsageError("give OUT alone with --recipe" if recipe_name else "give MODEL and OUT")
     *models, output = arguments

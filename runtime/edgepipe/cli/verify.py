@@ -32,6 +32,11 @@ from edgepipe.text_table import terminal_width
     help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
 )
 @click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
+@click.option(
+    "--base", shell_complete=complete_folder, help="The base of an adapter or a file of weights, as for export."
+)
+@click.option("--tokenizer", shell_complete=complete_folder, help="Directory of another tokenizer, as for export.")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, as for export.")
 @click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
 @click.option("--device", shell_complete=device_completion, help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts.")
@@ -44,6 +49,9 @@ def verify(
     files: tuple[Path, ...],
     calibration: Path | None,
     max_drop: float | None,
+    base: str | None,
+    tokenizer: str | None,
+    allow_pickle: bool,
     dtype: str | None,
     device: str | None,
     page: Path | None,
@@ -63,6 +71,9 @@ def verify(
         texts=given or None,
         calibration=calibration,
         max_drop=max_drop,
+        base=base,
+        tokenizer=tokenizer,
+        allow_pickle=allow_pickle,
         dtype=dtype,
         device=device,
         progress=not quiet,

@@ -181,6 +181,17 @@ def test_an_adapter_is_refused_before_its_download(hub: Hub, tmp_path: Path) -> 
     assert hub.served == []
 
 
+def test_an_adapter_without_its_base(hub: Hub, checkpoint: Path, tmp_path: Path) -> None:
+    for name in ("model.safetensors", "config.json", "pytorch_model.bin"):
+        del hub.files[name]
+    settings = {"peft_type": "LORA", "task_type": "SEQ_CLS", "base_model_name_or_path": str(checkpoint)}
+    weights = (checkpoint / "model.safetensors").read_bytes()
+    hub.files |= {"adapter_config.json": json.dumps(settings).encode(), "adapter_model.safetensors": weights}
+    found = fetch_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home")
+    assert COMMIT in found
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json"} <= set(hub.served)
+
+
 def test_a_repository_with_pickles_only(hub: Hub, tmp_path: Path) -> None:
     del hub.files["model.safetensors"]
     error = fetch_from(f"http://127.0.0.1:{hub.server_port}", tmp_path / "home")

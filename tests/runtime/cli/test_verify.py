@@ -31,7 +31,8 @@ def test_the_exit_status_says_whether_all_held(calls: list[tuple[Any, ...]]) -> 
     assert (held.exit_code, held.output) == (0, "a table\n")
     missed = CliRunner().invoke(cli, ["verify", "bad", "a-model", "--json"])
     assert (missed.exit_code, missed.output) == (1, "{}\n")
-    nothing = {**dict.fromkeys(["texts", "calibration", "max_drop", "dtype", "device"]), "progress": True}
+    unset = dict.fromkeys(["texts", "calibration", "max_drop", "base", "tokenizer", "dtype", "device"])
+    nothing = unset | {"allow_pickle": False, "progress": True}
     assert calls == [("good", "a-model", nothing), ("bad", "a-model", nothing)]
 
 
@@ -46,11 +47,15 @@ def test_texts_come_before_the_lines_of_files(calls: list[tuple[Any, ...]], tmp_
         (tmp_path / name).write_text(f"{name}\nmore of {name}\n", encoding="utf-8")
     files = ["-f", str(tmp_path / "two"), "-f", str(tmp_path / "one")]
     options = ["--calibration", "texts.csv", "--max-drop", "0.5", "--dtype", "int8", "--device", "cuda"]
+    options += ["--base", "a-base", "--tokenizer", "a-tokenizer", "--allow-pickle"]
     assert CliRunner().invoke(cli, ["verify", "good", "a-model", *files, "-t", "a", "-t", "b", *options]).exit_code == 0
     assert calls[0][2] == {
         "texts": ["a", "b", "two", "more of two", "one", "more of one"],
         "calibration": Path("texts.csv"),
         "max_drop": 0.5,
+        "base": "a-base",
+        "tokenizer": "a-tokenizer",
+        "allow_pickle": True,
         "dtype": "int8",
         "device": "cuda",
         "progress": True,

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from edgepipe.errors import CheckpointError
+from edgepipe_export.checkpoint.formats.safetensors_files import check_safetensors
 from edgepipe_export.checkpoint.resolve import Request, resolve
-from edgepipe_export.checkpoint.safetensors_files import check_safetensors
 
 
 def write(path: Path) -> bytes:

@@ -1,0 +1,1 @@
+"""The forms that the weights of a checkpoint come in, beside one safetensors file of a whole model."""
