@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe import Tokenizer
 from edgepipe.errors import ExportError, InputError
+from edgepipe.tokenization.loading import CLASS_SETTINGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,16 +30,6 @@ _CALL_ARGUMENTS = (
     "is_local",
     "local_files_only",
     "name_or_path",
-)
-
-# What save_pretrained leaves out where it is the default of the tokenizer's class, which the runtime does not know.
-_CLASS_DEFAULTS = (
-    "model_input_names",
-    "model_max_length",
-    "padding_side",
-    "truncation_side",
-    "clean_up_tokenization_spaces",
-    "split_special_tokens",
 )
 
 
@@ -146,7 +137,7 @@ def _plain(values: Any) -> Any:
 
 
 def _settings(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-    return {name: getattr(tokenizer, name) for name in _CLASS_DEFAULTS if hasattr(tokenizer, name)}
+    return {name: getattr(tokenizer, name) for name in CLASS_SETTINGS if hasattr(tokenizer, name)}
 
 
 def _edit(path: Path, entries: Mapping[str, Any], dropped: Sequence[str]) -> None:

@@ -290,6 +290,8 @@ def pipeline(
         session_options: An ``onnxruntime.SessionOptions`` to start from; it is changed, so give each its own.
         buckets: Shapes (batch, length) that an encoder's inputs are padded to; by default some on a GPU, none
             elsewhere.
+        tokenizer: In place of the bundle's: an :class:`edgepipe.Tokenizer`, a directory, or a fast tokenizer of
+            transformers. The bundle was compared with PyTorch with its own.
         **task_options: Options of the task that hold for every call. What transformers' ``pipeline`` takes beside
             these is taken too where it changes nothing here.
 
@@ -312,7 +314,10 @@ def pipeline(
             path, dtype, config, revision=revision, local_files_only=local_files_only, token=asked.token
         )
     check_same_config(task_options.get("config"), bundle.config, model)
-    return bundle.read(lambda opened: _load(task, opened, dtype, config, batch_size=batch_size, **asked.task_options))
+    given = None if asked.tokenizer is None else _read_tokenizer(asked.tokenizer, bundle)
+    return bundle.read(
+        lambda opened: _load(task, opened, dtype, config, given, batch_size=batch_size, **asked.task_options)
+    )
 
 
 def infer_task(bundle: Bundle) -> str | None:
@@ -342,7 +347,23 @@ def embedded_bundle() -> Path:
         ) from error
 
 
-def _load(task: str | None, bundle: Bundle, dtype: Any, config: SessionConfig, **arguments: Any) -> Task:
+def _read_tokenizer(given: Any, bundle: Bundle) -> Tokenizer:
+    """The tokenizer that the caller gave in place of a bundle's own."""
+    from edgepipe.tokenization.given_tokenizer import read_given_tokenizer
+
+    text = bundle.config.get("text_config")
+    size = bundle.config.get("vocab_size") or (text.get("vocab_size") if isinstance(text, dict) else None)
+    return read_given_tokenizer(given, size if isinstance(size, int) else None)
+
+
+def _load(
+    task: str | None,
+    bundle: Bundle,
+    dtype: Any,
+    config: SessionConfig,
+    given: Tokenizer | None,
+    **arguments: Any,
+) -> Task:
     """The task with all that it reads of the bundle."""
     if not _graph_decides(bundle):
         chosen = _task_of(task, bundle, bundle.task)
@@ -352,7 +373,7 @@ def _load(task: str | None, bundle: Bundle, dtype: Any, config: SessionConfig, *
         own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
         chosen = _task_of(task, bundle, own)
     # Not with from_pretrained: that the folder stays the same meanwhile is seen to already.
-    tokenizer = Tokenizer(*load_tokenizer_files(bundle.path, {}))
+    tokenizer = given or Tokenizer(*load_tokenizer_files(bundle.path, {}))
     return task_class(chosen)(tokenizer, loaded, task=chosen, **arguments)
 
 

@@ -75,12 +75,14 @@ class PipelineOptions:
         dtype: The variant, as the caller named it.
         device: The device, likewise.
         token: For the Hub; None for the one that is saved.
+        tokenizer: In place of the bundle's; None for the bundle's own.
         task_options: Those of the task.
     """
 
     dtype: Any
     device: Any
     token: str | bool | None
+    tokenizer: Any
     task_options: Mapping[str, Any]
 
 
@@ -97,15 +99,10 @@ def take_pipeline_options(options: Mapping[str, Any], model: Any, dtype: Any, de
         InputError: one would change results, or two contradict each other.
     """
     if not options and isinstance(device, str | int | None):
-        return PipelineOptions(dtype, device, None, options)
+        return PipelineOptions(dtype, device, None, None, options)
     left = drop_reference_options(options, PIPELINE_OPTIONS)
     left.pop("config", None)  # looked at when the bundle is open
     tokenizer = left.pop("tokenizer", None)
-    if tokenizer is not None and not _is_same_path(tokenizer, model):
-        raise InputError(
-            f"tokenizer={tokenizer!r:.80} is not taken: a bundle's graph is proved with the bundle's own tokenizer; "
-            "export the checkpoint with the tokenizer that you want, or leave it out"
-        )
     token = left.pop("token", None)
     if token is not None and not isinstance(token, (str, bool)):
         raise InputError(f"token must be a text, True, False or None, got {type(token).__name__}")
@@ -124,6 +121,7 @@ def take_pipeline_options(options: Mapping[str, Any], model: Any, dtype: Any, de
         _only("dtype", map(variant_name, dtypes)),
         _only("device", [_device_name(each) for each in (device, *map(_single_device, maps))]),
         token,
+        None if tokenizer is None or _is_same_path(tokenizer, model) else tokenizer,
         left,
     )
 

@@ -73,6 +73,7 @@ class LoadOptions(ReferenceLoadOptions, total=False):
     providers: Sequence[Provider] | None
     session_options: Any
     buckets: Sequence[Shape] | None
+    tokenizer: Any
 
 
 class EncodingOptions(TypedDict, total=False):

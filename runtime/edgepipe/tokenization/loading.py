@@ -29,6 +29,16 @@ SPECIAL_TOKEN_NAMES = (
     "mask_token",
 )
 
+# What save_pretrained leaves out where it is the default of the tokenizer's class, which nobody knows here.
+CLASS_SETTINGS = (
+    "model_input_names",
+    "model_max_length",
+    "padding_side",
+    "truncation_side",
+    "clean_up_tokenization_spaces",
+    "split_special_tokens",
+)
+
 # Above this, `model_max_length` is transformers' way to write "no limit".
 _NO_LIMIT = int(1e20)
 
