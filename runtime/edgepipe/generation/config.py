@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from edgepipe.arguments import check_flag
 from edgepipe.generation import validation
 from edgepipe.generation.validation import Check
+from edgepipe.generation.watermark_config import Watermark, check_watermark
 
 
 def _option(default: Any, check: Check) -> Any:
@@ -18,7 +19,7 @@ def _option(default: Any, check: Check) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
-    """Checked options, under transformers' names and with the defaults of its ``generate`` (5.23).
+    """Checked options, under transformers' names and with the defaults of its ``generate`` (5.24).
 
     Make one with :func:`edgepipe.generation.config_sources.generation_config`.
 
@@ -54,6 +55,12 @@ class GenerationConfig:
         bad_words_ids: Runs of tokens that do not occur.
         sequence_bias: What is added to the score of each run of tokens.
         exponential_decay_length_penalty: After how many new tokens the end becomes likelier, and by which factor.
+        prefix_allowed_tokens_fn: A function of an input's place in its batch and of its tokens so far, int64[length];
+            it returns the tokens that may come next.
+        guidance_scale: How far scores are driven away from those without the prompt (classifier-free guidance); 1 for
+            not at all. Not for encoder-decoders.
+        negative_prompt_ids: The prompt to be driven away from, as token ids; by default the last token of the prompt.
+        watermarking_config: A ``WatermarkingConfig`` or ``SynthIDTextWatermarkingConfig`` of transformers, or a dict.
         forced_bos_token_id: The token after the first.
         forced_eos_token_id: The last token at `max_length`, one of these.
         suppress_tokens: Tokens that do not occur.
@@ -95,6 +102,10 @@ class GenerationConfig:
     bad_words_ids: tuple[tuple[int, ...], ...] = _option((), validation.bad_words)
     sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = _option((), validation.sequence_bias)
     exponential_decay_length_penalty: tuple[int, float] | None = _option(None, validation.decay)
+    prefix_allowed_tokens_fn: Callable[..., Any] | None = _option(None, validation.function)  # noqa: RUF009 - a field
+    guidance_scale: float = _option(1.0, validation.number())
+    negative_prompt_ids: tuple[int, ...] = _option((), validation.prompt_ids)
+    watermarking_config: Watermark | None = _option(None, check_watermark)  # noqa: RUF009 - a field
     forced_bos_token_id: int | None = _option(None, validation.whole(0))
     forced_eos_token_id: tuple[int, ...] = _option((), validation.ids)
     suppress_tokens: tuple[int, ...] = _option((), validation.ids)

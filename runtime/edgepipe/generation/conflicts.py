@@ -11,6 +11,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate_options import UNSUPPORTED_OPTIONS
+from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig
 
 
 def check_names(options: Mapping[str, Any]) -> None:
@@ -87,6 +88,21 @@ def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decode
             "not; pass eos_token_id",
         ),
         (
+            config.guidance_scale != 1.0 and (decoder.is_encoder_decoder or decoder.reads_padding),
+            f"guidance_scale={config.guidance_scale} contradicts a model of this kind, which transformers itself "
+            "cannot ask for scores without the prompt; pass guidance_scale=None",
+        ),
+        (
+            config.guidance_scale != 1.0 and config.num_beam_groups > 1,
+            f"guidance_scale={config.guidance_scale} contradicts num_beam_groups={config.num_beam_groups}: groups of "
+            "beams are not guided",
+        ),
+        (
+            config.num_beams > 1 and isinstance(config.watermarking_config, SynthIDTextWatermarkingConfig),
+            f"a watermark of SynthID contradicts num_beams={config.num_beams}: transformers itself mixes up what the "
+            "beams have had; pass num_beams=1",
+        ),
+        (
             decoder.is_encoder_decoder and not config.decoder_start_token_id,
             "the checkpoint does not say what its decoder starts with; pass decoder_start_token_id",
         ),
@@ -105,6 +121,8 @@ def _warn(config: GenerationConfig, options: Mapping[str, Any]) -> None:
         warnings.warn(
             f"min_new_tokens={config.min_new_tokens} goes before min_length={config.min_length}", stacklevel=4
         )
+    if config.negative_prompt_ids and config.guidance_scale == 1.0:
+        warnings.warn("negative_prompt_ids has no effect with guidance_scale=1; pass another", stacklevel=4)
     if not config.do_sample:
         for name in SAMPLING:
             if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from edgepipe.arguments import ReferenceOption, is_any, is_count, is_flag, is_none, is_number, is_off
 
 _ROUND_NOTHING = (
@@ -22,6 +24,11 @@ _RESULTS = "a result is text or token ids; leave it out, or run the bundle's gra
 def _is_empty(value: Any) -> bool:
     """Whether there is nothing in a list or a dict."""
     return value is None or (hasattr(value, "__len__") and len(value) == 0)
+
+
+def _masks_nothing(value: Any) -> bool:
+    """Whether a mask has no zeros."""
+    return value is None or bool(np.asarray(value).all())
 
 
 # How PyTorch computes, which changes no token.
@@ -71,6 +78,9 @@ _OUTPUTS: Mapping[str, ReferenceOption] = {
 
 # What the pipeline itself gives to `generate`.
 _INPUTS: Mapping[str, ReferenceOption] = {
+    "negative_prompt_attention_mask": ReferenceOption(
+        _masks_nothing, "it masks tokens of negative_prompt_ids; leave these out there"
+    ),
     "tokenizer": ReferenceOption(is_any, ""),  # for stop_strings; the bundle's is taken
     "use_model_defaults": ReferenceOption(
         lambda value: value is None or value is True,
@@ -96,14 +106,6 @@ UNSUPPORTED_OPTIONS: Mapping[str, ReferenceOption] = {
     ),
     "dola_layers": ReferenceOption(is_none, "edgepipe has no DoLa decoding; leave it out"),
     "token_healing": ReferenceOption(is_off, "edgepipe heals no tokens; end the prompt where a word ends"),
-    "guidance_scale": ReferenceOption(
-        lambda value: value is None or (is_number(value) and value == 1),
-        "edgepipe has no classifier-free guidance; leave it out",
-    ),
-    "negative_prompt_ids": ReferenceOption(is_none, "edgepipe has no classifier-free guidance; leave it out"),
-    "negative_prompt_attention_mask": ReferenceOption(is_any, ""),
-    "watermarking_config": ReferenceOption(is_none, "edgepipe has no watermarks; leave it out"),
-    "prefix_allowed_tokens_fn": ReferenceOption(is_none, "edgepipe asks no function; leave it out"),
     "custom_generate": ReferenceOption(is_none, "a bundle runs no code; leave it out"),
     "logits_processor": ReferenceOption(
         _is_empty, "edgepipe has no tensors of PyTorch to give it; pass sequence_bias or prefix_allowed_tokens_fn"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepipe.arguments import is_whole
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
@@ -26,6 +28,7 @@ class Prompt:
         ids: What new tokens are added to, int64[rows, length]: the inputs, or what a decoder starts with.
         padding: How many of `ids` are padding on the left, int64[rows].
         longest: Most tokens of a sequence, those of `ids` included.
+        vocabulary_size: Of the model, as its config says; 0 where it does not.
     """
 
     input_ids: NDArray[np.int64]
@@ -33,6 +36,7 @@ class Prompt:
     ids: NDArray[np.int64]
     padding: NDArray[np.int64]
     longest: int
+    vocabulary_size: int = 0
 
     @property
     def length(self) -> int:
@@ -62,7 +66,8 @@ def prepare_prompt(
     else:
         ids = input_ids
         padding = np.argmax(attention_mask != 0, axis=1)
-    return Prompt(input_ids, attention_mask, ids, padding, _longest(decoder, ids.shape[1], config))
+    longest = _longest(decoder, ids.shape[1], config)
+    return Prompt(input_ids, attention_mask, ids, padding, longest, _vocabulary_size(decoder.config))
 
 
 def limit_new_tokens(config: GenerationConfig, decoder: Decoder, length: int) -> GenerationConfig:
@@ -114,6 +119,13 @@ def is_cut_off(
     ended = bool(token_ids) and token_ids[-1] in limited.eos_token_id
     most = limited.max_new_tokens or 0
     return not ended and new >= most and most < count_new_tokens(config, prompt)
+
+
+def _vocabulary_size(config: Mapping[str, Any]) -> int:
+    """That of the text model, as transformers' ``get_text_config`` finds it."""
+    parts = [config.get(name) for name in ("decoder", "generator", "text_config")]
+    found = next((part for part in parts if isinstance(part, Mapping)), config).get("vocab_size")
+    return found if is_whole(found) else 0
 
 
 def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:

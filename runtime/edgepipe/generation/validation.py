@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from edgepipe.arguments import check_whole, is_number, is_whole
 from edgepipe.errors import InputError
 
@@ -72,6 +74,25 @@ def eos_ids(name: str, value: Any) -> tuple[int, ...]:
     if isinstance(values, (list, tuple)) and all(isinstance(each, Integral) for each in values):
         values = [each for each in values if each >= 0]
     return ids(name, values)
+
+
+def prompt_ids(name: str, value: Any) -> tuple[int, ...]:
+    """The token ids of one prompt, as a list or as an array or tensor of one row."""
+    try:
+        rows = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        rows = np.empty(0)
+    if rows.dtype.kind not in "iu" or not rows.size or rows.ndim not in (1, 2) or (rows.ndim == 2 and len(rows) > 1):
+        raise InputError(f"{name} must be the token ids of one prompt, at least one, got {value!r:.80}")
+    return ids(name, rows.ravel().tolist())
+
+
+def function(name: str, value: Any) -> Callable[..., Any]:
+    """A function."""
+    if not callable(value):
+        raise InputError(f"{name} must be a function, got {value!r:.80}")
+    found: Callable[..., Any] = value
+    return found
 
 
 def strings(name: str, value: Any) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -163,6 +163,8 @@ class GenerativeTask(Task):
         generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
         for batch, config in self._batch_by_length(requests, batch_size, settings):
             ids, mask = self._pad_prompts([requests[index] for index in batch])
+            if config.prefix_allowed_tokens_fn is not None:
+                config = _count_from(config, first + batch[0], batch_size)
             found = generate(
                 self.decoder,
                 ids,
@@ -203,9 +205,9 @@ class GenerativeTask(Task):
 
         Where a longer row would change what a shorter one gives, they are not in one batch.
 
-        With a seed they stay in their order: draws for a row depend on its position in the call. With a streamer too,
-        and where the decoder reads padding: then the batches are those of the reference, whose lengths count the
-        padding.
+        With a seed they stay in their order: draws for a row depend on its position in the call. With a streamer and a
+        function that is told the position too, and where the decoder reads padding: then the batches are those of the
+        reference, whose lengths count the padding.
         """
         config = settings.generation
         indices = list(range(len(requests)))
@@ -214,7 +216,7 @@ class GenerativeTask(Task):
                 longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
                 yield batch, limit_new_tokens(config, self.decoder, longest)
             return
-        if config.seed is None and settings.streamer is None:
+        if config.seed is None and settings.streamer is None and config.prefix_allowed_tokens_fn is None:
             indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
         for (each, _), alike in groupby(indices, lambda index: self._group(requests[index], config)):
             for batch in _split_batches(alike, batch_size):
@@ -274,6 +276,13 @@ def check_streamer(streamer: Any) -> TokenStreamer | None:
         raise InputError(f"streamer must have the methods put and end, got {streamer!r:.80}")
     found: TokenStreamer | None = streamer
     return found
+
+
+def _count_from(config: GenerationConfig, first: int, batch_size: int) -> GenerationConfig:
+    """Options whose function is told an input's place in the reference's batch, of a batch that begins with `first`."""
+    allowed = config.prefix_allowed_tokens_fn
+    assert allowed is not None  # it is called where there is one
+    return replace(config, prefix_allowed_tokens_fn=lambda item, ids: allowed((first + item) % batch_size, ids))
 
 
 def _split_batches(indices: Iterable[int], size: int) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ comes back (``top_k``, ``aggregation_strategy``, ``return_tensors`` …) stands 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypedDict
 
 from edgepipe.backend.session import Provider
@@ -186,6 +186,10 @@ class GenerationOptions(TypedDict, total=False):
     bad_words_ids: Sequence[Sequence[int]] | None
     sequence_bias: Mapping[tuple[int, ...], float] | Sequence[Sequence[Any]] | None
     exponential_decay_length_penalty: tuple[int, float] | None
+    prefix_allowed_tokens_fn: Callable[[int, Any], Sequence[int]] | None
+    guidance_scale: float | None
+    negative_prompt_ids: Any
+    watermarking_config: Any
     forced_bos_token_id: int | None
     forced_eos_token_id: Ids | None
     suppress_tokens: Ids | None

@@ -205,3 +205,45 @@ def test_shorter_texts_of_a_batch_are_filled_as_in_transformers(
     ours, theirs = (pipe(prompts, **asked) for pipe in pair)
     assert ours == theirs
     assert list(pair[0](iter(prompts), **asked)) == ours
+
+
+def _told(calls: list[Any]) -> Any:
+    """A function that keeps what it is told, and forbids a token for every second input of a batch."""
+
+    def allowed(item: int, ids: Any) -> list[int]:
+        calls.append((item, len(ids)))
+        return [token for token in range(40, 90) if token != 60 + item % 2]
+
+    return allowed
+
+
+WRITTEN: list[dict[str, Any]] = [
+    {"guidance_scale": 1.8},
+    {"guidance_scale": 2.5, "num_beams": 3},
+    {"watermarking_config": transformers.WatermarkingConfig(bias=8.0, greenlist_ratio=0.4)},
+    {"watermarking_config": transformers.SynthIDTextWatermarkingConfig(ngram_len=3, keys=[5, 6, 7, 8])},
+]
+
+
+@pytest.mark.parametrize("options", WRITTEN, ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_guided_and_watermarked_texts_are_those_of_transformers(options: dict[str, Any], pair: tuple[Any, Any]) -> None:
+    ours, theirs = pair
+    for batch_size in (1, 2):
+        asked = {"max_new_tokens": 10, "do_sample": False, "num_beams": 1, "batch_size": batch_size, **options}
+        assert ours(MIXED, **asked) == theirs(MIXED, **asked)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.filterwarnings("ignore")
+def test_a_function_is_told_the_places_of_transformers(beams: int, pair: tuple[Any, Any]) -> None:
+    ours, theirs = pair
+    prompts = [*MIXED, PLAIN]
+    for batch_size in (1, 2, 3):
+        asked = {"max_new_tokens": 5, "do_sample": False, "num_beams": beams, "batch_size": batch_size}
+        told: list[Any] = []
+        expected: list[Any] = []
+        assert ours(prompts, prefix_allowed_tokens_fn=_told(told), **asked) == theirs(
+            prompts, prefix_allowed_tokens_fn=_told(expected), **asked
+        )
+        assert {item for item, _ in told} == {item for item, _ in expected} == set(range(batch_size))

@@ -1,5 +1,5 @@
 """The table of logits processors, and which processors and warpers the options ask for, in the order of
-transformers' ``_get_logits_processor`` (5.23).
+transformers' ``_get_logits_processor`` (5.24).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from edgepipe.generation.logits.logits_processors import (
     LogitsProcessor,
     MinLengthLogitsProcessor,
     NoRepeatNGramLogitsProcessor,
+    PrefixConstrainedLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     SequenceBiasLogitsProcessor,
     SuppressTokensLogitsProcessor,
@@ -28,6 +29,7 @@ from edgepipe.generation.logits.logits_processors import (
     renormalize,
 )
 from edgepipe.generation.prompt import Prompt
+from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig, WatermarkingConfig
 
 LogitsWarper = Callable[["NDArray[np.float32]"], None]
 BuildProcessor = Callable[["GenerationConfig", "Prompt"], "LogitsProcessor | None"]
@@ -53,6 +55,20 @@ def _begin_suppress(config: GenerationConfig, prompt: Prompt) -> LogitsProcessor
     return SuppressTokensLogitsProcessor(config.begin_suppress_tokens, prompt.length + is_after_forced)
 
 
+def build_watermark(config: GenerationConfig, prompt: Prompt) -> LogitsProcessor:
+    """The processor of a watermark."""
+    from edgepipe.generation.logits.watermarks import SynthIDTextWatermarkLogitsProcessor, WatermarkLogitsProcessor
+
+    if isinstance(config.watermarking_config, SynthIDTextWatermarkingConfig):
+        return SynthIDTextWatermarkLogitsProcessor(config.watermarking_config, prompt.length)
+    return WatermarkLogitsProcessor(config.watermarking_config or WatermarkingConfig(), prompt.vocabulary_size)
+
+
+def build_sampling_watermark(config: GenerationConfig, prompt: Prompt) -> LogitsProcessor | None:
+    """The watermark of a search that samples, which comes after the warpers; None where the options ask for none."""
+    return None if config.watermarking_config is None else build_watermark(config, prompt)
+
+
 # What builds a processor where its option has another value than the default; None where the other options leave it
 # nothing to do. To add a processor: its option in GenerationConfig, its class in logits_processors, its entry here.
 LOGITS_PROCESSORS: dict[str, BuildProcessor] = {
@@ -73,6 +89,7 @@ LOGITS_PROCESSORS: dict[str, BuildProcessor] = {
     "bad_words_ids": _bad_words,
     "min_length": lambda config, _: _min_length(config, config.min_length) if config.min_new_tokens is None else None,
     "min_new_tokens": lambda config, prompt: _min_length(config, prompt.length + (config.min_new_tokens or 0)),
+    "prefix_allowed_tokens_fn": lambda config, _: PrefixConstrainedLogitsProcessor(config.prefix_allowed_tokens_fn),
     "forced_bos_token_id": lambda config, _: ForcedTokensLogitsProcessor(
         1, [config.forced_bos_token_id or 0], "forced_bos_token_id"
     ),
@@ -84,6 +101,7 @@ LOGITS_PROCESSORS: dict[str, BuildProcessor] = {
     "suppress_tokens": lambda config, _: SuppressTokensLogitsProcessor(config.suppress_tokens),
     "begin_suppress_tokens": _begin_suppress,
     # Where tokens are sampled, after the warpers.
+    "watermarking_config": lambda config, prompt: None if config.do_sample else build_watermark(config, prompt),
     "renormalize_logits": lambda config, _: None if config.do_sample else renormalize,
 }
 

@@ -8,7 +8,7 @@ class of transformers (5.23, ``generation/logits_process.py``) named in each doc
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -163,6 +163,31 @@ class MinLengthLogitsProcessor:
         """Change `scores`."""
         if ids.shape[1] < self._length:
             scores[:, known_tokens(self._tokens, scores.shape[1])] = -np.inf
+
+
+class PrefixConstrainedLogitsProcessor:
+    """Allows what a function says for the tokens so far (``PrefixConstrainedLogitsProcessor``)."""
+
+    def __init__(self, allowed: Callable[[int, NDArray[np.int64]], Sequence[int]] | None) -> None:
+        self._allowed = allowed
+
+    def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
+        """Change `scores`."""
+        assert self._allowed is not None  # it is built where there is a function
+        for row, row_scores, item in zip(ids, scores, inputs.tolist(), strict=True):
+            tokens = np.asarray(self._allowed(item, row.copy()))
+            if (
+                not tokens.size
+                or tokens.dtype.kind not in "iu"
+                or not 0 <= tokens.min() <= tokens.max() < row_scores.size
+            ):
+                raise InputError(
+                    f"prefix_allowed_tokens_fn must return token ids below {row_scores.size}, at least one, got "
+                    f"{tokens.tolist()!r:.60} for input {item}"
+                )
+            left = row_scores[tokens]
+            row_scores.fill(-np.inf)
+            row_scores[tokens] = left
 
 
 class ForcedTokensLogitsProcessor:

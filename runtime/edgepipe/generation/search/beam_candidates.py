@@ -7,7 +7,12 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoding
-from edgepipe.generation.logits.logits_processor_list import build_beam_warpers, build_logits_processors
+from edgepipe.generation.logits.logits_processor_list import (
+    build_beam_warpers,
+    build_logits_processors,
+    build_sampling_watermark,
+)
+from edgepipe.generation.logits.logits_processors import LogitsProcessor
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.sampling import Generators, draw_without_replacement
 from edgepipe.numerics import log_softmax, top_indices
@@ -23,7 +28,14 @@ NEVER = np.float32(-1e9)
 class Candidates:
     """The candidates of every step of a beam search."""
 
-    def __init__(self, decoding: Decoding, prompt: Prompt, config: GenerationConfig, first_row: int) -> None:
+    def __init__(
+        self,
+        decoding: Decoding,
+        prompt: Prompt,
+        config: GenerationConfig,
+        first_row: int,
+        guidance: LogitsProcessor | None = None,
+    ) -> None:
         """Begin.
 
         Args:
@@ -31,6 +43,7 @@ class Candidates:
             prompt: What it started from.
             config: The options.
             first_row: See :class:`Generators`.
+            guidance: What changes the scores before all else.
         """
         self._decoding = decoding
         self._config = config
@@ -38,6 +51,9 @@ class Candidates:
         # So many that beams are left to go on with even where every end token is the best that follows.
         self._count = max(2, 1 + len(config.eos_token_id)) * config.num_beams
         self._processors = build_logits_processors(config, prompt)
+        if guidance is not None:
+            self._processors.insert(0, guidance)
+        self._watermark = build_sampling_watermark(config, prompt) if config.do_sample else None
         self._warpers = build_beam_warpers(config) if config.do_sample else []
         draws = Generators(config.seed, first_row, 1)
         self._generators = [draws[item] for item in range(len(prompt.ids))] if config.do_sample else []
@@ -72,6 +88,8 @@ class Candidates:
             process(ids, scores, np.repeat(items, self._width))
         for change in self._warpers:
             change(scores)
+        if self._watermark is not None:
+            self._watermark(ids, scores, np.repeat(items, self._width))
         if self._config.renormalize_logits and self._config.do_sample:
             log_softmax(scores)
         scores += running.reshape(-1, 1)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
+from edgepipe.generation.logits.guidance import build_guidance
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.beam_candidates import NEVER, Candidates
 from edgepipe.generation.search.sequences import Sequences, unfinished_rows
@@ -51,7 +52,8 @@ def beam_search(
     running[:, 1:] = NEVER
     sequences = Sequences(np.repeat(prompt.ids, width, axis=0))
     decoding = decoder.begin(prompt.input_ids, prompt.attention_mask, prompt.longest - 1)
-    candidates = Candidates(decoding, prompt, config, first_row)
+    guidance = build_guidance(decoder, prompt, config)
+    candidates = Candidates(decoding, prompt, config, first_row, guidance)
     last = prompt.ids
     is_wide = False
     while True:
@@ -74,9 +76,12 @@ def beam_search(
 
         kept = unfinished_rows(settled)
         order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
-        order = np.stack(
-            [_keep_rows_of_beams(row, beams) for row, beams in zip(order, parents[kept] % width, strict=True)]
-        )
+        if guidance is None:
+            order = np.stack(
+                [_keep_rows_of_beams(row, beams) for row, beams in zip(order, parents[kept] % width, strict=True)]
+            )
+        else:  # what it reads stays in its place, whichever beam comes there: so it is in transformers
+            guidance.select((kept[:, None] * width + np.arange(width)).ravel())
         chosen = (kept[:, None], order)
         running, rows = rest[chosen], parents[chosen]
         items, moved, last = items[kept], rows.ravel(), tokens[chosen].reshape(-1, 1)

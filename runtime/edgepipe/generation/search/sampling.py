@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.logits.logits_processor_list import build_sampling_warpers
+from edgepipe.generation.logits.logits_processors import LogitsProcessor
 from edgepipe.numerics import kth_largest, top_indices
 
 
@@ -38,19 +39,29 @@ class Sampler:
     Args:
         config: The options.
         generators: One for each row of the search's beginning.
+        watermark: What changes the scores that are left; None for nothing.
     """
 
-    def __init__(self, config: GenerationConfig, generators: list[np.random.Generator]) -> None:
+    def __init__(
+        self,
+        config: GenerationConfig,
+        generators: list[np.random.Generator],
+        watermark: LogitsProcessor | None = None,
+    ) -> None:
         self._generators = generators
+        self._watermark = watermark
         self._top_k = config.top_k
         self._before, self._after = build_sampling_warpers(config)
 
-    def __call__(self, scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def __call__(
+        self, scores: NDArray[np.float32], rows: NDArray[np.int64], ids: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """Draw.
 
         Args:
             scores: float32[rows, vocabulary]; changed in place.
             rows: Which rows of the search's beginning they are, int64[rows].
+            ids: The tokens so far, int64[rows, length].
 
         Returns:
             int64[rows].
@@ -70,6 +81,11 @@ class Sampler:
             left = row_scores[candidates][None]
             for warp in self._after:
                 warp(left)
+            if self._watermark is not None:
+                whole = np.full((1, row_scores.size), -np.inf, np.float32)
+                whole[:, candidates] = left
+                self._watermark(ids[place : place + 1], whole, rows[place : place + 1])
+                left = whole[:, candidates]
             tokens[place] = candidates[draw(left[0], self._generators[row])]
         return tokens
 
@@ -96,7 +112,7 @@ def draw_without_replacement(
     return top_indices(noisy, count)
 
 
-def likeliest(scores: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The token with the best score of each row; `rows` does not matter."""
+def likeliest(scores: NDArray[np.float32], rows: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The token with the best score of each row; `rows` and `ids` do not matter."""
     tokens: NDArray[np.int64] = scores.argmax(axis=1)
     return tokens

@@ -34,12 +34,14 @@ PROCESSORS: dict[str, Any] = {
     "bad_words_ids": [[4]],
     "min_length": 3,
     "min_new_tokens": 1,
+    "prefix_allowed_tokens_fn": lambda item, ids: [3],
     "forced_bos_token_id": 7,
     "forced_eos_token_id": 5,
     "remove_invalid_values": True,
     "exponential_decay_length_penalty": (2, 1.1),
     "suppress_tokens": [8],
     "begin_suppress_tokens": [9],
+    "watermarking_config": {"bias": 1.0},
     "renormalize_logits": True,
 }
 WARPERS: dict[str, Any] = {
@@ -69,10 +71,15 @@ def forbidden(config: GenerationConfig, *ids: int, prompt: Prompt = PROMPT) -> l
 
 def classes(**options: Any) -> list[str]:
     """The classes that transformers takes for these options."""
-    config = Reference(max_length=LONGEST, eos_token_id=list(ENDS), **options)
+    function = options.pop("prefix_allowed_tokens_fn", None)
+    config = Reference(max_length=LONGEST, eos_token_id=list(ENDS), num_beams=1, num_return_sequences=1, **options)
     config._eos_token_tensor = torch.tensor(ENDS)
     found = model("gpt2")._get_logits_processor(
-        config, input_ids_seq_length=2, encoder_input_ids=torch.tensor([[1, 2]]), device="cpu"
+        config,
+        input_ids_seq_length=2,
+        encoder_input_ids=torch.tensor([[1, 2]]),
+        prefix_allowed_tokens_fn=function,
+        device="cpu",
     )
     return [type(each).__name__ for each in found]
 

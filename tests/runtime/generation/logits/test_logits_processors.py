@@ -10,12 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import WatermarkingConfig
 from transformers.generation import logits_process as reference
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, GenerationConfig
 from edgepipe.generation.logits import logits_warpers as warpers
 from edgepipe.generation.logits.logits_processor_list import LOGITS_PROCESSORS, build_logits_processors
+from edgepipe.generation.logits.logits_processors import PrefixConstrainedLogitsProcessor
 from edgepipe.generation.prompt import Prompt
 
 VOCABULARY = 23
@@ -27,6 +29,11 @@ WORDS = st.lists(st.lists(TOKENS, min_size=1, max_size=3), min_size=1, max_size=
 
 def bias_pairs(words: list[list[int]]) -> list[Any]:
     return [[word, 1.5 - rank] for rank, word in enumerate(words)]
+
+
+def _allow_some(item: int, ids: Any) -> list[int]:
+    """What may follow depends on the input and on its tokens."""
+    return [item, int(ids[-1]), (3 * len(ids)) % VOCABULARY]
 
 
 def tensor(array: Any) -> torch.Tensor:
@@ -60,6 +67,14 @@ PROCESSORS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any, Prompt], Any]
     "min_new_tokens": (
         st.integers(1, LONGEST),
         lambda value, prompt: reference.MinNewTokensLengthLogitsProcessor(prompt.length, value, [5, 6]),
+    ),
+    "prefix_allowed_tokens_fn": (
+        st.sampled_from([_allow_some, lambda item, ids: np.array([item, 7])]),
+        lambda value, _: reference.PrefixConstrainedLogitsProcessor(value, 1),
+    ),
+    "watermarking_config": (
+        st.sampled_from([{"bias": 3.0}, {"greenlist_ratio": 0.6, "hashing_key": 5}]),
+        lambda value, prompt: WatermarkingConfig(**value).construct_processor(VOCABULARY, "cpu"),
     ),
     "forced_bos_token_id": (TOKENS, lambda value, _: reference.ForcedBOSTokenLogitsProcessor(value)),
     "forced_eos_token_id": (SOME, lambda value, prompt: reference.ForcedEOSTokenLogitsProcessor(prompt.longest, value)),
@@ -101,7 +116,7 @@ def test_a_processor_does_what_that_of_transformers_does(option: str, data: st.D
     encoder_ids = generator.integers(0, data.draw(st.sampled_from([3, VOCABULARY])), (rows, 6))
     padding = generator.integers(0, length, rows)
     start = ids[:, : data.draw(st.integers(1, length))]
-    prompt = Prompt(encoder_ids, np.ones_like(encoder_ids), start, padding, longest=LONGEST)
+    prompt = Prompt(encoder_ids, np.ones_like(encoder_ids), start, padding, LONGEST, VOCABULARY)
     checked = CHECKS[option](option, value)
     config = GenerationConfig(**{"eos_token_id": (5, 6), option: checked})
     (process,) = build_logits_processors(config, prompt)
@@ -195,3 +210,11 @@ def test_tokens_that_the_model_does_not_have_are_an_error_or_no_matter() -> None
 def test_every_entry_has_a_reference() -> None:
     # Groups of beams have their own tests beside transformers: `search/test_diverse_beam_search.py`.
     assert {*LOGITS_PROCESSORS} == {*PROCESSORS, "diversity_penalty"}
+
+
+@pytest.mark.parametrize("allowed", [[], [VOCABULARY], [-1], ["a"], 3.5])
+def test_a_function_must_allow_tokens(allowed: Any) -> None:
+    process = PrefixConstrainedLogitsProcessor(lambda item, ids: allowed)
+    scores = np.zeros((1, VOCABULARY), np.float32)
+    with pytest.raises(InputError, match=f"must return token ids below {VOCABULARY}, at least one, got .* for input 0"):
+        process(np.array([[1]]), scores, np.arange(1))
