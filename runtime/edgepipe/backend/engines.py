@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepipe.backend.external_data import check_external_data
 from edgepipe.backend.onnxruntime import inference_session, installation, providers
 from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
 
@@ -34,12 +35,13 @@ def create_session(graph: Path, config: SessionConfig | None = None, *, capture:
         capture: Whether to record runs, where the device and the graph allow it.
 
     Raises:
-        BundleError: the graph cannot be loaded.
+        BundleError: the graph cannot be loaded, or names a file outside of its folder.
         DependencyError: the engine is not installed.
         DeviceError: the device or a provider cannot be used here.
         InputError: the configuration names no device.
     """
     config = config or SessionConfig()
+    check_external_data(graph)
     return engine_for(config).create_session(graph, config, capture=capture)
 
 

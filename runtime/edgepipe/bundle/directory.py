@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import FolderState, read_unchanged
 from edgepipe.bundle.integrity import (
     check_sha256,
@@ -128,11 +129,12 @@ class Bundle:
 
     @classmethod
     def _read(cls, path: Path, state: FolderState) -> Bundle:
-        manifest_path = path / MANIFEST_NAME
+        manifest_path, config_path = path / MANIFEST_NAME, path / "config.json"
+        if os.path.lexists(manifest_path) or os.path.lexists(config_path):  # what is no bundle may be large
+            require_contained(path)
         manifest = None
         if file_exists(manifest_path):
             manifest = Manifest.from_json(read_text(manifest_path), str(manifest_path))
-        config_path = path / "config.json"
         if not file_exists(config_path):
             raise BundleError(
                 f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT"

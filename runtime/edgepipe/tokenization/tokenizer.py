@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, overload
 from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import read_unchanged
 from edgepipe.errors import InputError
 from edgepipe.tokenization.batch_encoding import BatchEncoding
@@ -69,7 +70,7 @@ class Tokenizer(Vocabulary):
             model_max_length: Longest sequence in tokens, in place of the directory's.
 
         Raises:
-            BundleError: A file is missing or damaged.
+            BundleError: A file is missing or damaged, or leads out of the directory.
             InputError: An argument has a value that cannot be used.
         """
         check_side(padding_side)
@@ -86,6 +87,7 @@ class Tokenizer(Vocabulary):
         }
         given = {name: value for name, value in overrides.items() if value is not None}
         folder = Path(path)
+        require_contained(folder)
         return read_unchanged(lambda state: cls(*load_tokenizer_files(folder, given)), folder)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -229,7 +229,7 @@ def test_corrupt_graph_without_a_manifest(tmp_path: Path) -> None:
     write_foreign(tmp_path)
     for content in (b"", b"not a graph", b"\x08\x07" * 100):
         (tmp_path / "model.onnx").write_bytes(content)
-        with pytest.raises(BundleError, match=r"onnxruntime [\d.]+ cannot load .*model\.onnx: "):
+        with pytest.raises(BundleError, match=r"cannot load .*model\.onnx: "):
             Model.from_pretrained(tmp_path)
 
 
