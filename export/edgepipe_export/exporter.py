@@ -19,7 +19,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.arguments import is_whole
+from edgepipe.arguments import check_whole, is_whole
 from edgepipe.backend.machine import machine_name
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import check_labels, name_labels, read_labels
@@ -132,6 +132,7 @@ def export(
     overwrite: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    hash_seed: int | None = None,
     progress: bool | None = None,
 ) -> Bundle:
     """Export a fine-tuned checkpoint to a bundle.
@@ -178,6 +179,9 @@ def export(
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
+        hash_seed: What Reformer's hashes are drawn with, in place of the config's ``hash_seed``; where neither is
+            given, transformers draws others at every call. It is written into the bundle's config.json, and
+            :func:`verify` has PyTorch draw with it.
         progress: Whether to show stages on standard error: as a bar on a terminal, as lines elsewhere. By default only
             on a terminal.
 
@@ -195,7 +199,9 @@ def export(
         TaskError: the task is unknown, does not fit the checkpoint, or cannot be found.
     """
     require_packages()
-    request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code, base)
+    if hash_seed is not None:
+        check_whole("hash_seed", hash_seed, 0)
+    request = Request(model, task, tokenizer, revision, allow_pickle, trust_remote_code, base, hash_seed)
     processor = find_target(target)
     chosen = dtypes in (AUTO, [AUTO], (AUTO,))
     if chosen and not verify:

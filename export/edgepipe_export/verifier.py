@@ -152,11 +152,14 @@ def verify(
             checkpoint = resolve(request)
         with stages.stage("load"):
             from edgepipe_export.checkpoint.load import load
+            from edgepipe_export.checkpoint.patches.reformer import set_hash_seed
             from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
             from edgepipe_export.evaluation.parity import check_tokens
 
             loaded, task = load(checkpoint), checkpoint.task
             _require_same_kind(opened, loaded)
+            if isinstance(seed := opened.config.get("hash_seed"), int):  # as it was exported with
+                set_hash_seed(loaded.model, seed)
             given = load_dataset(path, loaded)
             own, steps = Tokenizer.from_pretrained(opened.path), Steps()
             data = prepare_dataset(task, own, opened.max_length, given, texts)

@@ -18,6 +18,18 @@ BART = {
 }
 T5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4}
 XLNET = {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}
+REFORMER = {
+    "attn_layers": ["local", "lsh"],
+    "attention_head_size": 8,
+    "feed_forward_size": 64,
+    "local_attn_chunk_length": 8,
+    "lsh_attn_chunk_length": 8,
+    "axial_pos_shape": [8, 8],
+    "axial_pos_embds_dim": [12, 20],
+    "num_buckets": 4,
+    "num_hashes": 2,
+    "hash_seed": 7,
+}
 FUNNEL = {
     "d_model": 32,
     "n_head": 4,

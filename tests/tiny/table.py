@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.tiny.sizes import BART, FUNNEL, GPT, GROUPED, LIMIT, OPT, T5, XLNET
+from tests.tiny.sizes import BART, FUNNEL, GPT, GROUPED, LIMIT, OPT, REFORMER, T5, XLNET
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ MORE: dict[str, Architecture] = {
     "big_bird": Architecture("bert", "big_bird", {"block_size": 4, "num_random_blocks": 1}),
     "funnel": Architecture("funnel", "funnel", FUNNEL, 0, ("num_hidden_layers", "max_position_embeddings")),
     "xlnet": Architecture("bert", "xlnet", XLNET, 0, ("max_position_embeddings",)),
+    "reformer": Architecture("bert", "reformer", REFORMER),
     "convbert": Architecture("bert", "convbert", {"embedding_size": 32, "conv_kernel_size": 3}),
     "squeezebert": Architecture("bert", "squeezebert", {"embedding_size": 32}),
     "nystromformer": Architecture(

@@ -29,6 +29,7 @@ from edgepipe_export.checkpoint.patches.model_patches import (
     prophetnet_patches,
     xlnet_patches,
 )
+from edgepipe_export.checkpoint.patches.reformer import hashes_at_random, longest_text, reformer_patches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,6 +49,8 @@ class Architecture:
             large as the keys by itself.
         separators_of_questions: How many separators its head for question answering wants in each text, exactly; 0
             where it does not count them.
+        most_tokens: Gives the length of the longest text that transformers takes, by the model's config, where that is
+            not to be found by trying; None where it is.
         fewest_tokens: Gives the length of the shortest text that transformers takes, by the model's config.
     """
 
@@ -56,6 +59,7 @@ class Architecture:
     is_refused: Callable[[Any], bool] = lambda model: True
     decodes_single_tokens: bool = False
     separators_of_questions: int = 0
+    most_tokens: Callable[[Any], int] | None = None
     fewest_tokens: Callable[[Mapping[str, Any]], int] = lambda config: 1
     is_recurrent: bool = False
 
@@ -80,9 +84,14 @@ ARCHITECTURES: dict[str, Architecture] = {
     "plbart": Architecture(mbart_patches),
     "prophetnet": Architecture(prophetnet_patches, decodes_single_tokens=True),
     "reformer": Architecture(
+        reformer_patches,
         refusal=(
-            "it sorts tokens into buckets at random at every call, in chunks whose number depends on the text's length"
+            "without hash_seed in config.json transformers itself gives other results at each call, since it draws its "
+            "hashes, and without num_buckets the first long text decides how many there are: set both, or pass a "
+            "hash_seed (--hash-seed). Its language model keeps buckets from step to step, which no graph does yet"
         ),
+        is_refused=lambda model: hashes_at_random(model) or type(model).__name__ == "ReformerModelWithLMHead",
+        most_tokens=longest_text,
     ),
     "xlnet": Architecture(
         xlnet_patches,
@@ -133,7 +142,7 @@ _OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE)
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
     """The entry of a model's type; an empty one where there is none."""
-    return ARCHITECTURES.get(model.config.model_type, Architecture())
+    return ARCHITECTURES.get(getattr(model.config, "model_type", ""), Architecture())
 
 
 def list_refusals() -> list[tuple[str | None, str]]:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import CheckpointError
-from edgepipe_export.checkpoint.architectures import patch_model
+from edgepipe_export.checkpoint.architectures import find_architecture, patch_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -77,6 +77,9 @@ def find_limit(model: PreTrainedModel) -> Limit:
         CheckpointError: the model fails at every length that was tried.
     """
     # Where there is a decoder it reads the whole input too, and LED's has fewer positions than the encoder.
+    most_tokens = find_architecture(model).most_tokens
+    if most_tokens is not None:
+        return Limit(most_tokens(model.config), "the longest text that has positions when it is filled up")
     last = model.get_decoder() if getattr(model.config, "is_encoder_decoder", False) else model
     return _find(model, model, last, "max_decoder_position_embeddings")
 

@@ -15,13 +15,14 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from edgepipe.bundle.third_party import is_sentence_encoder
-from edgepipe.errors import CheckpointError
+from edgepipe.errors import CheckpointError, InputError
 from edgepipe_export.checkpoint.formats import adapters
 from edgepipe_export.checkpoint.formats.loading_errors import describe_error, list_some
 from edgepipe_export.checkpoint.formats.quantized_weights import ask_dequantized, dequantize
 from edgepipe_export.checkpoint.formats.state_dicts import match_names, read_state_dict
 from edgepipe_export.checkpoint.formats.weight_shapes import fit_config, make_empty
 from edgepipe_export.checkpoint.model_inputs import add_token_types
+from edgepipe_export.checkpoint.patches.reformer import set_hash_seed
 from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 from edgepipe_export.checkpoint.unsupported import list_lost_weights
 
@@ -51,6 +52,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
 
     Raises:
         CheckpointError: weights are missing, damaged or of another model, or there is no fast tokenizer.
+        InputError: there is a hash seed, and nothing is hashed.
     """
     request = checkpoint.request
     if checkpoint.directory is not None:
@@ -61,6 +63,10 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     model.eval()
     model.requires_grad_(False)
     _fix_call_dependent_choices(model, generates=checkpoint.task.generates)
+    if request.hash_seed is not None and not set_hash_seed(model, request.hash_seed):
+        raise InputError(
+            f"hash_seed (--hash-seed) is {request.hash_seed}, and {type(model).__name__} hashes no tokens: leave it out"
+        )
     tokenizer = _load_tokenizer(checkpoint)
     if checkpoint.task.token_types:
         tokenizer = add_token_types(tokenizer, model)

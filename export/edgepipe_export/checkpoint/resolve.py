@@ -52,6 +52,7 @@ class Request:
         trust_remote_code: Whether Python files of the checkpoint may be run.
         base: Hub id or directory of what an adapter is merged into, or of the config and the tokenizer of a file of
             weights; for an adapter by default what it names.
+        hash_seed: What hashes of tokens are drawn with; None for what the checkpoint's config says.
     """
 
     model: str | os.PathLike[str] | PreTrainedModel
@@ -61,6 +62,7 @@ class Request:
     allow_pickle: bool = False
     trust_remote_code: bool = False
     base: str | os.PathLike[str] | None = None
+    hash_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,10 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         graphs, cache = {MODEL: graph}, {"cache": kind}
     if options.standard_attention and any([DecomposeAttentionPass()(graph).modified for graph in graphs.values()]):
         cache = {"cache": CONCATENATED}
+    # A seed that the export was given is in the config now.
+    seed = getattr(model.config, "hash_seed", None)
+    hashes = {} if seed is None else {"hash_seed": seed}
     traced_opset = next(iter(graphs.values())).opset_imports[""]
     return TracedGraphs(
-        graphs, {"name": "fp32", "opset": traced_opset, "attention": model.config._attn_implementation} | cache
+        graphs, {"name": "fp32", "opset": traced_opset, "attention": model.config._attn_implementation} | cache | hashes
     )

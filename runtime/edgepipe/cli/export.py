@@ -109,6 +109,7 @@ def _recipes() -> Iterable[str]:
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that exists.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights where there are no safetensors.")
 @click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the checkpoint.")
+@click.option("--hash-seed", type=int, help="What Reformer's hashes are drawn with.  [default: the config's hash_seed]")
 @json_option
 @quiet_option
 def export(

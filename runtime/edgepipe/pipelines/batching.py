@@ -30,8 +30,9 @@ DEVICE_CALL = 1024
 
 
 # Model types whose results depend on the padding behind a text, or before it, though a mask says what it is:
-# convolutions and Fourier transforms over the whole row, attention by landmarks, and heads that read the last place.
-READ_PADDING = frozenset({"convbert", "fnet", "funnel", "mobilebert", "nystromformer", "xlnet", "yoso"})
+# convolutions and Fourier transforms over the whole row, attention by landmarks or in chunks that are made of the whole
+# row, and heads that read the last place.
+READ_PADDING = frozenset({"convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer", "xlnet", "yoso"})
 
 
 class HasPieces(Protocol):
