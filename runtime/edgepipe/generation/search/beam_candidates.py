@@ -70,9 +70,8 @@ class Candidates:
             running: The totals of the beams, float32[inputs, beams].
 
         Returns:
-            Of each input's candidates, the best first where they are not drawn: their totals, the sums of
-            log-probabilities, float32[inputs, candidates], the tokens, int64[inputs, candidates], and the rows of `ids`
-            that they follow, likewise.
+            Of each input's candidates, the best first: their totals, the sums of log-probabilities, float32[inputs,
+            candidates], the tokens, int64[inputs, candidates], and the rows of `ids` that they follow, likewise.
         """
         words = None  # which tokens the scores are of, where not of all
         if self._takes_best:
@@ -104,5 +103,7 @@ class Candidates:
     def _choose(self, totals: Totals, item: int) -> Indices:
         """Indices of an input's candidates among all totals of its beams, float32[beams * vocabulary]."""
         if self._config.do_sample:
-            return draw_without_replacement(totals, self._count, self._generators[item])
+            drawn = draw_without_replacement(totals, self._count, self._generators[item])
+            best_first: Indices = drawn[np.argsort(-totals[drawn], kind="stable")]
+            return best_first
         return top_indices(totals, self._count)

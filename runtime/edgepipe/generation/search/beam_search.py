@@ -32,7 +32,7 @@ class Beam:
 def beam_search(
     decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria, first_row: int
 ) -> list[list[Beam]]:
-    """Search as transformers' ``_beam_search`` (5.23) does, with inputs that leave the batch once they are settled.
+    """Search as transformers' ``_beam_search`` (5.24) does, with inputs that leave the batch once they are settled.
 
     Args:
         decoder: The loaded graphs.
