@@ -60,6 +60,10 @@ class GenerationConfig:
         guidance_scale: How far scores are driven away from those without the prompt (classifier-free guidance); 1 for
             not at all. Not for encoder-decoders.
         negative_prompt_ids: The prompt to be driven away from, as token ids; by default the last token of the prompt.
+        logits_processor: Functions of the tokens so far, int64[rows, length], and the scores of what may follow,
+            float32[rows, vocabulary], each of which returns new scores; after the other processors.
+        stopping_criteria: Functions of the tokens, int64[rows, length], and None, each of which says whether a row
+            ends, bool[rows], or True or False for all.
         watermarking_config: A ``WatermarkingConfig`` or ``SynthIDTextWatermarkingConfig`` of transformers, or a dict.
         forced_bos_token_id: The token after the first.
         forced_eos_token_id: The last token at `max_length`, one of these.
@@ -105,6 +109,8 @@ class GenerationConfig:
     prefix_allowed_tokens_fn: Callable[..., Any] | None = _option(None, validation.function)  # noqa: RUF009 - a field
     guidance_scale: float = _option(1.0, validation.number())
     negative_prompt_ids: tuple[int, ...] = _option((), validation.prompt_ids)
+    logits_processor: tuple[Callable[..., Any], ...] = _option((), validation.functions)
+    stopping_criteria: tuple[Callable[..., Any], ...] = _option((), validation.functions)
     watermarking_config: Watermark | None = _option(None, check_watermark)  # noqa: RUF009 - a field
     forced_bos_token_id: int | None = _option(None, validation.whole(0))
     forced_eos_token_id: tuple[int, ...] = _option((), validation.ids)

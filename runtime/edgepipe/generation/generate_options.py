@@ -107,12 +107,6 @@ UNSUPPORTED_OPTIONS: Mapping[str, ReferenceOption] = {
     "dola_layers": ReferenceOption(is_none, "edgepipe has no DoLa decoding; leave it out"),
     "token_healing": ReferenceOption(is_off, "edgepipe heals no tokens; end the prompt where a word ends"),
     "custom_generate": ReferenceOption(is_none, "a bundle runs no code; leave it out"),
-    "logits_processor": ReferenceOption(
-        _is_empty, "edgepipe has no tensors of PyTorch to give it; pass sequence_bias or prefix_allowed_tokens_fn"
-    ),
-    "stopping_criteria": ReferenceOption(
-        _is_empty, "edgepipe has no tensors of PyTorch to give it; pass stop_strings or max_time, or stop a stream"
-    ),
 }
 
 # All others, by name.

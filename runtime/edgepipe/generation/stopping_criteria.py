@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +124,27 @@ class StopStringCriteria:
         return (text if found else whole).encode()
 
 
+class CustomStoppingCriteria:
+    """The caller's own, as transformers' ``StoppingCriteriaList`` calls them, with arrays in place of tensors."""
+
+    def __init__(self, criteria: Sequence[Callable[..., Any]]) -> None:
+        self._criteria = criteria
+
+    def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None) -> Finished:
+        """Which tokens end their sequences, bool[chosen]."""
+        sequences = np.concatenate([ids if parents is None else ids[parents], tokens[:, None]], axis=1)
+        finished = np.zeros(len(tokens), dtype=bool)
+        for criterion in self._criteria:
+            found = np.asarray(criterion(sequences.copy(), None))
+            if found.shape not in ((), finished.shape) or found.dtype.kind != "b":
+                raise InputError(
+                    f"a stopping criterion must return True, False or bool[{len(tokens)}], got {found.dtype} of shape "
+                    f"{found.shape}"
+                )
+            finished |= found
+        return finished
+
+
 def _bytes_by_character() -> dict[str, int]:
     """How byte-level vocabularies write bytes: those that print as themselves, the others from 256 on.
 
@@ -149,6 +170,7 @@ STOPPING_CRITERIA: dict[str, Callable[[GenerationConfig, int, Tokenizer | None],
     "max_time": lambda config, _, __: MaxTimeCriteria(config.max_time or 0.0),
     "eos_token_id": lambda config, _, __: EosTokenCriteria(config.eos_token_id),
     "stop_strings": _build_stop_strings,
+    "stopping_criteria": lambda config, _, __: CustomStoppingCriteria(config.stopping_criteria),
 }
 
 

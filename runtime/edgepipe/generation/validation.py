@@ -95,6 +95,13 @@ def function(name: str, value: Any) -> Callable[..., Any]:
     return found
 
 
+def functions(name: str, value: Any) -> tuple[Callable[..., Any], ...]:
+    """A list of functions."""
+    if not isinstance(value, (list, tuple)) or not all(map(callable, value)):
+        raise InputError(f"{name} must be a list of functions, got {value!r:.80}")
+    return tuple(value)
+
+
 def strings(name: str, value: Any) -> tuple[str, ...]:
     """A text or several, none of them empty."""
     values = [value] if isinstance(value, str) else value

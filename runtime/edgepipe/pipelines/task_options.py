@@ -190,6 +190,8 @@ class GenerationOptions(TypedDict, total=False):
     guidance_scale: float | None
     negative_prompt_ids: Any
     watermarking_config: Any
+    logits_processor: Sequence[Callable[..., Any]] | None
+    stopping_criteria: Sequence[Callable[..., Any]] | None
     forced_bos_token_id: int | None
     forced_eos_token_id: Ids | None
     suppress_tokens: Ids | None

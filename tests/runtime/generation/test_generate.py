@@ -190,3 +190,41 @@ def test_beams_have_nothing_to_stream() -> None:
     config = generation_config(decoder, {}, {"num_beams": 2})
     with pytest.raises(InputError, match="num_beams is 2: which beam wins is known only at the end"):
         generate(decoder, *batch("llama", (6,)), config, streamer=Recorder())
+
+
+def ends_with_an_odd_token(ids: Any, scores: Any) -> Any:
+    """For arrays and tensors alike."""
+    return (ids[:, -1] % 2 == 1) & (ids[:, -1] > 10)
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+@pytest.mark.parametrize("search", [{}, {"num_beams": 3, "num_return_sequences": 2}], ids=str)
+@pytest.mark.filterwarnings("ignore")
+def test_criteria_and_processors_of_one_s_own(architecture: str, search: dict[str, Any]) -> None:
+    options = {
+        "max_new_tokens": 12,
+        "stopping_criteria": [ends_with_an_odd_token],
+        "logits_processor": [lambda ids, scores: scores * 0.7 + (ids[:, -1:] % 3)],
+        **ENDS,
+        **search,
+    }
+    assert_same(*both(architecture, options, MIXED))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"stopping_criteria": [lambda ids, scores: [True]]},
+            r"must return True, False or bool\[3\], got bool of shape",
+        ),
+        ({"stopping_criteria": [lambda ids, scores: 1]}, "must return True, False or bool"),
+        ({"stopping_criteria": len}, "stopping_criteria must be a list of functions"),
+        ({"logits_processor": [3]}, "logits_processor must be a list of functions"),
+    ],
+    ids=str,
+)
+def test_functions_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
+    decoder = TorchDecoder(model("llama"))
+    with pytest.raises(InputError, match=message):
+        generate(decoder, *batch("llama", MIXED), generation_config(decoder, {}, {"max_new_tokens": 3, **options}))

@@ -82,8 +82,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dola_layers": "low"}, "dola_layers='low' is not taken: edgepipe has no DoLa decoding"),
     ({"token_healing": True}, "token_healing=True is not taken: edgepipe heals no tokens; end the prompt"),
     ({"custom_generate": "a/b"}, "custom_generate='a/b' is not taken: a bundle runs no code"),
-    ({"logits_processor": [len]}, "logits_processor=.* is not taken: .*pass sequence_bias or prefix_allowed"),
-    ({"stopping_criteria": [len]}, "stopping_criteria=.* is not taken: .*pass stop_strings or max_time"),
     ({"input_ids": [[3]]}, r"input_ids=\[\[3\]\] is not taken: a pipeline makes it of the text"),
     ({"low_memory": True}, r"low_memory=True is not taken: give it to pipeline\(\)"),
 ]

@@ -110,7 +110,7 @@ def test_options_of_loading() -> None:
     parameters = [each.name for each in signature(pipeline).parameters.values() if each.kind is each.KEYWORD_ONLY]
     idle = keys(task_options.ReferenceLoadOptions)
     assert idle <= PIPELINE_OPTION_NAMES | set(CALL_OPTIONS)
-    assert keys(task_options.LoadOptions) == set(parameters) | idle
+    assert keys(task_options.LoadOptions) == {*parameters, *idle, "tokenizer"}
 
 
 def test_options_of_a_bundle_that_says_its_task() -> None:

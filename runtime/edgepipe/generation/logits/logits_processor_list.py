@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgepipe.generation.config import DEFAULTS, GenerationConfig
 from edgepipe.generation.logits import logits_warpers as warpers
 from edgepipe.generation.logits.logits_processors import (
+    CustomLogitsProcessors,
     EncoderNoRepeatNGramLogitsProcessor,
     EncoderRepetitionPenaltyLogitsProcessor,
     ExponentialDecayLengthPenalty,
@@ -100,6 +101,7 @@ LOGITS_PROCESSORS: dict[str, BuildProcessor] = {
     "exponential_decay_length_penalty": _decay,
     "suppress_tokens": lambda config, _: SuppressTokensLogitsProcessor(config.suppress_tokens),
     "begin_suppress_tokens": _begin_suppress,
+    "logits_processor": lambda config, _: CustomLogitsProcessors(config.logits_processor),
     # Where tokens are sampled, after the warpers.
     "watermarking_config": lambda config, prompt: None if config.do_sample else build_watermark(config, prompt),
     "renormalize_logits": lambda config, _: None if config.do_sample else renormalize,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +166,7 @@ class MinLengthLogitsProcessor:
 
 
 class PrefixConstrainedLogitsProcessor:
-    """Allows what a function says for the tokens so far (``PrefixConstrainedLogitsProcessor``)."""
+    """Allows what a function says for the tokens so far (``PrefixConstrainedLogitsProcessor``, 5.24)."""
 
     def __init__(self, allowed: Callable[[int, NDArray[np.int64]], Sequence[int]] | None) -> None:
         self._allowed = allowed
@@ -174,20 +174,43 @@ class PrefixConstrainedLogitsProcessor:
     def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
         """Change `scores`."""
         assert self._allowed is not None  # it is built where there is a function
-        for row, row_scores, item in zip(ids, scores, inputs.tolist(), strict=True):
-            tokens = np.asarray(self._allowed(item, row.copy()))
-            if (
-                not tokens.size
-                or tokens.dtype.kind not in "iu"
-                or not 0 <= tokens.min() <= tokens.max() < row_scores.size
-            ):
+        allowed = [self._ask(item, row, scores.shape[1]) for item, row in zip(inputs.tolist(), ids, strict=True)]
+        best = np.array([row[tokens].max() for row, tokens in zip(scores, allowed, strict=True)])
+        for place, tokens in enumerate(allowed):
+            # Where nothing that is allowed to any row of an input can follow, all of that is equally likely.
+            is_stuck = bool(np.isneginf(best[inputs == inputs[place]]).all())
+            left = 0.0 if is_stuck else scores[place, tokens]
+            scores[place].fill(-np.inf)
+            scores[place, tokens] = left
+
+    def _ask(self, item: int, row: NDArray[np.int64], vocabulary: int) -> NDArray[np.int64]:
+        """The tokens that are allowed after these, int64[tokens]."""
+        assert self._allowed is not None
+        tokens = np.asarray(self._allowed(item, row.copy()))
+        if not tokens.size or tokens.dtype.kind not in "iu" or not 0 <= tokens.min() <= tokens.max() < vocabulary:
+            raise InputError(
+                f"prefix_allowed_tokens_fn must return token ids below {vocabulary}, at least one, got "
+                f"{tokens.tolist()!r:.60} for input {item}"
+            )
+        return tokens.ravel()
+
+
+class CustomLogitsProcessors:
+    """The caller's own, as transformers' ``LogitsProcessorList`` calls them, with arrays in place of tensors."""
+
+    def __init__(self, processors: Sequence[Callable[..., Any]]) -> None:
+        self._processors = processors
+
+    def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
+        """Change `scores`."""
+        for process in self._processors:
+            found = np.asarray(process(ids.copy(), scores.copy()))
+            if found.shape != scores.shape or found.dtype.kind != "f":
                 raise InputError(
-                    f"prefix_allowed_tokens_fn must return token ids below {row_scores.size}, at least one, got "
-                    f"{tokens.tolist()!r:.60} for input {item}"
+                    f"a logits_processor must return numbers of shape {scores.shape}, got {found.dtype} of shape "
+                    f"{found.shape}"
                 )
-            left = row_scores[tokens]
-            row_scores.fill(-np.inf)
-            row_scores[tokens] = left
+            scores[...] = found
 
 
 class ForcedTokensLogitsProcessor:

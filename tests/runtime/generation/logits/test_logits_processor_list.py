@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig as Reference
+from transformers import TypicalLogitsWarper
 
 from edgepipe.generation.config import CHECKS, GenerationConfig
 from edgepipe.generation.logits.logits_processor_list import (
@@ -41,6 +42,7 @@ PROCESSORS: dict[str, Any] = {
     "exponential_decay_length_penalty": (2, 1.1),
     "suppress_tokens": [8],
     "begin_suppress_tokens": [9],
+    "logits_processor": [TypicalLogitsWarper(0.9)],
     "watermarking_config": {"bias": 1.0},
     "renormalize_logits": True,
 }
@@ -72,6 +74,7 @@ def forbidden(config: GenerationConfig, *ids: int, prompt: Prompt = PROMPT) -> l
 def classes(**options: Any) -> list[str]:
     """The classes that transformers takes for these options."""
     function = options.pop("prefix_allowed_tokens_fn", None)
+    own = options.pop("logits_processor", None)
     config = Reference(max_length=LONGEST, eos_token_id=list(ENDS), num_beams=1, num_return_sequences=1, **options)
     config._eos_token_tensor = torch.tensor(ENDS)
     found = model("gpt2")._get_logits_processor(
@@ -79,6 +82,7 @@ def classes(**options: Any) -> list[str]:
         input_ids_seq_length=2,
         encoder_input_ids=torch.tensor([[1, 2]]),
         prefix_allowed_tokens_fn=function,
+        logits_processor=own,
         device="cpu",
     )
     return [type(each).__name__ for each in found]

@@ -17,7 +17,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, GenerationConfig
 from edgepipe.generation.logits import logits_warpers as warpers
 from edgepipe.generation.logits.logits_processor_list import LOGITS_PROCESSORS, build_logits_processors
-from edgepipe.generation.logits.logits_processors import PrefixConstrainedLogitsProcessor
+from edgepipe.generation.logits.logits_processors import CustomLogitsProcessors, PrefixConstrainedLogitsProcessor
 from edgepipe.generation.prompt import Prompt
 
 VOCABULARY = 23
@@ -34,6 +34,16 @@ def bias_pairs(words: list[list[int]]) -> list[Any]:
 def _allow_some(item: int, ids: Any) -> list[int]:
     """What may follow depends on the input and on its tokens."""
     return [item, int(ids[-1]), (3 * len(ids)) % VOCABULARY]
+
+
+def _halve(ids: Any, scores: Any) -> Any:
+    """Half of each score; arrays and tensors alike."""
+    return scores * 0.5
+
+
+def _prefer_the_last(ids: Any, scores: Any) -> Any:
+    """The last token again."""
+    return scores + (ids[:, -1:] % 3) * 1.5
 
 
 def tensor(array: Any) -> torch.Tensor:
@@ -71,6 +81,10 @@ PROCESSORS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any, Prompt], Any]
     "prefix_allowed_tokens_fn": (
         st.sampled_from([_allow_some, lambda item, ids: np.array([item, 7])]),
         lambda value, _: reference.PrefixConstrainedLogitsProcessor(value, 1),
+    ),
+    "logits_processor": (
+        st.sampled_from([[_halve], [_halve, _prefer_the_last]]),
+        lambda value, _: reference.LogitsProcessorList(value),
     ),
     "watermarking_config": (
         st.sampled_from([{"bias": 3.0}, {"greenlist_ratio": 0.6, "hashing_key": 5}]),
@@ -218,3 +232,10 @@ def test_a_function_must_allow_tokens(allowed: Any) -> None:
     scores = np.zeros((1, VOCABULARY), np.float32)
     with pytest.raises(InputError, match=f"must return token ids below {VOCABULARY}, at least one, got .* for input 0"):
         process(np.array([[1]]), scores, np.arange(1))
+
+
+@pytest.mark.parametrize("process", [lambda ids, scores: scores[:, 1:], lambda ids, scores: None])
+def test_a_processor_of_one_s_own_must_return_scores(process: Any) -> None:
+    scores = np.zeros((2, VOCABULARY), np.float32)
+    with pytest.raises(InputError, match=rf"a logits_processor must return numbers of shape \(2, {VOCABULARY}\)"):
+        CustomLogitsProcessors([process])(np.array([[1], [2]]), scores, np.arange(2))
