@@ -1,5 +1,5 @@
 # make demo · make test · make check · make format · make docs · make test-gpu · make interop · make release-check · make clean
-# make bench · make bench-throughput · make bench-generation
+# make bench · make bench-throughput · make bench-generation · make coverage
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ DOCS_VENV ?= .venv-docs
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
-.PHONY: setup demo test test-gpu check format docs bench bench-throughput bench-generation interop release-check clean
+.PHONY: setup demo test test-gpu check format docs coverage bench bench-throughput bench-generation interop release-check clean
 
 setup: $(VENV)/.dev
 
@@ -56,6 +56,11 @@ format: $(VENV)/.dev
 docs: $(DOCS_VENV)/.docs
 	$(DOCS_VENV)/bin/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env docs build/docs
 	@echo build/docs/index.html
+
+# Every architecture with every head and option beside transformers; ends with a count, and writes two pages of the docs.
+# It takes an hour on two cores; `python -m tests.tiny.coverage --resume` goes on with one that was stopped.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m tests.tiny.coverage
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/request.py --optimum

@@ -1,103 +1,91 @@
-"""Which architecture with which head is exported exactly, as a page of documentation::
+"""Every architecture with every head and option beside transformers, as two pages of documentation and a count::
 
-    python -m tests.tiny.coverage > docs/reference/architectures.md
+    make coverage                               # measures all, which takes an hour on two cores, and writes both pages
+    python -m tests.tiny.coverage bert gpt2     # some, without writing
+    python -m tests.tiny.coverage --resume      # takes what an earlier run of these versions measured from build/
 
-Every tiny model is exported with every head and compared with PyTorch, on all cores; that takes minutes. Names of
-architectures as arguments leave out the others.
+Each tiny model is exported with each head of transformers' auto classes. Its tensors and the results of its calls are
+compared with PyTorch's. The count has what is equal, what differs with a reason, and what is refused with one. Anything
+else is listed, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-import tempfile
-import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from edgepipe.errors import EdgepipeError
-from edgepipe_export.checkpoint.architectures import list_refusals
-from tests.tiny import ARCHITECTURES, TABLES, heads
-from tests.tiny.parity import ABSOLUTE, BATCHES, LENGTHS, RELATIVE, compare, export_tiny
-from tests.tiny.table import MORE
+from tests.tiny.architectures_page import render_architectures
+from tests.tiny.generation_page import render_generation
+from tests.tiny.heads import count_heads_without_task
+from tests.tiny.measurement import GENERATION, Cell, all_pairs, describe_versions, measure
 
-PACKAGES = ("torch", "transformers", "onnx", "onnxscript", "onnxruntime")
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "build" / "coverage"
+PAGES = ROOT / "docs" / "reference"
+
+Cells = Mapping[tuple[str, str], Cell]
+
+# Why what differs does.
+DIFFERENT = {
+    ("fnet", "fill-mask"): "onnxruntime's Fourier transform rounds more than PyTorch's",
+}
 
 
-def main() -> None:
-    """Write the page to standard output, and progress to standard error."""
-    architectures = sys.argv[1:] or [*ARCHITECTURES, *MORE]
-    started = time.monotonic()
-    rows, notes = [], []
+def main() -> int:
+    """Measure, write the pages where everything was measured, and print the count."""
+    names = [argument for argument in sys.argv[1:] if argument != "--resume"]
+    if "--resume" not in sys.argv[1:]:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    pairs = [pair for pair in all_pairs() if not names or pair[0] in names]
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as workers:
-        for architecture, cells in zip(architectures, workers.map(_cells, architectures), strict=True):
-            notes += [f"- {architecture}, {task}: {cell}" for task, cell in cells.items() if cell.startswith("fails")]
-            shown = ["**no**" if cells[task].startswith("fails") else cells[task] for task in TABLES]
-            rows.append(f"| {architecture} | {' | '.join(shown)} |")
-    print(_page(rows, notes), end="")
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+        found = dict(zip(pairs, workers.map(partial(measure, folder=FOLDER), *zip(*pairs, strict=True)), strict=True))
+    count = render_count(found, whole=not names)
+    if not names:
+        generation = {name: cell for (name, head), cell in found.items() if head == GENERATION}
+        others = {pair: cell for pair, cell in found.items() if pair[1] != GENERATION}
+        page = render_architectures(others, DIFFERENT, count, describe_versions())
+        (PAGES / "architectures.md").write_text(page, encoding="utf-8")
+        page = render_generation(generation, describe_versions())
+        (PAGES / "generation-models.md").write_text(page, encoding="utf-8")
+    print(count)
+    unexplained = list_unexplained(found)
+    print("\n".join(unexplained), file=sys.stderr)
+    return 1 if unexplained else 0
 
 
-def _cells(architecture: str) -> dict[str, str]:
-    return {task: _cell(architecture, task) if task in heads(architecture) else "" for task in TABLES}
+def render_count(cells: Cells, *, whole: bool) -> str:
+    """The count of comparisons by head, as a table of Markdown; the `whole` has the heads that no pipeline runs too."""
+    rows = []
+    for head in dict.fromkeys(head for _, head in cells):
+        own = {pair: cell for pair, cell in cells.items() if pair[1] == head}
+        calls = [(pair, found) for pair, cell in own.items() for found in cell.calls.values()]
+        differing = [pair for pair, found in calls if found is not None]
+        explained = sum(pair in DIFFERENT for pair in differing)
+        refused = sum(cell.refused is not None for cell in own.values())
+        rest = sum(cell.failed is not None for cell in own.values()) + len(differing) - explained
+        rows.append((head, len(own), len(calls) - len(differing), explained, refused, rest))
+    if whole:
+        rows += [(f"…{ending}", number, 0, 0, number, 0) for ending, number in count_heads_without_task().items()]
+    sums = [sum(row[column] for row in rows if isinstance(row[column], int)) for column in range(1, 6)]
+    lines = ["| head | architectures | equal | different with a reason | refused with a reason | anything else |"]
+    lines += ["|---|---|---|---|---|---|"]
+    lines += [f"| {' | '.join(map(str, row))} |" for row in (*rows, ("all", *sums))]
+    return "\n".join(lines)
 
 
-def _cell(architecture: str, task: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            outcome = compare(*export_tiny(architecture, task, Path(folder)))
-        except (EdgepipeError, RuntimeError, ValueError, LookupError, AssertionError) as error:
-            # Ours, or what PyTorch raises for an input that a model cannot take.
-            cell = f"fails: {error}"
-        else:
-            cell = f"fails: {outcome.failures[0]}" if outcome.failures else f"{outcome.largest:.0e}"
-    print(f"{architecture} {task}: {cell}", file=sys.stderr, flush=True)
-    return cell
-
-
-def _page(rows: list[str], notes: list[str]) -> str:
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    refused = [f"| {'any' if kind is None else kind} | {reason} |" for kind, reason in list_refusals()]
-    lengths = ", ".join(map(str, LENGTHS))
-    return "\n".join(
-        [
-            "# Architectures",
-            "",
-            "Made by `python -m tests.tiny.coverage > docs/reference/architectures.md`, not by hand, with",
-            f"{versions}.",
-            "",
-            "One row an architecture, one column a head. A number is the largest difference of any output from PyTorch",
-            "(fp32, eager) for a tiny model with random weights, exported once and run at batch sizes",
-            f"{', '.join(map(str, BATCHES))} with padding and at lengths {lengths} (its limit) and one more, which is",
-            "refused where the model has a limit and compared where it has none. Bound:",
-            f"{ABSOLUTE:g} + {RELATIVE:g} of the reference, for every element. An empty cell: transformers has no such",
-            "head.",
-            "",
-            f"| architecture | {' | '.join(TABLES)} |",
-            f"|---|{'---|' * len(TABLES)}",
-            *rows,
-            "",
-            *(["Not exported exactly:", "", *notes, ""] if notes else []),
-            "`deberta-v3` is `deberta-v2` with the settings of version 3. Architectures that are not listed are not",
-            "refused: an export compares every tensor with PyTorch before it writes anything.",
-            "",
-            "## Same numbers, other code",
-            "",
-            "- `longformer` is computed as full attention with a mask: memory grows with the square of the length.",
-            "- `big_bird` has full attention, as in PyTorch from the first text of up to",
-            "  (5 + 2 `num_random_blocks`) `block_size` tokens on (704 by default).",
-            "",
-            "## Refused",
-            "",
-            "| architecture | it cannot be exported exactly, since |",
-            "|---|---|",
-            *refused,
-            "",
-        ]
-    )
-
-
-if __name__ == "__main__":
-    main()
+def list_unexplained(cells: Cells) -> list[str]:
+    """What is neither equal nor different nor refused with a reason."""
+    lines = []
+    for (name, head), cell in cells.items():
+        if cell.failed is not None:
+            lines.append(f"{name}, {head}: {cell.failed}")
+        elif (name, head) not in DIFFERENT:
+            lines += [f"{name}, {head}, {option}: {found}" for option, found in cell.calls.items() if found is not None]
+    return lines

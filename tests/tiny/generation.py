@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,17 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {"max_new_tokens": 20},
     "beam search": {"max_new_tokens": 16, "num_beams": 3},
 }
-
+# Options of ``generate`` that make up coverage, beside the two above.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "repetition_penalty": {"max_new_tokens": 12, "repetition_penalty": 1.3},
+    "no_repeat_ngram_size": {"max_new_tokens": 12, "no_repeat_ngram_size": 2},
+    "min_new_tokens": {"max_new_tokens": 12, "min_new_tokens": 10},
+    "suppress_tokens": {"max_new_tokens": 12, "suppress_tokens": list(range(100, 200))},
+    "bad_words_ids": {"max_new_tokens": 12, "bad_words_ids": [[101], [102, 103]]},
+    "exponential_decay_length_penalty": {"max_new_tokens": 12, "exponential_decay_length_penalty": (3, 1.3)},
+    "length_penalty": {"max_new_tokens": 10, "num_beams": 3, "length_penalty": -1.0},
+    "early_stopping": {"max_new_tokens": 10, "num_beams": 2, "early_stopping": True},
+}
 
 # How many steps the scores are compared at.
 _STEPS = 8
@@ -58,11 +69,17 @@ def export_generative(family: str, folder: Path) -> tuple[Any, Any, Bundle]:
     return model, tokenizer, bundle
 
 
-def compare_tokens(model: Any, tokenizer: Any, bundle: Bundle, session: SessionConfig | None = None) -> Tokens:
+def compare_tokens(
+    model: Any,
+    tokenizer: Any,
+    bundle: Bundle,
+    session: SessionConfig | None = None,
+    searches: Mapping[str, dict[str, Any]] = SEARCHES,
+) -> Tokens:
     """Generate for every batch with every search, by the bundle and by transformers."""
     decoder = load_decoder(bundle, session=session)
     failures, compared, ended = [], 0, 0
-    for search, options in SEARCHES.items():
+    for search, options in searches.items():
         config = generation_config(decoder, {}, options)
         for texts in BATCHES:
             encoded = tokenizer(list(texts), return_tensors="np", padding=True)

@@ -26,6 +26,19 @@ _GPT = GPT | {"n_positions": LIMIT}
 _LAYERED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": WINDOW}
 _GEMMA = GROUPED | _LAYERED | {"query_pre_attn_scalar": 8}
 
+_DECODER = {"is_decoder": True}
+_PROPHETNET = {
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 2,
+    "num_encoder_attention_heads": 4,
+    "num_decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "ngram": 2,
+    "num_buckets": 8,
+    "relative_max_distance": 16,
+}
+
 DECODERS: dict[str, Architecture] = {
     "gpt2": Architecture("gpt2", "gpt2", _GPT),
     "openai-gpt": Architecture("gpt2", "openai-gpt", _GPT),
@@ -68,6 +81,41 @@ DECODERS: dict[str, Architecture] = {
     "starcoder2": Architecture("gpt2", "starcoder2", {"num_key_value_heads": 2, "sliding_window": WINDOW}),
     "granite": Architecture("gpt2", "granite", {"num_key_value_heads": 2}),
     "stablelm": Architecture("gpt2", "stablelm", {"num_key_value_heads": 2}),
+    # Encoders whose head writes, and decoders without their encoder.
+    "bert": Architecture("bert", "bert", _DECODER),
+    "roberta": Architecture("roberta", "roberta", _DECODER | {"type_vocab_size": 1}, extra_positions=2),
+    "xlm-roberta": Architecture("xlm-roberta", "xlm-roberta", _DECODER | {"type_vocab_size": 1}, extra_positions=2),
+    "camembert": Architecture("xlm-roberta", "camembert", _DECODER | {"type_vocab_size": 1}, extra_positions=2),
+    "data2vec-text": Architecture("roberta", "data2vec-text", _DECODER | {"type_vocab_size": 1}, extra_positions=2),
+    "electra": Architecture("electra", "electra", _DECODER | {"embedding_size": 16}),
+    "ernie": Architecture("bert", "ernie", _DECODER),
+    "megatron-bert": Architecture("bert", "megatron-bert", _DECODER),
+    "rembert": Architecture("bert", "rembert", _DECODER | {"input_embedding_size": 16, "output_embedding_size": 16}),
+    "roberta-prelayernorm": Architecture("roberta", "roberta-prelayernorm", _DECODER | {"type_vocab_size": 1}, 2),
+    "roc_bert": Architecture("bert", "roc_bert", _DECODER | {"enable_pronunciation": False, "enable_shape": False}),
+    "roformer": Architecture("bert", "roformer", _DECODER | {"embedding_size": 32}),
+    "xlm-roberta-xl": Architecture("xlm-roberta", "xlm-roberta-xl", _DECODER | {"type_vocab_size": 1}, 2),
+    "xmod": Architecture(
+        "xlm-roberta",
+        "xmod",
+        _DECODER | {"languages": ["en_XX"], "default_language": "en_XX", "type_vocab_size": 1},
+        2,
+    ),
+    "big_bird": Architecture("bert", "big_bird", _DECODER | {"attention_type": "original_full", "block_size": 4}),
+    "modernbert-decoder": Architecture("modernbert", "modernbert-decoder", {"local_attention": 16}),
+    "xlm": Architecture("bert", "xlm", {"emb_dim": 32, "n_layers": 2, "n_heads": 4, "pad_index": 0, "causal": True}),
+    "bart-decoder": Architecture("roberta", "bart", BART),
+    "mbart-decoder": Architecture("xlm-roberta", "mbart", BART),
+    "plbart-decoder": Architecture("xlm-roberta", "plbart", BART),
+    "mvp-decoder": Architecture("roberta", "mvp", BART),
+    "marian-decoder": Architecture("xlm-roberta", "marian", BART),
+    "pegasus-decoder": Architecture("albert", "pegasus", BART),
+    "blenderbot-decoder": Architecture("roberta", "blenderbot", BART),
+    "blenderbot-small-decoder": Architecture("roberta", "blenderbot-small", BART),
+    "bigbird_pegasus-decoder": Architecture("albert", "bigbird_pegasus", BART),
+    "prophetnet-decoder": Architecture(
+        "bert", "prophetnet", _PROPHETNET, 0, ("num_hidden_layers", "num_attention_heads")
+    ),
 }
 
 # The length at which the families below change what they do, within what a test can write.
@@ -125,18 +173,7 @@ ENCODER_DECODERS: dict[str, Architecture] = {
     "prophetnet": Architecture(
         "bert",
         "prophetnet",
-        {
-            "num_encoder_layers": 2,
-            "num_decoder_layers": 2,
-            "num_encoder_attention_heads": 4,
-            "num_decoder_attention_heads": 4,
-            "encoder_ffn_dim": 64,
-            "decoder_ffn_dim": 64,
-            "is_encoder_decoder": True,
-            "ngram": 2,
-            "num_buckets": 8,
-            "relative_max_distance": 16,
-        },
+        _PROPHETNET | {"is_encoder_decoder": True},
         without=("num_hidden_layers", "num_attention_heads"),
     ),
     "pegasus_x": Architecture("albert", "pegasus_x", BART | {"block_size": 8, "num_global_tokens": 4}),
@@ -150,7 +187,7 @@ ENCODER_DECODERS: dict[str, Architecture] = {
 FAMILIES = DECODERS | ENCODER_DECODERS
 
 # Those that the exporter refuses, with the reason.
-REFUSED = ("reformer",)
+REFUSED = ("reformer", "xlm", "prophetnet-decoder")
 
 
 def build_generative(

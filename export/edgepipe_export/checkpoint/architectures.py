@@ -14,6 +14,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 from transformers.pytorch_utils import Conv1D
 
 from edgepipe.errors import ExportError
@@ -69,6 +74,30 @@ def _has_last_token_head(model: PreTrainedModel) -> bool:
     return decides_by_last and model.config.get_text_config().pad_token_id is None
 
 
+def _writes_as_an_encoder(model: PreTrainedModel) -> bool:
+    """Whether a head that writes is on an encoder: on what has a head for masks too, unless its config says more."""
+    config = model.config
+    kind = config.model_type
+    if (
+        kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        or MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(kind) != type(model).__name__
+    ):
+        return False
+    return kind != "xlm" and not config.is_decoder  # XLM has one class for both
+
+
+def _wants_decoder_inputs(model: PreTrainedModel) -> bool:
+    """Whether an encoder-decoder without a head takes no text alone; BART's and T5's decoders read the encoder's."""
+    if not getattr(model.config, "is_encoder_decoder", False) or model.base_model is not model:
+        return False
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.ones((1, 2), dtype=torch.int64))
+    except ValueError:
+        return True
+    return False
+
+
 def _rope_types(config: Any) -> set[str]:
     rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
     each_kind = [rope, *(value for value in rope.values() if isinstance(value, dict))]
@@ -82,7 +111,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     "mbart": Architecture(mbart_patches),
     "phimoe": Architecture(phimoe_patches),
     "plbart": Architecture(mbart_patches),
-    "prophetnet": Architecture(prophetnet_patches, decodes_single_tokens=True),
+    "prophetnet": Architecture(
+        prophetnet_patches,
+        decodes_single_tokens=True,
+        refusal="without its encoder it keeps what it read only of texts of one token, so no prompt can be written on",
+        is_refused=lambda model: type(model).__name__ == "ProphetNetForCausalLM",
+    ),
     "reformer": Architecture(
         reformer_patches,
         refusal=(
@@ -113,6 +147,16 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         is_refused=lambda model: model.config.num_landmarks != model.config.segment_means_seq_len,
     ),
+    "xlm": Architecture(
+        refusal=(
+            "to write with it, transformers puts a mask behind the text at every step and reads what belongs there, "
+            "and keeps nothing from step to step"
+        ),
+        # One class fills masks too; where it was loaded for those, it has no cache.
+        is_refused=lambda model: (
+            type(model).__name__ == "XLMWithLMHeadModel" and getattr(model.config, "use_cache", True)
+        ),
+    ),
     "xmod": Architecture(
         refusal="it has an adapter for each language and its config names none; set default_language in config.json",
         is_refused=lambda model: model.config.default_language is None,
@@ -137,7 +181,20 @@ _DYNAMIC_ROPE = Architecture(
     is_refused=lambda model: "dynamic" in _rope_types(model.config),
 )
 
-_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE)
+_SEES_LATER_TOKENS = Architecture(
+    refusal=(
+        "is_decoder is false in config.json, so that its tokens see later ones: each new token changes what all before "
+        "it say, and nothing can be kept from step to step; set it to true if it was trained to write"
+    ),
+    is_refused=_writes_as_an_encoder,
+)
+
+_BODY_OF_TWO_TEXTS = Architecture(
+    refusal="it gives no features of a text alone, in transformers neither: its decoder wants a text of its own",
+    is_refused=_wants_decoder_inputs,
+)
+
+_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE, _SEES_LATER_TOKENS, _BODY_OF_TWO_TEXTS)
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:

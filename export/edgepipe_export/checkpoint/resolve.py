@@ -29,6 +29,7 @@ from edgepipe_export.checkpoint.hub_checkpoint import fetch_checkpoint, pickle_e
 from edgepipe_export.checkpoint.unsupported import (
     PICKLES,
     has_weights,
+    require_head_with_task,
     require_supported_files,
     require_supported_modules,
 )
@@ -249,7 +250,7 @@ def _resolve_loaded_model(request: Request, model: PreTrainedModel) -> Checkpoin
     if request.tokenizer is None:
         raise InputError("a loaded model has no tokenizer with it; pass tokenizer= as well")
     params = getattr(model.config, "task_specific_params", None)
-    task = _find_task(request.task, [architecture], architecture, params)
+    task = _find_task(request.task, [architecture], architecture, params, from_files=False)
     origin = str(getattr(model.config, "_name_or_path", "") or "")
     name = origin if origin and is_repo_id(origin) and not Path(origin).exists() else Path(origin).name
     return Checkpoint(request, name or architecture, None, None, task)
@@ -291,9 +292,18 @@ def _last_of_trainer(directory: Path) -> Path | None:
 
 
 def _find_task(
-    wanted: str | None, architectures: object, name: str, params: object, embeds: bool = False
+    wanted: str | None,
+    architectures: object,
+    name: str,
+    params: object,
+    embeds: bool = False,
+    *,
+    from_files: bool = True,
 ) -> type[Task]:
-    """The wanted task, or that of the classes in a config's ``architectures``, of which the first counts."""
+    """The wanted task, or that of the classes in a config's ``architectures``, of which the first counts.
+
+    A loaded model has its class for good; from files any class can be loaded.
+    """
     classes = list(map(str, architectures)) if isinstance(architectures, list) else []
     found = task_for_architecture(architectures) or _find_task_by_class(classes[:1])
     if found is not None and task_class(found).generates:
@@ -302,6 +312,7 @@ def _find_task(
         found = "feature-extraction"
     listed = ", ".join(classes) or "none"
     if wanted is None:
+        require_head_with_task(name, classes)
         if found is None:
             raise TaskError(
                 f"cannot tell the task of {name} from the architectures in its config ({listed}); if it was "
@@ -309,8 +320,10 @@ def _find_task(
             )
         return task_class(found)
     task = task_class(wanted)
-    # A class without a head ("BertModel") is let through: loading tells whether the weights have one.
-    if "For" in listed and not any(task.fits(each) or _loads(task, each) for each in classes[:1]):
+    # A class without a head ("BertModel"), or with those of pretraining, is let through: loading tells which heads the
+    # weights have.
+    pretrained = from_files and any(each.endswith("ForPreTraining") for each in classes[:1])
+    if "For" in listed and not pretrained and not any(task.fits(each) or _loads(task, each) for each in classes[:1]):
         suggestion = f"; it is for {found}" if found is not None else ""
         raise TaskError(
             f"task {wanted!r} needs a checkpoint that ends in {task.heads[0]}, {name} has {listed}{suggestion}"

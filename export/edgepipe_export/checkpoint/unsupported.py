@@ -57,6 +57,26 @@ _MODULES = {
 _ACTIVATIONS = {"Identity": "none", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 _TRANSFORMERS = ("Transformer", "MLMTransformer")
 
+# What heads do that no pipeline of ours runs, by how their classes end; and the auto class that lists them.
+HEADS_WITHOUT_TASK: dict[str, tuple[str, str]] = {
+    "ForMultipleChoice": (
+        "MODEL_FOR_MULTIPLE_CHOICE",
+        "its head chooses among several texts at once, and transformers has no pipeline for that",
+    ),
+    "ForNextSentencePrediction": (
+        "MODEL_FOR_NEXT_SENTENCE_PREDICTION",
+        "its head says whether one text follows another, and transformers has no pipeline for that",
+    ),
+    "LayoutLMForQuestionAnswering": (
+        "MODEL_FOR_DOCUMENT_QUESTION_ANSWERING",
+        "its head answers from the places of the words on a page, which a text does not have",
+    ),
+    "ForDecision": (
+        "MODEL_FOR_DECISION",
+        'its head answers typed questions about a state; run it with the pipeline "decision" of transformers',
+    ),
+}
+
 # Settings of GPTQ and AWQ where config.json does not have them.
 _QUANTIZED_FILES = {"quantize_config.json": "GPTQ", "quant_config.json": "AWQ"}
 
@@ -150,6 +170,25 @@ def require_supported_modules(name: str, directory: Path, task: str | None = Non
         f"{name} is a sentence-transformers {what} ({MODULES_NAME} lists {', '.join(kinds) or 'nothing'}), which "
         f"edgepipe cannot export; run it with sentence-transformers{alone if 'SpladePooling' in kinds else ''}"
     )
+
+
+def require_head_with_task(name: str, architectures: Iterable[str]) -> None:
+    """Refuse a head that no pipeline here runs.
+
+    Args:
+        name: What the checkpoint is called.
+        architectures: The classes that its config names; the first counts.
+
+    Raises:
+        CheckpointError: it has such a head; the message has what that does.
+    """
+    for architecture in [*architectures][:1]:
+        for ending, (_, reason) in HEADS_WITHOUT_TASK.items():
+            if architecture.endswith(ending):
+                raise CheckpointError(
+                    f"{name} is a {architecture}: {reason}; its features are exported with task='feature-extraction' "
+                    "(--task feature-extraction)"
+                )
 
 
 def find_activation(directory: Path | None, config: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -121,7 +121,9 @@ def _run_on_one_token(model: PreTrainedModel) -> Any:
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     """Inputs to trace with: int64[2, 5] ids after a past of 7, the second row padded on the left."""
     cache = getattr(_run_on_one_token(model), "past_key_values", None)
-    layers = () if cache is None else cache.layers  # the first GPT has no cache
+    # Some that may read a source make the cache for it without one. The first GPT has no cache.
+    cache = getattr(cache, "self_attention_cache", cache)
+    layers = () if cache is None else cache.layers
     total = (_PAST if layers else 0) + _NEW
     mask = torch.ones((_BATCH, total), dtype=torch.int64)
     mask[1, :2] = 0

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertForPreTraining, BertModel
 
 from edgepipe.errors import CheckpointError, InputError, TaskError
 from edgepipe_export.checkpoint.load import load
@@ -81,6 +81,15 @@ def test_a_task_that_does_not_fit_the_checkpoint(own_checkpoint: Path) -> None:
     edit_config(own_checkpoint, architectures=["BertForQuestionAnswering"])
     with pytest.raises(TaskError, match=r"ForSequenceClassification.*BertForQuestionAnswering"):
         resolve(Request(own_checkpoint, "text-classification"))
+
+
+def test_what_was_only_pretrained_is_loaded_for_the_head_that_is_named(own_checkpoint: Path) -> None:
+    edit_config(own_checkpoint, architectures=["BertForPreTraining"])
+    assert resolve(Request(own_checkpoint, "fill-mask")).task.name == "fill-mask"
+    model, tokenizer = build("bert")
+    pretrained = BertForPreTraining(model.config)
+    with pytest.raises(TaskError, match="needs a checkpoint that ends in ForMaskedLM, BertForPreTraining has"):
+        resolve(Request(pretrained, "fill-mask", tokenizer))
 
 
 def test_a_model_object_of_a_base_class_is_for_its_features(tmp_path: Path) -> None:

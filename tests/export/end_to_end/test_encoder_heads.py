@@ -1,7 +1,7 @@
 """Tensor parity with PyTorch of the encoders beyond the ten that have golden files.
 
 Each is exported with one of its heads, by turns; ``pytest -m coverage`` exports every architecture with every head, as
-``python -m tests.tiny.coverage`` does for the documentation.
+``make coverage`` does for the documentation.
 """
 
 from __future__ import annotations

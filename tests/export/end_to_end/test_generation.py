@@ -1,6 +1,6 @@
 """What exported tiny models write, token for token beside ``transformers.generate``.
 
-``pytest -m coverage`` exports every family, as ``python -m tests.tiny.generation_coverage`` does for the documentation.
+``pytest -m coverage`` exports every family, as ``make coverage`` does for the documentation.
 """
 
 from __future__ import annotations

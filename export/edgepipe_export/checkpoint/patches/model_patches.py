@@ -158,20 +158,14 @@ def prophetnet_patches(model: PreTrainedModel) -> Patches:
     original = getattr(importlib.import_module(type(model).__module__), name).forward
 
     def position_after(
-        embeddings: Any,
-        inputs_shape: tuple[int, int],
-        device: Any,
-        *inputs: Any,
-        past_key_values: Any = None,
-        **more: Any,
+        embeddings: Any, inputs_shape: tuple[int, int], device: Any, *inputs: Any, **more: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The position of one token after others, int64[1, 1], and its embedding; the original makes it a constant."""
-        if past_key_values is None or inputs_shape[1] != 1:
-            found: tuple[torch.Tensor, torch.Tensor] = original(
-                embeddings, inputs_shape, device, *inputs, past_key_values=past_key_values, **more
-            )
+        cache = more.get("cache", more.get("past_key_values"))  # its name until transformers 5.23
+        if cache is None or inputs_shape[1] != 1:
+            found: tuple[torch.Tensor, torch.Tensor] = original(embeddings, inputs_shape, device, *inputs, **more)
             return found
-        position = torch.full((1, 1), embeddings.padding_idx + 1 + past_key_values.get_seq_length(), device=device)
+        position = torch.full((1, 1), embeddings.padding_idx + 1 + cache.get_seq_length(), device=device)
         return torch.nn.functional.embedding(position, embeddings.weight), position
 
     return {f"{name}.forward": position_after}

@@ -1,26 +1,12 @@
-"""Which families of models write exactly what transformers writes, as a page of documentation::
-
-    python -m tests.tiny.generation_coverage > docs/reference/generation-models.md
-
-Every tiny model is exported and compared with PyTorch, on all cores; that takes minutes. Names of families as arguments
-leave out the others.
-"""
+"""The page of documentation about models that generate; :mod:`tests.tiny.coverage` measures and writes it."""
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
-from multiprocessing import get_context
-from pathlib import Path
+from collections.abc import Mapping
 
-from edgepipe.errors import EdgepipeError
-from tests.tiny.coverage import PACKAGES
-from tests.tiny.generation import BATCHES, SEARCHES, compare_tokens, export_generative, largest_difference
-from tests.tiny.generative import DECODERS, FAMILIES
+from tests.tiny.generation import BATCHES, SEARCHES
+from tests.tiny.generative import DECODERS
+from tests.tiny.measurement import Cell
 
 # What people look for under another name than the family's.
 _CALLED = {
@@ -34,12 +20,12 @@ _CALLED = {
 _HEAD = """\
 # Models that generate
 
-Made by `python -m tests.tiny.generation_coverage > docs/reference/generation-models.md`, not by hand, with
+Made by `make coverage`, not by hand, with
 {versions}.
 
 One row a family: a tiny model with random weights, exported once. *Scores*: the largest difference from PyTorch (fp32,
-eager) of the scores of any next token, over eight steps of a batch of mixed lengths. *Tokens*: in how many of {cases}
-cases every token is that of `transformers.generate`: {searches}, texts alone and in a batch of mixed lengths.
+eager) of the scores of any next token, over eight steps of a batch of mixed lengths. *Tokens*: whether in all
+{cases} cases every token is that of `transformers.generate`: {searches}, texts alone and in a batch of mixed lengths.
 
 """
 
@@ -83,46 +69,24 @@ for:
 """
 
 
-def main() -> None:
-    """Write the page to standard output, and progress to standard error."""
-    families = sys.argv[1:] or list(FAMILIES)
-    started = time.monotonic()
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as workers:
-        rows = dict(zip(families, workers.map(_row, families), strict=True))
-    print(_page(rows), end="")
-    print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
-
-
-def _row(family: str) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            model, tokenizer, bundle = export_generative(family, Path(folder))
-            difference = largest_difference(model, tokenizer, bundle)
-            tokens = compare_tokens(model, tokenizer, bundle)
-        except (EdgepipeError, RuntimeError, ValueError, LookupError) as error:
-            cells = f"| | **no**: {str(error).splitlines()[0]} |"
-        else:
-            same = tokens.compared - len(tokens.failures)
-            cells = f"| {difference:.0e} | {same} of {tokens.compared} |"
-    print(f"{family} {cells}", file=sys.stderr, flush=True)
-    return cells
-
-
-def _page(rows: dict[str, str]) -> str:
+def render_generation(cells: Mapping[str, Cell], versions: str) -> str:
+    """The page, from the cell of each family."""
     tables = []
     for title, is_decoder in (("Decoders", True), ("Encoder-decoders", False)):
-        chosen = [family for family in rows if (family in DECODERS) == is_decoder]
+        chosen = [family for family in cells if (family in DECODERS) == is_decoder]
         tables += [f"## {title}", "", "| family | scores | tokens |", "|---|---|---|"]
-        tables += [f"| {_shown(family)} {rows[family]}" for family in chosen]
+        tables += [f"| {_shown(family)} {_row(cells[family])}" for family in chosen]
         tables.append("")
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     cases = len(SEARCHES) * sum(map(len, BATCHES))
     return _HEAD.format(versions=versions, cases=cases, searches=" and ".join(SEARCHES)) + "\n".join(tables) + _NOTES
 
 
+def _row(cell: Cell) -> str:
+    if cell.refused is not None or cell.failed is not None:
+        return f"| | **no**: {cell.refused or cell.failed} |"
+    same = sum(cell.calls[search] is None for search in SEARCHES)
+    return f"| {cell.largest:.0e} | {'all' if same == len(SEARCHES) else same} |"
+
+
 def _shown(family: str) -> str:
     return f"{family} ({_CALLED[family]})" if family in _CALLED else family
-
-
-if __name__ == "__main__":
-    main()
