@@ -25,7 +25,7 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import check_labels, name_labels, read_labels
 from edgepipe.bundle.layout import MODEL
 from edgepipe.bundle.manifest import Manifest, Source, Variant
-from edgepipe.errors import BundleError, CheckpointError, InputError, ParityError
+from edgepipe.errors import BundleError, CheckpointError, InputError, ParityError, convert_panics
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, shuffle, split
@@ -231,6 +231,7 @@ def export(
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
     with (
+        convert_panics("the checkpoint"),
         deliver_interrupts() as interrupts,
         Progress(progress) as stages,
         log_to_file(lambda: stages.current),

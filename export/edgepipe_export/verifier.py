@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
-from edgepipe.errors import CheckpointError, InputError
+from edgepipe.errors import CheckpointError, InputError, convert_panics
 from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants
 from edgepipe.text_table import table, wrap
 from edgepipe.tokenization.tokenizer import Tokenizer
@@ -146,7 +146,8 @@ def verify(
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     dtypes = tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,)
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base)
-    with Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
+    panics = convert_panics("the checkpoint")
+    with panics, Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
         stages.expect(3 + len(dtypes))
         with stages.stage("resolve"):
             checkpoint = resolve(request)

@@ -20,11 +20,22 @@
 Each message names the value it got, what was expected, and what to do next.
 """
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+# What a terminal obeys, or what has the text after it read in another order: control characters but tabs and line ends,
+# and those that embed, override or isolate a direction.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class EdgepipeError(Exception):
     """Root of the hierarchy; catch it to catch everything edgepipe raises on purpose."""
+
+    def __str__(self) -> str:
+        """The message; names in it come from strangers, and no terminal obeys them."""
+        return escape_controls(super().__str__())
 
 
 class InputError(EdgepipeError, ValueError):
@@ -96,6 +107,32 @@ def not_finite_error(output: str, dtype: str) -> BundleError:
         f"the output {output} of the variant {dtype} is not finite (nan or inf), so there is no result; take another "
         "variant (dtype=, --dtype), or look at the checkpoint: its weights may hold such numbers or overflow in 16 bits"
     )
+
+
+def escape_controls(text: str) -> str:
+    """A text whose control characters are written as escapes, so that a terminal shows them and does not obey."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+@contextmanager
+def convert_panics(what: str) -> Iterator[None]:
+    """Around calls into Rust: a panic is no ``Exception`` in Python, and would end a thread that catches all of those.
+
+    Args:
+        what: What the code is given, e.g. "the tokenizer".
+
+    Raises:
+        BundleError: the code panicked.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise BundleError(
+            f"{what} has the library that reads it fail ({first_line(error)}): the file is damaged, or was made to do "
+            "that; take it from a source that you trust"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, escape_controls
 
 _GAP = "  "
 
@@ -25,7 +25,7 @@ def table(
 
     Args:
         headers: One a column.
-        rows: As many cells each. Blanks and line breaks inside a cell become single blanks.
+        rows: As many cells each. Blanks and line breaks inside a cell become single blanks, other controls escapes.
         align: ``"l"`` or ``"r"`` for each column, e.g. ``"lrr"``; by default a column is set right if all its cells
             are numbers (with or without a unit) or ``"-"``, else left.
         width: How many columns of a terminal there are. Where they are too few, headers and cells that are set left
@@ -38,7 +38,7 @@ def table(
     Raises:
         InputError: a row has another number of cells than there are headers, or `align` does not fit.
     """
-    lines = [[" ".join(cell.split()) for cell in line] for line in (headers, *rows)]
+    lines = [[escape_controls(" ".join(cell.split())) for cell in line] for line in (headers, *rows)]
     for number, line in enumerate(lines):
         if len(line) != len(headers):
             raise InputError(f"row {number} of the table has {len(line)} cells, there are {len(headers)} headers")
@@ -61,10 +61,11 @@ def list_facts(facts: Sequence[tuple[str, str]], *, width: int | None = None) ->
     """Names and what they are, a line each; the second column is aligned.
 
     Args:
-        facts: Pairs of name and text.
+        facts: Pairs of name and text, in which control characters are escaped.
         width: How many columns of a terminal there are. Longer texts are broken between words; where the names leave
             little room for them, they stand below.
     """
+    facts = [(escape_controls(name), escape_controls(text)) for name, text in facts]
     indent = max((_width(name) for name, _ in facts), default=0) + len(_GAP)
     room = None if width is None else width - indent
     if width is not None and width - indent < min(_ROOM, max((_width(text) for _, text in facts), default=0)):

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from edgepipe import errors
-from edgepipe.errors import EdgepipeError, Terminated, first_line
+from edgepipe.errors import BundleError, EdgepipeError, Terminated, convert_panics, escape_controls, first_line
 
 ALL = {
     name: item for name, item in vars(errors).items() if inspect.isclass(item) and item.__module__ == errors.__name__
@@ -60,3 +60,22 @@ def test_the_drawing_has_every_error_under_its_parent() -> None:
 )
 def test_an_error_says_something_in_one_line(error: BaseException, expected: str) -> None:
     assert first_line(error) == expected
+
+
+class PanicException(BaseException):
+    """As pyo3's, which has no module to import it from."""
+
+
+def test_a_panic_of_rust_is_an_error_of_ours() -> None:
+    said = r"the tokenizer has the library that reads it fail \(index out of bounds\)"
+    with pytest.raises(BundleError, match=said), convert_panics("the tokenizer"):
+        raise PanicException("index out of bounds")
+    for other in (KeyboardInterrupt, Terminated, RuntimeError):
+        with pytest.raises(other), convert_panics("the tokenizer"):
+            raise other
+
+
+def test_a_message_is_nothing_that_a_terminal_obeys() -> None:
+    said = str(BundleError("file\x1b[2J\x9b1m\u202egnp.exe\r is damaged\nthe next line\t…"))
+    assert said == "file\\x1b[2J\\x9b1m\\u202egnp.exe\\r is damaged\nthe next line\t…"
+    assert escape_controls("ünï 日本 👩‍👩‍👧 \u200f\u05e2") == "ünï 日本 👩‍👩‍👧 \u200f\u05e2"

@@ -119,3 +119,9 @@ def test_the_width_is_the_terminals(env: dict[str, str], expected: int) -> None:
     program = "import sys; from edgepipe.text_table import terminal_width; print(terminal_width(sys.stdout))"
     shown = run_on_terminal([sys.executable, "-c", program], columns=47, env=env)
     assert (shown.status, shown.lines) == (0, [str(expected)])
+
+
+def test_names_of_strangers_are_shown_and_not_obeyed() -> None:
+    shown = "\\x1b[31mred\\x07"
+    assert table(["a"], [["\x1b[31mred\x07"]]) == f"a\n{'-' * len(shown)}\n{shown}"
+    assert list_facts([("label", "\x1b]0;title\x07")]) == "label  \\x1b]0;title\\x07"

@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from edgepipe.bundle.third_party import is_sentence_encoder
-from edgepipe.errors import CheckpointError, InputError
+from edgepipe.errors import CheckpointError, InputError, convert_panics
 from edgepipe_export.checkpoint.formats import adapters
-from edgepipe_export.checkpoint.formats.loading_errors import describe_error, list_some
+from edgepipe_export.checkpoint.formats.loading_errors import describe_error, list_some, require_own_files
 from edgepipe_export.checkpoint.formats.quantized_weights import ask_dequantized, dequantize
 from edgepipe_export.checkpoint.formats.state_dicts import match_names, read_state_dict
 from edgepipe_export.checkpoint.formats.weight_shapes import fit_config, make_empty
@@ -123,35 +123,36 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
     if checkpoint.state_dict is not None:
         weights = read_state_dict(checkpoint.state_dict)
     try:
-        config = AutoConfig.from_pretrained(
-            checkpoint.config_directory, trust_remote_code=request.trust_remote_code, local_files_only=True
-        )
-        auto_model = getattr(transformers, auto_class(checkpoint.task.auto_model, config.model_type))
-        if shapes or weights:
-            empty = make_empty(auto_model, config, trust_remote_code=request.trust_remote_code)
-            weights = match_names(weights, set(empty.state_dict())) if weights else {}
-            found = shapes or {name: tuple(tensor.shape) for name, tensor in weights.items()}
-            fit_config(config, empty, found, tokens=bool(weights))
-        ask_dequantized(config)
-        arguments: dict[str, Any] = {
-            "config": config,
-            "dtype": torch.float32,
-            "attn_implementation": "eager",
-            "local_files_only": True,
-            "output_loading_info": True,
-        }
-        if weights:
-            arguments["generation_config"] = _read_generation_config(checkpoint)
-            model, info = type(empty).from_pretrained(None, state_dict=weights, **arguments)
-        else:
-            model, info = auto_model.from_pretrained(
-                checkpoint.base or checkpoint.directory,
-                use_safetensors=None if request.allow_pickle else True,
-                trust_remote_code=request.trust_remote_code,
-                ignore_mismatched_sizes=bool(shapes),  # a head for other labels, which the adapter brings
-                **arguments,
+        with convert_panics("the checkpoint"):
+            config = AutoConfig.from_pretrained(
+                checkpoint.config_directory, trust_remote_code=request.trust_remote_code, local_files_only=True
             )
-        model = dequantize(model)
+            auto_model = getattr(transformers, auto_class(checkpoint.task.auto_model, config.model_type))
+            if shapes or weights:
+                empty = make_empty(auto_model, config, trust_remote_code=request.trust_remote_code)
+                weights = match_names(weights, set(empty.state_dict())) if weights else {}
+                found = shapes or {name: tuple(tensor.shape) for name, tensor in weights.items()}
+                fit_config(config, empty, found, tokens=bool(weights))
+            ask_dequantized(config)
+            arguments: dict[str, Any] = {
+                "config": config,
+                "dtype": torch.float32,
+                "attn_implementation": "eager",
+                "local_files_only": True,
+                "output_loading_info": True,
+            }
+            if weights:
+                arguments["generation_config"] = _read_generation_config(checkpoint)
+                model, info = type(empty).from_pretrained(None, state_dict=weights, **arguments)
+            else:
+                model, info = auto_model.from_pretrained(
+                    checkpoint.base or checkpoint.directory,
+                    use_safetensors=None if request.allow_pickle else True,
+                    trust_remote_code=request.trust_remote_code,
+                    ignore_mismatched_sizes=bool(shapes),  # a head for other labels, which the adapter brings
+                    **arguments,
+                )
+            model = dequantize(model)
     except Exception as error:
         # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
         raise CheckpointError(f"{checkpoint.name} cannot be loaded: {describe_error(error)}") from error
@@ -214,8 +215,11 @@ def _load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     request = checkpoint.request
     source = _find_tokenizer(checkpoint) if request.tokenizer is None else request.tokenizer
     if isinstance(source, (str, os.PathLike)):
+        if Path(source).is_dir():
+            require_own_files(Path(source))
         try:
-            loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
+            with convert_panics("the tokenizer"):
+                loaded = AutoTokenizer.from_pretrained(source, trust_remote_code=request.trust_remote_code)
         except Exception as error:
             raise CheckpointError(
                 f"the tokenizer of {checkpoint.name} cannot be loaded: {describe_error(error)}"

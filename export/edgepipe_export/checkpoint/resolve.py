@@ -21,7 +21,7 @@ from edgepipe_export.checkpoint.formats.adapters import (
     Adapter,
     read_adapter,
 )
-from edgepipe_export.checkpoint.formats.loading_errors import read_object
+from edgepipe_export.checkpoint.formats.loading_errors import read_object, require_own_files
 from edgepipe_export.checkpoint.formats.quantized_weights import find_quantization, name_method, require_dequantizable
 from edgepipe_export.checkpoint.formats.safetensors_files import check_safetensors
 from edgepipe_export.checkpoint.formats.state_dicts import SAFETENSORS, is_state_dict
@@ -127,7 +127,13 @@ def resolve(request: Request) -> Checkpoint:
 
 
 def _find(model: str | os.PathLike[str], request: Request) -> tuple[str, str | None, Path]:
-    """Name, commit and directory of what is a directory or a Hub id."""
+    """Name, commit and directory of what is a directory or a Hub id; no file of it leads elsewhere."""
+    name, revision, directory = _locate(model, request)
+    require_own_files(directory)
+    return name, revision, directory
+
+
+def _locate(model: str | os.PathLike[str], request: Request) -> tuple[str, str | None, Path]:
     path, text = Path(model), os.fspath(model)
     if path.is_dir():
         return path.resolve().name, None, path
@@ -183,6 +189,7 @@ def _find_base(request: Request, name: str, directory: Path, adapter: Adapter) -
         raise CheckpointError(f"{name} is an adapter whose {ADAPTER_CONFIG} does not name the model it is for; {hint}")
     for place in (Path(adapter.base), directory / adapter.base):
         if place.is_dir():
+            require_own_files(place)
             return place
     if not is_repo_id(adapter.base):
         raise CheckpointError(f"{name} is an adapter for {adapter.base}, which does not exist here; {hint}")

@@ -10,8 +10,13 @@ from pathlib import Path
 
 from edgepipe.bundle.hub import is_repo_id
 from edgepipe.bundle.manifest import Manifest, Variant
+from edgepipe.errors import escape_controls
 
 _FRONT_MATTER = re.compile(r"\A---\r?\n(.*?)\r?\n---", re.DOTALL)
+_PLAIN = re.compile(r"[\w./ ()+-]*")
+# The longest card that is copied, in characters.
+_LONGEST_CARD = 1_000_000
+_BACKTICKS = re.compile("`+")
 _LICENSE = re.compile(r"^license:[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*$", re.MULTILINE)
 
 
@@ -33,12 +38,13 @@ def read_source_card(checkpoint: Path | None) -> SourceCard:
     path = None if checkpoint is None else checkpoint / "README.md"
     if path is None or not path.is_file():
         return SourceCard()
-    content = path.read_text(encoding="utf-8", errors="replace")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        content = file.read(_LONGEST_CARD)
     header = _FRONT_MATTER.match(content)
     if header is None:
-        return SourceCard(text=content.strip())
+        return SourceCard(text=escape_controls(content.strip()))
     found = _LICENSE.search(header.group(1))
-    return SourceCard(None if found is None else found.group(1), content[header.end() :].strip())
+    return SourceCard(None if found is None else found.group(1), escape_controls(content[header.end() :].strip()))
 
 
 def render_model_card(manifest: Manifest, original: SourceCard) -> str:
@@ -49,13 +55,14 @@ def render_model_card(manifest: Manifest, original: SourceCard) -> str:
         original: The card of the source checkpoint.
     """
     source = manifest.source
-    revision = "" if source.revision is None else f" at revision `{source.revision}`"
+    revision = "" if source.revision is None else f" at revision {_code(source.revision)}"
+    name = _code(source.model)
     limit = "has no limit" if manifest.max_length is None else f"is at most {manifest.max_length} tokens long"
     sections = [
         _front_matter(manifest, original.license_id),
-        f"# {source.model}, exported for {manifest.task}",
-        f"Made by [edgepipe](https://pypi.org/project/edgepipe/) from `{source.model}`{revision} "
-        f"(`{source.architecture}`). What the model is good for, and what not, "
+        f"# {source.model if _PLAIN.fullmatch(source.model) else name}, exported for {manifest.task}",
+        f"Made by [edgepipe](https://pypi.org/project/edgepipe/) from {name}{revision} "
+        f"({_code(source.architecture)}). What the model is good for, and what not, "
         + ("stands in its own card, below." if original.text else "its own card says."),
         _labels(manifest),
         f"An input {limit} ({manifest.max_length_source}).",
@@ -66,10 +73,18 @@ def render_model_card(manifest: Manifest, original: SourceCard) -> str:
         _usage(manifest),
         "## Made with",
         ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) + ".",
-        f"# The card of `{source.model}`" if original.text else "",
+        f"# The card of {name}" if original.text else "",
         original.text,
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _code(text: str) -> str:
+    """A name of a stranger as code, in which nothing is markup (https://github.github.com/gfm/#code-spans)."""
+    line = escape_controls(" ".join(text.split()))[:200]
+    longest = max(map(len, _BACKTICKS.findall(line)), default=0)
+    blank = " " if line.startswith("`") or line.endswith("`") or not line else ""
+    return f"{'`' * (longest + 1)}{blank}{line}{blank}{'`' * (longest + 1)}"
 
 
 def _front_matter(manifest: Manifest, license_id: str | None) -> str:
@@ -89,7 +104,7 @@ def _front_matter(manifest: Manifest, license_id: str | None) -> str:
 def _labels(manifest: Manifest) -> str:
     if not manifest.labels:
         return ""
-    shown = ", ".join(f"`{label}`" for label in manifest.labels[:20])
+    shown = ", ".join(map(_code, manifest.labels[:20]))
     rest = len(manifest.labels) - 20
     return f"Labels: {shown}{f' and {rest} more' if rest > 0 else ''}."
 

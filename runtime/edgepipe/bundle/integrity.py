@@ -12,6 +12,9 @@ from typing import Any
 
 from edgepipe.errors import BundleError
 
+# The most bytes of a file that is read whole: settings, labels, templates. The largest have some megabytes.
+LONGEST_TEXT = 16_000_000
+
 # What to do about a file that is damaged.
 EXPORT_AGAIN = "export or download the bundle again"
 
@@ -71,18 +74,47 @@ def _describe_denial(path: Path, error: OSError) -> str:
     return f"{path} cannot be read: {error.strerror or error}{advice}"
 
 
-def read_text(path: Path) -> str:
-    """The content of a UTF-8 text file.
+def read_bounded(path: Path, limit: int = LONGEST_TEXT) -> bytes:
+    """The content of a file of no more than so many bytes.
 
     Raises:
-        BundleError: it cannot be read, or is something else.
+        OSError: it cannot be read.
+        ValueError: it is longer.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    if max(size, len(content)) > limit:
+        raise ValueError(f"it has {max(size, len(content)):,} bytes, and no such file has more than {limit:,}")
+    return content
+
+
+def read_text(path: Path, limit: int = LONGEST_TEXT) -> str:
+    """The content of a UTF-8 text file of no more than so many bytes.
+
+    Raises:
+        BundleError: it cannot be read, is longer, or is something else.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bounded(path, limit).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise unreadable_error(path, error) from error
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} cannot be read as UTF-8 text: {error}; {EXPORT_AGAIN}") from error
+    except ValueError as error:
+        raise BundleError(f"{path} cannot be read: {error}; {EXPORT_AGAIN}") from error
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        ValueError: it is no JSON, or lists in it are within each other more often than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its lists and objects are within each other too often") from None
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -93,7 +125,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
     """
     text = read_text(path)
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except ValueError as error:
         raise BundleError(f"{path} is not valid JSON ({error}); {EXPORT_AGAIN}") from error
     if not isinstance(content, kind):

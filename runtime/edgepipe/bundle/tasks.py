@@ -62,7 +62,7 @@ ALIASES: dict[str, str] = {"sentiment-analysis": "text-classification", "ner": "
 # How classes are named that end as a bare encoder's does, e.g. GPT2LMHeadModel or MarianMTModel, but have a head.
 _HEADED = ("HeadModel", "HeadsModel", "MTModel")
 # Translation between two languages, e.g. translation_en_to_fr.
-_LANGUAGES = re.compile(r"translation_[^_]+_to_[^_]+")
+_LANGUAGES = re.compile(r"translation_[^\W_]+(-[^\W_]+)*_to_[^\W_]+(-[^\W_]+)*")
 
 
 def task_names() -> list[str]:

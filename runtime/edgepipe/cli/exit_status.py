@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from edgepipe.errors import EdgepipeError, Terminated
+from edgepipe.errors import EdgepipeError, Terminated, escape_controls
 
 
 class _ReaderGone(BaseException):
@@ -50,7 +50,7 @@ def _notice_lost_reader() -> Iterator[None]:
 def run_and_exit(work: Callable[[], Any]) -> NoReturn:
     """Run a command and leave with its exit status; warnings are a line each."""
     signal.signal(signal.SIGTERM, _terminate)
-    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {message}", err=True)
+    warnings.showwarning = lambda message, *_: click.echo(f"Warning: {escape_controls(str(message))}", err=True)
     status = 0
     try:
         _prepare_streams()
@@ -77,7 +77,7 @@ def run_and_exit(work: Callable[[], Any]) -> NoReturn:
     except OSError as error:  # what nothing else explains: a full disk behind our output, a folder that may not be read
         _discard_output()
         place = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {place}{error.strerror or error}", err=True)
+        click.echo(f"Error: {escape_controls(place)}{error.strerror or error}", err=True)
         status = 1
     sys.exit(status)
 

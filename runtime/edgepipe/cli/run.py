@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 import click
 
 from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.text_lines import decode_lines, read_raw_lines
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ def write_results(task: Any, inputs: Iterator[Any], out: TextIO, *, as_json: boo
         else:
             # Each result is one line: a text of several is written as JSON.
             shown = item if isinstance(item, str) and "\n" not in item else _json(item)
-            out.write(f"{render_result(result)}\t{shown}\n")
+            out.write(_for_reader(f"{render_result(result)}\t{shown}\n", out))
         out.flush()
 
 
@@ -361,13 +361,13 @@ def write_texts(task: Any, inputs: Iterator[Any], out: TextIO, *, count: Count =
     """
     if not (out.isatty() and task.streams):
         for result in count(task(inputs)):
-            out.write(render_result(result) + "\n")
+            out.write(_for_reader(render_result(result) + "\n", out))
             out.flush()
         return
     for prompt in inputs:
-        out.write(task.before_stream(prompt))
+        out.write(_for_reader(task.before_stream(prompt), out))
         for piece in task.stream(prompt):
-            out.write(piece)
+            out.write(_for_reader(piece, out))
             out.flush()
         out.write("\n")
 
@@ -379,8 +379,18 @@ def render_result(result: Any) -> str:
     if texts and len(texts) == len(entries):
         return "\n".join(texts)
     if entries and all(isinstance(entry, Mapping) and {"label", "score"} <= entry.keys() for entry in entries):
-        return "  ".join(f"{entry['label']} {entry['score']:.4f}" for entry in entries)
+        return "  ".join(f"{_on_a_line(entry['label'])} {entry['score']:.4f}" for entry in entries)
     return _json(result)
+
+
+def _on_a_line(label: Any) -> str:
+    """A label without what would end its line or its column."""
+    return escape_controls(str(label)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _for_reader(text: str, out: TextIO) -> str:
+    """A text as a terminal shows it; elsewhere as it is."""
+    return escape_controls(text) if out.isatty() else text
 
 
 def _single_text(entry: Mapping[str, Any]) -> list[str]:

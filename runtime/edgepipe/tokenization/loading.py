@@ -6,7 +6,6 @@ transformers does on loading, less the rebuilding of tokenizers from their vocab
 already written the result of that.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.bundle.integrity import file_exists, read_json, read_text
-from edgepipe.errors import BundleError, first_line
+from edgepipe.bundle.integrity import file_exists, parse_json, read_json, read_text
+from edgepipe.errors import BundleError, convert_panics, first_line
 
 SPECIAL_TOKEN_NAMES = (
     "bos_token",
@@ -58,6 +57,9 @@ _CLASSES_WITH_TOKEN_TYPES = frozenset(
 _CLASSES_PADDED_LEFT = frozenset(
     {"CodeLlamaTokenizer", "CohereTokenizer", "GemmaTokenizer", "LlamaTokenizer", "XLNetTokenizer"}
 )
+
+# The most bytes of a tokenizer.json; those of a million tokens have some 60 MB.
+LONGEST_TOKENIZER = 128_000_000
 
 _TOKEN_FIELDS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 
@@ -119,10 +121,12 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         config = {**config, **_read_settings(directory / "special_tokens_map.json")}
     templates = _chat_templates(directory)
     config = {**config, **({"chat_template": templates} if templates else {}), **overrides}
+    text = read_text(path, LONGEST_TOKENIZER)
     try:
-        backend = RustTokenizer.from_str(path.read_text(encoding="utf-8"))
+        with convert_panics("the file"):
+            backend = RustTokenizer.from_str(text)
         if backend.post_processor is not None:
-            _check_template(json.loads(backend.post_processor.__getstate__()))
+            _check_template(parse_json(backend.post_processor.__getstate__()))
     except Exception as error:
         raise BundleError(
             f"{path} cannot be read as a tokenizer ({first_line(error)}): the file is damaged, or was written by "
@@ -130,8 +134,9 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         ) from error
     try:
         settings, tokens = _settings(config, backend)
-        _add_missing_tokens(backend, config.get("added_tokens_decoder") or {}, tokens)
-    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        with convert_panics("the file"):
+            _add_missing_tokens(backend, config.get("added_tokens_decoder") or {}, tokens)
+    except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
         raise BundleError(
             f"{directory / 'tokenizer_config.json'} holds a value that cannot be used: {first_line(error)}."
         ) from error

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import read_unchanged
-from edgepipe.errors import InputError
+from edgepipe.errors import BundleError, InputError, convert_panics
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.languages import find_language, find_language_token, set_language
 from edgepipe.tokenization.loading import TokenizerSettings, load_tokenizer_files
@@ -352,14 +352,17 @@ class Tokenizer(Vocabulary):
 
 def _encode(backend: RustTokenizer, rows: list[Any], words: bool, add_special_tokens: bool) -> list[Encoding]:
     try:
-        if len(rows) != 1:
-            # Threads of its own pay off for a batch only.
-            encodings: list[Encoding] = backend.encode_batch(
-                rows, is_pretokenized=words, add_special_tokens=add_special_tokens
-            )
-            return encodings
-        text, pair = rows[0] if is_pair(rows[0], words) else (rows[0], None)
-        return [backend.encode(text, pair, is_pretokenized=words, add_special_tokens=add_special_tokens)]
+        with convert_panics("the tokenizer"):
+            if len(rows) != 1:
+                # Threads of its own pay off for a batch only.
+                encodings: list[Encoding] = backend.encode_batch(
+                    rows, is_pretokenized=words, add_special_tokens=add_special_tokens
+                )
+                return encodings
+            text, pair = rows[0] if is_pair(rows[0], words) else (rows[0], None)
+            return [backend.encode(text, pair, is_pretokenized=words, add_special_tokens=add_special_tokens)]
+    except BundleError:
+        raise
     except Exception as error:
         raise _explain_error(error, rows) from error
 

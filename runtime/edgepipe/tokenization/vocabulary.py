@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.arguments import is_whole
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, convert_panics
 from edgepipe.tokenization.loading import TokenizerSettings
 
 # In the order in which transformers applies them.
@@ -192,7 +192,8 @@ class Vocabulary:
             raise InputError(f"tokens are {tokens!r:.80}, expected a list of tokens.")
         decoder = self._backend.decoder
         try:
-            return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
+            with convert_panics("the tokenizer"):
+                return " ".join(tokens) if decoder is None else str(decoder.decode(list(tokens)))
         except UnicodeEncodeError as error:
             raise InputError(f"a token holds a lone surrogate, which is not valid Unicode: {error}.") from error
 
@@ -259,7 +260,8 @@ class Vocabulary:
 
     def _decode(self, token_ids: Any, skip_special_tokens: bool, clean_up: bool | None) -> str:
         ids = [_one_id(token_ids)] if isinstance(token_ids, Integral) else _ids(token_ids)
-        text = str(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
+        with convert_panics("the tokenizer"):
+            text = str(self._backend.decode(ids, skip_special_tokens=skip_special_tokens))
         return self.clean_up(text) if self.cleans_up(clean_up) else text
 
     def cleans_up(self, clean_up_tokenization_spaces: bool | None = None) -> bool:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +176,35 @@ def test_a_loaded_model_needs_a_tokenizer() -> None:
     model, _ = build("bert")
     with pytest.raises(InputError, match="tokenizer="):
         resolve(Request(model))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links are Unix's")
+@pytest.mark.parametrize("name", ["README.md", "chat_template.jinja", "model.safetensors", "2_Dense/config.json"])
+def test_a_link_out_of_the_checkpoint(own_checkpoint: Path, tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("of another user")
+    link = own_checkpoint / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(secret)
+    with pytest.raises(CheckpointError, match=f"{name} is a link to .*secret, out of .*copy"):
+        resolve(Request(own_checkpoint))
+
+
+def test_a_pickle_beside_a_dummy_of_safetensors(own_checkpoint: Path) -> None:
+    (own_checkpoint / "model.safetensors").rename(own_checkpoint / "dummy.safetensors")
+    torch.save({}, own_checkpoint / "pytorch_model.bin")
+    index = {"metadata": {}, "weight_map": {"classifier.weight": "pytorch_model.bin"}}
+    (own_checkpoint / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"names 'pytorch_model\.bin' as a file of weights, which is no"):
+        resolve(Request(own_checkpoint))
+
+
+def test_a_task_s_name_is_no_program(own_checkpoint: Path) -> None:
+    name = 'translation_en");evil("_to_fr'
+    edit_config(
+        own_checkpoint, architectures=["BartForConditionalGeneration"], task_specific_params={name: {"prefix": ""}}
+    )
+    assert resolve(Request(own_checkpoint)).task.name == "text2text-generation"
+    with pytest.raises(TaskError, match="unknown task"):
+        resolve(Request(own_checkpoint, name))

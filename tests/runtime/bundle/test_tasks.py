@@ -60,3 +60,12 @@ def test_a_bundle_of_a_task_that_this_version_lacks(tmp_path: Path) -> None:
 )
 def test_the_task_of_an_architecture(architecture: str, task: str | None) -> None:
     assert task_for_architecture([architecture]) == task
+
+
+@pytest.mark.parametrize(
+    "name", ['translation_en");evil("_to_fr', "translation_en_to_fr`", "translation_e n_to_fr", "translation__to_fr"]
+)
+def test_languages_are_words(name: str) -> None:
+    with pytest.raises(TaskError, match="unknown task"):
+        task_entry(name)
+    assert task_entry("translation_zh-Hant_to_pt-BR") is TASKS["translation"]

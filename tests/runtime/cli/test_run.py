@@ -25,7 +25,7 @@ from edgepipe.cli.run import (
     write_results,
     write_texts,
 )
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.input_rows import inputs_of, rows_of_lines
 from edgepipe.tables.table_file import TableFile
 from edgepipe.tables.text_lines import read_lines
@@ -65,6 +65,24 @@ def test_inputs_that_are_no_text_are_written_as_json() -> None:
 
 def test_a_text_of_several_lines_is_written_on_one() -> None:
     assert written(["two\nlines"], as_json=False).endswith('\t"two\\nlines"\n')
+
+
+class TerminalOutput(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_no_label_or_text_is_obeyed_by_a_terminal() -> None:
+    def label(inputs: Iterator[Any]) -> Iterator[Any]:
+        for _ in inputs:
+            yield [{"label": "bad\nnews\x1b[2J\t", "score": 0.5}]
+
+    out = TerminalOutput()
+    write_results(label, iter(["\x1b]0;title\x07"]), out, as_json=False)
+    assert out.getvalue() == "bad\\nnews\\x1b[2J\\t 0.5000\t\\x1b]0;title\\x07\n"
+    plain = io.StringIO()
+    write_results(label, iter(["\x1b]0;title\x07"]), plain, as_json=False)
+    assert plain.getvalue().endswith("\t\x1b]0;title\x07\n"), "a file gets the text as it is"
 
 
 def test_json_inputs() -> None:
@@ -159,7 +177,7 @@ def test_text_shows_on_a_terminal_while_it_is_written(writer: Any) -> None:
     answer = writer(prompts[2], return_full_text=False)[0]["generated_text"]
     terminal = Terminal()
     write_texts(writer, iter(prompts), terminal)
-    assert terminal.getvalue() == "".join(f"{text}\n" for text in [*texts, answer])
+    assert terminal.getvalue() == escape_controls("".join(f"{text}\n" for text in [*texts, answer]))
     assert len(terminal.seen) > 6
     assert terminal.seen[0].startswith("Where is it?")
 

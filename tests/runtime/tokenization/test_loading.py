@@ -204,3 +204,49 @@ def test_template_with_an_undefined_token(directory: Path) -> None:
     edit(directory / "tokenizer.json", **content)
     with pytest.raises(BundleError, match=r"\[SEP\]"):
         Tokenizer.from_pretrained(directory)
+
+
+PRECOMPILED = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+PREFIXED_BPE = {
+    "type": "BPE",
+    "dropout": None,
+    "unk_token": None,
+    "continuing_subword_prefix": "abcdef",
+    "end_of_word_suffix": None,
+    "fuse_unk": True,
+    "byte_fallback": True,
+    "ignore_merges": False,
+    "vocab": {"a": 0, "b": 1, "ab": 2},
+    "merges": [["a", "b"]],
+}
+
+
+@pytest.mark.parametrize("entry", [{"normalizer": PRECOMPILED}, {"model": PREFIXED_BPE}], ids=["normalizer", "model"])
+def test_a_file_that_panics_when_it_is_loaded(directory: Path, entry: dict[str, Any]) -> None:
+    edit(directory / "tokenizer.json", **entry)
+    with pytest.raises(BundleError, match=r"tokenizer\.json cannot be read as a tokenizer"):
+        Tokenizer.from_pretrained(directory)
+
+
+def test_a_file_that_panics_at_a_call(directory: Path) -> None:
+    edit(directory / "tokenizer.json", pre_tokenizer={"type": "FixedLength", "length": 0})
+    tokenizer = Tokenizer.from_pretrained(directory)
+    for texts in ("a text", ["two", "texts"]):
+        with pytest.raises(BundleError, match=r"the tokenizer has the library that reads it fail \(chunk size"):
+            tokenizer(texts)
+
+
+def test_a_file_of_a_gigabyte(directory: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        kept = (directory / name).read_bytes()
+        with (directory / name).open("ab") as file:
+            file.truncate(1_000_000_000)  # it takes no room on the disk
+        with pytest.raises(BundleError, match=rf"{name} cannot be read: it has 1,000,000,000 bytes, and no such file"):
+            Tokenizer.from_pretrained(directory)
+        (directory / name).write_bytes(kept)
+
+
+def test_json_that_is_too_deep(directory: Path) -> None:
+    (directory / "tokenizer_config.json").write_text('{"a":' * 100_000)
+    with pytest.raises(BundleError, match="within each other too often"):
+        Tokenizer.from_pretrained(directory)

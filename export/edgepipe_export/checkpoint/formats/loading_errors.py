@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from edgepipe.bundle.containment import find_stranger
+from edgepipe.bundle.integrity import parse_json, read_bounded
 from edgepipe.errors import CheckpointError, first_line
 
 
@@ -22,6 +23,17 @@ def list_some(names: Iterable[str]) -> str:
     return ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
 
 
+def require_own_files(directory: Path) -> None:
+    """Refuse links out of a checkpoint: what they name would be read, and written into the bundle.
+
+    Raises:
+        CheckpointError: there is one, or a pipe or device.
+    """
+    found = find_stranger(directory)
+    if found is not None:
+        raise CheckpointError(found)
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON file of a checkpoint.
 
@@ -29,7 +41,7 @@ def read_object(path: Path) -> dict[str, Any]:
         CheckpointError: it cannot be read, or is no JSON object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_bounded(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):

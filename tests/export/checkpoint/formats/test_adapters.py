@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def adapter(base: Path, tmp_path: Path) -> Path:
 
 
 def test_where_the_base_is(adapter: Path, base: Path) -> None:
-    (adapter / "beside").symlink_to(base)
+    shutil.copytree(base, adapter / "beside")
     edit(adapter, base_model_name_or_path="beside")
     assert resolve(Request(adapter)).base == adapter / "beside"
     edit(adapter, base_model_name_or_path="/nowhere/at/all")

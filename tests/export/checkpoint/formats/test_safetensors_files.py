@@ -82,3 +82,38 @@ def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:
     index.write_text("{}", encoding="utf-8")
     with pytest.raises(CheckpointError, match="is not an index of shards"):
         check_safetensors(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["pytorch_model.bin", "../other.safetensors", "/model.safetensors", "a\\b.safetensors"]
+)
+@pytest.mark.parametrize("way", ["index", "another index", "config"])
+def test_a_file_that_is_unpickled_or_outside(tmp_path: Path, way: str, name: str) -> None:
+    write(tmp_path / "model.safetensors" if way != "index" else tmp_path / "dummy.safetensors")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"a pickle")
+    index = "model.safetensors.index.json" if way == "index" else "other.safetensors.index.json"
+    if way == "config":
+        (tmp_path / "config.json").write_text(json.dumps({"transformers_weights": name}), encoding="utf-8")
+    else:
+        (tmp_path / index).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="as a file of weights, which is no safetensors file within"):
+        check_safetensors(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"weight_map": {"a": 3}}, {"weight_map": []}, {"weight_map": None}])
+def test_an_index_of_something_else(tmp_path: Path, content: object) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="is not an index of shards"):
+        check_safetensors(tmp_path)
+
+
+def test_json_that_is_too_deep(tmp_path: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    (tmp_path / "model.safetensors.index.json").write_text(deep, encoding="utf-8")
+    with pytest.raises(CheckpointError, match="within each other too often"):
+        check_safetensors(tmp_path)
+    (tmp_path / "model.safetensors.index.json").unlink()
+    header = deep.encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        check_safetensors(tmp_path)
