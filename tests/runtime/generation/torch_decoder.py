@@ -69,7 +69,7 @@ class _TorchDecoding:
             inputs = {"input_ids": ids, "position_ids": positions[:, -ids.shape[1] :]}
         with torch.no_grad():
             output = self._decoder.model(
-                **inputs, attention_mask=self._mask, past_key_values=self._cache, use_cache=True, return_dict=True
+                **inputs, attention_mask=self._mask, cache=self._cache, use_cache=True, return_dict=True
             )
         scores: NDArray[np.float32] = output.logits[:, -1].to(torch.float32).numpy().copy()
         return scores
