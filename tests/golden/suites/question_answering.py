@@ -54,6 +54,17 @@ def cases(architecture: str, model: str, brief: bool) -> list[Case]:
         )
     ]
     found += [
+        make_case(f"{options}", model, each, **options)
+        for options in (
+            {"padding": True, "top_k": 3},
+            {"padding": "max_length", "max_seq_len": 60, "top_k": 5},
+            {"padding": "max_length", "max_seq_len": 48, "align_to_words": False, "top_k": 9},
+            {"padding": "do_not_pad", "handle_impossible_answer": True, "top_k": 2},
+            {"topk": 2},
+        )
+        for each in (one, story)
+    ]
+    found += [
         make_case(f"context: {name}, {'words' if align else 'tokens'}", model,
                   {"question": QUESTION, "context": text}, top_k=2, align_to_words=align)
         for name, text in ODD.items()
