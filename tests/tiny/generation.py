@@ -109,7 +109,7 @@ def largest_difference(model: Any, tokenizer: Any, bundle: Bundle) -> float:
         got = decoding.step(new)
         if decoder.is_encoder_decoder:
             expected, past = _stepped(model, ids, mask, new, past)
-        elif find_architecture(model).is_recurrent:
+        elif find_architecture(model).steps_differ:
             expected, past = generate_step(model, written, past)
         else:
             expected = _scores(model, mask, written)

@@ -38,6 +38,11 @@ anything. Transformer-XL left transformers.
 - XLNet is stepped as transformers steps it: with `mems`, the last two tokens and a token whose place is predicted, and
   without a mask, so that padding is read like any token. What a prompt gives depends on its batch; batches are those
   of transformers, in the order of the inputs. `use_mems` is not an option: `use_mems_eval` of the config holds.
+- Reformer's prompts and steps are computed as full attention in which tokens count as often as the chunks of
+  transformers have them, so that memory grows with the square of a prompt. Padding is read like any token, as in
+  transformers. With hashed attention (`lsh`) inputs are written one at a time, for in transformers all rows of a batch
+  read the states of the first one there; so beams do here too. Once hashes times buckets times tokens pass 2^24,
+  transformers sorts by rounded numbers behind a prompt of one chunk; here they are whole.
 - LED's encoder is computed as full attention with a mask: memory grows with the square of the length.
 - ProphetNet's decoder takes one token at a time, also at the first step.
 - BigBird-Pegasus's encoder has full attention, as in PyTorch up to (5 + 2 `num_random_blocks`) `block_size` tokens (704

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from tests.tiny import LIMIT, SIZES, TOKENIZERS, draw_weights
-from tests.tiny.sizes import BART, GPT, GROUPED, OPT, T5, XLNET
+from tests.tiny.sizes import BART, GPT, GROUPED, OPT, REFORMER, T5, XLNET
 from tests.tiny.table import Architecture
 
 # How much longer than the others the end's row of the last matrix is: a text ends after some dozen tokens.
@@ -55,16 +55,7 @@ DECODERS: dict[str, Architecture] = {
     "ctrl": Architecture("gpt2", "ctrl", {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4, "n_positions": LIMIT}),
     "xlnet": Architecture("gpt2", "xlnet", XLNET, 0, ("max_position_embeddings",)),
     "reformer": Architecture(
-        "gpt2",
-        "reformer",
-        {
-            "attn_layers": ["local", "local"],
-            "axial_pos_embds": False,
-            "is_decoder": True,
-            "attention_head_size": 8,
-            "feed_forward_size": 64,
-            "local_attn_chunk_length": 8,
-        },
+        "gpt2", "reformer", REFORMER | {"attn_layers": ["local", "local"], "is_decoder": True, "hash_seed": None}
     ),
     "llama": Architecture("llama", "llama", GROUPED),
     "mistral": Architecture("llama", "mistral", GROUPED | {"sliding_window": WINDOW}),
@@ -187,7 +178,7 @@ ENCODER_DECODERS: dict[str, Architecture] = {
 FAMILIES = DECODERS | ENCODER_DECODERS
 
 # Those that the exporter refuses, with the reason.
-REFUSED = ("reformer", "xlm", "prophetnet-decoder")
+REFUSED = ("xlm", "prophetnet-decoder")
 
 
 def build_generative(

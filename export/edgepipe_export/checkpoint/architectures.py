@@ -34,7 +34,12 @@ from edgepipe_export.checkpoint.patches.model_patches import (
     prophetnet_patches,
     xlnet_patches,
 )
-from edgepipe_export.checkpoint.patches.reformer import hashes_at_random, longest_text, reformer_patches
+from edgepipe_export.checkpoint.patches.reformer import (
+    decodes_otherwise,
+    hashes_at_random,
+    longest_text,
+    reformer_patches,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,8 +53,8 @@ class Architecture:
         patches: Gives what takes the place of transformers' code while a model is traced.
         refusal: Why it cannot be exported: follows "X cannot be exported exactly: ". None where it can.
         is_refused: Whether a model is one of those; by default all of the type are.
-        is_recurrent: Whether its decoder keeps states of tokens that did not see later ones, so that a text has other
-            scores than the steps in which it is written.
+        is_recurrent: Whether its decoder gives the scores of the next token alone, since each token sees later ones.
+        steps_differ: Whether a text has other scores than the steps in which it is written, which have no mask.
         decodes_single_tokens: Whether its decoder takes one token at a time, also at the first step, and makes masks as
             large as the keys by itself.
         separators_of_questions: How many separators its head for question answering wants in each text, exactly; 0
@@ -67,6 +72,7 @@ class Architecture:
     most_tokens: Callable[[Any], int] | None = None
     fewest_tokens: Callable[[Mapping[str, Any]], int] = lambda config: 1
     is_recurrent: bool = False
+    steps_differ: bool = False
 
 
 def _has_last_token_head(model: PreTrainedModel) -> bool:
@@ -122,9 +128,11 @@ ARCHITECTURES: dict[str, Architecture] = {
         refusal=(
             "without hash_seed in config.json transformers itself gives other results at each call, since it draws its "
             "hashes, and without num_buckets the first long text decides how many there are: set both, or pass a "
-            "hash_seed (--hash-seed). Its language model keeps buckets from step to step, which no graph does yet"
+            "hash_seed (--hash-seed). As a language model, with several chunks before, it sees other tokens at a step "
+            "than in a prompt, and with as many heads as a chunk of hashes has tokens transformers itself fails"
         ),
-        is_refused=lambda model: hashes_at_random(model) or type(model).__name__ == "ReformerModelWithLMHead",
+        is_refused=lambda model: hashes_at_random(model) or decodes_otherwise(model),
+        steps_differ=True,
         most_tokens=longest_text,
     ),
     "xlnet": Architecture(
@@ -134,6 +142,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
         is_refused=lambda model: model.config.attn_type != "bi" or model.config.bi_data,
         is_recurrent=True,
+        steps_differ=True,
     ),
     "funnel": Architecture(funnel_patches, fewest_tokens=fewest_funnel_tokens),
     "mra": Architecture(refusal="transformers computes its attention on CUDA only, and gives zeros elsewhere"),

@@ -138,14 +138,15 @@ class PyTorchLanguageModel:
     def __init__(self, loaded: LoadedCheckpoint) -> None:
         self._model = loaded.model
         self._is_encoder_decoder = bool(loaded.model.config.is_encoder_decoder)
-        self._is_recurrent = find_architecture(loaded.model).is_recurrent
+        architecture = find_architecture(loaded.model)
+        self._is_recurrent, self._steps_differ = architecture.is_recurrent, architecture.steps_differ
 
     def step_logits(self, ids: Ids, mask: Ids, following: Ids) -> list[Logits]:
         """See :class:`~edgepipe_export.evaluation.predictors.LanguageModel`."""
         if self._is_encoder_decoder:
             logits = self._decode(ids, mask, following)
             return [logits[:, step] for step in range(following.shape[1])]
-        if self._is_recurrent:
+        if self._steps_differ:
             return list(self._step(ids, following))
         whole = np.concatenate([ids, following], axis=1)
         logits = self._read(whole, np.concatenate([mask, np.ones_like(following)], axis=1))

@@ -74,7 +74,7 @@ class CausalDecoder(nn.Module):
             attention_mask=attention_mask,
             **positions,
             **({} if cache is None else {"past_key_values": cache, "use_cache": True}),
-            logits_to_keep=_last_positions(input_ids.shape[1], num_logits_to_keep),
+            logits_to_keep=last_positions(input_ids.shape[1], num_logits_to_keep),
             return_dict=True,
         )
         if cache is None:
@@ -98,7 +98,7 @@ class CausalDecoder(nn.Module):
         return DynamicCache(past)
 
 
-def _last_positions(new: int, keep: torch.Tensor) -> torch.Tensor:
+def last_positions(new: int, keep: torch.Tensor) -> torch.Tensor:
     """Indices of the last positions, int64[kept]; all of them where `keep`, int64[], is 0, as in transformers."""
     length = torch.full((), new)
     count = (length - (length - keep) % length).item()

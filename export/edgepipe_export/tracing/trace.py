@@ -51,7 +51,6 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         ExportError: the model cannot be traced as it must be, or lacks an output that is wanted.
     """
     # Not at the top: the options are needed before torch is.
-    from edgepipe_export.checkpoint.architectures import find_architecture
     from edgepipe_export.checkpoint.model_inputs import accepted_inputs
     from edgepipe_export.tracing.cached_attention import CONCATENATED, find_cache_kind
     from edgepipe_export.tracing.decoder import trace_decoder
@@ -59,6 +58,7 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
     from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
     from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
     from edgepipe_export.tracing.recurrent_decoder import trace_recurrent_decoder
+    from edgepipe_export.tracing.reformer_decoder import trace_reformer_decoder
 
     task, model, opset = loaded.checkpoint.task, loaded.model, options.opset
     cache = {}
@@ -70,8 +70,8 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         graphs = {ENCODER: trace_source_encoder(model, opset), DECODER: trace_seq2seq_decoder(model, opset)}
         cache = {"cache": find_cache_kind(model)}
     else:
-        trace = trace_recurrent_decoder if find_architecture(model).is_recurrent else trace_decoder
-        graph, kind = trace(model, opset)
+        own = {"xlnet": trace_recurrent_decoder, "reformer": trace_reformer_decoder}
+        graph, kind = own.get(model.config.model_type, trace_decoder)(model, opset)
         graphs, cache = {MODEL: graph}, {"cache": kind}
     if options.standard_attention and any([DecomposeAttentionPass()(graph).modified for graph in graphs.values()]):
         cache = {"cache": CONCATENATED}

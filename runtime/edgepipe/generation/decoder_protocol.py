@@ -70,6 +70,7 @@ class Decoder(Protocol):
             does. Rows that are to grow beyond it share a batch only with rows of their length.
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         reads_padding: Whether padding is read like any token, so that what a row gives depends on its batch.
+        mixes_rows: Whether all rows look at the first one, so that inputs go one at a time, and beams in their order.
     """
 
     directory: Path
@@ -80,6 +81,7 @@ class Decoder(Protocol):
     switch_length: int | None
     is_encoder_decoder: bool
     reads_padding: bool
+    mixes_rows: bool
 
     @property
     def config(self) -> Mapping[str, Any]:

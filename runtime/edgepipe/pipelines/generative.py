@@ -212,7 +212,7 @@ class GenerativeTask(Task):
         config = settings.generation
         indices = list(range(len(requests)))
         if self.decoder.reads_padding:
-            for batch in _split_batches(indices, batch_size):
+            for batch in _split_batches(indices, 1 if self.decoder.mixes_rows else batch_size):
                 longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
                 yield batch, limit_new_tokens(config, self.decoder, longest)
             return

@@ -13,7 +13,7 @@ from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
 from edgepipe.bundle.layout import LOGITS_TO_KEEP
 from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
-from edgepipe_export.tracing.decoder import CausalDecoder, _last_positions, sample_inputs, takes_position_ids
+from edgepipe_export.tracing.decoder import CausalDecoder, last_positions, sample_inputs, takes_position_ids
 from tests.tiny.generative import build_generative
 
 FAMILIES = ("gpt2", "llama", "gemma2", "bloom")
@@ -48,7 +48,7 @@ def test_a_step_after_others_gives_what_the_whole_text_gives(family: str) -> Non
     ("new", "keep", "expected"), [(5, 0, [0, 1, 2, 3, 4]), (5, 1, [4]), (5, 3, [2, 3, 4]), (1, 0, [0]), (1, 1, [0])]
 )
 def test_the_last_positions(new: int, keep: int, expected: list[int]) -> None:
-    assert _last_positions(new, torch.tensor(keep)).tolist() == expected
+    assert last_positions(new, torch.tensor(keep)).tolist() == expected
 
 
 @pytest.mark.parametrize(("family", "takes"), [("gpt2", True), ("llama", True), ("bloom", False)])

@@ -39,6 +39,7 @@ class TableDecoder:
     max_source_length = None
     switch_length = None
     reads_padding = False
+    mixes_rows = False
     is_encoder_decoder = False
 
     def __init__(self, table: NDArray[np.float32], *, on_device: bool = False) -> None:

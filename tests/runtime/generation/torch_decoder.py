@@ -27,6 +27,7 @@ class TorchDecoder:
     max_source_length = None
     switch_length = None
     reads_padding = False
+    mixes_rows = False
 
     def __init__(self, model: Any, max_length: int | None = None) -> None:
         self.model = model

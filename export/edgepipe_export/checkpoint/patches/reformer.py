@@ -48,6 +48,15 @@ def hashes_at_random(model: Any) -> bool:
     return "lsh" in config.attn_layers and None in (config.hash_seed, config.num_buckets)
 
 
+def decodes_otherwise(model: Any) -> bool:
+    """Whether a language model sees other tokens at a step than in a prompt, or cannot be stepped."""
+    config = model.config
+    if type(model).__name__ != "ReformerModelWithLMHead":
+        return False
+    far = any(getattr(config, f"{kind}_num_chunks_before") > 1 for kind in config.attn_layers)
+    return far or ("lsh" in config.attn_layers and config.num_attention_heads >= config.lsh_attn_chunk_length)
+
+
 def set_hash_seed(model: Any, seed: int) -> bool:
     """Have a model draw its rotations with a seed, in PyTorch too.
 

@@ -76,11 +76,13 @@ def beam_search(
 
         kept = unfinished_rows(settled)
         order = np.argsort(-rest[kept], axis=1, kind="stable")[:, :width]
-        if guidance is None:
+        if guidance is None and not decoder.mixes_rows:
             order = np.stack(
                 [_keep_rows_of_beams(row, beams) for row, beams in zip(order, parents[kept] % width, strict=True)]
             )
-        else:  # what it reads stays in its place, whichever beam comes there: so it is in transformers
+        if (
+            guidance is not None
+        ):  # what it reads stays in its place, whichever beam comes there: so it is in transformers
             guidance.select((kept[:, None] * width + np.arange(width)).ravel())
         chosen = (kept[:, None], order)
         running, rows = rest[chosen], parents[chosen]

@@ -28,6 +28,9 @@ class CausalGraph(GraphDecoder):
         self.session = load_graph(bundle, self.dtype, session)
         self._layers = layer_shapes(self.session, bundle.path)
         self.shares = bundle.shares_cache(self.dtype)
+        # Reformer takes no mask, and a row that hashes reads the states of the first one.
+        self.reads_padding = bundle.config.get("model_type") == "reformer"
+        self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

@@ -31,6 +31,7 @@ class GraphDecoder(LoadedVariant):
         max_source_length: Longest input of the encoder in tokens; None where it has no limit or there is no encoder.
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         reads_padding: Whether padding is read like any token.
+        mixes_rows: Whether all rows look at the first one.
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
         rotary_switch: Where its positions change; None where they do not.
@@ -38,6 +39,7 @@ class GraphDecoder(LoadedVariant):
 
     is_encoder_decoder: bool
     reads_padding: bool = False
+    mixes_rows: bool = False
     max_source_length: int | None
     shares: bool
     _layers: LayerShapes
