@@ -1,16 +1,20 @@
-# make demo · make test · make check · make format · make docs · make test-gpu · make interop · make release-check · make clean
-# make bench · make bench-throughput · make bench-generation · make coverage
+# make demo · make test · make test-oldest · make check · make format · make docs · make test-gpu · make interop
+# make bench · make bench-throughput · make bench-generation · make coverage · make release-check · make clean
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 GPU_VENV ?= .venv-gpu
+OLDEST_VENV ?= .venv-oldest
+OLDEST_TESTS ?= tests/golden/test_question_answering.py tests/golden/test_token_classification.py \
+  tests/golden/test_generation_bundles.py tests/export/quantization tests/runtime/tokenization
 DOCS_VENV ?= .venv-docs
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
-.PHONY: setup demo test test-gpu check format docs coverage bench bench-throughput bench-generation interop release-check clean
+.PHONY: setup demo test test-oldest test-gpu check format docs coverage bench bench-throughput bench-generation interop
+.PHONY: release-check clean
 
 setup: $(VENV)/.dev
 
@@ -30,6 +34,13 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
+# A reduced suite with the oldest versions that pyproject.toml claims for the exporter.
+test-oldest: $(OLDEST_VENV)/.oldest
+	$(OLDEST_VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(OLDEST_TESTS)
+
+$(OLDEST_VENV)/.oldest: $(VENV)/.dev scripts/set_up_oldest.py
+	@$(PYTHON) scripts/set_up_oldest.py $(@D) $(VENV)
 
 # Needs an NVIDIA GPU; skips with the reason where it cannot be used.
 test-gpu: $(GPU_VENV)/.gpu
@@ -83,4 +94,4 @@ interop: $(VENV)/.dev
 	$(BIN)/python -m pytest -m environments
 
 clean:
-	rm -rf $(VENV) $(GPU_VENV) $(DOCS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(GPU_VENV) $(OLDEST_VENV) $(DOCS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -111,7 +111,7 @@ def find_cause(found: CudaState, index: int) -> str | None:
         return (
             f"the NVIDIA driver is too old: it knows CUDA up to {found.supports[0]}.{found.supports[1]}, and "
             f"onnxruntime-gpu {found.onnxruntime} is built with CUDA {found.built_for}: update the driver, or install "
-            f"an onnxruntime-gpu that is built with CUDA {found.supports[0]} (1.22 to 1.26: CUDA 12)"
+            f"an onnxruntime-gpu that is built with CUDA {found.supports[0]} (1.24.1 to 1.26: CUDA 12)"
         )
     return _missing_library(found) if found.problem else None
 
