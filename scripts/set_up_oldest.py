@@ -16,11 +16,10 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Another torch would be hundreds of megabytes. transformers asks for newer tokenizers than the runtime does.
+# Another torch would be hundreds of megabytes. Of tokenizers there is one release that we and transformers 5 allow.
 LEFT_OUT = {"torch", "tokenizers"}
 
 _PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
-_TOKENIZERS = "import importlib.metadata as m; print(*m.requires('transformers'), sep='\\n')"
 
 
 def list_oldest() -> Iterator[str]:
@@ -42,9 +41,7 @@ def main(oldest: Path, base: Path) -> int:
     """Make the environment; the exit status."""
     subprocess.run([sys.executable, "-m", "venv", str(oldest)], check=True)
     python = oldest / "bin" / "python"
-    install([*sorted(list_oldest())], python)
-    wanted = ask(python, _TOKENIZERS).splitlines()
-    install([pin for entry in wanted if entry.startswith("tokenizers") and (pin := pin_oldest(entry))], python)
+    install(sorted(list_oldest()), python)
     others = ask(base / "bin" / "python", _PACKAGES)
     # Behind what is installed here. The .pth files there name this repository.
     behind = Path(ask(python, _PACKAGES)) / "behind.pth"

@@ -57,7 +57,7 @@ def oldest_versions() -> list[str]:
     """What pyproject.toml allows at the least, as pip's constraints: ``name>=1.2.0`` becomes ``name==1.2.0``."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     requirements = [*project["dependencies"], *project["optional-dependencies"]["cpu"]]
-    return [requirement.replace(">=", "==") for requirement in requirements]
+    return [requirement.partition(",")[0].replace(">=", "==") for requirement in requirements]
 
 
 @pytest.fixture(scope="session", params=["newest", "oldest"])

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.bundle.integrity import file_exists, parse_json, read_json, read_text
 from edgepipe.errors import BundleError, convert_panics, first_line
+from edgepipe.tokenization.truncation import require_faultless_release
 
 SPECIAL_TOKEN_NAMES = (
     "bos_token",
@@ -107,7 +108,9 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
 
     Raises:
         BundleError: A file is missing or is not what its name says.
+        DependencyError: This release of tokenizers cuts texts wrongly.
     """
+    require_faultless_release()
     path = directory / "tokenizer.json"
     if not file_exists(path):
         if not directory.is_dir():

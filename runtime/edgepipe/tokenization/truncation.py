@@ -9,11 +9,27 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.errors import InputError
+from edgepipe.errors import DependencyError, InputError
+
+# The releases that give one of many windows of a long text, and cut some pairs elsewhere; pyproject.toml excludes them.
+FAULTY_RELEASES = ("0.23.1", "0.23.2")
 
 _MOST_VARIANTS = 16
+
+
+def require_faultless_release(version: str = tokenizers.__version__) -> None:
+    """Refuse a release of tokenizers that cuts texts wrongly, for answers would be missing without a word.
+
+    Raises:
+        DependencyError: it is one.
+    """
+    if version in FAULTY_RELEASES:
+        raise DependencyError(
+            f"tokenizers {version} cuts long texts wrongly; pip install 'tokenizers!={version}', e.g. 0.22.2 or 0.23.3"
+        )
 
 
 class Truncators:

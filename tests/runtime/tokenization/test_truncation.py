@@ -1,6 +1,8 @@
 """Tokenizers that cut, beside the one they are made from."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,38 @@ from tokenizers import Tokenizer as RustTokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from edgepipe.errors import InputError
+from edgepipe.errors import DependencyError, InputError
 from edgepipe.tokenization.tokenizer import Tokenizer
-from edgepipe.tokenization.truncation import Truncators, _cut_lengths, is_pair, share_model
+from edgepipe.tokenization.truncation import (
+    FAULTY_RELEASES,
+    Truncators,
+    _cut_lengths,
+    is_pair,
+    require_faultless_release,
+    share_model,
+)
+from tests.conftest import REPOSITORY
+
+
+def test_releases_that_cut_wrongly_are_refused_here_and_by_pip() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    [requirement] = [entry for entry in project["dependencies"] if entry.startswith("tokenizers")]
+    assert re.findall(r"!=([\d.]+)", requirement) == list(FAULTY_RELEASES)
+    for release in FAULTY_RELEASES:
+        with pytest.raises(DependencyError, match=rf"tokenizers {release} cuts long texts wrongly; pip install"):
+            require_faultless_release(release)
+    require_faultless_release("0.22.0")
+
+
+def test_the_installed_release_gives_every_window() -> None:
+    """What the refused ones do not: they give two windows of these."""
+    require_faultless_release()
+    words = RustTokenizer(WordLevel({str(number): number for number in range(50)}, unk_token="0"))
+    words.pre_tokenizer = WhitespaceSplit()
+    words.enable_truncation(20, stride=5)
+    found = words.encode(" ".join(map(str, range(50))))
+    windows = [found.ids, *(window.ids for window in found.overflowing)]
+    assert windows == [list(range(0, 20)), list(range(15, 35)), list(range(30, 50))]
 
 
 def test_truncating_twins_are_the_base_in_all_but_truncation(data: Path, family: str) -> None:

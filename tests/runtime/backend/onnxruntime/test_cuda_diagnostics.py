@@ -20,7 +20,12 @@ SAID = {
     "a driver in two versions": ["do not fit each other (cuInit: 803)", "restart"],
     "a driver that does not start": ["does not start (cuInit: 999)", "nvidia-smi"],
     "no such GPU": ["there is no GPU 2, but 2 GPUs, 0 to 1"],
-    "an old driver": ["too old: it knows CUDA up to 12.4", "built with CUDA 13.0", "update the driver", "1.22 to 1.26"],
+    "an old driver": [
+        "too old: it knows CUDA up to 12.4",
+        "built with CUDA 13.0",
+        "update the driver",
+        "1.24.1 to 1.26",
+    ],
     "no libraries": ["needs libcublasLt.so.13, which is not here", "pip install 'onnxruntime-gpu[cuda,cudnn]==1.31.1'"],
     "libraries of another major version": [
         "onnxruntime-gpu 1.22.0, built with CUDA 12.2, needs libcublasLt.so.12",
