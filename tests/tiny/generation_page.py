@@ -11,6 +11,7 @@ from tests.tiny.measurement import Cell
 # What people look for under another name than the family's.
 _CALLED = {
     "openai-gpt": "GPT",
+    "deepseek_v3": "DeepSeek-V3, R1, with latent attention",
     "gemma3_text": "Gemma 3, text",
     "m2m_100": "M2M-100, NLLB",
     "t5-gated": "T5 1.1, Flan-T5",
@@ -43,6 +44,8 @@ anything. Transformer-XL left transformers.
   transformers. With hashed attention (`lsh`) inputs are written one at a time, for in transformers all rows of a batch
   read the states of the first one there; so beams do here too. Once hashes times buckets times tokens pass 2^24,
   transformers sorts by rounded numbers behind a prompt of one chunk; here they are whole.
+- GPT-OSS has sinks beside the scores of attention, DeepSeek caches what keys and values are made of, and JetMoE has
+  attention of its own: each of their steps copies the cache. That of others lies in one buffer.
 - LED's encoder is computed as full attention with a mask: memory grows with the square of the length.
 - ProphetNet's decoder takes one token at a time, also at the first step.
 - BigBird-Pegasus's encoder has full attention, as in PyTorch up to (5 + 2 `num_random_blocks`) `block_size` tokens (704
@@ -55,9 +58,18 @@ anything. Transformer-XL left transformers.
   takes as long as a prompt. Other models with `longrope` go on with their cache, also as in transformers.
 - With `longrope`, the longest row of a batch changes the positions of all rows in transformers. Here a text writes
   what it writes alone: texts that pass the length while they are written share a batch only with texts of their length.
-- The rope type `dynamic` is refused.
 - Windows, chunks and the like are read from the config, and each export is compared across them: see
   [what parity means](../explanation/parity.md#across-the-lengths-at-which-a-model-changes).
+
+## Refused
+
+Before the weights are read, by the config alone:
+
+- caches with more than keys and values: the states of convolutions and recurrences (LFM2, Mamba, Granite-4 and
+  Falcon-H1 hybrids, Jamba, Bamba, Zamba, Qwen3-Next, Qwen3.5, Kimi-Linear, Nemotron-H, MiniMax, RecurrentGemma, RWKV,
+  xLSTM) and an index of tokens (DeepSeek-V3.2). Granite-4 and LFM2 with layers of attention alone are not refused.
+- Switch Transformers and NLLB-MoE, whose router leaves tokens out by counting them over a text or a batch.
+- The rope type `dynamic`: behind `max_position_embeddings` positions depend on what the model has read before.
 
 ## Tokenizers in Python
 

@@ -107,6 +107,32 @@ DECODERS: dict[str, Architecture] = {
     "prophetnet-decoder": Architecture(
         "bert", "prophetnet", _PROPHETNET, 0, ("num_hidden_layers", "num_attention_heads")
     ),
+    "mixtral": Architecture("llama", "mixtral", GROUPED | {"num_local_experts": 4}),
+    "qwen3_moe": Architecture(
+        "gpt2", "qwen3_moe", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+    ),
+    "olmoe": Architecture("gpt2", "olmoe", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2}),
+    "granitemoe": Architecture("gpt2", "granitemoe", GROUPED | {"num_local_experts": 4}),
+    "gpt_oss": Architecture("gpt2", "gpt_oss", GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
+    "deepseek_v3": Architecture(
+        "gpt2",
+        "deepseek_v3",
+        {
+            "num_key_value_heads": 4,
+            "kv_lora_rank": 8,
+            "q_lora_rank": 8,
+            "qk_rope_head_dim": 4,
+            "qk_nope_head_dim": 4,
+            "v_head_dim": 8,
+            "n_group": 1,
+            "topk_group": 1,
+            "first_k_dense_replace": 1,
+            "n_routed_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+        },
+    ),
+    "jetmoe": Architecture("gpt2", "jetmoe", {"num_key_value_heads": 2, "kv_channels": 8, "num_local_experts": 4}),
 }
 
 # The length at which the families below change what they do, within what a test can write.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -61,6 +62,8 @@ class Architecture:
             where it does not count them.
         most_tokens: Gives the length of the longest text that transformers takes, by the model's config, where that is
             not to be found by trying; None where it is.
+        attends_by_itself: Whether it computes attention past transformers' interface, so that its graph copies its
+            cache.
         fewest_tokens: Gives the length of the shortest text that transformers takes, by the model's config.
     """
 
@@ -73,6 +76,7 @@ class Architecture:
     fewest_tokens: Callable[[Mapping[str, Any]], int] = lambda config: 1
     is_recurrent: bool = False
     steps_differ: bool = False
+    attends_by_itself: bool = False
 
 
 def _has_last_token_head(model: PreTrainedModel) -> bool:
@@ -94,11 +98,11 @@ def _writes_as_an_encoder(model: PreTrainedModel) -> bool:
 
 def _wants_decoder_inputs(model: PreTrainedModel) -> bool:
     """Whether an encoder-decoder without a head takes no text alone; BART's and T5's decoders read the encoder's."""
-    if not getattr(model.config, "is_encoder_decoder", False) or model.base_model is not model:
+    if not getattr(model.config, "is_encoder_decoder", False) or model.base_model is not model or model.can_generate():
         return False
     try:
         with torch.no_grad():
-            model(input_ids=torch.ones((1, 2), dtype=torch.int64))
+            model(input_ids=torch.ones((1, 2), dtype=torch.int64, device=model.device))
     except ValueError:
         return True
     return False
@@ -110,13 +114,29 @@ def _rope_types(config: Any) -> set[str]:
     return {str(each.get("rope_type")) for each in each_kind}
 
 
+def _keeps_states(model: PreTrainedModel) -> bool:
+    """Whether a decoder's cache has more than keys and values, as transformers makes it of the config."""
+    if model.config.is_encoder_decoder or not model.can_generate() or not hasattr(model.config, "num_hidden_layers"):
+        return False
+    kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
+    return not kinds <= {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}
+
+
+_STATES_ALONE = "it has the states of a recurrence in place of a cache of keys and values"
+_COUNTS_TOKENS = (
+    "its router leaves tokens out by counting them over a text or a batch (expert_capacity), which edgepipe does not "
+    "trace"
+)
+
 # By the model_type of config.json.
 ARCHITECTURES: dict[str, Architecture] = {
+    "jetmoe": Architecture(attends_by_itself=True),
     "led": Architecture(led_patches),
     "longformer": Architecture(longformer_patches, separators_of_questions=3),
     "mbart": Architecture(mbart_patches),
     "phimoe": Architecture(phimoe_patches),
     "plbart": Architecture(mbart_patches),
+    "nllb-moe": Architecture(refusal=_COUNTS_TOKENS),
     "prophetnet": Architecture(
         prophetnet_patches,
         decodes_single_tokens=True,
@@ -166,6 +186,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             type(model).__name__ == "XLMWithLMHeadModel" and getattr(model.config, "use_cache", True)
         ),
     ),
+    "rwkv": Architecture(refusal=_STATES_ALONE),
+    "switch_transformers": Architecture(refusal=_COUNTS_TOKENS),
+    "xlstm": Architecture(refusal=_STATES_ALONE),
     "xmod": Architecture(
         refusal="it has an adapter for each language and its config names none; set default_language in config.json",
         is_refused=lambda model: model.config.default_language is None,
@@ -203,7 +226,15 @@ _BODY_OF_TWO_TEXTS = Architecture(
     is_refused=_wants_decoder_inputs,
 )
 
-_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE, _SEES_LATER_TOKENS, _BODY_OF_TWO_TEXTS)
+_STATES = Architecture(
+    refusal=(
+        "its cache has more than keys and values (the states of convolutions or recurrences, or an index of tokens), "
+        "and that of a bundle has those alone"
+    ),
+    is_refused=_keeps_states,
+)
+
+_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE, _SEES_LATER_TOKENS, _BODY_OF_TWO_TEXTS, _STATES)
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:

@@ -16,6 +16,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPI
 
 from edgepipe.bundle.third_party import is_sentence_encoder
 from edgepipe.errors import CheckpointError, InputError, convert_panics
+from edgepipe_export.checkpoint.architectures import require_exportable
 from edgepipe_export.checkpoint.formats import adapters
 from edgepipe_export.checkpoint.formats.loading_errors import describe_error, list_some, require_own_files
 from edgepipe_export.checkpoint.formats.quantized_weights import ask_dequantized, dequantize
@@ -52,6 +53,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
 
     Raises:
         CheckpointError: weights are missing, damaged or of another model, or there is no fast tokenizer.
+        ExportError: it is of an architecture that cannot be exported; said before the weights are read.
         InputError: there is a hash seed, and nothing is hashed.
     """
     request = checkpoint.request
@@ -128,8 +130,13 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
                 checkpoint.config_directory, trust_remote_code=request.trust_remote_code, local_files_only=True
             )
             auto_model = getattr(transformers, auto_class(checkpoint.task.auto_model, config.model_type))
+            empty = make_empty(auto_model, config, trust_remote_code=request.trust_remote_code)
+    except Exception as error:
+        raise _loading_error(checkpoint, error) from error
+    _require_exportable(checkpoint, empty)
+    try:
+        with convert_panics("the checkpoint"):
             if shapes or weights:
-                empty = make_empty(auto_model, config, trust_remote_code=request.trust_remote_code)
                 weights = match_names(weights, set(empty.state_dict())) if weights else {}
                 found = shapes or {name: tuple(tensor.shape) for name, tensor in weights.items()}
                 fit_config(config, empty, found, tokens=bool(weights))
@@ -154,8 +161,7 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
                 )
             model = dequantize(model)
     except Exception as error:
-        # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
-        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {describe_error(error)}") from error
+        raise _loading_error(checkpoint, error) from error
     mismatched = {str(entry[0]) for entry in info.get("mismatched_keys", ())}
     info["missing_keys"] = ({*info["missing_keys"]} | mismatched).difference(shapes)
     _require_all_weights(checkpoint, model, info)
@@ -165,6 +171,19 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
     model.config.architectures = [type(model).__name__]
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _loading_error(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
+    # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
+    return CheckpointError(f"{checkpoint.name} cannot be loaded: {describe_error(error)}")
+
+
+def _require_exportable(checkpoint: Checkpoint, empty: PreTrainedModel) -> None:
+    """Refuse what cannot be exported by a model without weights, before weights are read."""
+    _fix_call_dependent_choices(empty, generates=checkpoint.task.generates)
+    if checkpoint.request.hash_seed is not None:
+        set_hash_seed(empty, checkpoint.request.hash_seed)
+    require_exportable(empty)
 
 
 def _read_generation_config(checkpoint: Checkpoint) -> GenerationConfig | None:

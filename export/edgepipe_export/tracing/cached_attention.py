@@ -19,6 +19,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
+from edgepipe_export.checkpoint.architectures import find_architecture
 from edgepipe_export.tracing.cache_layers import add_biases, cap_scores, clear_layers, take_layer
 
 if TYPE_CHECKING:
@@ -32,7 +33,17 @@ SHARED, CONCATENATED, NO_CACHE = "shared", "concatenated", "none"
 
 def find_cache_kind(model: PreTrainedModel) -> str:
     """The kind of cache that a graph of the model can have, if the model has a cache."""
-    return SHARED if model._can_set_attn_implementation() else CONCATENATED
+    return SHARED if model._can_set_attn_implementation() and not _attends_by_itself(model) else CONCATENATED
+
+
+def _attends_by_itself(model: PreTrainedModel) -> bool:
+    """Whether attention is more than a function of queries, keys and values, or its cache something else than these.
+
+    Sinks are scores beside those of the tokens. Latent attention (DeepSeek's) caches what keys and values are made of.
+    """
+    has_sinks = any(name.endswith(".sinks") for name, _ in model.named_parameters())
+    is_latent = getattr(model.config.get_text_config(), "kv_lora_rank", None) is not None
+    return has_sinks or is_latent or find_architecture(model).attends_by_itself
 
 
 @contextmanager

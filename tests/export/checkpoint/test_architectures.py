@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers.cache_utils import (
+    DYNAMIC_LAYER_TYPE_MAPPING,
+    DummyLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+)
 from transformers.models.bert import modeling_bert
 
 from edgepipe.errors import ExportError
@@ -17,6 +27,9 @@ from edgepipe_export.checkpoint.architectures import (
     patch_model,
     require_exportable,
 )
+from edgepipe_export.checkpoint.formats.weight_shapes import make_empty
+from edgepipe_export.checkpoint.load import load
+from edgepipe_export.checkpoint.resolve import Request, resolve
 from tests.tiny import build
 
 
@@ -51,3 +64,60 @@ def test_a_new_architecture_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> Non
         require_exportable(model)
     monkeypatch.setitem(ARCHITECTURES, "bert", Architecture(refusal="never", is_refused=lambda model: False))
     require_exportable(model)
+
+
+GROUPED = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2, "num_hidden_layers": 2}
+STATES: dict[str, dict[str, Any]] = {
+    "lfm2": GROUPED | {"layer_types": ["conv", "full_attention"]},
+    "mamba": {"hidden_size": 32, "num_hidden_layers": 2},
+    "mamba2": {"hidden_size": 32, "num_hidden_layers": 2, "num_heads": 8, "head_dim": 8},
+    "granitemoehybrid": GROUPED | {"layer_types": ["mamba", "attention"], "mamba_n_heads": 8},
+    "falcon_h1": GROUPED,
+    "qwen3_next": GROUPED | {"layer_types": ["linear_attention", "full_attention"]},
+    "minimax": GROUPED | {"layer_types": ["linear_attention", "full_attention"]},
+    "recurrent_gemma": GROUPED,
+    "deepseek_v32": {"num_hidden_layers": 2},
+    "rwkv": {"hidden_size": 32, "num_hidden_layers": 2},
+    "xlstm": {"hidden_size": 32, "num_hidden_layers": 2, "num_heads": 4},
+}
+
+
+@pytest.mark.parametrize("model_type", STATES)
+def test_caches_of_states_are_refused_by_the_config_alone(model_type: str) -> None:
+    model = make_empty(AutoModelForCausalLM, AutoConfig.for_model(model_type, **STATES[model_type]))
+    with pytest.raises(
+        ExportError, match=r"cannot be exported exactly: (its cache has more than keys|it has the states)"
+    ):
+        require_exportable(model)
+
+
+@pytest.mark.parametrize(("model_type", "kind"), [("granitemoehybrid", "attention"), ("lfm2", "full_attention")])
+def test_hybrids_of_attention_alone_are_not(model_type: str, kind: str) -> None:
+    config = AutoConfig.for_model(model_type, **STATES[model_type] | {"layer_types": [kind] * 2})
+    require_exportable(make_empty(AutoModelForCausalLM, config))
+
+
+def test_every_decoder_of_transformers_is_exported_or_refused_with_a_reason() -> None:
+    """By the kinds of layers of its cache: a new kind of them is to be looked at."""
+    known = {layer.__name__ for layer in (DummyLayer, DynamicLayer, DynamicSlidingWindowLayer)}
+    refused = {"DynamicIndexedLayer"}
+    for kind in LinearAttentionCacheLayerMixin.__subclasses__():
+        refused |= {each.__name__ for each in (kind, *kind.__subclasses__())}
+    new = {kind.__name__ for kind in DYNAMIC_LAYER_TYPE_MAPPING.values()} - known - refused
+    assert not new, f"caches of {new} are refused as having more than keys and values; can they be exported?"
+
+
+@pytest.mark.parametrize("model_type", ["switch_transformers", "nllb-moe"])
+def test_experts_of_encoder_decoders_are_refused(model_type: str) -> None:
+    sizes = {"d_model": 32, "num_layers": 2, "encoder_layers": 2, "decoder_layers": 2, "d_ff": 32, "num_experts": 2}
+    model = make_empty(AutoModelForSeq2SeqLM, AutoConfig.for_model(model_type, **sizes))
+    with pytest.raises(ExportError, match="leaves tokens out by counting them"):
+        require_exportable(model)
+
+
+def test_a_refusal_comes_before_the_weights_are_read(tmp_path: Path) -> None:
+    config = AutoConfig.for_model("mamba", **STATES["mamba"], architectures=["MambaForCausalLM"])
+    config.save_pretrained(tmp_path)
+    save_file({"nothing": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ExportError, match="MambaForCausalLM cannot be exported exactly"):
+        load(resolve(Request(tmp_path)))

@@ -67,7 +67,18 @@ def test_a_trace_that_fails_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.parametrize(
-    ("family", "kind"), [("gpt2", SHARED), ("llama", SHARED), ("t5", SHARED), ("bart", SHARED), ("bloom", CONCATENATED)]
+    ("family", "kind"),
+    [
+        ("gpt2", SHARED),
+        ("llama", SHARED),
+        ("t5", SHARED),
+        ("bart", SHARED),
+        ("mixtral", SHARED),
+        ("bloom", CONCATENATED),
+        ("gpt_oss", CONCATENATED),
+        ("deepseek_v3", CONCATENATED),
+        ("jetmoe", CONCATENATED),
+    ],
 )
 def test_the_kind_of_cache_is_found_by_asking_the_model(family: str, kind: str) -> None:
     assert find_cache_kind(build_generative(family)[0]) == kind

@@ -6,6 +6,7 @@ other labels, nor of tokens that were added.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ def make_empty(auto_class: Any, config: Any, **options: Any) -> Any:
     import torch
 
     with torch.device("meta"):
-        return auto_class.from_config(config, **options)
+        return auto_class.from_config(copy.deepcopy(config), attn_implementation="eager", **options)
 
 
 def fit_config(config: Any, model: Any, shapes: Mapping[str, tuple[int, ...]], *, tokens: bool) -> None:
