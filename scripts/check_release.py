@@ -1,6 +1,6 @@
 """Check what would be published: ``python scripts/check_release.py [EXTRA ...]``.
 
-1. An sdist and a wheel are built, the wheel from the sdist, and twine checks both.
+1. An sdist and a wheel are built, the wheel from the sdist, and twine checks both. A second build has the same bytes.
 2. For each extra an empty environment gets the wheel, and runs what the extra is for, from an empty folder.
 3. The sizes of the wheel's packages are shown, and how much each environment weighs.
 
@@ -56,9 +56,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def build(folder: Path) -> Path:
-    """Build sdist and wheel, and have twine check both; the wheel."""
-    run([sys.executable, "-m", "build", "--outdir", str(folder / "dist"), str(REPOSITORY)])
+    """Build sdist and wheel twice, compare the bytes, and have twine check them; the wheel.
+
+    Raises:
+        SystemExit: the two builds differ, or twine finds a fault.
+    """
+    for name in ("dist", "again"):
+        run([sys.executable, "-m", "build", "--outdir", str(folder / name), str(REPOSITORY)])
     files = sorted((folder / "dist").iterdir())
+    for file in files:
+        if file.read_bytes() != (folder / "again" / file.name).read_bytes():
+            sys.exit(f"two builds of {file.name} differ: whoever builds it again cannot tell whether it is ours")
     run([sys.executable, "-m", "twine", "check", "--strict", *map(str, files)])
     (wheel,) = (file for file in files if file.suffix == ".whl")
     return wheel
