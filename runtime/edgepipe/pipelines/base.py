@@ -21,7 +21,7 @@ from edgepipe.bundle.labels import Labels, check_labels, read_labels
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
-from edgepipe.pipelines.batching import READ_PADDING, WINDOW, batches, chunks
+from edgepipe.pipelines.batching import WINDOW, batches, chunks, reads_padding
 from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.pipelines.text_columns import as_list
@@ -337,7 +337,7 @@ class Task(SessionOwner):
     @cached_property
     def reads_padding(self) -> bool:
         """Whether the model reads padding, so that results depend on the batch that an input is in."""
-        return self.model.config.get("model_type") in READ_PADDING
+        return reads_padding(self.model.config.get("model_type"), self.tokenizer.padding_side)
 
     @property
     def _batches_in_order(self) -> bool:

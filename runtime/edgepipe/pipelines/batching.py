@@ -7,7 +7,7 @@ another.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edgepipe.errors import InputError
 
@@ -33,6 +33,18 @@ DEVICE_CALL = 1024
 # convolutions and Fourier transforms over the whole row, attention by landmarks or in chunks that are made of the whole
 # row, and heads that read the last place.
 READ_PADDING = frozenset({"convbert", "fnet", "funnel", "mobilebert", "nystromformer", "reformer", "xlnet", "yoso"})
+
+# Those whose results do not depend on padding before a text either: positions are relative or those of the mask, no
+# token sees what is behind it, and the head reads the last place. Others have other positions behind padding.
+IGNORE_LEFT_PADDING = frozenset({
+    "bloom", "falcon", "gemma", "gemma2", "gemma3_text", "gpt_neox", "gptj", "llama", "mistral", "modernbert-decoder",
+    "olmo2", "opt", "phi", "phi3", "phimoe", "qwen2", "qwen3", "smollm3", "stablelm", "starcoder2",
+})  # fmt: skip
+
+
+def reads_padding(model_type: Any, padding_side: str) -> bool:
+    """Whether what a model of a type says of a text depends on the padding of its batch."""
+    return model_type in READ_PADDING or (padding_side == "left" and model_type not in IGNORE_LEFT_PADDING)
 
 
 class HasPieces(Protocol):

@@ -186,6 +186,16 @@ def test_so_do_tasks_of_each_token(task: str, architecture: str) -> None:
         assert_near(ours(texts, batch_size=batch_size), theirs(texts, batch_size=batch_size))
 
 
+@pytest.mark.parametrize("task", ["text-classification", "fill-mask", "feature-extraction"])
+def test_padding_on_the_left_gets_the_batches_of_transformers(task: str) -> None:
+    model, tokenizer = build("bert", task=task)
+    tokenizer.padding_side = "left"
+    texts = [f"{text} {tokenizer.mask_token}" for text in MIXED] if task == "fill-mask" else MIXED
+    ours, theirs = both_pipelines(task, model, tokenizer)
+    for batch_size in (1, 2, 4):
+        assert_near(ours(texts, batch_size=batch_size), theirs(texts, batch_size=batch_size))
+
+
 def test_an_input_that_cannot_be_used_ends_a_batch() -> None:
     ours, *_ = of_task("text-classification", "convbert")
     results = ours(iter(["a", "b", "c", 3, "d"]), batch_size=2)

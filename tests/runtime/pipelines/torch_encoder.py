@@ -49,6 +49,6 @@ def both_pipelines(task: str, model: Any, tokenizer: Any, **options: Any) -> tup
     """Our pipeline and that of transformers, over one model."""
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
-        ours = Tokenizer.from_pretrained(Path(folder))
+        ours = Tokenizer.from_pretrained(Path(folder), padding_side=tokenizer.padding_side)
     theirs = transformers.pipeline(task, model=model, tokenizer=tokenizer, device=-1)
     return task_class(task)(ours, TorchEncoder(model), **options), theirs
