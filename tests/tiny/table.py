@@ -157,6 +157,7 @@ MORE: dict[str, Architecture] = {
     "bigbird_pegasus": Architecture("roberta", "bigbird_pegasus", _BART | {"attention_type": "original_full"}),
     "blenderbot": Architecture("roberta", "blenderbot", BART),
     "blenderbot-small": Architecture("roberta", "blenderbot-small", BART),
+    "dpr": Architecture("bert", "dpr"),
     "bloom": Architecture("roberta", "bloom", {"n_layer": 2, "n_head": 4}),
     "codegen": Architecture("roberta", "codegen", GPT | {"rotary_dim": 4}),
     "ctrl": Architecture("roberta", "ctrl", {"n_embd": 32, "dff": 64, "n_layer": 2, "n_head": 4, "n_positions": LIMIT}),

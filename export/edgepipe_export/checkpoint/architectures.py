@@ -131,6 +131,7 @@ _COUNTS_TOKENS = (
 # By the model_type of config.json.
 ARCHITECTURES: dict[str, Architecture] = {
     "jetmoe": Architecture(attends_by_itself=True),
+    "dpr": Architecture(refusal="it gives one vector for a text, and no hidden states, which feature-extraction returns"),
     "led": Architecture(led_patches),
     "longformer": Architecture(longformer_patches, separators_of_questions=3),
     "mbart": Architecture(mbart_patches),
@@ -179,7 +180,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     "xlm": Architecture(
         refusal=(
             "to write with it, transformers puts a mask behind the text at every step and reads what belongs there, "
-            "and keeps nothing from step to step"
+            "and keeps nothing from step to step; to fill masks, name the task: fill-mask"
         ),
         # One class fills masks too; where it was loaded for those, it has no cache.
         is_refused=lambda model: (
