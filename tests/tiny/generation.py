@@ -18,6 +18,7 @@ from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe_export import export
 from edgepipe_export.checkpoint.architectures import find_architecture
+from edgepipe_export.checkpoint.model_inputs import cache_name
 from tests.tiny.generative import ENCODER_DECODERS, build_generative
 
 TEXTS = ("Hello there, my friend", "The 2nd of May", "a", "What a waste of time. I want my money back")
@@ -126,10 +127,10 @@ def _stepped(model: Any, ids: Any, mask: Any, new: Any, past: Any) -> tuple[Any,
             input_ids=torch.from_numpy(ids),
             attention_mask=torch.from_numpy(mask),
             decoder_input_ids=torch.from_numpy(new),
-            past_key_values=past,
+            **{cache_name(model): past},
             use_cache=True,
         )
-    return result.logits[:, -1].numpy(), result.past_key_values
+    return result.logits[:, -1].numpy(), getattr(result, cache_name(model))
 
 
 def generate_step(model: Any, written: Any, past: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Session
 from edgepipe_export.checkpoint.architectures import find_architecture
+from edgepipe_export.checkpoint.model_inputs import cache_name
 from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
 from edgepipe_export.tracing.serialization import save_graph
 from tests.tiny.parity import ABSOLUTE, RELATIVE
@@ -108,10 +109,10 @@ def _compare_one(model: Any, encoder: Session, decoder: Session, batch: int, len
                 encoder_outputs=encoded,
                 attention_mask=mask,
                 decoder_input_ids=torch.from_numpy(ids[:, position : position + 1]),
-                past_key_values=past,
+                **{cache_name(model): past},
                 use_cache=True,
             )
-            past = result.past_key_values
+            past = getattr(result, cache_name(model))
             logits.append(result.logits)
         where = f"of batch {batch}, length {length}, past {before}"
         found.add(f"logits {where}", got["logits"], torch.cat(logits, 1))

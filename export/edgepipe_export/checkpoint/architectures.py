@@ -131,7 +131,9 @@ _COUNTS_TOKENS = (
 # By the model_type of config.json.
 ARCHITECTURES: dict[str, Architecture] = {
     "jetmoe": Architecture(attends_by_itself=True),
-    "dpr": Architecture(refusal="it gives one vector for a text, and no hidden states, which feature-extraction returns"),
+    "dpr": Architecture(
+        refusal="it gives one vector for a text, and no hidden states, which feature-extraction returns"
+    ),
     "led": Architecture(led_patches),
     "longformer": Architecture(longformer_patches, separators_of_questions=3),
     "mbart": Architecture(mbart_patches),

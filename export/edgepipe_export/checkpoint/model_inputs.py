@@ -1,4 +1,4 @@
-"""Which of a tokenizer's arrays a model reads, and the token types that a tokenizer leaves out.
+"""Which of a tokenizer's arrays a model reads, its name for a cache, and the token types that a tokenizer leaves out.
 
 Token types are added for tasks whose reference is transformers 4, where the tokenizers of transformers 5 make none.
 ALBERT, RemBERT, RoFormer, Splinter, XLNet and others read which of two texts a token is from. Their tokenizers in
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from torch.nn import Module
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 TOKEN_TYPES = "token_type_ids"
@@ -21,10 +22,15 @@ TOKEN_TYPES = "token_type_ids"
 _NEVER = ("BigBirdTokenizer",)
 
 
-def accepted_inputs(model: PreTrainedModel, names: Iterable[str]) -> tuple[str, ...]:
+def accepted_inputs(model: Module, names: Iterable[str]) -> tuple[str, ...]:
     """Those of the named inputs that the model's ``forward`` takes."""
     parameters = inspect.signature(model.forward).parameters
     return tuple(name for name in names if name in parameters)
+
+
+def cache_name(model: Module) -> str:
+    """What a model calls its cache, as an argument and in what it returns: since transformers 5.24 ``cache``."""
+    return "cache" if accepted_inputs(model, ["cache"]) else "past_key_values"
 
 
 def add_token_types(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> PreTrainedTokenizerBase:

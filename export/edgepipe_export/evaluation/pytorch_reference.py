@@ -18,7 +18,7 @@ from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export.checkpoint.architectures import find_architecture
 from edgepipe_export.checkpoint.limits import find_limit
-from edgepipe_export.checkpoint.model_inputs import accepted_inputs
+from edgepipe_export.checkpoint.model_inputs import accepted_inputs, cache_name
 from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
 from edgepipe_export.evaluation.checks import PYTORCH
 from edgepipe_export.evaluation.tasks import pipeline_task
@@ -200,13 +200,13 @@ class PyTorchLanguageModel:
 
     def _decode(self, ids: Ids, mask: Ids, target: Ids) -> Logits:
         """The logits of an encoder-decoder, float32[rows, target, vocabulary]."""
-        past, logits = None, []
+        past, logits, name = None, [], cache_name(self._model)
         source = {"input_ids": ids, "attention_mask": mask}
         encoded = call_module(self._model.get_encoder(), source, return_dict=True)
         for token in target.T[:, :, None]:
             inputs = {"attention_mask": mask, "decoder_input_ids": token}
-            options = {"encoder_outputs": encoded, "past_key_values": past, "use_cache": True, "return_dict": True}
+            options = {"encoder_outputs": encoded, name: past, "use_cache": True, "return_dict": True}
             result = call_module(self._model, inputs, **options)
-            past = result["past_key_values"]
+            past = result[name]
             logits.append(result["logits"].numpy())
         return np.concatenate(logits, axis=1)

@@ -15,6 +15,7 @@ from torch import nn
 
 from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
+from edgepipe_export.checkpoint.model_inputs import cache_name
 from edgepipe_export.tracing.cache_layers import GroupQueryCache, sample_past
 from edgepipe_export.tracing.cached_attention import NO_CACHE, SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
@@ -73,7 +74,7 @@ class CausalDecoder(nn.Module):
             input_ids=input_ids,
             attention_mask=attention_mask,
             **positions,
-            **({} if cache is None else {"past_key_values": cache, "use_cache": True}),
+            **({} if cache is None else {cache_name(self.model): cache, "use_cache": True}),
             logits_to_keep=last_positions(input_ids.shape[1], num_logits_to_keep),
             return_dict=True,
         )
@@ -120,7 +121,7 @@ def _run_on_one_token(model: PreTrainedModel) -> Any:
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     """Inputs to trace with: int64[2, 5] ids after a past of 7, the second row padded on the left."""
-    cache = getattr(_run_on_one_token(model), "past_key_values", None)
+    cache = getattr(_run_on_one_token(model), cache_name(model), None)
     # Some that may read a source make the cache for it without one. The first GPT has no cache.
     cache = getattr(cache, "self_attention_cache", cache)
     layers = () if cache is None else cache.layers

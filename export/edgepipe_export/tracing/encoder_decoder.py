@@ -27,6 +27,7 @@ from torch import nn
 from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.architectures import find_architecture
+from edgepipe_export.checkpoint.model_inputs import cache_name
 from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache, sample_past
 from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
@@ -130,7 +131,7 @@ class Seq2SeqDecoder(nn.Module):
             attention_mask=mask,
             decoder_input_ids=input_ids,
             encoder_outputs=BaseModelOutput(last_hidden_state=states[:, :count]),
-            past_key_values=cache,
+            **{cache_name(self.model): cache},
             use_cache=True,
             return_dict=True,
         )
@@ -159,7 +160,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     new = ids[:, :1] if find_architecture(model).decodes_single_tokens else ids
     with torch.no_grad():
         result = model(input_ids=ids, decoder_input_ids=ids[:, :1], use_cache=True, return_dict=True)
-    cache = result.past_key_values
+    cache = getattr(result, cache_name(model))
     attends_in_cache = find_cache_kind(model) == SHARED
     kinds = {
         "decoder": (cache.self_attention_cache, _ROOM if attends_in_cache else _PAST),

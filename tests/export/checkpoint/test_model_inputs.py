@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoTokenizer
 
 from edgepipe import Model, Tokenizer
 from edgepipe_export import verify
-from edgepipe_export.checkpoint.model_inputs import accepted_inputs, add_token_types
+from edgepipe_export.checkpoint.model_inputs import accepted_inputs, add_token_types, cache_name
 from tests.conftest import Exported
 from tests.tiny import TOKENIZERS, build
+from tests.tiny.generative import build_generative
 
 NAMES = ["input_ids", "token_type_ids", "attention_mask"]
 
@@ -25,6 +28,23 @@ def test_a_tokenizer_that_knows_types_makes_them() -> None:
     assert restored.model_input_names == NAMES
     assert restored("a", "b")["token_type_ids"][-1] == 1
     assert tokenizer.model_input_names == before == ["input_ids", "attention_mask"]
+
+
+def test_a_cache_has_the_name_that_the_model_takes() -> None:
+    """A model that is new in transformers 5.24 leaves the old name aside without a word, and its cache with it."""
+    model, _ = build_generative("gpt2")
+    name = cache_name(model)
+    assert name in inspect.signature(model.forward).parameters
+    with torch.no_grad():
+        assert len(model(torch.tensor([[1, 2]]), use_cache=True)[name].layers) == model.config.num_hidden_layers
+    assert cache_name(Older()) == "past_key_values"
+
+
+class Older(torch.nn.Module):
+    """As models of transformers 5.23 are called."""
+
+    def forward(self, input_ids: torch.Tensor, past_key_values: object = None) -> torch.Tensor:
+        return input_ids
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.architectures import patch_model
+from edgepipe_export.checkpoint.model_inputs import cache_name
 from edgepipe_export.checkpoint.patches.model_patches import (
     LastMarkedToken,
     find_first_separator,
@@ -132,8 +133,10 @@ def test_prophetnet_s_place_follows_the_cache() -> None:
         past, logits = None, []
         with torch.no_grad():
             for token in tokens.T:
-                result = model(input_ids=source, decoder_input_ids=token[None], past_key_values=past, use_cache=True)
-                past = result.past_key_values
+                result = model(
+                    input_ids=source, decoder_input_ids=token[None], **{cache_name(model): past}, use_cache=True
+                )
+                past = getattr(result, cache_name(model))
                 logits.append(result.logits[:, -1])
         return torch.cat(logits)
 
