@@ -39,6 +39,21 @@ _PROPHETNET = {
     "relative_max_distance": 16,
 }
 
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_LATENT = {
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+    "n_group": 1,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+}
+
 DECODERS: dict[str, Architecture] = {
     "gpt2": Architecture("gpt2", "gpt2", _GPT),
     "openai-gpt": Architecture("gpt2", "openai-gpt", _GPT),
@@ -114,23 +129,64 @@ DECODERS: dict[str, Architecture] = {
     "olmoe": Architecture("gpt2", "olmoe", GROUPED | {"num_experts": 4, "num_experts_per_tok": 2}),
     "granitemoe": Architecture("gpt2", "granitemoe", GROUPED | {"num_local_experts": 4}),
     "gpt_oss": Architecture("gpt2", "gpt_oss", GROUPED | {"num_local_experts": 4, "num_experts_per_tok": 2}),
-    "deepseek_v3": Architecture(
+    "deepseek_v3": Architecture("gpt2", "deepseek_v3", _LATENT | {"q_lora_rank": 8}),
+    "gemma": Architecture("llama", "gemma", GROUPED),
+    "glm4": Architecture("gpt2", "glm4", GROUPED),
+    "ministral3": Architecture("llama", "ministral3", GROUPED),
+    "exaone4": Architecture("gpt2", "exaone4", GROUPED | _LAYERED),
+    "qwen2_moe": Architecture("gpt2", "qwen2_moe", GROUPED | _EXPERTS | {"shared_expert_intermediate_size": 32}),
+    # New in transformers 5.24.
+    "apertus1p5_text": Architecture("gpt2", "apertus1p5_text", {"num_key_value_heads": 2}),
+    "exaone": Architecture("gpt2", "exaone", GROUPED),
+    "dory": Architecture(
         "gpt2",
-        "deepseek_v3",
-        {
-            "num_key_value_heads": 4,
-            "kv_lora_rank": 8,
-            "q_lora_rank": 8,
-            "qk_rope_head_dim": 4,
-            "qk_nope_head_dim": 4,
-            "v_head_dim": 8,
-            "n_group": 1,
-            "topk_group": 1,
-            "first_k_dense_replace": 1,
-            "n_routed_experts": 4,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 32,
+        "dory",
+        GROUPED | {"sliding_window": WINDOW, "num_hidden_layers": 3, "n_input_layers": 1, "n_output_layers": 1},
+    ),
+    "lara_mini": Architecture(
+        "gpt2",
+        "lara_mini",
+        GROUPED
+        | _EXPERTS
+        | {
+            "layer_types": ["linear_attention", "full_attention"],
+            "shared_expert_intermediate_size": 32,
+            "linear_key_head_dim": 8,
+            "linear_value_head_dim": 8,
+            "linear_num_key_heads": 2,
+            "linear_num_value_heads": 4,
         },
+        without=("intermediate_size",),
+    ),
+    "inkling2_loop_text": Architecture(
+        "gpt2",
+        "inkling2_loop_text",
+        GROUPED
+        | {
+            "num_hidden_layers": 4,
+            "n_layers_per_attn_res_block": 2,
+            "loop_layer_index_start": 0,
+            "loop_layer_index_end": 2,
+            "loop_num_passes": 2,
+            "loop_gate_rank": 4,
+            "n_routed_experts": 2,
+            "num_experts_per_tok": 1,
+            "moe_intermediate_size": 32,
+            "swa_num_attention_heads": 4,
+            "swa_num_key_value_heads": 2,
+            "swa_head_dim": 8,
+            "sliding_window_size": WINDOW,
+            "d_rel": 4,
+            "rel_extent": 16,
+            "unpadded_vocab_size": 900,
+        },
+    ),
+    "sarvam_mla": Architecture("gpt2", "sarvam_mla", _LATENT),
+    "sarvam_moe": Architecture(
+        "gpt2",
+        "sarvam_moe",
+        GROUPED
+        | {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "first_k_dense_replace": 1},
     ),
     "jetmoe": Architecture("gpt2", "jetmoe", {"num_key_value_heads": 2, "kv_channels": 8, "num_local_experts": 4}),
 }
