@@ -67,6 +67,14 @@ def test_no_questions(tiny_export: Callable[..., Exported]) -> None:
     assert answerer(tiny_export)(question=[], context=CONTEXT) == []
 
 
+@pytest.mark.parametrize("name", ["X", "data"])
+def test_old_names_of_the_inputs(name: str, tiny_export: Callable[..., Exported]) -> None:
+    answer = answerer(tiny_export)
+    for inputs in (ONE, [ONE], [ONE, ONE]):
+        with pytest.warns(UserWarning, match=f"{name}= is deprecated; pass the questions as a list of dicts"):
+            assert answer(**{name: inputs}) == answer(inputs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "message"),
     [

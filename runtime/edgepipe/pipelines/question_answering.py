@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
@@ -144,7 +145,7 @@ class QuestionAnswering(Task, Generic[Result]):
                 ``padding``: as the tokenizer takes it, by default ``False``; ``"max_length"`` pads to ``max_seq_len``,
                 which costs time, and changes where a model looks at padding.
                 ``max_question_len``: changes nothing, as in the reference with fast tokenizers.
-                ``topk``: the old name of ``top_k``.
+                ``topk``, ``X``, ``data``: old names of ``top_k`` and of the inputs.
 
         Returns:
             For each question ``{"score": float, "start": int, "end": int, "answer": str}`` (characters of the
@@ -155,6 +156,10 @@ class QuestionAnswering(Task, Generic[Result]):
             InputError: an input or an option cannot be used.
             ClosedError: the pipeline was closed.
         """
+        for name in ("X", "data"):
+            if not inputs and name in options:
+                warnings.warn(f"{name}= is deprecated; pass the questions as a list of dicts", stacklevel=2)
+                inputs = (options.pop(name),)
         if len(inputs) > 2:
             raise InputError(f"one question has one context, got {len(inputs)} inputs; pass several as a list of dicts")
         asked, second = (*inputs, None, None)[:2]
