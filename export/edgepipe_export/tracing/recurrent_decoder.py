@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir
 import torch
 from torch import nn
 
-from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH, PRESENT
+from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH, PRESENT, present_name
 from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
+from edgepipe_export.tracing.graph_editing import add_constant
 from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
 
 if TYPE_CHECKING:
@@ -55,7 +57,8 @@ class RecurrentDecoder(nn.Module):
                 none.
 
         Returns:
-            ``logits``, float32[batch, 1, vocabulary], and ``present``, like `past_key_values`.
+            ``logits``, float32[batch, 1, vocabulary], and ``present``, like `past_key_values`, with all states
+            that were read; see :func:`_cut_present`.
         """
         batch, new = input_ids.shape
         ids = torch.cat([input_ids, input_ids.new_zeros((batch, 1))], dim=1)
@@ -71,20 +74,8 @@ class RecurrentDecoder(nn.Module):
         )
         if not past_key_values:
             return {"logits": result["logits"]}
-        layers = [{"mems": self._cut(states).transpose(0, 1)[:, None]} for states in result["mems"]]
+        layers = [{"mems": states.transpose(0, 1)[:, None]} for states in result["mems"]]
         return {"logits": result["logits"], "present": layers}
-
-    def _cut(self, states: torch.Tensor) -> torch.Tensor:
-        """What the next step is to have of states, float32[kept, batch, width].
-
-        First the last ones go, then those before ``mem_len``: the other way round, as transformers has it, the tracer
-        makes the second cut at a constant.
-        """
-        mem_len = self.config.mem_len or None
-        states = states[:-_DROPPED]
-        if mem_len is None:
-            return states
-        return states[_DROPPED - mem_len :] if mem_len > _DROPPED else states[:0]
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
@@ -97,19 +88,47 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def _declare_present(graph: onnx_ir.Graph) -> None:
-    """Say that the number of kept states varies: the tracer saw ``mem_len`` of them, and there may be fewer."""
-    for output in graph.outputs:
-        if (output.name or "").startswith(PRESENT) and output.shape is not None:
-            batch, _, _, width = output.shape
-            output.shape = onnx_ir.Shape([batch, 1, "kept_sequence_length", width])
-            # What it is made of: the axes exchanged, the cuts. Their sizes are found again when the graph is loaded.
-            node = output.producer()
-            while node is not None and node.op_type in ("Unsqueeze", "Transpose", "Slice"):
-                value = node.inputs[0]
-                node = None if value is None else value.producer()
-                if value is not None and node is not None and node.op_type in ("Transpose", "Slice"):
-                    value.shape = None
+def _cut_present(graph: onnx_ir.Graph, config: Any) -> None:
+    """Have the graph give only those states of a layer that the next step is to have.
+
+    As ``XLNetModel.cache_mem`` and ``XLNetLMHeadModel.prepare_inputs_for_generation`` cut them. Not traced: the tracer
+    leaves a cut out, or makes it at a constant, where it is longer or shorter than the inputs that it traces with.
+    """
+    axis = add_constant(graph, "edgepipe.mems_axis", np.array([2]))
+    for index, output in enumerate(graph.outputs):
+        if not (output.name or "").startswith(PRESENT):
+            continue
+        name = str(output.name)
+        past = next(value for value in graph.inputs if value.name and present_name(value.name) == name)
+        batch, _, _, width = output.shape or (None,) * 4
+        kept = output
+
+        cuts: list[tuple[str, int, int | onnx_ir.Value]] = []
+        if config.reuse_len is not None and config.reuse_len > 0:
+            before = _add(graph, "Shape", f"{name}.before", past, start=2, end=3)
+            reused = _add(graph, "Add", f"{name}.reuse_len", before, _number(graph, config.reuse_len))
+            cuts.append(("reused", 0, reused))
+        if config.mem_len:
+            cuts.append(("last", -config.mem_len, np.iinfo(np.int64).max))
+        kept = output
+        for what, start, end in (*cuts, ("kept", 0, -_DROPPED)):
+            bounds = [each if isinstance(each, onnx_ir.Value) else _number(graph, each) for each in (start, end)]
+            kept = _add(graph, "Slice", f"{name}.{what}", kept, *bounds, axis)
+        output.name, kept.name = f"{name}.whole", name
+        kept.type, kept.shape = output.type, onnx_ir.Shape([batch, 1, "kept_sequence_length", width])
+        graph.outputs[index] = kept
+
+
+def _number(graph: onnx_ir.Graph, number: int) -> onnx_ir.Value:
+    return add_constant(graph, f"edgepipe.number_{number}", np.array([number], np.int64))
+
+
+def _add(graph: onnx_ir.Graph, operator: str, name: str, *inputs: onnx_ir.Value, **attributes: int) -> onnx_ir.Value:
+    """The output of a new node."""
+    node = onnx_ir.node(operator, inputs, attributes=attributes, name=f"{name}.{operator}")
+    graph.append(node)
+    node.outputs[0].name = node.name
+    return node.outputs[0]
 
 
 def trace_recurrent_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onnx_ir.Model, str]:
@@ -129,5 +148,5 @@ def trace_recurrent_decoder(model: PreTrainedModel, opset: int | None = None) ->
     axes: Axes = {"input_ids": TOKEN_AXES, **{f"{PAST}{index}.mems": past for index in range(len(layers))}}
     program = export_to_onnx(model, RecurrentDecoder(model), sample, axes, opset)
     clean_up(program, axes)
-    _declare_present(program.graph)
+    _cut_present(program.graph, model.config)
     return program, CONCATENATED if layers else NO_CACHE

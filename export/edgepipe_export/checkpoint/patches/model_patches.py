@@ -200,18 +200,17 @@ def phimoe_patches(model: PreTrainedModel) -> Patches:
 
 
 def keep_states(model: Any, curr_out: torch.Tensor, prev_mem: torch.Tensor | None) -> torch.Tensor:
-    """``XLNetModel.cache_mem`` without the cut at ``mem_len``, which the traced module makes.
+    """``XLNetModel.cache_mem`` without its cuts, which are made in the traced graph.
 
     Args:
-        model: The model, with its ``reuse_len``.
+        model: The model.
         curr_out: float32[new, batch, width].
         prev_mem: float32[kept, batch, width].
 
     Returns:
-        float32[kept + reused, batch, width].
+        float32[kept + new, batch, width].
     """
-    reused = curr_out[: model.reuse_len] if model.reuse_len is not None and model.reuse_len > 0 else curr_out
-    return reused if prev_mem is None else torch.cat([prev_mem, reused])
+    return curr_out if prev_mem is None else torch.cat([prev_mem, curr_out])
 
 
 def xlnet_patches(model: PreTrainedModel) -> Patches:

@@ -24,6 +24,7 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "one state of each step": {"mem_len": None, "reuse_len": 1},
     "both": {"mem_len": 5, "reuse_len": 2},
     "none but two": {"mem_len": 2},
+    "more than were traced": {"mem_len": 40, "reuse_len": 30},
     "the default": {},
 }
 ROWS = np.array([1, 0, 1])
@@ -58,12 +59,12 @@ def take(past: Any, rows: Any) -> Any:
     return past | {"mems": [states[:, torch.from_numpy(rows)] for states in past["mems"]]}
 
 
-@pytest.mark.parametrize("memory", ["all states", "the last states", "both"])
+@pytest.mark.parametrize("memory", ["the last states", "both", "more than were traced"])
 def test_each_step_is_the_step_of_generate(memory: str, make: Callable[..., Written]) -> None:
     model, _, bundle = make(**MEMORIES[memory])
     decoder = load_decoder(bundle)
     assert isinstance(decoder, RecurrentGraph)
-    for length in (1, 2, 9):
+    for length in (1, 2, 9, 45):
         written = random_ids(model, 2, length)
         decoding, past, new = decoder.begin(written, np.ones_like(written)), None, written
         for step in range(STEPS):
