@@ -14,15 +14,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer, decoders, processors
-from tokenizers.models import Unigram
+from tokenizers import AddedToken, Tokenizer, processors
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import UNIGRAM_MODEL, read_pieces, wrap_model
+from edgepipe_export.checkpoint.tokenizer_conversion.sentencepiece_model import (
+    UNIGRAM_MODEL,
+    make_unigram,
+    read_pieces,
+    unhide,
+    wrap_model,
+)
 from edgepipe_export.checkpoint.tokenizer_conversion.special_tokens import special_tokens
-
-# Before the target's own pieces: a private character of the last plane.
-_HIDDEN = "\U0010fffd"
 
 
 def convert(tokenizer: Any) -> Tokenizer:
@@ -42,14 +44,9 @@ def convert(tokenizer: Any) -> Tokenizer:
     vocabulary = sorted(tokenizer.encoder, key=tokenizer.encoder.__getitem__)
     if [tokenizer.encoder[token] for token in vocabulary] != list(range(len(vocabulary))):
         raise ExportError("the ids in the vocab.json of this MarianTokenizer have gaps")
-    lowest = min(pieces.scores.values())  # so that the unknown scores what it does in sentencepiece
     codes = tokenizer.supported_language_codes
-    plain = {*pieces.scores, *codes, *(token.content for token in special_tokens(tokenizer))}
-    model = Unigram(
-        [(token if token in plain else _HIDDEN + token, pieces.scores.get(token, lowest)) for token in vocabulary],
-        unk_id=tokenizer.unk_token_id,
-    )
-    backend = wrap_model(model, pieces, decoders.Replace(_HIDDEN, ""))
+    plain = {*codes, *(token.content for token in special_tokens(tokenizer))}
+    backend = wrap_model(make_unigram(tokenizer.encoder, pieces, tokenizer.unk_token_id, plain), pieces, unhide())
     backend.add_special_tokens(special_tokens(tokenizer))
     backend.add_tokens([AddedToken(code, normalized=False) for code in codes])
     end = tokenizer.eos_token

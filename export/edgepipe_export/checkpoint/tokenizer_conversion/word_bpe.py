@@ -5,6 +5,7 @@ Within the model the parts are ``wo`` and ``rd</w>``, as in the algorithm; the n
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
@@ -56,11 +57,12 @@ def _pairs(tokenizer: Any) -> Tokenizer:
     backend = Tokenizer(
         BPE(vocab=vocabulary, merges=merges, unk_token=tokenizer.unk_token, end_of_word_suffix=_END, fuse_unk=False)
     )
+    no_special = "".join(f"(?<!{re.escape(token)})" for token in special)
     backend.decoder = decoders.Sequence(
         [
             decoders.Fuse(),
-            # A text may end within a word, and says so.
-            decoders.Replace(Regex(rf"(?<=[\s\S])(?<!{_END})(?![\s\S])"), _PART),
+            # A text may end within a word, and says so; a special token is no word.
+            decoders.Replace(Regex(rf"(?<=[\s\S])(?<!{_END}){no_special}(?![\s\S])"), _PART),
             decoders.Replace(_END, " "),
             decoders.Replace(Regex(" $"), ""),
         ]

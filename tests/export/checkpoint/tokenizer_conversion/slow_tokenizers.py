@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,9 @@ def marian(folder: Path) -> MarianTokenizer:
     return MarianTokenizer(str(folder / "source.spm"), str(folder / "target.spm"), str(folder / "vocab.json"))
 
 
-def m2m_100(folder: Path) -> M2M100Tokenizer:
+def m2m_100(folder: Path, model_type: str = "bpe") -> M2M100Tokenizer:
     lines = CORPUS.read_text(encoding="utf-8").splitlines()
-    processor = train(folder, "sentencepiece", lines, vocab_size=900, model_type="bpe")
+    processor = train(folder, "sentencepiece", lines, vocab_size=900, model_type=model_type)
     tokens = ["<s>", "<pad>", "</s>", "<unk>", *pieces(processor)]
     (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
     return M2M100Tokenizer(str(folder / "vocab.json"), str(folder / "sentencepiece.model"))
@@ -105,6 +106,7 @@ def byt5(folder: Path) -> ByT5Tokenizer:
 KINDS: dict[str, Callable[[Path], Any]] = {
     "marian": marian,
     "m2m_100": m2m_100,
+    "m2m_100, unigram": partial(m2m_100, model_type="unigram"),
     "ctrl": ctrl,
     "blenderbot-small": blenderbot_small,
     "prophetnet": prophetnet,

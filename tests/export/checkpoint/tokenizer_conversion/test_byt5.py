@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from transformers import ByT5Tokenizer
 
 from edgepipe_export.checkpoint.tokenizer_conversion.byt5 import convert
+from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 
 SLOW = ByT5Tokenizer()
 BACKEND = convert(SLOW)
@@ -30,3 +33,22 @@ def test_another_number_of_masks() -> None:
     fewer = ByT5Tokenizer(extra_ids=3)
     for text in ("<extra_id_2>", "<extra_id_3>"):
         assert convert(fewer).encode(text).ids == fewer(text)["input_ids"]
+
+
+@pytest.mark.parametrize("text", ["我们今天去北京大学", "naïve 😀 café", "\ufffd and \ufffd", "a"])
+def test_characters_that_are_cut_are_left_out(text: str) -> None:
+    fast = convert_to_fast(SLOW)
+    ids = SLOW(text)["input_ids"]
+    for start in range(len(ids)):
+        for end in range(start, len(ids)):
+            for skipped in (True, False):
+                expected = SLOW.decode(ids[start:end], skip_special_tokens=skipped)
+                assert fast.decode(ids[start:end], skip_special_tokens=skipped) == expected
+
+
+def test_bytes_in_any_order() -> None:
+    fast = convert_to_fast(SLOW)
+    draw = random.Random(0)
+    for _ in range(500):
+        ids = [draw.randrange(3, 259) for _ in range(draw.randrange(9))]
+        assert fast.decode(ids) == SLOW.decode(ids)

@@ -13,15 +13,23 @@ from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.tokenizer_conversion.convert import convert_to_fast
 from edgepipe_export.checkpoint.tokenizer_conversion.m2m_100 import convert
 from edgepipe_export.checkpoint.tokenizer_files import write_tokenizer
-from tests.export.checkpoint.tokenizer_conversion.slow_tokenizers import CORPUS, m2m_100, train
+from tests.export.checkpoint.tokenizer_conversion.slow_tokenizers import CORPUS, m2m_100
 
 
-def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
-    m2m_100(tmp_path)
-    train(tmp_path, "sentencepiece", CORPUS.read_text(encoding="utf-8").splitlines(), vocab_size=700)
-    files = [str(tmp_path / name) for name in ("vocab.json", "sentencepiece.model")]
-    with pytest.raises(ExportError, match="the sentencepiece model of this M2M100Tokenizer is no BPE model"):
-        convert(M2M100Tokenizer(*files))
+@pytest.mark.parametrize("model_type", ["bpe", "unigram"])
+def test_models_of_both_kinds(model_type: str, tmp_path: Path) -> None:
+    slow = m2m_100(tmp_path, model_type)
+    backend = convert(slow)
+    assert type(backend.model).__name__ == {"bpe": "BPE", "unigram": "Unigram"}[model_type]
+    for text in CORPUS.read_text(encoding="utf-8").splitlines()[:200]:
+        assert backend.encode(text).ids == slow(text)["input_ids"]
+        ids = slow(text, add_special_tokens=False)["input_ids"]
+        assert backend.decode(ids) == slow.decode(ids, skip_special_tokens=True)
+
+
+def test_a_model_of_words_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="splits into words or characters"):
+        convert(m2m_100(tmp_path, "char"))
 
 
 def test_a_pair_is_one_text_of_one_language(tmp_path: Path) -> None:
