@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,8 @@ from edgepipe.pipelines import task_options
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.pipeline_options import PIPELINE_OPTION_NAMES, take_pipeline_options
 from edgepipe.pipelines.registry import task_class
-from edgepipe_export import export
+from tests.conftest import Exported
 from tests.runtime.pipelines.make_signatures import FILE, parameters
-from tests.tiny import build
 
 # Our task, what type checkers know of its calls, and the options that stand in signatures.
 TASKS: dict[str, tuple[str, Any, set[str]]] = {
@@ -99,11 +99,13 @@ def test_every_argument_of_pipeline_is_known() -> None:
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory, tiny_export: Callable[..., Exported]) -> tuple[Path, Path]:
     """A checkpoint, and the bundle that was made of it."""
     checkpoint = tmp_path_factory.mktemp("options") / "checkpoint"
-    build("bert", task="text-classification", directory=checkpoint)
-    return checkpoint, export(checkpoint, checkpoint.with_name("bundle"), verify=False).path
+    made = tiny_export("bert")
+    made.model.save_pretrained(checkpoint)
+    made.tokenizer.save_pretrained(checkpoint)
+    return checkpoint, made.bundle.path
 
 
 TAKEN: list[dict[str, Any]] = [
