@@ -15,7 +15,7 @@ from edgepipe.arguments import ReferenceOption
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
-from edgepipe.generation.config import CHECKS, GenerationConfig
+from edgepipe.generation.config import CHECKS, DEFAULTS, GenerationConfig
 from edgepipe.generation.config_sources import generation_config, read_generation_config
 from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate import GeneratedSequence, TokenStreamer, generate, stream
@@ -29,6 +29,13 @@ from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from edgepipe.models.decoder.decoding import GraphDecoder
+
+
+# Options whose processors take padding for tokens of the prompt, in the reference too.
+_READERS = (
+    "sequence_bias", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "bad_words_ids", "prefix_allowed_tokens_fn", "logits_processor", "stopping_criteria", "watermarking_config",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +212,9 @@ class GenerativeTask(Task):
 
         Where a longer row would change what a shorter one gives, they are not in one batch.
 
-        With a seed they stay in their order: draws for a row depend on its position in the call. With a streamer and a
-        function that is told the position too, and where the decoder reads padding: then the batches are those of the
-        reference, whose lengths count the padding.
+        The batches are those of the reference, cut from the requests in their order, where more than the tokens of a
+        request counts: its position in the call for draws and for a streamer, or its padding for a decoder that reads
+        it, whose lengths count it too, and for options that look at all tokens before a new one.
         """
         config = settings.generation
         indices = list(range(len(requests)))
@@ -216,11 +223,14 @@ class GenerativeTask(Task):
                 longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
                 yield batch, limit_new_tokens(config, self.decoder, longest)
             return
-        if config.seed is None and settings.streamer is None and config.prefix_allowed_tokens_fn is None:
-            indices.sort(key=lambda index: len(requests[index].pieces[0]["input_ids"]))
-        for (each, _), alike in groupby(indices, lambda index: self._group(requests[index], config)):
-            for batch in _split_batches(alike, batch_size):
-                yield batch, each
+        if config.seed is not None or settings.streamer is not None or _look_at_padding(config):
+            parts = _split_batches(indices, batch_size)
+        else:
+            parts = iter([sorted(indices, key=lambda index: len(requests[index].pieces[0]["input_ids"]))])
+        for part in parts:
+            for (each, _), alike in groupby(part, lambda index: self._group(requests[index], config)):
+                for batch in _split_batches(alike, batch_size):
+                    yield batch, each
 
     def _group(self, request: Request, config: GenerationConfig) -> tuple[GenerationConfig, tuple[bool, int]]:
         """What requests of one batch have in common: the options, and on which side of the decoder's switch they are.
@@ -276,6 +286,11 @@ def check_streamer(streamer: Any) -> TokenStreamer | None:
         raise InputError(f"streamer must have the methods put and end, got {streamer!r:.80}")
     found: TokenStreamer | None = streamer
     return found
+
+
+def _look_at_padding(config: GenerationConfig) -> bool:
+    """Whether an option looks at all tokens before a new one, padding included, so that this may change the new one."""
+    return any(getattr(config, name) != DEFAULTS[name] for name in _READERS)
 
 
 def _count_from(config: GenerationConfig, first: int, batch_size: int) -> GenerationConfig:

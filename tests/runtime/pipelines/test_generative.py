@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -247,3 +248,28 @@ def test_a_function_is_told_the_places_of_transformers(beams: int, pair: tuple[A
             prompts, prefix_allowed_tokens_fn=_told(expected), **asked
         )
         assert {item for item, _ in told} == {item for item, _ in expected} == set(range(batch_size))
+
+
+READERS: list[dict[str, Any]] = [
+    {"no_repeat_ngram_size": 1},
+    {"encoder_repetition_penalty": 3.0},
+    {"encoder_no_repeat_ngram_size": 1, "num_beams": 2},
+    {"sequence_bias": [[[2, 2, 44], 9.0], [[45], -2.0]]},
+    {"watermarking_config": {"seeding_scheme": "selfhash", "context_width": 9, "bias": 6.0}},
+    {"logits_processor": [lambda ids, scores: scores + (ids[:, :1] % 7) * (scores > 0)]},
+]
+
+
+@pytest.mark.parametrize("options", READERS, ids=lambda value: next(iter(value)))
+@pytest.mark.filterwarnings("ignore")
+def test_options_that_look_at_padding_see_that_of_transformers(options: dict[str, Any]) -> None:
+    model, tokenizer = built("text-generation", "gpt2", "its own length")
+    # Padded with the token that ends texts, as GPT-2 is by most.
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.pad_token = tokenizer.eos_token
+    pair = loaded("text-generation", model, tokenizer), reference(model, tokenizer)
+    prompts = ["a", *MIXED, "b c", PLAIN]
+    for batch_size in (1, 2, 3):
+        asked = {"max_new_tokens": 8, "do_sample": False, "num_beams": 1, "batch_size": batch_size, **options}
+        ours, theirs = (pipe(prompts, **asked) for pipe in pair)
+        assert ours == theirs
