@@ -222,7 +222,7 @@ def test_criteria_and_processors_of_one_s_own(architecture: str, search: dict[st
         ({"stopping_criteria": len}, "stopping_criteria must be a list of functions"),
         ({"logits_processor": [3]}, "logits_processor must be a list of functions"),
     ],
-    ids=str,
+    ids=["an array of one row", "a number", "one function", "a list of numbers"],
 )
 def test_functions_that_cannot_be_used(options: dict[str, Any], message: str) -> None:
     decoder = TorchDecoder(model("llama"))
