@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.cache_utils import (
     DYNAMIC_LAYER_TYPE_MAPPING,
     DummyLayer,
@@ -113,6 +113,12 @@ def test_experts_of_encoder_decoders_are_refused(model_type: str) -> None:
     model = make_empty(AutoModelForSeq2SeqLM, AutoConfig.for_model(model_type, **sizes))
     with pytest.raises(ExportError, match="leaves tokens out by counting them"):
         require_exportable(model)
+
+
+def test_a_model_without_weights_that_cannot_run_is_asked_later() -> None:
+    model, _ = build("led", task="feature-extraction")
+    require_exportable(make_empty(AutoModel, model.config))
+    require_exportable(model)
 
 
 def test_a_refusal_comes_before_the_weights_are_read(tmp_path: Path) -> None:
