@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from edgepipe.models.decoder.decoding import GraphDecoder
 
 
-# Options whose processors take padding for tokens of the prompt, in the reference too.
-_READERS = (
-    "sequence_bias", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
-    "bad_words_ids", "prefix_allowed_tokens_fn", "logits_processor", "stopping_criteria", "watermarking_config",
+# Options whose processors take the padding of inputs for tokens, in the reference too; and those that do so only where
+# new tokens come behind the inputs.
+_READERS = ("encoder_repetition_penalty", "encoder_no_repeat_ngram_size", "prefix_allowed_tokens_fn")
+_READERS_OF_PROMPTS = (
+    "sequence_bias", "no_repeat_ngram_size", "bad_words_ids", "logits_processor", "stopping_criteria",
+    "watermarking_config",
 )  # fmt: skip
 
 
@@ -223,7 +225,7 @@ class GenerativeTask(Task):
                 longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
                 yield batch, limit_new_tokens(config, self.decoder, longest)
             return
-        if config.seed is not None or settings.streamer is not None or _look_at_padding(config):
+        if config.seed is not None or settings.streamer is not None or self._looks_at_padding(config):
             parts = _split_batches(indices, batch_size)
         else:
             parts = iter([sorted(indices, key=lambda index: len(requests[index].pieces[0]["input_ids"]))])
@@ -231,6 +233,11 @@ class GenerativeTask(Task):
             for (each, _), alike in groupby(part, lambda index: self._group(requests[index], config)):
                 for batch in _split_batches(alike, batch_size):
                     yield batch, each
+
+    def _looks_at_padding(self, config: GenerationConfig) -> bool:
+        """Whether an option looks at all tokens before a new one, padding included, so that this may change it."""
+        names = _READERS if self.decoder.is_encoder_decoder else (*_READERS, *_READERS_OF_PROMPTS)
+        return any(getattr(config, name) != DEFAULTS[name] for name in names)
 
     def _group(self, request: Request, config: GenerationConfig) -> tuple[GenerationConfig, tuple[bool, int]]:
         """What requests of one batch have in common: the options, and on which side of the decoder's switch they are.
@@ -286,11 +293,6 @@ def check_streamer(streamer: Any) -> TokenStreamer | None:
         raise InputError(f"streamer must have the methods put and end, got {streamer!r:.80}")
     found: TokenStreamer | None = streamer
     return found
-
-
-def _look_at_padding(config: GenerationConfig) -> bool:
-    """Whether an option looks at all tokens before a new one, padding included, so that this may change the new one."""
-    return any(getattr(config, name) != DEFAULTS[name] for name in _READERS)
 
 
 def _count_from(config: GenerationConfig, first: int, batch_size: int) -> GenerationConfig:
