@@ -29,6 +29,7 @@ from edgepipe.errors import BundleError, CheckpointError, InputError, ParityErro
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
 from edgepipe_export.calibration.split import Split, measure_all, shuffle, split
+from edgepipe_export.checkpoint.formats.loading_errors import list_some
 from edgepipe_export.checkpoint.formats.quantized_weights import rounds_activations
 from edgepipe_export.checkpoint.resolve import Request, read_weights_config, resolve
 from edgepipe_export.checkpoint.unsupported import find_activation
@@ -267,6 +268,7 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         from edgepipe_export.checkpoint.architectures import require_exportable
         from edgepipe_export.checkpoint.limits import find_limits
         from edgepipe_export.checkpoint.load import load
+        from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
         from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
 
         loaded = load(checkpoint)
@@ -283,6 +285,12 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
                 "weights",
                 "whoever quantized this checkpoint rounds activations too while a model runs; here its weights alone "
                 "are rounded, and results are those of the dequantized model",
+            )
+        if beyond := tokens_without_embedding(loaded.tokenizer, loaded.model):
+            stages.note(
+                "tokens",
+                f"the model has no embeddings for {len(beyond)} tokens of its tokenizer ({list_some(beyond)}): a text "
+                "with one of them fails, as in transformers",
             )
         given = load_dataset(options.calibration, loaded)
         limits = find_limits(loaded.model, generates=task.generates)

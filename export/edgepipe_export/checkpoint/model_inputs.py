@@ -28,6 +28,16 @@ def accepted_inputs(model: Module, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in parameters)
 
 
+def tokens_without_embedding(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[str]:
+    """Tokens that were added to a tokenizer, and for which a model was not resized; a text with one fails."""
+    size = getattr(model.config.get_text_config(), "vocab_size", None)
+    if not isinstance(size, int):
+        return []
+    return [
+        token for token, number in sorted(tokenizer.get_vocab().items(), key=lambda each: each[1]) if number >= size
+    ]
+
+
 def cache_name(model: Module) -> str:
     """What a model calls its cache, as an argument and in what it returns: since transformers 5.24 ``cache``."""
     return "cache" if accepted_inputs(model, ["cache"]) else "past_key_values"

@@ -12,6 +12,7 @@ from transformers import BertConfig, BertForMaskedLM, BertModel
 
 from edgepipe.errors import CheckpointError
 from edgepipe_export.checkpoint.load import auto_class, encoder_of, load
+from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from tests.export.checkpoint.small_checkpoint import SMALL, edit_config
 from tests.tiny import TOKENIZERS, build
@@ -150,3 +151,20 @@ def test_the_callers_model_is_left_alone() -> None:
     assert model.dtype == torch.float16
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_shards_of_any_precision_with_tokens_that_were_added(dtype: torch.dtype, tmp_path: Path) -> None:
+    model, tokenizer = build_generative("gpt2")
+    tokenizer.add_tokens(["<call>", " spaced "])
+    model.resize_token_embeddings(len(tokenizer))
+    model.to(dtype).save_pretrained(tmp_path, max_shard_size="20KB")
+    tokenizer.save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob("model-*.safetensors"))) > 2
+    loaded = load(resolve(Request(tmp_path)))
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    inputs = loaded.tokenizer("a spaced <call> b", return_tensors="pt")
+    assert inputs["input_ids"].max() >= len(tokenizer) - 2
+    assert tokens_without_embedding(loaded.tokenizer, loaded.model) == []
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.model(**inputs).logits, reference(**inputs).logits, atol=1e-4, rtol=1e-3)

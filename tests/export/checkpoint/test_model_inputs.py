@@ -13,7 +13,12 @@ from transformers import AutoTokenizer
 
 from edgepipe import Model, Tokenizer
 from edgepipe_export import verify
-from edgepipe_export.checkpoint.model_inputs import accepted_inputs, add_token_types, cache_name
+from edgepipe_export.checkpoint.model_inputs import (
+    accepted_inputs,
+    add_token_types,
+    cache_name,
+    tokens_without_embedding,
+)
 from tests.conftest import Exported
 from tests.tiny import TOKENIZERS, build
 from tests.tiny.generative import build_generative
@@ -86,3 +91,10 @@ def test_an_input_the_model_does_not_take_is_left_out() -> None:
     model, _ = build("distilbert")
     names = accepted_inputs(model, ("input_ids", "token_type_ids", "attention_mask"))
     assert names == ("input_ids", "attention_mask")
+
+
+def test_tokens_that_the_model_was_not_resized_for() -> None:
+    model, tokenizer = build("bert")
+    assert tokens_without_embedding(tokenizer, model) == []
+    tokenizer.add_tokens(["zzz", "yyy"])
+    assert tokens_without_embedding(tokenizer, model) == ["zzz", "yyy"]
