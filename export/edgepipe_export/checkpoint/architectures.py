@@ -40,6 +40,7 @@ from edgepipe_export.checkpoint.patches.reformer import (
     hashes_at_random,
     longest_text,
     reformer_patches,
+    traced_length,
 )
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Architecture:
             not to be found by trying; None where it is.
         attends_by_itself: Whether it computes attention past transformers' interface, so that its graph copies its
             cache.
+        traced_length: Gives the length of the texts that an encoder is traced with, by the model's config. By default
+            it divides nothing.
         fewest_tokens: Gives the length of the shortest text that transformers takes, by the model's config.
     """
 
@@ -73,6 +76,7 @@ class Architecture:
     decodes_single_tokens: bool = False
     separators_of_questions: int = 0
     most_tokens: Callable[[Any], int] | None = None
+    traced_length: Callable[[Any], int] = lambda config: 11
     fewest_tokens: Callable[[Mapping[str, Any]], int] = lambda config: 1
     is_recurrent: bool = False
     steps_differ: bool = False
@@ -161,6 +165,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         is_refused=lambda model: hashes_at_random(model) or decodes_otherwise(model),
         steps_differ=True,
         most_tokens=longest_text,
+        traced_length=traced_length,
     ),
     "xlnet": Architecture(
         xlnet_patches,

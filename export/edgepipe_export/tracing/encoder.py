@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgepipe.errors import ExportError
-from edgepipe_export.checkpoint.architectures import patch_model
+from edgepipe_export.checkpoint.architectures import find_architecture, patch_model
 from edgepipe_export.tracing.dynamic_axes import TOKEN_AXES
 from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import onnx_ir
     from transformers import PreTrainedModel
 
-# Two rows and a length that divides nothing: torch.export treats a dimension of 1 as a constant, and a length that
+# Two rows, of a length that divides nothing: torch.export treats a dimension of 1 as a constant, and a length that
 # equals another size of the model could be taken for it.
-_SAMPLE_SHAPE = (2, 11)
+_BATCH = 2
 
 # The tensors of every layer that a model returns when asked for them.
 LAYER_OUTPUTS = ("hidden_states", "attentions")
@@ -71,17 +71,18 @@ def find_layer_outputs(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def sample_inputs(model: PreTrainedModel, names: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Inputs to trace with, int64[2, 11] each: distinct ids, and a second row that ends in padding."""
-    batch, length = _SAMPLE_SHAPE
-    vocabulary = int(getattr(model.config, "vocab_size", batch * length))
-    ids = torch.arange(batch * length).reshape(_SAMPLE_SHAPE) % vocabulary
+    """Inputs to trace with, int64[2, length] each: distinct ids, and a second row that ends in padding."""
+    length = find_architecture(model).traced_length(model.config)
+    shape = (_BATCH, length)
+    vocabulary = int(getattr(model.config, "vocab_size", _BATCH * length))
+    ids = torch.arange(_BATCH * length).reshape(shape) % vocabulary
     end = getattr(model.config, "eos_token_id", None)
     if getattr(model.config, "is_encoder_decoder", False) and isinstance(end, int):
         ids[ids == end] = vocabulary - 1  # their classification heads read the last of these, and count them
         ids[:, -1] = end
-    mask = torch.ones(_SAMPLE_SHAPE, dtype=torch.int64)
+    mask = torch.ones(shape, dtype=torch.int64)
     mask[1, length // 2 :] = 0
-    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(_SAMPLE_SHAPE, dtype=torch.int64)}
+    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros(shape, dtype=torch.int64)}
     return {name: known[name] for name in known if name in names}
 
 

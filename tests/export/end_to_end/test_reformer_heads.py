@@ -14,6 +14,7 @@ from edgepipe.errors import InputError
 from edgepipe_export import export, verify
 from edgepipe_export.checkpoint.patches.reformer import set_hash_seed
 from tests.tiny import build
+from tests.tiny.parity import compare
 
 TEXTS = ["Hello there, my friend", "a", "What a waste of time. I want my money back, and I want it now"]
 
@@ -50,3 +51,12 @@ def test_a_seed_for_a_model_that_hashes_nothing_is_refused(tmp_path: Path) -> No
         export(model, tmp_path / "bundle", tokenizer=tokenizer, hash_seed=3)
     with pytest.raises(InputError, match="hash_seed must be a whole number"):
         export(model, tmp_path / "bundle", tokenizer=tokenizer, hash_seed=-1)
+
+
+def test_chunks_that_are_longer_than_the_traced_text_and_see_further(tmp_path: Path) -> None:
+    config = {"local_attn_chunk_length": 32, "lsh_attn_chunk_length": 16, "lsh_num_chunks_before": 2}
+    model, tokenizer = build("reformer", task="fill-mask", gain=1.0, lsh_num_chunks_after=1, **config)
+    bundle = export(model, tmp_path / "bundle", task="fill-mask", tokenizer=tokenizer, verify=False, progress=False)
+    outcome = compare(model, tokenizer, bundle)
+    assert outcome.failures == ()
+    assert outcome.compared == 12

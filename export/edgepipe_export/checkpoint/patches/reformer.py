@@ -42,6 +42,11 @@ def longest_text(config: Any) -> int:
     return max(positions // step * step, min(positions, shortest))
 
 
+def traced_length(config: Any) -> int:
+    """The length of a text to trace with: of several chunks, for the tracer takes one chunk for a constant."""
+    return min(2 * chunk_lengths(config)[1] + 3, longest_text(config))
+
+
 def hashes_at_random(model: Any) -> bool:
     """Whether a model draws its buckets anew at every call, or their number follows from the texts it has read."""
     config = model.config
@@ -153,11 +158,13 @@ def merge_hashes(outputs: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
 
 def _look_adjacent(layer: Any, chunks: torch.Tensor) -> torch.Tensor:
     """Each chunk behind those before it and before those after it, [batch, heads, chunks, length of the three, ...]."""
-    slices = [
-        chunks if shift == 0 else torch.cat([chunks[:, :, shift:], chunks[:, :, :shift]], dim=2)
-        for shift in range(-layer.num_chunks_before, layer.num_chunks_after + 1)
-    ]
-    return torch.cat(slices, dim=3)
+    count, places = torch.full((), chunks.shape[2]), torch.arange(chunks.shape[2])
+    found = []
+    for shift in range(-layer.num_chunks_before, layer.num_chunks_after + 1):
+        # transformers cuts at the shift, which leaves all in place where there are fewer chunks.
+        source = (places + torch.where(count < abs(shift), 0, shift)) % count
+        found.append(chunks if shift == 0 else chunks.index_select(2, source))
+    return torch.cat(found, dim=3)
 
 
 def _hide(
