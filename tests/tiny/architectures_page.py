@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from edgepipe_export.checkpoint.architectures import list_refusals
 from edgepipe_export.checkpoint.unsupported import HEADS_WITHOUT_TASK
@@ -42,6 +42,18 @@ The count is of such comparisons; an architecture that is refused counts as one.
 
 {options}
 
+## The most downloaded
+
+The twenty text architectures with the most downloads of a month on the Hub, by the last full count by architecture that
+was found (`huggingface/transformers-stats-space-data`, September 2022). Families that came later, such as Llama, Qwen,
+Gemma, Mistral and ModernBERT, are in the table above and in [models that generate](generation-models.md).
+
+{downloaded}
+
+## New in transformers 5.24
+
+{newest}
+
 ## Same numbers, other code
 
 - `longformer` is computed as full attention with a mask: memory grows with the square of the length.
@@ -60,6 +72,34 @@ The count is of such comparisons; an architecture that is refused counts as one.
 """
 
 
+# By rank; those without a row of their own with the reason.
+MOST_DOWNLOADED = (
+    *("bert", "roberta", "camembert", "xlm-roberta", "distilbert", "gpt2", "deberta", "t5", "bart", "albert", "marian"),
+    *("electra", "gpt_neo", "mpnet", "deberta-v2", "gptj", "dpr", "layoutlmv2", "mbart", "longformer"),
+)
+NEWEST = (
+    *("apertus1p5_text", "beam", "dory", "exaone", "inkling2_loop_text", "lara_mini", "sarvam_mla", "sarvam_moe"),
+)
+_NO_TEXT = {"layoutlmv2": "reads the picture of a page beside its text, which no task here has"}
+
+
+def _summarize(names: Iterable[str], cells: Mapping[tuple[str, str], Cell]) -> str:
+    """A row for each architecture: its heads, and what became of their comparisons."""
+    lines = ["| architecture | measured |", "|---|---|"]
+    for name in names:
+        own = {head: cell for (other, head), cell in cells.items() if other == name}
+        equal = [head for head, cell in own.items() if cell.calls and not any(cell.calls.values())]
+        said = [f"{', '.join(equal)}: all comparisons equal"] if equal else []
+        said += [f"{head}: refused, since {cell.refused}" for head, cell in own.items() if cell.refused is not None]
+        said += [
+            f"{head}: {sum(each is not None for each in cell.calls.values())} of {len(cell.calls)} comparisons differ"
+            for head, cell in own.items()
+            if any(cell.calls.values())
+        ]
+        lines.append(f"| {name} | {'; '.join(said) or _NO_TEXT.get(name, 'not measured')} |")
+    return "\n".join(lines)
+
+
 def render_architectures(
     cells: Mapping[tuple[str, str], Cell], different: Mapping[tuple[str, str], str], count: str, versions: str
 ) -> str:
@@ -71,7 +111,8 @@ def render_architectures(
         count: The count of all comparisons, as a table of Markdown.
         versions: The versions of the packages.
     """
-    names = list(dict.fromkeys(name for name, _ in cells))
+    reads = {pair: cell for pair, cell in cells.items() if pair[1] in TABLES}
+    names = list(dict.fromkeys(name for name, _ in reads))
     rows = [
         f"| {name} | {' | '.join(_cell(cells.get((name, task)), (name, task), different) for task in TABLES)} |"
         for name in names
@@ -89,6 +130,8 @@ def render_architectures(
         table="\n".join([*header, *rows]),
         notes="\n".join(["Different, with the reason:", "", *notes, "", ""]) if notes else "",
         count=count,
+        downloaded=_summarize(MOST_DOWNLOADED, cells),
+        newest=_summarize(NEWEST, cells),
         options="\n".join(
             f"- {task}: {'; '.join(f'`{each}`' for each in each_option)}" for task, each_option in asked.items()
         ),

@@ -49,8 +49,7 @@ def main() -> int:
     count = render_count(found, whole=not names)
     if not names:
         generation = {name: cell for (name, head), cell in found.items() if head == GENERATION}
-        others = {pair: cell for pair, cell in found.items() if pair[1] != GENERATION}
-        page = render_architectures(others, DIFFERENT, count, describe_versions())
+        page = render_architectures(found, DIFFERENT, count, describe_versions())
         (PAGES / "architectures.md").write_text(page, encoding="utf-8")
         page = render_generation(generation, describe_versions())
         (PAGES / "generation-models.md").write_text(page, encoding="utf-8")

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from tests.tiny import LIMIT, SIZES, TOKENIZERS, draw_weights
-from tests.tiny.sizes import BART, GPT, GROUPED, OPT, REFORMER, T5, XLNET
+from tests.tiny.sizes import BART, BEAM, GPT, GROUPED, OPT, REFORMER, T5, XLNET
 from tests.tiny.table import Architecture
 
 # How much longer than the others the end's row of the last matrix is: a text ends after some dozen tokens.
@@ -143,6 +143,7 @@ DECODERS: dict[str, Architecture] = {
         "dory",
         GROUPED | {"sliding_window": WINDOW, "num_hidden_layers": 3, "n_input_layers": 1, "n_output_layers": 1},
     ),
+    "beam": Architecture("gpt2", "beam", BEAM),
     "lara_mini": Architecture(
         "gpt2",
         "lara_mini",
@@ -163,9 +164,9 @@ DECODERS: dict[str, Architecture] = {
         "inkling2_loop_text",
         GROUPED
         | {
-            "num_hidden_layers": 4,
-            "n_layers_per_attn_res_block": 2,
-            "loop_layer_index_start": 0,
+            "num_hidden_layers": 3,
+            "n_layers_per_attn_res_block": 1,
+            "loop_layer_index_start": 1,
             "loop_layer_index_end": 2,
             "loop_num_passes": 2,
             "loop_gate_rank": 4,

@@ -42,3 +42,13 @@ FUNNEL = {
 OPT = {"ffn_dim": 64, "word_embed_proj_dim": 32}
 # Fewer heads for keys and values than for queries.
 GROUPED = {"num_key_value_heads": 2, "head_dim": 8}
+BEAM = GROUPED | {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "n_group": 1,
+    "topk_group": 1,
+    "sliding_window": 6,
+    "layer_types": ["sliding_attention", "full_attention"],
+    "mlp_layer_types": ["dense", "sparse"],
+}

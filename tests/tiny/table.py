@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.tiny.sizes import BART, FUNNEL, GPT, GROUPED, LIMIT, OPT, REFORMER, T5, XLNET
+from tests.tiny.sizes import BART, BEAM, FUNNEL, GPT, GROUPED, LIMIT, OPT, REFORMER, T5, XLNET
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,7 @@ MORE: dict[str, Architecture] = {
     "bigbird_pegasus": Architecture("roberta", "bigbird_pegasus", _BART | {"attention_type": "original_full"}),
     "blenderbot": Architecture("roberta", "blenderbot", BART),
     "blenderbot-small": Architecture("roberta", "blenderbot-small", BART),
+    "beam": Architecture("roberta", "beam", BEAM),
     "dpr": Architecture("bert", "dpr"),
     "bloom": Architecture("roberta", "bloom", {"n_layer": 2, "n_head": 4}),
     "codegen": Architecture("roberta", "codegen", GPT | {"rotary_dim": 4}),
