@@ -17,7 +17,7 @@ from edgepipe.errors import BundleError, DependencyError, TaskError
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import open_bundle
 from edgepipe.pipelines.base import Task
-from edgepipe.pipelines.pipeline_options import check_same_config, take_pipeline_options
+from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype, check_same_config, take_pipeline_options
 from edgepipe.pipelines.registry import task_class
 from edgepipe.tokenization.loading import load_tokenizer_files
 from edgepipe.tokenization.tokenizer import Tokenizer
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from edgepipe.pipelines.sentence_similarity import SentenceSimilarity
     from edgepipe.pipelines.summarization import Summarization
     from edgepipe.pipelines.task_options import (
-        AnyDevice,
-        AnyDtype,
         Grouping,
         LoadAnyTask,
         LoadFeatureExtraction,

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edgepipe.arguments import ReferenceOption, drop_reference_options, is_any, is_count, is_flag, is_none, is_off
 from edgepipe.bundle.model_config import ModelConfig
@@ -17,6 +17,33 @@ from edgepipe.models.variants import variant_name
 
 _TEXT_ALONE = "edgepipe runs text alone; leave it out"
 _ASSISTED = "assisted decoding gives the same text; leave it out"
+
+
+class TorchDtype(Protocol):
+    """A ``torch.dtype``."""
+
+    @property
+    def is_floating_point(self) -> bool:
+        """Whether its numbers have fractions."""
+        ...
+
+
+class TorchDevice(Protocol):
+    """A ``torch.device``."""
+
+    @property
+    def type(self) -> str:
+        """``"cpu"``, ``"cuda"`` …"""
+        ...
+
+    @property
+    def index(self) -> Any:
+        """Which one of its type."""
+        ...
+
+
+AnyDtype = str | TorchDtype | None
+AnyDevice = str | int | TorchDevice | None
 
 # What `pipeline` of transformers takes beside what edgepipe's own takes. Those of `_RESOLVED` are looked at below.
 PIPELINE_OPTIONS: Mapping[str, ReferenceOption] = {

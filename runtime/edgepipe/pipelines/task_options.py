@@ -7,41 +7,15 @@ comes back (``top_k``, ``aggregation_strategy``, ``return_tensors`` …) stands 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypedDict
+from typing import Any, Literal, TypedDict
 
 from edgepipe.backend.session import Provider
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.generation.generate import TokenStreamer
+from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype
 
 Grouping = Literal["simple", "first", "average", "max"]
 Ids = int | Sequence[int]
-
-
-class TorchDtype(Protocol):
-    """A ``torch.dtype``."""
-
-    @property
-    def is_floating_point(self) -> bool:
-        """Whether its numbers have fractions."""
-        ...
-
-
-class TorchDevice(Protocol):
-    """A ``torch.device``."""
-
-    @property
-    def type(self) -> str:
-        """``"cpu"``, ``"cuda"`` …"""
-        ...
-
-    @property
-    def index(self) -> Any:
-        """Which one of its type."""
-        ...
-
-
-AnyDtype = str | TorchDtype | None
-AnyDevice = str | int | TorchDevice | None
 
 
 class ReferenceLoadOptions(TypedDict, total=False):
