@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import FolderState, read_unchanged
 from edgepipe.bundle.integrity import (
+    EXPORT_AGAIN,
     check_sha256,
     check_size,
     file_exists,
@@ -37,6 +38,13 @@ _CHECKPOINTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+
+
+def _read_config(path: Path) -> ModelConfig:
+    config = ModelConfig(read_json(path))
+    if not isinstance(config.get("model_type", ""), (str, type(None))):
+        raise BundleError(f"{path} has the model_type {config['model_type']!r:.80}, expected a text; {EXPORT_AGAIN}")
+    return config
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class Bundle:
             raise BundleError(
                 f"{path} has no config.json: it is not a bundle; make one with: edgepipe export MODEL OUT"
             )
-        bundle = cls(path, manifest, ModelConfig(read_json(config_path)), state)
+        bundle = cls(path, manifest, _read_config(config_path), state)
         if manifest is not None:
             for entry in bundle._recorded_files():
                 check_size(path / entry.path, entry.bytes)

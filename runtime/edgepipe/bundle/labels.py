@@ -7,6 +7,9 @@ from typing import Any
 
 from edgepipe.errors import BundleError
 
+# For classes named by their number alone; the largest classifiers have some 100,000.
+_MOST_LABELS = 1_000_000
+
 # A label is a text, or whatever else config.json has in its place: transformers gives it back as it is.
 Labels = Mapping[int, Any]
 
@@ -18,12 +21,17 @@ def read_labels(config: Mapping[str, Any]) -> dict[int, Any]:
     as in transformers' ``PreTrainedConfig``.
 
     Raises:
-        BundleError: an id is not a whole number.
+        BundleError: an id is not a whole number, a label is a list or an object, or there are too many.
     """
     id2label = config.get("id2label")
     if isinstance(id2label, Mapping) and id2label:
-        return {_read_id("id2label", place): label for place, label in id2label.items()}
-    return {place: f"LABEL_{place}" for place in range(_read_id("num_labels", config.get("num_labels", 2)))}
+        return {_read_id("id2label", place): _read_label(label) for place, label in id2label.items()}
+    count = _read_id("num_labels", config.get("num_labels", 2))
+    if count > _MOST_LABELS:
+        raise BundleError(
+            f"num_labels of config.json is {count:.0e}, and no model has more than {_MOST_LABELS:,} labels"
+        )
+    return {place: f"LABEL_{place}" for place in range(count)}
 
 
 def read_label_ids(config: Mapping[str, Any]) -> dict[str, int]:
@@ -64,8 +72,14 @@ def name_labels(labels: Labels) -> tuple[str, ...]:
 def _read_id(name: str, value: Any) -> int:
     try:
         return int(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BundleError(f"{name} of config.json has {value!r:.40} where a whole number is expected") from None
+
+
+def _read_label(label: Any) -> Any:
+    if isinstance(label, (list, dict)):
+        raise BundleError(f"id2label of config.json has {label!r:.40} where a label is expected; mend it")
+    return label
 
 
 def _list(places: list[int]) -> str:

@@ -9,16 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgepipe.bundle import strict_json
-from edgepipe.bundle.integrity import EXPORT_AGAIN
+from edgepipe.bundle.integrity import EXPORT_AGAIN, parse_json
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.errors import BundleError
 
 SCHEMA_VERSION = 1
+
+# What a path may have: no control characters, no half of a surrogate pair.
+_IN_A_PATH = re.compile("[^\x00-\x1f\x7f\ud800-\udfff]+")
 
 # The field with the digest of all others.
 _DIGEST = "manifest_sha256"
@@ -41,7 +45,7 @@ class FileEntry:
     def __post_init__(self) -> None:
         # A manifest comes from whoever made the bundle: what it lists is read, and removed where it arrived altered.
         parts = self.path.split("/")
-        if {"", ".", ".."} & set(parts) or "\\" in self.path or ":" in parts[0]:
+        if {"", ".", ".."} & set(parts) or "\\" in self.path or ":" in parts[0] or not _IN_A_PATH.fullmatch(self.path):
             raise ValueError(f"{self.path!r} is not a path within the bundle")
         if not isinstance(self.bytes, int) or self.bytes < 0 or not isinstance(self.sha256, str):
             raise ValueError(f"{self.path} has bytes {self.bytes!r}, sha256 {self.sha256!r}")
@@ -178,7 +182,7 @@ class Manifest:
             BundleError: not JSON, written by a newer schema, or fields missing or of a wrong type.
         """
         try:
-            record = json.loads(text)
+            record = parse_json(text)
         except ValueError as error:
             raise BundleError(f"{origin} is not valid JSON ({error}); {EXPORT_AGAIN}") from error
         if not isinstance(record, dict) or not isinstance(record.get("schema_version"), int):
@@ -246,6 +250,8 @@ def _files(entries: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
 
 def _variant(entry: dict[str, Any]) -> Variant:
     parity = entry["parity"]
+    if not isinstance(entry["recipe"], dict):
+        raise TypeError(f"recipe is {entry['recipe']!r:.80}")
     return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else _parity(parity))
 
 

@@ -17,6 +17,10 @@ def _option(default: Any, check: Check) -> Any:
     return field(default=default, metadata={"check": check})
 
 
+# So many rows of one input, as beams or results, at most: each needs its own cache.
+MOST_ROWS = 65_536
+
+
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
     """Checked options, under transformers' names and with the defaults of its ``generate`` (5.24).
@@ -85,11 +89,11 @@ class GenerationConfig:
     stop_strings: tuple[str, ...] = _option((), validation.strings)
     do_sample: bool = _option(False, check_flag)
     seed: int | None = _option(None, validation.whole(0))
-    num_return_sequences: int = _option(1, validation.whole(1))
-    num_beams: int = _option(1, validation.whole(1))
+    num_return_sequences: int = _option(1, validation.whole(1, MOST_ROWS))
+    num_beams: int = _option(1, validation.whole(1, MOST_ROWS))
     early_stopping: bool | str = _option(False, validation.early_stopping)
     length_penalty: float = _option(1.0, validation.number())
-    num_beam_groups: int = _option(1, validation.whole(1))
+    num_beam_groups: int = _option(1, validation.whole(1, MOST_ROWS))
     diversity_penalty: float = _option(0.0, validation.number(0.0))
     temperature: float = _option(1.0, validation.temperature)
     top_k: int = _option(50, validation.whole(0))
@@ -112,14 +116,14 @@ class GenerationConfig:
     logits_processor: tuple[Callable[..., Any], ...] = _option((), validation.functions)
     stopping_criteria: tuple[Callable[..., Any], ...] = _option((), validation.functions)
     watermarking_config: Watermark | None = _option(None, check_watermark)  # noqa: RUF009 - a field
-    forced_bos_token_id: int | None = _option(None, validation.whole(0))
+    forced_bos_token_id: int | None = _option(None, validation.token_id)
     forced_eos_token_id: tuple[int, ...] = _option((), validation.ids)
     suppress_tokens: tuple[int, ...] = _option((), validation.ids)
     begin_suppress_tokens: tuple[int, ...] = _option((), validation.ids)
     remove_invalid_values: bool = _option(False, check_flag)
     renormalize_logits: bool = _option(False, check_flag)
-    pad_token_id: int | None = _option(None, validation.whole(0))
-    bos_token_id: int | None = _option(None, validation.whole(0))
+    pad_token_id: int | None = _option(None, validation.token_id)
+    bos_token_id: int | None = _option(None, validation.token_id)
     eos_token_id: tuple[int, ...] = _option((), validation.eos_ids)
     decoder_start_token_id: tuple[int, ...] = _option((), validation.ids)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from edgepipe.arguments import drop_reference_options
-from edgepipe.errors import InputError
+from edgepipe.arguments import drop_reference_options, is_whole
+from edgepipe.errors import BundleError, InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.conflicts import check_agreement, check_names
 from edgepipe.generation.decoder_protocol import Decoder
@@ -15,6 +15,8 @@ from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_O
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+# How many rows of one input a checkpoint may ask for by itself.
+_MOST_ROWS = 1024
 # None in place of a value switches an option off. For these that is not their default.
 _OFF: Mapping[str, Any] = {"top_k": 0}
 # Configs of parts of a model in which transformers looks for what config.json itself does not set.
@@ -45,11 +47,13 @@ def generation_config(
         given: What a ``generation_config`` of the caller's says (see :func:`read_generation_config`).
 
     Raises:
+        BundleError: the checkpoint asks for more than 1024 rows of one input.
         InputError: an option that there is not, a value that it cannot have, or two that contradict each other.
     """
     options = dict(given) | drop_reference_options(options, GENERATE_OPTIONS)
     check_names(options)
     merged = checkpoint_options(decoder) | dict(task_params) | options
+    _check_rows(merged, options)
     merged = drop_reference_options(merged, UNSUPPORTED_OPTIONS)
     added = {name: value for name, value in defaults.items() if name not in merged}
     if "max_length" in merged:
@@ -102,6 +106,20 @@ def checkpoint_options(decoder: Decoder) -> dict[str, Any]:
     part = next((decoder.config[name] for name in _PARTS if decoder.config.get(name)), _NOTHING)
     inner = {name: part[name] for name in CHECKS if isinstance(part, Mapping) and part.get(name) is not None}
     return inner | found
+
+
+def _check_rows(options: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that asks for so many rows that one short text fills the memory.
+
+    Raises:
+        BundleError: it does.
+    """
+    for name in ("num_beams", "num_beam_groups", "num_return_sequences"):
+        if name not in given and is_whole(options.get(name), _MOST_ROWS + 1):
+            raise BundleError(
+                f"the bundle's generation config has {name}={options[name]:.3g}, more than {_MOST_ROWS}: each needs "
+                f"memory of its own; pass {name}= with the call if you want that many, and correct the file"
+            )
 
 
 def _pad_token_id(eos_token_id: tuple[int, ...], tokenizer: Tokenizer | None) -> int | None:

@@ -17,14 +17,30 @@ from edgepipe.errors import InputError
 
 Check = Callable[[str, Any], Any]
 
+# The ids of tokens have 32 bits.
+_LARGEST_ID = 2**31 - 1
 
-def whole(least: int) -> Check:
-    """A whole number of at least `least`."""
+
+def whole(least: int, most: int = 2**63 - 1) -> Check:
+    """A whole number from `least` to `most`."""
 
     def check(name: str, value: Any) -> int:
-        return check_whole(name, value, least)
+        found = check_whole(name, value, least)
+        if found > most:
+            raise InputError(f"{name} is {value:.3g}, and can be {most:.3g} at most")
+        return found
 
     return check
+
+
+def token_id(name: str, value: Any) -> int:
+    """A token id."""
+    found: int = whole(0, _LARGEST_ID)(name, value)
+    return found
+
+
+def _is_id(value: Any) -> bool:
+    return is_whole(value) and bool(value <= _LARGEST_ID)
 
 
 def number(least: float = -math.inf, most: float = math.inf, *, above: float = -math.inf) -> Check:
@@ -63,7 +79,7 @@ def temperature(name: str, value: Any) -> float:
 def ids(name: str, value: Any) -> tuple[int, ...]:
     """A token id or several."""
     values = [value] if isinstance(value, Integral) else value
-    if not isinstance(values, (list, tuple)) or not all(map(is_whole, values)):
+    if not isinstance(values, (list, tuple)) or not all(map(_is_id, values)):
         raise InputError(f"{name} must be a token id or a list of token ids, got {value!r}")
     return tuple(map(int, values))
 
@@ -107,6 +123,8 @@ def strings(name: str, value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)) or not all(isinstance(each, str) and each for each in values):
         raise InputError(f"{name} must be a text or a list of texts, none of them empty, got {value!r}")
+    if any("\ud800" <= character <= "\udfff" for each in values for character in each):
+        raise InputError(f"{name} holds a lone surrogate, which is not valid Unicode: {value!r:.80}")
     return tuple(values)
 
 
@@ -135,7 +153,7 @@ def decay(name: str, value: Any) -> tuple[int, float]:
 
 
 def _is_sequence_of_ids(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(is_whole, value))
+    return isinstance(value, Sequence) and not isinstance(value, str) and bool(value) and all(map(_is_id, value))
 
 
 def _is_bias(pair: Any) -> bool:

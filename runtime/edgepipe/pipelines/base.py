@@ -21,6 +21,7 @@ from edgepipe.bundle.labels import Labels, check_labels, read_labels
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
+from edgepipe.models.graph_outputs import check_output
 from edgepipe.pipelines.batching import WINDOW, batches, chunks, reads_padding
 from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
@@ -107,6 +108,7 @@ class Task(SessionOwner):
         heads: How the class names of such checkpoints end, the usual one first.
         outputs: The output tensors the task reads.
         token_level: Whether these have an entry for each token.
+        scores_per_label: Whether an entry is several numbers, one for each label, word or dimension, and not one.
         generates: Whether it writes text, token by token.
         has_labels: Whether its results name the checkpoint's labels, one for each logit.
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
@@ -126,6 +128,7 @@ class Task(SessionOwner):
     heads: ClassVar[tuple[str, ...]]
     outputs: ClassVar[tuple[str, ...]]
     token_level: ClassVar[bool] = False
+    scores_per_label: ClassVar[bool] = True
     generates: ClassVar[bool]
     has_labels: ClassVar[bool] = False
     json_example: ClassVar[str | None] = None
@@ -154,9 +157,9 @@ class Task(SessionOwner):
         self.warns_of_cuts = True
         self._checked_logits: int | None = None
         if self.has_labels:
-            logits = self.model.output_shapes.get("logits", (None,))[-1]
-            if isinstance(logits, int):  # else it is checked when the first result is there
-                self.labels_of(logits)
+            logits = (*self.model.output_shapes.get("logits", ()),)[-1:]
+            if logits and isinstance(logits[0], int):  # else it is checked when the first result is there
+                self.labels_of(logits[0])
         # Wrong options are reported here, not at the first call, and calls without options need not check them again.
         self._own_settings = self.settings(self.options)
 
@@ -415,13 +418,26 @@ class Task(SessionOwner):
     def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Outputs]:
         """The graph's outputs for pieces that go through it at once, without those for padding unless it is kept."""
         model: Any = self.model  # tasks whose model cannot be called do not come here
-        arrays = model(**self._pad(pieces))
+        padded = self._pad(pieces)
+        arrays = model(**padded)
+        self.check_outputs(arrays, *np.shape(padded["input_ids"]))
+        own = {name: array for name, array in arrays.items() if np.shape(array)[:1] == (len(pieces),)}
         outputs: list[Outputs] = []
         for row, piece in enumerate(pieces):
-            unpadded = {name: self._unpad(array[row], len(piece["input_ids"])) for name, array in arrays.items()}
+            unpadded = {name: self._unpad(array[row], len(piece["input_ids"])) for name, array in own.items()}
             outputs.append(self.select_outputs(piece, unpadded))
             self._check_finite(outputs[-1])
         return outputs
+
+    def check_outputs(self, outputs: Outputs, rows: int, tokens: int) -> None:
+        """Check that a graph gave what the task reads, for so many rows of so many tokens.
+
+        Raises:
+            BundleError: it did not.
+        """
+        axes = (rows, tokens) if self.token_level else (rows,)
+        for name in self.outputs:
+            check_output(outputs, name, (*axes, None) if self.scores_per_label else axes)
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
         return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
@@ -438,7 +454,9 @@ class Task(SessionOwner):
             BundleError: an output holds something else that is not finite.
         """
         for name, array in outputs.items():
-            if array.size and not (array.max() < np.inf and (name.endswith("logits") or array.min() > -np.inf)):
+            if array.dtype.kind != "f" or not array.size:
+                continue
+            if not (array.max() < np.inf and (name.endswith("logits") or array.min() > -np.inf)):
                 raise not_finite_error(name, self.model.dtype)
 
     def select_outputs(self, piece: Mapping[str, list[int]], outputs: Outputs) -> Outputs:

@@ -72,6 +72,7 @@ class QuestionAnswering(Task, Generic[Result]):
     outputs = ("start_logits", "end_logits")
     json_example = '{"question": "...", "context": "..."}'
     token_level = True
+    scores_per_label = False
     token_types = True  # as in transformers 4, the reference
     model: Model
 

@@ -15,7 +15,8 @@ from edgepipe.arguments import check_whole
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, Features, Module
 from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
-from edgepipe.errors import BundleError, InputError, not_finite_error
+from edgepipe.errors import BundleError, EdgepipeError, InputError, first_line, not_finite_error
+from edgepipe.models.graph_outputs import check_output
 from edgepipe.pipelines.base import Request, Task, show_progress
 from edgepipe.pipelines.batching import chunks
 from edgepipe.pipelines.cut_texts import CutTexts
@@ -69,6 +70,12 @@ class EmbeddingTask(Task):
     def fits(cls, architecture: str) -> bool:
         """Any checkpoint has a body, whatever its head."""
         return True
+
+    def check_outputs(self, outputs: Mapping[str, Vectors], rows: int, tokens: int) -> None:
+        """Check the hidden states, by any of their names; see :meth:`Task.check_outputs`."""
+        find_hidden_states(outputs)
+        name = next(name for name in _HIDDEN_STATES if name in outputs)
+        check_output(outputs, name, (rows, tokens, None))
 
     def embed(
         self,
@@ -184,17 +191,31 @@ class EmbeddingTask(Task):
             if not counted.all():
                 arrays = {name: np.pad(array, ((0, 0), (0, not array.shape[1]))) for name, array in arrays.items()}
                 arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone
-            hidden = find_hidden_states(self.model(**arrays))
+            outputs = self.model(**arrays)
+            self.check_outputs(outputs, *arrays["input_ids"].shape)
+            hidden = find_hidden_states(outputs)
             arrays["attention_mask"][~counted] = 0
             features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], prompt_length)
             for module in embedding.modules:
-                features = module(features)
+                features = _apply(module, features)
             for index, vector in zip(batch, features[SENTENCE_EMBEDDING], strict=True):
                 rows[index] = vector
         vectors = np.stack(rows)[:, : embedding.truncate_dim]
         if not np.isfinite(vectors).all():
             raise not_finite_error(_HIDDEN_STATES[0], self.model.dtype)
         return normalize(vectors) if embedding.normalize else vectors
+
+
+def _apply(module: Module, features: Features) -> Features:
+    try:
+        return module(features)
+    except ValueError as error:  # numpy's, of sizes that do not fit
+        if isinstance(error, EdgepipeError):
+            raise
+        raise BundleError(
+            f"modules.json: {type(module).__name__} does not fit what comes before it ({first_line(error)}); export "
+            "the checkpoint again"
+        ) from error
 
 
 def find_hidden_states(arrays: Mapping[str, Vectors]) -> Vectors:

@@ -44,3 +44,20 @@ def test_every_logit_needs_a_label() -> None:
 def test_names_end_before_a_gap() -> None:
     assert name_labels({0: "a", 1: 5, 3: "d"}) == ("a", "5")
     assert name_labels({1: "a"}) == ()
+
+
+@pytest.mark.parametrize("label", [["a"], {"a": 1}])
+def test_a_label_that_is_none(label: object) -> None:
+    with pytest.raises(BundleError, match="where a label is expected"):
+        read_labels({"id2label": {"0": label}})
+
+
+@pytest.mark.parametrize("count", [10**9, 10**30, 1e300])
+def test_labels_that_fill_the_memory(count: float) -> None:
+    with pytest.raises(BundleError, match="no model has more than 1,000,000"):
+        read_labels({"num_labels": count})
+
+
+def test_a_count_that_is_no_number() -> None:
+    with pytest.raises(BundleError, match="where a whole number is expected"):
+        read_labels({"num_labels": float("inf")})

@@ -108,7 +108,21 @@ def test_a_field_of_a_wrong_type(record: dict[str, Any], name: str, value: Any) 
 
 @pytest.mark.parametrize(
     "path",
-    ["../outside", "onnx/../../outside", "/etc/passwd", "..", "", ".", "C:\\outside", "onnx\\..\\outside", 3, None],
+    [
+        "../outside",
+        "onnx/../../outside",
+        "/etc/passwd",
+        "..",
+        "",
+        ".",
+        "C:\\outside",
+        "onnx\\..\\outside",
+        "a\0b",
+        "a\nb",
+        "\ud800",
+        3,
+        None,
+    ],
 )
 def test_a_file_outside_the_bundle(record: dict[str, Any], path: Any) -> None:
     record["files"][0]["path"] = path
@@ -137,3 +151,15 @@ def test_numbers_that_json_does_not_have(record: dict[str, Any]) -> None:
     written = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert written["variants"]["fp32"]["parity"]["max_abs_diff"] == {"logits": None, "pooler_output": 0.5}
     assert Manifest.from_json(text) == manifest
+
+
+@pytest.mark.parametrize("recipe", [None, "int8", [], 3])
+def test_a_recipe_of_another_kind(record: dict[str, Any], recipe: Any) -> None:
+    next(iter(record["variants"].values()))["recipe"] = recipe
+    with pytest.raises(BundleError, match="damaged"):
+        Manifest.from_json(json.dumps(record))
+
+
+def test_a_manifest_that_is_too_deep() -> None:
+    with pytest.raises(BundleError, match="within each other too often"):
+        Manifest.from_json("[" * 100_000)

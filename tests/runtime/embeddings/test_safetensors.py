@@ -58,3 +58,29 @@ def test_the_file_may_lie_in_any_order_and_say_more(tmp_path: Path) -> None:
         "none": ((0, 3), []),
     }
     assert all(tensor.flags.writeable for tensor in found.values())
+
+
+@pytest.mark.parametrize(
+    "places",
+    [[(0, 16), (0, 16)], [(0, 16), (12, 16)], [(4, 16)], [(0, 8), (12, 16)], [(0, 1 << 40)], [(16, 0)], [(-8, 8)]],
+)
+def test_tensors_that_share_bytes_or_leave_gaps(tmp_path: Path, places: list[tuple[int, int]]) -> None:
+    header = {
+        str(number): {"dtype": "F32", "shape": [-1], "data_offsets": place} for number, place in enumerate(places)
+    }
+    text = json.dumps(header).encode()
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(16))
+    with pytest.raises(BundleError, match="its tensors overlap, leave gaps"):
+        read_safetensors(path)
+
+
+@pytest.mark.parametrize("header", [b"[" * 100_000, b'{"a": {}}', b'{"a": {"data_offsets": [0]}}', b'{"a": 1}', b"[1]"])
+def test_headers_of_something_else(tmp_path: Path, header: bytes) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(BundleError, match="is no safetensors file"):
+        read_safetensors(path)
+    path.write_bytes((1 << 60).to_bytes(8, "little") + header)
+    with pytest.raises(BundleError, match="its header is too long"):
+        read_safetensors(path)

@@ -8,7 +8,7 @@ import pytest
 from transformers import GenerationConfig as Reference
 
 from edgepipe import Tokenizer
-from edgepipe.errors import InputError
+from edgepipe.errors import BundleError, InputError
 from edgepipe.generation.config import CHECKS, GenerationConfig
 from edgepipe.generation.config_sources import checkpoint_options, generation_config, read_generation_config
 from tests.runtime.generation.option_decoder import decoder
@@ -104,3 +104,16 @@ def test_what_is_no_generation_config() -> None:
         read_generation_config("greedy")
     with pytest.raises(InputError, match="generation has no option 'num_beam'"):
         generation_config(decoder(), {}, {}, given=read_generation_config({"num_beam": 3}))
+
+
+@pytest.mark.parametrize("name", ["num_beams", "num_beam_groups", "num_return_sequences"])
+def test_a_checkpoint_that_fills_the_memory(name: str) -> None:
+    checkpoint = decoder({name: 1_000_000})
+    with pytest.raises(BundleError, match=rf"has {name}=1e\+06, more than 1024"):
+        generation_config(checkpoint, {}, {})
+    with pytest.raises(BundleError, match="more than 1024"):
+        generation_config(decoder({}), {name: 1_000_000}, {})
+    asked = {"num_beams": 4, name: 4} | ({"diversity_penalty": 1.0} if name == "num_beam_groups" else {})
+    assert getattr(generation_config(checkpoint, {}, asked), name) == 4
+    with pytest.raises(InputError, match=rf"{name} is 1e\+06, and can be 6.55e\+04 at most"):
+        generation_config(checkpoint, {}, {name: 1_000_000})

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from edgepipe.errors import InputError
+from edgepipe.generation import validation
 from edgepipe.generation.config_sources import generation_config
 from tests.runtime.generation.option_decoder import decoder
 
@@ -36,3 +37,22 @@ from tests.runtime.generation.option_decoder import decoder
 def test_a_value_that_an_option_cannot_have_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         generation_config(decoder(), {}, options)
+
+
+@pytest.mark.parametrize("value", [2**31, 10**30, [0, 2**31], [-1]])
+def test_ids_have_32_bits(value: Any) -> None:
+    with pytest.raises(InputError):
+        validation.ids("eos_token_id", value)
+    assert validation.ids("eos_token_id", 2**31 - 1) == (2**31 - 1,)
+
+
+def test_numbers_that_no_memory_holds() -> None:
+    with pytest.raises(InputError, match=r"num_beams is 1e\+30, and can be 5 at most"):
+        validation.whole(1, 5)("num_beams", 10**30)
+    with pytest.raises(InputError, match="can be"):
+        validation.token_id("pad_token_id", 2**31)
+
+
+def test_a_stop_string_that_is_no_unicode() -> None:
+    with pytest.raises(InputError, match="lone surrogate"):
+        validation.strings("stop_strings", ["end", "\ud800"])

@@ -21,6 +21,8 @@ from edgepipe.models.loaded_variant import LoadedVariant
 
 # Room for new tokens where nobody says how long the rows are going to be.
 ROOM = 64
+# Room at first in a model without a limit, whatever length is asked for; the cache grows where it is needed.
+_MOST_ROOM = 4096
 
 
 class GraphDecoder(LoadedVariant):
@@ -58,8 +60,7 @@ class GraphDecoder(LoadedVariant):
 
     def _create_cache(self, rows: int, capacity: int) -> Cache | None:
         """A cache for rows of so many tokens, or as many as the model takes."""
-        if self.max_length is not None:
-            capacity = min(capacity, self.max_length)
+        capacity = min(capacity, _MOST_ROOM if self.max_length is None else self.max_length)
         return create_cache(self._layers, rows, capacity, shares=self.shares, device=self.session.device)
 
 

@@ -24,6 +24,7 @@ from edgepipe.bundle.layout import (
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
+from edgepipe.models.graph_outputs import check_output
 from edgepipe.models.kv_cache import Cache, layer_shapes
 from edgepipe.models.variants import load_graph
 
@@ -101,7 +102,10 @@ class EncoderDecoderGraphs(GraphDecoder):
             )
         feeds = {"input_ids": input_ids, "attention_mask": attention_mask}
         declared = {name: feeds[name].astype(dtype, copy=False) for name, dtype in self.encoder.inputs.items()}
-        return next(iter(self.encoder.run(declared).values()))
+        outputs = self.encoder.run(declared)
+        name = next(iter(outputs))
+        check_output(outputs, name, (len(input_ids), None, None))
+        return outputs[name]
 
 
 class EncoderDecoderDecoding(GraphDecoding):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import Device, DeviceTensor
 from edgepipe.backend.session import Binding, Session
 from edgepipe.bundle.layout import LOGITS, LOGITS_TO_KEEP
+from edgepipe.errors import BundleError
+from edgepipe.models.graph_outputs import check_output
 
 
 class StepInput:
@@ -49,7 +51,14 @@ class Logits:
         self._every = every
         inputs = session.inputs | session.optional_inputs
         self._keeps = LOGITS_TO_KEEP in inputs
-        vocabulary = session.output_shapes[LOGITS][-1]
+        shape = session.output_shapes.get(LOGITS, ())
+        if len(shape) != 3 or session.output_dtypes[LOGITS] not in ("float32", "float16", "float64"):
+            given = ", ".join(f"{name} {list(shape)}" for name, shape in session.output_shapes.items())
+            raise BundleError(
+                f"the graph declares the outputs {given:.200}, and no logits [batch, tokens, vocabulary] of "
+                "floating-point numbers: it is for another task, or damaged; export the checkpoint for this task"
+            )
+        vocabulary = shape[-1]
         self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
         self._dtype = session.output_dtypes[LOGITS]
         self._rows = 0
@@ -86,6 +95,7 @@ class Logits:
         if self._buffer is not None:
             return self._buffer[:, -1]
         logits: NDArray[np.float32] = outputs[LOGITS].numpy().astype(np.float32, copy=False)
+        check_output({LOGITS: logits}, LOGITS, (None, None, None))
         return logits if self._every else logits[:, -1]
 
     def argmax(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.int64]:
