@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
-import secrets
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path
 from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import GRAPH_FOLDER, MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import FileEntry
-from edgepipe.errors import ExportError
+from edgepipe.errors import EdgepipeError, ExportError
+from edgepipe_export.output.partial_folders import OLD, create_partial, hold_parent, recover, remove, sibling
 
 # Linux's <fcntl.h> and <linux/fs.h>: a path is relative to the working directory; two names are swapped.
 _AT_FDCWD = -100
@@ -49,39 +51,65 @@ def check_destination(output: Path, overwrite: bool) -> None:
 def write_atomically(output: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A new directory beside `output` that takes its place when the block ends well.
 
-    Whatever else happens, an interrupt included, the directory is removed and what was there before stays.
+    Whatever else happens, an interrupt included, the directory is removed and what was there before stays. Of a process
+    that is killed the next run removes what it left (see :mod:`~edgepipe_export.output.partial_folders`).
 
     Raises:
-        ExportError: the directory cannot be made, or what is at `output` must not be replaced.
+        ExportError: the directory cannot be made, what is at `output` must not be replaced, another process writes it,
+            or the disk is full.
     """
+    with hold_parent(output):
+        recover(output)
     check_destination(output, overwrite)
-    folder = _sibling(output, "partial")
+    folder = None
     try:
-        try:
-            folder.mkdir()
-        except OSError as error:
-            raise ExportError(f"cannot write into {output.parent}: {error.strerror or error}") from error
-        yield folder
-        check_destination(output, overwrite)  # the long work is over: another process may have been there
-        _move_into_place(folder, output)
-    except OSError as error:
-        # Only what the system says about files of ours; other errors pass as they are.
-        if error.filename is None or not str(error.filename).startswith(str(folder)):
-            raise
-        raise ExportError(f"cannot write {output}: {error.strerror or error}") from error
-    finally:
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove what is there; who presses Ctrl-C once more meanwhile does not want to keep the rest."""
-    try:
-        if folder.exists():
-            shutil.rmtree(folder)
-    except BaseException as error:
-        if not isinstance(error, Exception) and folder.exists():
-            shutil.rmtree(folder)
+        with create_partial(output) as folder:
+            try:
+                yield folder
+                check_destination(output, overwrite)  # the long work is over: another process may have been there
+                with hold_parent(output):
+                    _move_into_place(folder, output)
+                    remove(folder)
+            finally:
+                remove(folder)
+    except EdgepipeError:
         raise
+    except Exception as error:
+        reason = f"{error.strerror or error}" if isinstance(error, OSError) else ""
+        if folder is None:
+            raise ExportError(f"cannot write into {output.parent}: {reason or error}") from error
+        if is_full(error):
+            raise ExportError(
+                f"cannot write {output}: {_explain_full(error)}; what was there before is still there. Make room "
+                f"({_free_space(output.parent)} are free), or name a directory on another disk"
+            ) from error
+        # Only what the system says about files of ours; other errors pass as they are.
+        if not isinstance(error, OSError) or not str(error.filename or "").startswith(str(folder)):
+            raise
+        raise ExportError(f"cannot write {output}: {reason}") from error
+
+
+# No space, no space for this user, a file larger than may be; and how Rust and numpy say so, without a number.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXT = re.compile(r"\(os error (28|122|27)\)|No space left on device|\d+ requested and \d+ written")
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that there is no more room on a disk, whatever library it comes from."""
+    return (isinstance(error, OSError) and error.errno in _FULL) or _FULL_TEXT.search(str(error)) is not None
+
+
+def _explain_full(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return str(error.strerror)
+    return os.strerror(errno.ENOSPC)
+
+
+def _free_space(folder: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(folder).free / 1e6:,.0f} MB"
+    except OSError:
+        return "unknown MB"
 
 
 def _move_into_place(folder: Path, output: Path) -> None:
@@ -90,14 +118,14 @@ def _move_into_place(folder: Path, output: Path) -> None:
         return
     if _exchange(folder, output):
         return  # the one that was there is removed with the folder
-    old = _sibling(output, "old")
+    old = sibling(output, OLD)
     output.rename(old)
     try:
         folder.rename(output)
     except BaseException:
         old.rename(output)
         raise
-    _remove(old)
+    remove(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -112,10 +140,6 @@ def _exchange(one: Path, other: Path) -> bool:
         return False
     failed: int = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
     return failed == 0
-
-
-def _sibling(output: Path, what: str) -> Path:
-    return output.with_name(f".{output.name}.{what}-{secrets.token_hex(4)}")
 
 
 def describe_file(folder: Path, path: Path) -> FileEntry:

@@ -112,7 +112,7 @@ class Cache:
         """
         path = None if self.folder is None else self.folder / f"{hash_json(key)}.json"
         if path is not None and not self._refresh:
-            with suppress(OSError, TypeError, KeyError, ValueError):
+            with suppress(OSError, TypeError, KeyError, ValueError, RecursionError):
                 found = from_json(_read_record(path))
                 self.hits += 1
                 return found

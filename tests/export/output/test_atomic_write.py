@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ import pytest
 
 from edgepipe.errors import ExportError
 from edgepipe_export.output.atomic_write import check_destination, write_atomically
+from tests.runtime.processes import run_python
 
 
 def test_the_directory_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -124,4 +126,53 @@ def test_a_full_disk(tmp_path: Path) -> None:
         write_atomically(tmp_path / "out") as folder,
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "onnx" / "model.onnx_data"))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),  # as write() says it, without a name
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        OSError("8192 requested and 512 written"),  # numpy's
+        Exception("No space left on device (os error 28)"),  # Rust's
+    ],
+)
+def test_a_full_disk_by_whatever_library_says_it(copied: Path, error: Exception) -> None:
+    before = sorted(os.listdir(copied))
+    said = r"cannot write .*: .*; what was there before is still there\. Make room \([\d,]+ MB are free\)"
+    with pytest.raises(ExportError, match=said), write_atomically(copied, overwrite=True):
+        raise error
+    assert sorted(os.listdir(copied)) == before
+    assert os.listdir(copied.parent) == [copied.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+@pytest.mark.parametrize("how", ["text", "array", "graph"])
+def test_a_file_that_the_system_lets_grow_no_further(tmp_path: Path, how: str) -> None:
+    program = """
+        import resource, sys
+        from pathlib import Path
+        import numpy as np, onnx
+        from onnx import helper, numpy_helper
+        from edgepipe.errors import ExportError
+        from edgepipe_export.output.atomic_write import write_atomically
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+        values = np.zeros(100_000, np.float32)
+        try:
+            with write_atomically(Path(sys.argv[1])) as folder:
+                if sys.argv[2] == "text":
+                    (folder / "file").write_text("a" * 100_000)
+                elif sys.argv[2] == "array":
+                    values.tofile(folder / "file")
+                else:
+                    graph = helper.make_graph([], "g", [], [], [numpy_helper.from_array(values, "values")])
+                    onnx.save_model(helper.make_model(graph), folder / "model.onnx", save_as_external_data=True)
+        except ExportError as error:
+            print(error)
+    """
+    said = run_python(program, str(tmp_path / "out"), how)
+    assert said.startswith(f"cannot write {tmp_path / 'out'}: ")
+    assert "what was there before is still there" in said
     assert os.listdir(tmp_path) == []
