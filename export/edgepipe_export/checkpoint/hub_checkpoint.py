@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edgepipe.bundle.hub import cached_snapshot, hub_errors
@@ -13,6 +13,7 @@ from edgepipe_export.checkpoint.unsupported import require_supported_files
 
 # Files of the repository's root that are no weights but may be read: config, vocabularies, chat templates.
 _SMALL = re.compile(r"[^/]+\.(json|txt|model|jinja)|README\.md")
+_CONFIG = "config.json"
 _SAFETENSORS = re.compile(r"model[^/]*\.safetensors")
 _PICKLE = re.compile(r"(pytorch|adapter)_model[^/]*\.bin")
 # The layers of sentence-transformers, each in a directory of its own.
@@ -36,6 +37,7 @@ def fetch_checkpoint(
     *,
     allow_pickle: bool = False,
     remote_code: bool = False,
+    check: Callable[[Path], object] = lambda directory: None,
 ) -> tuple[Path, str]:
     """Download what an export reads; without a network, take it from the Hub's cache.
 
@@ -45,6 +47,7 @@ def fetch_checkpoint(
         task: The task that the caller named, if one was.
         allow_pickle: Whether to take pickled weights where there are no safetensors.
         remote_code: Whether to download the repository's Python files.
+        check: Asked with the directory of ``config.json`` before anything larger is downloaded.
 
     Returns:
         The snapshot's directory and its commit.
@@ -75,6 +78,10 @@ def fetch_checkpoint(
         names = [file.rfilename for file in info.siblings or []]
         require_supported_files(repo_id, names, task)
         selected = select_files(repo_id, names, allow_pickle=allow_pickle, remote_code=remote_code)
+        if _CONFIG in names:
+            with hub_errors(repo_id):
+                first = snapshot_download(repo_id, revision=revision, allow_patterns=[_CONFIG])
+            check(Path(first))
         with hub_errors(repo_id):
             # By the name of the branch, not the commit: the cache then knows which commit the branch was at.
             directory = Path(snapshot_download(repo_id, revision=revision, allow_patterns=selected))

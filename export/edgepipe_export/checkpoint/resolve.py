@@ -147,6 +147,7 @@ def _locate(model: str | os.PathLike[str], request: Request) -> tuple[str, str |
         request.task,
         allow_pickle=request.allow_pickle,
         remote_code=request.trust_remote_code,
+        check=lambda found: _check_config(request, text, found),
     )
     return text, revision, directory
 
