@@ -114,7 +114,6 @@ class Task(SessionOwner):
         json_example: An input as JSON, for tasks whose inputs are no texts; None for the others.
         reference_options: What transformers' pipeline takes at a call, and what has no use here.
         window: How many batches are read ahead, to find inputs of like length.
-        keeps_padding: Whether results show the padding of the batch that an input was in, as those of transformers.
         token_types: Whether models that take ``token_type_ids`` get those of a pair, whatever the tokenizer gives.
         tokenizer: The bundle's tokenizer.
         model: The bundle's graph, or what else :meth:`load` gives. ``model.config`` is the checkpoint's config.
@@ -135,7 +134,6 @@ class Task(SessionOwner):
     token_types: ClassVar[bool] = False
     reference_options: ClassVar[Mapping[str, ReferenceOption]] = CALL_OPTIONS
     window: ClassVar[int] = WINDOW
-    keeps_padding: ClassVar[bool] = False
     task: str
     tokenizer: Tokenizer
     model: TaskModel
@@ -336,6 +334,11 @@ class Task(SessionOwner):
                 yield encode(item)
             except InputError as error:
                 raise InputError(f"input {position}: {error}") from error
+
+    @property
+    def keeps_padding(self) -> bool:
+        """Whether results show the padding of the batch that an input was in, as those of transformers."""
+        return False
 
     @cached_property
     def reads_padding(self) -> bool:

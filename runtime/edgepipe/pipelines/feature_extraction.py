@@ -43,7 +43,6 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
     """
 
     name = "feature-extraction"
-    keeps_padding = True
 
     @overload
     def __call__(
@@ -106,6 +105,11 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
             ClosedError: the pipeline was closed.
         """
         return self._call(inputs, batch_size=batch_size, progress=progress, **options)
+
+    @property
+    def keeps_padding(self) -> bool:
+        """There are rows for padding."""
+        return True
 
     def settings(self, options: Mapping[str, Any]) -> FeatureExtractionSettings:
         """Check the options; see :meth:`Task.settings`."""

@@ -162,6 +162,11 @@ class TokenClassification(Task, Generic[Result]):
             inputs = [list(inputs)]
         return self._call(inputs, batch_size=batch_size, progress=progress, **options)
 
+    @property
+    def keeps_padding(self) -> bool:
+        """A token's index counts the padding before it."""
+        return self.tokenizer.padding_side == "left"
+
     def settings(self, options: Mapping[str, Any]) -> TokenClassificationSettings:
         """Check the options; see :meth:`Task.settings`."""
         known = ("aggregation_strategy", "ignore_labels", "stride", "is_split_into_words", "delimiter")
@@ -258,6 +263,7 @@ class TokenClassification(Task, Generic[Result]):
 
     def _tokens(self, context: _Context, number: int, scores: NDArray[np.float32]) -> list[ScoredToken]:
         encoding = context.encodings[number]
+        padding = len(scores) - len(encoding.ids)  # before the tokens; what is behind them was left out
         prefixed = bool(self.tokenizer.continuing_subword_prefix)  # byte-level tokenizers have an empty one
         words: Any = self.tokenizer.convert_ids_to_tokens(
             encoding.ids
@@ -277,7 +283,8 @@ class TokenClassification(Task, Generic[Result]):
                 is_subword = start > 0 and " " not in context.text[start - 1 : start + 1]
             if encoding.ids[index] == self.tokenizer.unk_token_id:
                 word, is_subword = shown, False
-            tokens.append(ScoredToken(word, scores[index], index, start, end, is_subword))
+            place = padding + index
+            tokens.append(ScoredToken(word, scores[place], place, start, end, is_subword))
         return tokens
 
     def _entities(self, tokens: Sequence[ScoredToken], strategy: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgepipe import Model, Tokenizer, pipeline
@@ -163,7 +164,8 @@ def assert_near(ours: Any, theirs: Any) -> None:
         for one, other in zip(ours, theirs, strict=True):
             assert_near(one, other)
     else:
-        assert ours == (pytest.approx(theirs, abs=1e-4, rel=1e-3) if isinstance(theirs, float) else theirs)
+        is_number = isinstance(theirs, (float, np.floating))
+        assert ours == (pytest.approx(theirs, abs=1e-4, rel=1e-3) if is_number else theirs)
 
 
 # transformers has no batches for XLNet: its pipeline takes a model's outputs apart, and fails at the mems.
@@ -186,7 +188,7 @@ def test_so_do_tasks_of_each_token(task: str, architecture: str) -> None:
         assert_near(ours(texts, batch_size=batch_size), theirs(texts, batch_size=batch_size))
 
 
-@pytest.mark.parametrize("task", ["text-classification", "fill-mask", "feature-extraction"])
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "fill-mask", "feature-extraction"])
 def test_padding_on_the_left_gets_the_batches_of_transformers(task: str) -> None:
     model, tokenizer = build("bert", task=task)
     tokenizer.padding_side = "left"
