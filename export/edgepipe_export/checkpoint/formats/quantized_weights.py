@@ -109,7 +109,7 @@ def dequantize(model: PreTrainedModel) -> PreTrainedModel:
 
     if getattr(model, "is_quantized", False):
         model = model.dequantize(dtype=torch.float32)
-        model.is_quantized = False
+        model.is_quantized = model.is_loaded_in_4bit = model.is_loaded_in_8bit = False  # PEFT asks the last two
     for config in (model.config, model.config.get_text_config(decoder=True)):
         if hasattr(config, _KEY):
             delattr(config, _KEY)

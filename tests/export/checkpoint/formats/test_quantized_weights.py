@@ -19,6 +19,7 @@ from compressed_tensors.quantization import (
     apply_quantization_config,
 )
 from compressed_tensors.quantization.utils import calculate_qparams
+from peft import IA3Config, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
@@ -67,18 +68,49 @@ def require_equal(folder: Path, base: Path) -> None:
         assert not torch.allclose(ours(**inputs).logits, plain(**inputs).logits, atol=1e-2)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-def test_bitsandbytes(bits: int, base: Path, tmp_path: Path) -> None:
-    config = BitsAndBytesConfig(load_in_4bit=bits == 4, load_in_8bit=bits == 8)
+BITS: dict[str, dict[str, Any]] = {
+    "4 bits": {"load_in_4bit": True},
+    "nf4, scales quantized too": {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+    },
+    "8 bits": {"load_in_8bit": True},
+}
+
+
+@pytest.mark.parametrize("kind", BITS)
+def test_bitsandbytes(kind: str, base: Path, tmp_path: Path) -> None:
+    config = BitsAndBytesConfig(**BITS[kind])
     AutoModelForCausalLM.from_pretrained(base, quantization_config=config).save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(base).save_pretrained(tmp_path)
     ours, reference = load_both(tmp_path)
     found = reference.model.layers[1].mlp.up_proj.weight
-    if bits == 4:
+    if config.load_in_4bit:
         expected = bitsandbytes.functional.dequantize_4bit(found.data, found.quant_state)
     else:
         expected = bitsandbytes.functional.int8_vectorwise_dequant(found.data, found.SCB)
     torch.testing.assert_close(ours.model.layers[1].mlp.up_proj.weight, expected.float())
+
+
+@pytest.mark.parametrize(
+    "kind", [LoraConfig(init_lora_weights=False), IA3Config(init_ia3_weights=False)], ids=["lora", "ia3"]
+)
+def test_an_adapter_of_a_quantized_base(kind: Any, base: Path, tmp_path: Path) -> None:
+    """As QLoRA leaves it: the base may be named by its quantized form."""
+    config = BitsAndBytesConfig(**BITS["nf4, scales quantized too"])
+    AutoModelForCausalLM.from_pretrained(base, quantization_config=config).save_pretrained(tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.save_pretrained(tmp_path / "base")
+    kind.task_type = "CAUSAL_LM"
+    torch.manual_seed(0)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), kind).save_pretrained(tmp_path / "adapter")
+    checkpoint = resolve(Request(tmp_path / "adapter", base=tmp_path / "base"))
+    adapted = PeftModel.from_pretrained(load(resolve(Request(tmp_path / "base"))).model, tmp_path / "adapter").eval()
+    inputs = tokenizer("Hello there", return_tensors="pt")
+    with torch.no_grad():
+        expected = adapted(**inputs).logits
+        torch.testing.assert_close(load(checkpoint).model(**inputs).logits, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_fp8_in_blocks(quantized: Path, base: Path) -> None:
