@@ -204,6 +204,11 @@ def _require_all_weights(checkpoint: Checkpoint, model: PreTrainedModel, info: d
     body = model.base_model_prefix + "."
     head = [name for name in missing if not headless and not name.startswith(body)]
     shown = list_some(head or missing)
+    if head and checkpoint.base is not None:
+        raise CheckpointError(
+            f"neither the adapter {checkpoint.name} nor its base has all weights of the head of {type(model).__name__} "
+            f"({shown}), and each load would draw others; train it again with these modules in modules_to_save"
+        )
     if head:
         raise CheckpointError(
             f"{checkpoint.name} is not fine-tuned for {checkpoint.task.name}: it has no weights for the head of "
