@@ -70,7 +70,9 @@ def calibration_batches(bundle: Bundle, task: type[Task], data: Dataset) -> tupl
     """
     if task.generates:
         raise InputError(f"{task.name} writes token by token, and recipes that need calibration are for encoders")
-    return VariantPredictor(bundle, FP32, task).encode(data)
+    predictor = VariantPredictor(bundle, FP32, task)
+    taken = predictor.input_names
+    return tuple({name: each[name] for name in each if name in taken} for each in predictor.encode(data))
 
 
 def make_comparison(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -123,6 +123,11 @@ class VariantPredictor:
     def layer_outputs(self) -> tuple[str, ...]:
         """Which tensors of every layer the graph gives: ``"hidden_states"``, ``"attentions"``."""
         return find_layer_outputs(self._model.output_names)
+
+    @property
+    def input_names(self) -> Container[str]:
+        """Names of the tensors that the graph takes; a tokenizer may make more."""
+        return self._model.session.inputs
 
     def encode(self, data: Dataset) -> tuple[Arrays, ...]:
         """The first inputs as the graph takes them: padded batches, int64[batch, length] arrays."""

@@ -19,7 +19,7 @@ from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import CPU, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import CPU_TARGETS
-from edgepipe_export.quantization.weights.layers import find_layers
+from edgepipe_export.quantization.weights.layers import find_layers, find_stacked_products
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ def quantize(job: QuantizationJob, options: Int8Options) -> Mapping[str, Any]:
 
     untouched = [node for layer in layers if layer.name in job.layers_in(FP32) for node in layer.products]
     untouched += [f"{node}_MatMul" for node in untouched]  # onnxruntime's name for what it makes of a Gemm
+    untouched += find_stacked_products(model.graph)
 
     def quantizer(source: Path, destination: Path) -> None:
         quantize_dynamic(

@@ -23,7 +23,7 @@ from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import CPU_TARGETS
-from edgepipe_export.quantization.weights.layers import PRODUCTS, Layer, find_layers, find_uses
+from edgepipe_export.quantization.weights.layers import PRODUCTS, Layer, find_layers, find_stacked_products, find_uses
 from edgepipe_export.tracing.serialization import save_graph
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ def _find_nodes(model: onnx_ir.Model, job: QuantizationJob, options: Int8StaticO
     if not options.everything:
         return [node for layer in layers if layer.name not in job.precisions for node in layer.products]
     excluded = {node for layer in layers if layer.name in job.precisions for node in layer.nodes}
+    excluded.update(find_stacked_products(model.graph))
     return [node.name or "" for node in model.graph if node.op_type in _TYPES and node.name not in excluded]
 
 

@@ -103,6 +103,16 @@ def find_layers(model: onnx_ir.Model) -> list[Layer]:
     ]
 
 
+def find_stacked_products(graph: onnx_ir.Graph) -> list[str]:
+    """Names of the products with several constant matrices at once, which have no kernel for 8 bits."""
+    found = []
+    for node in graph:
+        right = node.inputs[1] if node.op_type == "MatMul" else None
+        if right is not None and right.const_value is not None and math.prod(shape_of(right)[:-2]) > 1:
+            found.append(node.name or "")
+    return found
+
+
 def has_cache(graph: onnx_ir.Graph) -> bool:
     """Whether the graph is a decoder that is run token by token."""
     return any((value.name or "").startswith(PAST) for value in graph.inputs)

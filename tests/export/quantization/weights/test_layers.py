@@ -12,7 +12,7 @@ import pytest
 from edgepipe import Bundle
 from edgepipe_export.quantization.quantize import find_layers
 from edgepipe_export.quantization.weights import layers
-from edgepipe_export.quantization.weights.layers import Layer, added_bias, find_uses, has_cache
+from edgepipe_export.quantization.weights.layers import Layer, added_bias, find_stacked_products, find_uses, has_cache
 from edgepipe_export.tracing.serialization import save_graph
 from tests.export.quantization import small_graphs
 from tests.export.quantization.small_graphs import FLOAT, INNER, INT64, LABELS, SmallGraph, layered, weights
@@ -92,6 +92,16 @@ def test_what_is_fed_is_no_weight() -> None:
     states, weight = graph.input("states", [8, 8]), graph.constant("weight", MATRIX)
     graph.inputs.append(weight)
     assert find_uses(graph.finish(graph.node("MatMul", states, weight, name="product", shape=[8, 8])).graph) == []
+
+
+def test_products_with_several_matrices_at_once() -> None:
+    graph = SmallGraph()
+    states = graph.input("states", [8, 8])
+    one, two = (graph.constant(f"{count}", np.stack([MATRIX] * count)) for count in (1, 2))
+    single = graph.node("MatMul", states, one, name="single", shape=[1, 8, 8])
+    stacked = graph.node("MatMul", single, two, name="stacked", shape=[2, 8, 8])
+    last = graph.node("MatMul", stacked, graph.constant("weight", MATRIX), name="last", shape=[2, 8, 8])
+    assert find_stacked_products(graph.finish(last).graph) == ["stacked"]
 
 
 def test_a_layer_without_a_name_is_called_by_its_node() -> None:
