@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from edgepipe.errors import DependencyError, InputError
+from edgepipe.errors import DependencyError, InputError, first_line
 
 # Older versions have known ways out of the sandbox.
 _JINJA = (3, 1, 6)
@@ -100,16 +100,16 @@ def render(
     field = continue_final_message if isinstance(continue_final_message, str) else "content"
     last = _mark_end(chat[-1], field, template) if continue_final_message else ""
     compiled = _compile(template)
+    from edgepipe.tokenization.bounded_template import BUDGET, Budget
+
+    given = {"messages": chat, "tools": _to_plain(tools), "documents": _to_plain(documents)} | _to_plain(variables)
+    token = BUDGET.set(Budget(given, len(chat)))
     try:
-        text: str = compiled.render(
-            messages=chat,
-            tools=_to_plain(tools),
-            documents=_to_plain(documents),
-            add_generation_prompt=add_generation_prompt,
-            **_to_plain(variables),
-        )
+        text: str = compiled.render(add_generation_prompt=add_generation_prompt, **given)
     except Exception as error:  # a stranger's program raises what it likes
         raise InputError(f"the chat template does not take this chat: {error}") from error
+    finally:
+        BUDGET.reset(token)
     return _cut_at_mark(text, last) if continue_final_message else text
 
 
@@ -175,7 +175,6 @@ def _compile(template: str) -> Any:
         from jinja2 import nodes
         from jinja2.exceptions import SecurityError, TemplateError
         from jinja2.ext import Extension, loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
         from jinja2.utils import Namespace
     except ImportError as error:
         raise DependencyError(
@@ -187,6 +186,11 @@ def _compile(template: str) -> Any:
             f"chat templates need jinja2 {wanted} or newer, whose sandbox holds, not {jinja2.__version__}; "
             "pip install -U jinja2"
         )
+
+    from edgepipe.tokenization.bounded_template import LONGEST_TEMPLATE, BoundedEnvironment
+
+    if len(template) > LONGEST_TEMPLATE:
+        raise InputError(f"the chat template has {len(template):,} characters, more than {LONGEST_TEMPLATE:,}")
 
     class GenerationTag(Extension):
         """``{% generation %}`` marks what the model wrote, which is of use in training only."""
@@ -228,10 +232,9 @@ def _compile(template: str) -> Any:
     def raise_exception(message: str) -> NoReturn:
         raise TemplateError(message)
 
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
-    )
+    environment = BoundedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols])
     environment.filters["tojson"] = _to_json
+    environment.guard_filters()
     environment.globals |= {
         "raise_exception": raise_exception,
         "strftime_now": lambda form: datetime.now().strftime(form),
@@ -240,8 +243,10 @@ def _compile(template: str) -> Any:
     }
     try:
         return environment.from_string(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"the chat template is no valid Jinja ({error}); mend it, or pass chat_template=") from error
+    except Exception as error:  # Jinja's own, or Python's where blocks are within each other too often
+        raise InputError(
+            f"the chat template is no valid Jinja ({first_line(error)}); mend it, or pass chat_template="
+        ) from error
 
 
 def _to_json(
