@@ -9,7 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.tiny.sizes import BART, BEAM, FUNNEL, GPT, GROUPED, LIMIT, OPT, REFORMER, T5, XLNET
+from tests.tiny.sizes import (
+    BART,
+    BEAM,
+    FUNNEL,
+    GPT,
+    GROUPED,
+    LEFT_OUT,
+    LIMIT,
+    NEWER,
+    OPT,
+    PROPHETNET,
+    REFORMER,
+    T5,
+    XLNET,
+)
 
 
 @dataclass(frozen=True)
@@ -184,4 +198,6 @@ MORE: dict[str, Architecture] = {
     "smollm3": Architecture("roberta", "smollm3", GROUPED | {"no_rope_layers": [1, 0]}),
     "stablelm": Architecture("roberta", "stablelm", {"num_key_value_heads": 2}),
     "starcoder2": Architecture("roberta", "starcoder2", {"num_key_value_heads": 2, "sliding_window": 16}),
+    "prophetnet": Architecture("bert", "prophetnet", PROPHETNET, 0, ("num_hidden_layers", "num_attention_heads")),
+    **{kind: Architecture("roberta", kind, sizes, 0, LEFT_OUT.get(kind, ())) for kind, sizes in NEWER.items()},
 }
