@@ -13,6 +13,9 @@ from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate_options import UNSUPPORTED_OPTIONS
 from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig
 
+# Types that cannot be called as transformers' guidance calls a model.
+_NEVER_GUIDED = ("flaubert", "reformer", "xlm", "xlnet")
+
 
 def check_names(options: Mapping[str, Any]) -> None:
     """Refuse names that are no options.
@@ -88,7 +91,8 @@ def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decode
             "not; pass eos_token_id",
         ),
         (
-            config.guidance_scale != 1.0 and (decoder.is_encoder_decoder or decoder.reads_padding),
+            config.guidance_scale != 1.0
+            and (decoder.is_encoder_decoder or decoder.config.get("model_type") in _NEVER_GUIDED),
             f"guidance_scale={config.guidance_scale} contradicts a model of this kind, which transformers itself "
             "cannot ask for scores without the prompt; pass guidance_scale=None",
         ),

@@ -16,6 +16,12 @@ from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_cache import Cache, layer_shapes
 from edgepipe.models.variants import load_graph
 
+# Model types: Reformer takes no mask; the others count positions from the first token of a row, padding or not.
+READ_PADDING = frozenset({
+    "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp", "pegasus", "plbart",
+    "reformer", "roformer",
+})  # fmt: skip
+
 
 class CausalGraph(GraphDecoder):
     """A causal language model's graph, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
@@ -28,8 +34,8 @@ class CausalGraph(GraphDecoder):
         self.session = load_graph(bundle, self.dtype, session)
         self._layers = layer_shapes(self.session, bundle.path)
         self.shares = bundle.shares_cache(self.dtype)
-        # Reformer takes no mask, and a row that hashes reads the states of the first one.
-        self.reads_padding = bundle.config.get("model_type") == "reformer"
+        self.reads_padding = bundle.config.get("model_type") in READ_PADDING
+        # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
 
     def begin(

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from onnx import TensorProto
 
-from edgepipe.models.decoder.causal import CausalGraph
+from edgepipe.models.decoder.causal import READ_PADDING, CausalGraph
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
 from tests.runtime.models.decoder.small_decoders import VOCABULARY, causal_bundle, causal_logits, step_by_step
+from tests.tiny.generative import DECODERS, REFUSED, build_generative
 
 KINDS: dict[str, dict[str, Any]] = {
     "a cache that grows": {},
@@ -87,3 +89,26 @@ def test_a_graph_without_a_cache_is_said_to_be_slow(tmp_path: Path) -> None:
     bundle = causal_bundle(tmp_path, cache=False)
     with pytest.warns(UserWarning, match="has no cache inputs .*every step computes the whole text again"):
         CausalGraph(bundle)
+
+
+@pytest.mark.parametrize("family", [family for family in DECODERS if family not in (*REFUSED, "xlnet")])
+@pytest.mark.filterwarnings("ignore")
+def test_the_models_that_read_padding_are_those_of_the_table(family: str) -> None:
+    model, tokenizer = build_generative(family)
+    texts = ["I love this film", "What a waste of time and money, he said"]
+
+    def first_logits(prompts: list[str]) -> torch.Tensor:
+        encoded = tokenizer(prompts, padding=True, return_tensors="pt")
+        output = model.generate(
+            input_ids=encoded["input_ids"],
+            attention_mask=encoded["attention_mask"],
+            max_new_tokens=1,
+            do_sample=False,
+            return_dict_in_generate=True,
+            output_logits=True,
+        )
+        logits: torch.Tensor = output.logits[0][0]
+        return logits
+
+    difference = float((first_logits(texts[:1]) - first_logits(texts)).abs().max())
+    assert (difference > 1e-3) is (model.config.model_type in READ_PADDING)
