@@ -26,12 +26,18 @@ class Hub:
         requests: ``"GET /path"`` in order.
         url: Where it listens; empty until it does.
         hangs_up: Beginning of the paths where it closes the connection without an answer.
+        breaks_off: End of the path of a file of which it sends half and closes the connection, once.
+        ranges: The ``Range`` of each request that had one.
+        etags: ETag by the end of a file's path, for files that the Hub keeps by their sha256.
     """
 
     repositories: dict[str, dict[str, tuple[str, Path]]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     url: str = ""
     hangs_up: str | None = None
+    breaks_off: str | None = None
+    ranges: list[str] = field(default_factory=list)
+    etags: dict[str, str] = field(default_factory=dict)
 
     def add(self, repo_id: str, folder: Path, *names: str) -> str:
         """Publish a folder as a commit that `names` point to (by default main); returns the commit."""
@@ -120,9 +126,24 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self._fail("EntryNotFound", commit=commit)
             return
-        self._send(
-            path.read_bytes(), "application/octet-stream", **{"ETag": f'"{_etag(path)}"', "X-Repo-Commit": commit}
-        )
+        content, status = path.read_bytes(), 200
+        headers = {"ETag": f'"{self.hub.etags.get(name, _etag(path))}"', "X-Repo-Commit": commit}
+        asked = self.headers.get("Range")
+        if asked is not None and self.command == "GET":
+            self.hub.ranges.append(asked)
+            begin, status = int(asked.removeprefix("bytes=").rstrip("-")), 206
+            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+            content = content[begin:]
+        if self.command == "GET" and self.hub.breaks_off is not None and name.endswith(self.hub.breaks_off):
+            self.hub.breaks_off = None
+            self.close_connection = True
+            self.send_response(status)
+            for key, value in ({"Content-Length": str(len(content))} | headers).items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(content[: len(content) // 2])
+            return
+        self._send(content, "application/octet-stream", status, **headers)
 
     def _fail(self, code: str, status: int = 404, commit: str | None = None) -> None:
         headers = {"X-Error-Code": code, "X-Error-Message": code} | ({"X-Repo-Commit": commit} if commit else {})

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from edgepipe.bundle.hub import cached_snapshot, hub_errors
+from edgepipe.bundle.hub import cached_snapshot, check_arrived, hub_errors, list_cached
 from edgepipe.errors import CheckpointError, DownloadError, first_line
 from edgepipe_export.checkpoint.formats.adapters import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from edgepipe_export.checkpoint.unsupported import require_supported_files
@@ -84,7 +84,9 @@ def fetch_checkpoint(
             check(Path(first))
         with hub_errors(repo_id):
             # By the name of the branch, not the commit: the cache then knows which commit the branch was at.
+            before = list_cached(repo_id, info.sha, selected)
             directory = Path(snapshot_download(repo_id, revision=revision, allow_patterns=selected))
+            check_arrived(directory, set(selected) - before, repo_id)
     return directory, directory.name  # the cache names a snapshot by its commit
 
 

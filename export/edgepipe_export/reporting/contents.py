@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.integrity import parse_json
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import Manifest, Parity, Variant
 from edgepipe.errors import BundleError
@@ -219,7 +219,7 @@ def _read_record(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise BundleError(f"{path} is not valid JSON ({error}); export the bundle again, or remove the file") from error
     if not isinstance(record, dict) or record.get("schema_version") != REPORT_VERSION:

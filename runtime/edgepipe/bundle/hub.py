@@ -6,12 +6,13 @@ and with everything cached no network is needed.
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edgepipe.bundle.integrity import sha256
+from edgepipe.bundle.integrity import read_text, sha256
 from edgepipe.bundle.layout import (
     GRAPH_FOLDERS,
     GRAPH_NAMES,
@@ -29,6 +30,10 @@ _BESIDE_A_GRAPH = re.compile(
     r"config\.json|tokenizer\.json|tokenizer_config\.json|special_tokens_map\.json|modules\.json"
     r"|config_sentence_transformers\.json|sentence_\w+_config\.json|\d+_\w+/[^/]+"
 )
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# What the system says where a cache cannot be written.
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
@@ -107,7 +112,7 @@ def fetch_bundle(
             if fetched is None:
                 raise
             return fetched
-    manifest = Manifest.from_json(path.read_text(encoding="utf-8"), f"{repo_id}/{MANIFEST_NAME}")
+    manifest = Manifest.from_json(read_text(path), f"{repo_id}/{MANIFEST_NAME}")
     entries = _select_files(manifest, repo_id, dtype, preferred)
     commit = path.parent.name
     missing = [entry for entry in entries if not _is_cached(path.parent / entry.path, entry, local_files_only)]
@@ -148,7 +153,33 @@ def _fetch_third_party(
     if not graphs:
         return None
     wanted = [name for name in names if name.startswith(graphs) or _BESIDE_A_GRAPH.fullmatch(name)]
-    return Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted, token=token))
+    before = list_cached(repo_id, info.sha, wanted)
+    folder = Path(snapshot_download(repo_id, revision=info.sha, allow_patterns=wanted, token=token))
+    check_arrived(folder, set(wanted) - before, repo_id)
+    return folder
+
+
+def list_cached(repo_id: str, commit: str | None, names: Iterable[str]) -> set[str]:
+    """Those of a commit's files that the cache has."""
+    folder = None if commit is None else cached_snapshot(repo_id, commit)
+    return set() if folder is None else {name for name in names if (folder / name).is_file()}
+
+
+def check_arrived(folder: Path, names: Iterable[str], repo_id: str) -> None:
+    """Check files that were downloaded: large ones have their sha256 as a name in the cache, as the Hub says it.
+
+    Raises:
+        DownloadError: one has another; it is removed from the cache.
+    """
+    for name in sorted(names):
+        path = folder / name
+        blob = path.resolve()
+        if _SHA256.fullmatch(blob.name) and path.is_file() and sha256(path) != blob.name:
+            _remove(path)
+            raise DownloadError(
+                f"{repo_id}/{name} did not arrive whole: it does not have the sha256 that the Hub says; the copy was "
+                "removed from the cache: try again"
+            )
 
 
 def _find_third_party(repo_id: str, dtype: str | None, preferred: Sequence[str], revision: str | None) -> Path | None:
@@ -251,6 +282,14 @@ def hub_errors(repo_id: str, local_files_only: bool = False) -> Iterator[None]:
         ) from error
     except EdgepipeError:
         raise
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise DownloadError(f"{repo_id} could not be downloaded: {first_line(error)}; try again") from error
+        raise DownloadError(
+            f"{repo_id} could not be downloaded: the cache in {constants.HF_HUB_CACHE} cannot be written "
+            f"({error.strerror}{f': {error.filename}' if error.filename else ''}); make room or give the right to "
+            "write, or set HF_HOME to another folder"
+        ) from error
     except Exception as error:
         # The HTTP library that huggingface_hub brings has errors of its own, and is another one every few versions.
         raise DownloadError(f"{repo_id} could not be downloaded: {first_line(error)}; try again") from error

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
+from edgepipe.bundle.integrity import parse_json
 from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options
 from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.text_lines import decode_lines, read_raw_lines
@@ -318,7 +319,7 @@ def parse_inputs(lines: Iterable[str]) -> Iterator[Any]:
         if not line.strip():
             continue
         try:
-            yield json.loads(line)
+            yield parse_json(line)
         except ValueError as error:
             raise InputError(
                 f'input {number} is not JSON ({error}); with --json-input each is, e.g. {{"question": "...", '
@@ -417,7 +418,7 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"an option is NAME=VALUE, e.g. top_k=2, got {pair!r}")
         try:
-            options[name] = json.loads(value)
+            options[name] = parse_json(value)
         except ValueError:
             options[name] = {"None": None, "True": True, "False": False}.get(value, value)
     return options

@@ -24,6 +24,6 @@ def read_json_lines(lines: Iterable[str], origin: str) -> Iterator[tuple[int, st
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # or lists that are too deep
             raise InputError(f"{origin}, line {number}, is not JSON: {error}") from error
         yield number, line, {"text": value} if isinstance(value, str) else value

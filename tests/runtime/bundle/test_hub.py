@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -337,6 +339,42 @@ def test_a_truncated_file_in_the_cache_is_downloaded_again(hub: Hub, home: Path)
     hub.requests.clear()
     assert steps(hub.url, home, {"model": REPO}) == [right]
     assert hub.downloaded() == [FP32[1]]
+
+
+def test_a_download_goes_on_where_it_broke_off(hub: Hub, home: Path, source: Path) -> None:
+    weights = source / FP32[1]
+    with weights.open("ab") as file:  # the client writes 10 MiB at once, and loses what it has not written
+        file.truncate(42 << 20)
+    record = json.loads((source / "edgepipe.json").read_text())
+    for listed in record["variants"]["fp32"]["files"]:
+        if listed["path"] == FP32[1]:
+            listed |= {"bytes": 42 << 20, "sha256": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    rewrite_manifest(source, record)
+    hub.breaks_off = FP32[1]
+    (answer,) = steps(hub.url, home, {"model": REPO})
+    assert answer["result"] == here(source, "fp32")
+    assert hub.ranges == [f"bytes={20 << 20}-"]
+
+
+def test_what_arrives_altered_is_found_without_a_manifest(hub: Hub, home: Path, source: Path) -> None:
+    (source / "edgepipe.json").unlink()
+    right = hashlib.sha256((source / FP32[1]).read_bytes()).hexdigest()
+    hub.etags[FP32[1]] = right
+    flip_last_byte(source / FP32[1])
+    (answer,) = steps(hub.url, home, {"model": REPO, "dtype": "fp32"})
+    assert answer["error"] == "DownloadError"
+    assert f"{REPO}/{FP32[1]} did not arrive whole" in answer["message"]
+    flip_last_byte(source / FP32[1])
+    (mended,) = steps(hub.url, home, {"model": REPO, "dtype": "fp32"})
+    assert mended["dtype"] == "fp32"
+
+
+def test_a_cache_that_cannot_be_written(hub: Hub, home: Path) -> None:
+    (home / "hub").parent.mkdir(parents=True)
+    (home / "hub").symlink_to("/proc/1/cwd/nothing" if sys.platform == "linux" else "/dev/null/nothing")
+    (answer,) = steps(hub.url, home, {"model": REPO})
+    assert answer["error"] == "DownloadError"
+    assert str(home / "hub") in answer["message"]
 
 
 def test_a_manifest_cannot_reach_outside_of_the_cache(hub: Hub, home: Path, source: Path, tmp_path: Path) -> None:
