@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.cache_utils import DummyLayer, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+from transformers.cache_utils import DynamicCache
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
@@ -126,9 +126,12 @@ def _keeps_states(model: PreTrainedModel) -> bool:
     """Whether a decoder's cache has more than keys and values, as transformers makes it of the config."""
     if model.config.is_encoder_decoder or not model.can_generate() or not hasattr(model.config, "num_hidden_layers"):
         return False
-    kinds = {type(layer) for layer in DynamicCache(config=model.config).layers}
-    return not kinds <= {DynamicLayer, DynamicSlidingWindowLayer, DummyLayer}
+    kinds = {type(layer).__name__ for layer in DynamicCache(config=model.config).layers}
+    return not kinds <= _LAYERS_OF_KEYS_AND_VALUES
 
+
+# By name: versions of transformers 5 differ in which of them there are.
+_LAYERS_OF_KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}
 
 _STATES_ALONE = "it has the states of a recurrence in place of a cache of keys and values"
 _COUNTS_TOKENS = (
