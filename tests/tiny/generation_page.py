@@ -67,7 +67,8 @@ Before the weights are read, by the config alone:
 
 - caches with more than keys and values: the states of convolutions and recurrences (LFM2, Mamba, Granite-4 and
   Falcon-H1 hybrids, Jamba, Bamba, Zamba, Qwen3-Next, Qwen3.5, Kimi-Linear, Nemotron-H, MiniMax, RecurrentGemma, RWKV,
-  xLSTM) and an index of tokens (DeepSeek-V3.2). Granite-4 and LFM2 with layers of attention alone are not refused.
+  xLSTM), an index of tokens (DeepSeek-V3.2), or layers that read the keys of others (Gemma 3n). Granite-4 and LFM2 with
+  layers of attention alone are not refused.
 - Switch Transformers and NLLB-MoE, whose router leaves tokens out by counting them over a text or a batch.
 - The rope type `dynamic`: behind `max_position_embeddings` positions depend on what the model has read before.
 

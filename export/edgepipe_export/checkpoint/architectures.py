@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -122,16 +122,33 @@ def _rope_types(config: Any) -> set[str]:
     return {str(each.get("rope_type")) for each in each_kind}
 
 
+# Layers of a cache by the names of their classes: versions of transformers differ in which of them there are.
+_KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer"}
+_RECURRENT = "LinearAttentionCacheLayerMixin"
+
+
+def _cache_layers(model: PreTrainedModel) -> Sequence[Any]:
+    """The layers of a decoder's cache, as transformers makes it of the config; none where it is no decoder."""
+    config = model.config
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES or not hasattr(config, "num_hidden_layers"):
+        return ()
+    layers: Sequence[Any] = () if config.is_encoder_decoder else DynamicCache(config=config).layers
+    return layers
+
+
 def _keeps_states(model: PreTrainedModel) -> bool:
-    """Whether a decoder's cache has more than keys and values, as transformers makes it of the config."""
-    if model.config.is_encoder_decoder or not model.can_generate() or not hasattr(model.config, "num_hidden_layers"):
+    """Whether the cache of a model that writes has more than keys and values of each layer, or less."""
+    return model.can_generate() and not {type(layer).__name__ for layer in _cache_layers(model)} <= _KEYS_AND_VALUES
+
+
+def _scans(model: PreTrainedModel) -> bool:
+    """Whether a model that does not write has recurrences; LFM2's convolutions are none."""
+    if model.can_generate():
         return False
-    kinds = {type(layer).__name__ for layer in DynamicCache(config=model.config).layers}
-    return not kinds <= _LAYERS_OF_KEYS_AND_VALUES
+    kinds = getattr(model.config, "layer_types", None) or ()
+    recurrent = sum(_RECURRENT in (kind.__name__ for kind in type(layer).__mro__) for layer in _cache_layers(model))
+    return recurrent > list(kinds).count("conv")
 
-
-# By name: versions of transformers 5 differ in which of them there are.
-_LAYERS_OF_KEYS_AND_VALUES = {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}
 
 _STATES_ALONE = "it has the states of a recurrence in place of a cache of keys and values"
 _COUNTS_TOKENS = (
@@ -243,13 +260,18 @@ _BODY_OF_TWO_TEXTS = Architecture(
 
 _STATES = Architecture(
     refusal=(
-        "its cache has more than keys and values (the states of convolutions or recurrences, or an index of tokens), "
-        "and that of a bundle has those alone"
+        "its cache has something else than keys and values of each layer (the states of convolutions or recurrences, "
+        "an index of tokens, or layers that read those of others), and that of a bundle has these alone"
     ),
     is_refused=_keeps_states,
 )
 
-_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE, _SEES_LATER_TOKENS, _BODY_OF_TWO_TEXTS, _STATES)
+_SCAN = Architecture(
+    refusal="it computes its recurrence in chunks, and their number depends in Python on the text's length",
+    is_refused=_scans,
+)
+
+_OF_ANY_TYPE = (_LAST_TOKEN_HEAD, _DYNAMIC_ROPE, _SEES_LATER_TOKENS, _BODY_OF_TWO_TEXTS, _STATES, _SCAN)
 
 
 def find_architecture(model: PreTrainedModel) -> Architecture:
