@@ -84,6 +84,12 @@ def test_bodies_whose_decoder_wants_a_text_are_refused(architecture: str, tmp_pa
         export(model, tmp_path / "bundle", task="feature-extraction", tokenizer=tokenizer)
 
 
+def test_linear_attention_is_refused(tmp_path: Path) -> None:
+    model, tokenizer = build("lara_mini", task="feature-extraction")
+    with pytest.raises(ExportError, match="it computes its recurrence in chunks"):
+        export(model, tmp_path / "bundle", task="feature-extraction", tokenizer=tokenizer)
+
+
 def test_the_count_of_coverage() -> None:
     cells = {
         ("bert", "fill-mask"): Cell(1e-6, {"tensors": None, "top_k=2": None}),

@@ -205,8 +205,9 @@ def test_decoding(both: Any, family: str, draw: st.DataObject, skip: bool, clean
     assert ours.decode(np.array(ids, dtype=np.int64), skip, clean_up) == expected
     batch = [ids, ids[:3], []]
     assert ours.batch_decode(batch, skip) == reference.batch_decode(batch, skip)
-    assert ours.batch_decode(ids, skip) == reference.batch_decode(ids, skip)
+    assert ours.batch_decode([], skip) == []  # before 5.24 the reference took it for one sequence
     if ids:
+        assert ours.batch_decode(ids, skip) == reference.batch_decode(ids, skip)
         assert ours.decode(ids[0], skip) == reference.decode(ids[0], skip)
         square = np.array([ids, ids])
         assert ours.batch_decode(square, skip) == reference.batch_decode(square, skip)
