@@ -254,7 +254,7 @@ class Vocabulary:
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> list[str]:
-        """Turn sequences of ids into texts; see `decode`. A single sequence, too, gives a list, and none an empty one."""
+        """Turn sequences of ids into texts; see `decode`. One sequence gives a list too, and none an empty one."""
         if len(sequences) == 0:
             return []
         texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
