@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -59,8 +60,9 @@ class Reader:
     @staticmethod
     def _line(command: str) -> str:
         """The command with this interpreter; the programs of an environment need not be on the path."""
-        command = re.sub(r"^python\b", sys.executable, command)
-        return re.sub(r"^edgepipe\b", f"{sys.executable} -m edgepipe", command)
+        python = shlex.quote(sys.executable)
+        command = re.sub(r"^python\b", python, command)
+        return re.sub(r"^edgepipe\b", f"{python} -m edgepipe", command)
 
 
 @pytest.fixture(scope="module")

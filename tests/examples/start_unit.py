@@ -29,11 +29,11 @@ def read_unit(name: str) -> RawConfigParser:
 
 
 def localize(text: str, device: Path, port: int) -> str:
-    """A unit's line with the paths and the port of a test."""
+    """A unit's line with the paths and the port of a test; the paths may have blanks."""
     for ours, theirs in {
-        "/opt/edgepipe/venv/bin/python": sys.executable,
-        "/opt/edgepipe/update_bundle.py": str(EXAMPLE / "update_bundle.py"),
-        "--app-dir /opt/edgepipe": f"--app-dir {REPOSITORY / 'examples' / 'fastapi'}",
+        "/opt/edgepipe/venv/bin/python": f'"{sys.executable}"',
+        "/opt/edgepipe/update_bundle.py": f'"{EXAMPLE / "update_bundle.py"}"',
+        "--app-dir /opt/edgepipe": f'--app-dir "{REPOSITORY / "examples" / "fastapi"}"',
         "/var/lib/edgepipe": str(device),
         "--port 8000": f"--port {port}",
         ":8000": f":{port}",

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from tests.tiny.architectures_page import render_architectures
 from tests.tiny.generation_page import render_generation
-from tests.tiny.heads import count_heads_without_task
+from tests.tiny.heads_of_transformers import count_heads_without_task
 from tests.tiny.measurement import GENERATION, Cell, all_pairs, describe_versions, measure
 
 ROOT = Path(__file__).parents[2]

@@ -51,32 +51,27 @@ class Verdict:
     by_chance: bool = False
 
 
-def decide(bound: str, loss: float, most: float, interval: Interval) -> Verdict:
-    """Whether a loss is small enough.
+def decide_by_metric(name: str, drop: float, interval: Interval, tolerance: Tolerance) -> Verdict:
+    """By how many points of a hundred the metric is below the reference's.
 
-    One that may as well be none, by the inputs, is; but not where none at all is allowed.
+    A drop that may as well be none, by the inputs, is small enough; but not where none at all is allowed.
 
     Args:
-        bound: The bound in words.
-        loss: What is lost.
-        most: What may be.
-        interval: Where the loss lies, by the inputs.
+        name: The metric.
+        drop: The points.
+        interval: Where they lie, by the inputs.
+        tolerance: What they may be.
     """
-    if loss <= most + ROUNDING:
+    bound = f"{name} at most {tolerance.metric:g} points below the reference's"
+    if drop <= tolerance.metric + ROUNDING:
         return Verdict(bound, holds=True)
-    by_chance = most > 0 and interval.low <= 0
+    by_chance = tolerance.metric > 0 and interval.low <= 0
     return Verdict(f"{bound}, or no more than chance explains" if by_chance else bound, by_chance, by_chance)
 
 
-def decide_by_metric(name: str, drop: float, interval: Interval, tolerance: Tolerance) -> Verdict:
-    """By how many points of a hundred the metric is below the reference's."""
-    return decide(f"{name} at most {tolerance.metric:g} points below the reference's", drop, tolerance.metric, interval)
-
-
-def decide_by_perplexity(rise: float, interval: Interval, tolerance: Tolerance) -> Verdict:
-    """By how many percent perplexity is above the reference's."""
-    bound = f"perplexity at most {tolerance.perplexity:g} % above the reference's"
-    return decide(bound, rise, tolerance.perplexity, interval)
+def decide_by_perplexity(rise: float, tolerance: Tolerance) -> Verdict:
+    """By how many percent perplexity is above the reference's: it takes every token into account, and has no chance."""
+    return Verdict(f"perplexity at most {tolerance.perplexity:g} % above the reference's", rise <= tolerance.perplexity)
 
 
 def decide_by_agreement(found: ResultDifference, tolerance: Tolerance) -> Verdict:

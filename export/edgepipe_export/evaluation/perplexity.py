@@ -115,8 +115,7 @@ def check_perplexity(
             break
     tokens = sum(lengths)
     before, after = np.exp(np.sum(losses, axis=0) / tokens)
-    interval = rise.estimate()
-    verdict = decide_by_perplexity(100 * (after / before - 1), interval, tolerance)
+    verdict = decide_by_perplexity(100 * (after / before - 1), tolerance)
     shifts = [(own - other) / max(length, 1) for (other, own), length in zip(losses, lengths, strict=True)]
     return Check(
         "perplexity",
@@ -130,15 +129,12 @@ def check_perplexity(
         figures={
             "perplexity": float(after),
             "reference_perplexity": float(before),
-            "rise_low": interval.low,
-            "rise_high": interval.high,
             "token_agreement": agreed / tokens,
             "kl": divergence / tokens,
         },
         # The texts whose tokens the variant expects least beside the reference, by nats a token.
         worst=tuple(Disagreement(texts[index], None, None, shifts[index]) for index in rank_worst(shifts)),
         stopped=not decided and len(losses) < count,
-        by_chance=finite and verdict.by_chance,
     )
 
 

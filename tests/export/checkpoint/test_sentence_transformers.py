@@ -200,8 +200,10 @@ def test_differences_of_vectors() -> None:
 
 def test_vectors_are_recognized_until_they_collapse() -> None:
     reference, near, far = ([np.array(result) for result in results(noise)] for noise in (0, 0.1, 50))
-    assert recognize(reference, reference) == (pytest.approx(0, abs=1e-9), 1.0)
-    distance, share = recognize(reference, near)
+    distance, recognized = recognize(reference, reference)
+    assert distance == pytest.approx(0, abs=1e-9)
+    assert recognized.all()
+    distance, recognized = recognize(reference, near)
     assert 0 < distance < 0.1
-    assert share == 1.0
-    assert recognize(reference, far)[1] < 0.5
+    assert recognized.all()
+    assert recognize(reference, far)[1].mean() < 0.5

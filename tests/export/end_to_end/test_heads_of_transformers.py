@@ -14,7 +14,7 @@ from edgepipe_export.checkpoint.unsupported import HEADS_WITHOUT_TASK
 from tests.tiny import TABLES, build
 from tests.tiny.coverage import list_unexplained, render_count
 from tests.tiny.generative import build_generative
-from tests.tiny.heads import (
+from tests.tiny.heads_of_transformers import (
     LOADED_OTHERWISE,
     WITH_TASK,
     count_heads_without_task,
