@@ -255,7 +255,7 @@ class Vocabulary:
         clean_up_tokenization_spaces: bool | None = None,
     ) -> list[str]:
         """Turn sequences of ids into texts; see `decode`. One sequence gives a list too, and none an empty one."""
-        if len(sequences) == 0:
+        if isinstance(sequences, list | tuple | np.ndarray) and len(sequences) == 0:
             return []
         texts = self.decode(sequences, skip_special_tokens, clean_up_tokenization_spaces)
         return [texts] if isinstance(texts, str) else texts

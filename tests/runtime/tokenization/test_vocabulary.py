@@ -24,7 +24,7 @@ def test_ids(bert: Tokenizer) -> None:
     assert bert.convert_ids_to_tokens(np.int64(2)) == "[CLS]"
     assert bert.decode(np.int32(2)) == "[CLS]"
     assert bert.decode({"input_ids": [2, 3]}) == "[CLS] [SEP]"
-    assert bert.batch_decode([]) == [""]
+    assert bert.batch_decode([]) == []
     assert bert.convert_ids_to_tokens([2, 10**6]) == ["[CLS]", None]
 
 
