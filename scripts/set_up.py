@@ -27,7 +27,7 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 STAGES = {
     "runtime": ("cpu", 55, "the runtime: onnxruntime, tokenizers, numpy"),
     "export": ("export", 70, "the exporter: transformers, onnx"),
-    "dev": ("dev", 370, "the tests' tools: pytest, mypy, ruff, sentence-transformers, a real checkpoint"),
+    "dev": ("dev", 415, "the tests' tools: pytest, mypy, ruff, sentence-transformers, bitsandbytes, a real checkpoint"),
     "docs": ("docs", 75, "what the site is built with: Sphinx and its extensions"),
     "release": ("release", 10, "the tools that build and check a release"),
 }
