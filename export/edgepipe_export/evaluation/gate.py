@@ -71,7 +71,8 @@ def decide_by_metric(name: str, drop: float, interval: Interval, tolerance: Tole
 
 def decide_by_perplexity(rise: float, tolerance: Tolerance) -> Verdict:
     """By how many percent perplexity is above the reference's: it takes every token into account, and has no chance."""
-    return Verdict(f"perplexity at most {tolerance.perplexity:g} % above the reference's", rise <= tolerance.perplexity)
+    holds = bool(rise <= tolerance.perplexity)
+    return Verdict(f"perplexity at most {tolerance.perplexity:g} % above the reference's", holds)
 
 
 def decide_by_agreement(found: ResultDifference, tolerance: Tolerance) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -83,6 +84,7 @@ def test_the_reference_is_asked_once_for_all_variants(encoded: list[Ids], writte
         check = check_perplexity(reference, candidate, TEXTS, Tolerance.from_max_drop(None))
         pairs = [(ids, None if written is None else np.array(writer.generate(ids, written))) for ids in encoded]
         assert check.figures == pytest.approx(plain(writer, candidate, pairs), rel=1e-9)
+        assert json.loads(json.dumps(check.passed)) is check.passed, "no truth value of numpy: the report is JSON"
         assert check.dtype == f"variant {seed}"
         assert candidate.asked["written"] == 0
         writer.asked.clear()  # what the plain formula asked for
