@@ -128,13 +128,19 @@ class Evaluator:
             Whether it passes now.
         """
         deadline = None if on_all_inputs else time.monotonic() + budget
+        tried: dict[frozenset[tuple[str, str]], VariantMeasurements] = {}
+
+        def passes(precisions: Mapping[str, str]) -> bool:
+            found = tried[frozenset(precisions.items())] = self.check(dtype, precisions, deadline)
+            return found.passed
+
         layers = self._workspace.layers(dtype)
         trials = Trials(
             tuple(layers),
             load_recipe(dtype).mixes,
             frozenset(name for name, layer in layers.items() if layer.operators),
             cost=lambda layer: self._layer_cost(dtype, {other: FP32 for other in layers if other != layer}),
-            passes=lambda precisions: self.check(dtype, precisions, deadline).passed,
+            passes=passes,
         )
         found = repair(trials, budget, progress=progress)
         note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
@@ -142,10 +148,8 @@ class Evaluator:
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
-        checks = (
-            self.measured[dtype].checks if found.precisions is None else self.check(dtype, deadline=deadline).checks
-        )
-        self.measured[dtype] = VariantMeasurements(checks, sensitivities, precisions=found.precisions or {})
+        now = self.measured[dtype] if found.precisions is None else tried[frozenset(found.precisions.items())]
+        self.measured[dtype] = VariantMeasurements(now.checks, sensitivities, precisions=found.precisions or {})
         self._repairs[dtype] = _describe_repair(found, len(layers), budget)
         passed = self.measured[dtype].passed
         if not found.complete:

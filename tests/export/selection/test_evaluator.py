@@ -316,6 +316,25 @@ def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workspace, Evaluat
     assert costs == sorted(costs, reverse=True)
 
 
+def test_a_repair_measures_each_mixed_graph_once(
+    hostile: tuple[Workspace, Evaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it keeps is not measured again: a second time might be short of time, and come out otherwise."""
+    workspace, gate = hostile
+    workspace.make("int8")
+    gate.measure()
+    check, asked = gate.check, []
+
+    def count(*arguments: Any, **named: Any) -> Any:
+        asked.append(arguments)
+        return check(*arguments, **named)
+
+    monkeypatch.setattr(gate, "check", count)
+    assert gate.repair("int8", 300, on_all_inputs=False)
+    assert len(asked) == workspace.manifest.variants["int8"].recipe["repair"]["attempts"]
+    assert gate.measured["int8"].passed
+
+
 def test_a_budget_too_small_is_said(hostile: tuple[Workspace, Evaluator]) -> None:
     workspace, gate = hostile
     workspace.make("int8")
