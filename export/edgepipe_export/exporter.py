@@ -378,14 +378,12 @@ def _evaluate(
         stages.note(
             "verify", f"longer texts than {length:.0f} tokens were not compared; the model treats them otherwise"
         )
-    end = begin + options.budget
     # Where nothing is chosen the budget is for repairs alone.
-    _repair(
-        evaluator, options, begin + _REPAIRED * options.budget if chooses else time.monotonic() + options.budget, stages
-    )
+    repaired = begin + _REPAIRED * options.budget if chooses else time.monotonic() + options.budget
+    _repair(evaluator, options, repaired, stages)
     dtypes: tuple[str, ...]
     if options.prefer is not None:
-        dtypes = (_choose(evaluator, options.prefer, end, stages),)
+        dtypes = (_choose(evaluator, options.prefer, begin + options.budget, stages),)
         took = time.monotonic() - begin
         stages.note(
             "choose", f"measuring took {took:.0f} s of a budget of {options.budget:.0f} s: {evaluator.inputs_used}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle.manifest import Parity
 from edgepipe_export.evaluation.metrics.confusion import Confusion, read_confusion
+from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from edgepipe import Bundle
@@ -108,7 +110,7 @@ class Check:
         return f"{self.dtype} against {self.reference}, {self.check}: {'; '.join(found)} (bound: {self.bound})"
 
 
-class Comparison(Protocol):
+class Comparison(ABC):
     """What compares the variants of a bundle with PyTorch and with each other.
 
     Attributes:
@@ -134,27 +136,40 @@ class Comparison(Protocol):
             bundle: Where the variant is; by default the bundle that the comparison was made for.
             deadline: When to stop with a quantized variant, or before: see :func:`~.evaluation.gate.check_quantized`.
         """
-        ...
+        if dtype == FP32:
+            return self.check_fp32(reference, bundle)
+        return self.measure(dtype, reference, tolerance, bundle, deadline)
 
-    def measure(self, dtype: str, reference: str, tolerance: Tolerance, bundle: Bundle | None = None) -> list[Check]:
+    @abstractmethod
+    def check_fp32(self, reference: str, bundle: Bundle | None) -> list[Check]:
+        """Compare the fp32 variant, which must give what the reference gives; see :meth:`check`."""
+
+    @abstractmethod
+    def measure(
+        self,
+        dtype: str,
+        reference: str,
+        tolerance: Tolerance,
+        bundle: Bundle | None = None,
+        deadline: float | None = None,
+    ) -> list[Check]:
         """Measure a variant on the data as the gate does, fp32 too; see :meth:`check`."""
-        ...
 
+    @abstractmethod
     def count_steps(self, dtype: str) -> int:
         """How many steps a check of a variant counts."""
-        ...
 
+    @abstractmethod
     def timed_run(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
         """What runs a variant on some inputs of typical lengths, one at a time; it returns how many."""
-        ...
 
+    @abstractmethod
     def distance(self, dtype: str, bundle: Bundle) -> float:
         """How far a variant's outputs are from fp32's on a few inputs; see :func:`.differences.distance`."""
-        ...
 
+    @abstractmethod
     def calibration_distance(self, dtype: str, bundle: Bundle) -> float:
         """The same on a few of the inputs that recipes are calibrated with: choosing layers is fitting too."""
-        ...
 
 
 def rank_worst(distances: Sequence[float]) -> list[int]:

@@ -201,7 +201,10 @@ def compare_results(
 
 def share_agreed(agreed: Iterable[tuple[int, int]]) -> float | None:
     """The share of decisions that are the same, of those of each input; None where there are none."""
-    same, decisions = (sum(counts) for counts in zip((0, 0), *agreed, strict=True))
+    same = decisions = 0
+    for own_same, own_decisions in agreed:
+        same += own_same
+        decisions += own_decisions
     return same / decisions if decisions else None
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe_export.calibration.split import spread_by_length
-from edgepipe_export.evaluation.checks import PYTORCH, Check
+from edgepipe_export.evaluation.checks import PYTORCH, Check, Comparison
 from edgepipe_export.evaluation.differences import distance
 from edgepipe_export.evaluation.gate import check_quantized
 from edgepipe_export.evaluation.parity import check_parity, count_predictions, prepare_inputs
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FEW_BATCHES = 4
 
 
-class EncoderComparison:
+class EncoderComparison(Comparison):
     """See :class:`~edgepipe_export.evaluation.checks.Comparison`, which says what each method does.
 
     Attributes:
@@ -67,19 +67,10 @@ class EncoderComparison:
             PYTORCH: CachedPredictor(reference, steps),
         }
 
-    def check(
-        self,
-        dtype: str,
-        reference: str,
-        tolerance: Tolerance,
-        bundle: Bundle | None = None,
-        deadline: float | None = None,
-    ) -> list[Check]:
-        """An fp32 variant by its parity, others by the gate."""
-        if dtype == FP32:
-            candidate = self._predictor(dtype, bundle)
-            return check_parity(candidate, self._predictors[reference], self._inputs, self._task.name)
-        return self.measure(dtype, reference, tolerance, bundle, deadline)
+    def check_fp32(self, reference: str, bundle: Bundle | None) -> list[Check]:
+        """By tensors and by results."""
+        candidate = self._predictor(FP32, bundle)
+        return check_parity(candidate, self._predictors[reference], self._inputs, self._task.name)
 
     def measure(
         self,

@@ -145,6 +145,7 @@ def _check_results(
     deadline: float | None,
 ) -> Check:
     own = find_evaluation(task)
+    metric = None if data.gold is None else own.metric
     options = {**own.options[-1], **data.options}
     units = len(data.inputs) // data.group_size
     expected: list[Any] = []
@@ -156,18 +157,20 @@ def _check_results(
         got += candidate.results(inputs, options)
         measured = data.select(range(len(got)))
         found = compare_results(measured.inputs, expected, got, own.read_decisions)
-        drop = _find_drop(own.metric, measured, expected, got, tolerance)
-        losses = _list_losses(found, tolerance) if drop is None else [drop]
+        if metric is None:
+            losses = _list_losses(found, tolerance)
+        else:
+            losses = [_measure_drop(metric, measured, expected, got, tolerance)]
         if decided := look < units and is_decided(losses):
             break
     finite = found.largest_score is None or bool(np.isfinite(found.largest_score))
     figures = dict(found.figures)
-    if own.metric is None or measured.gold is None or drop is None or not finite:
+    if metric is None or not finite:
         verdict = decide_by_agreement(found, tolerance)
     else:
-        values, others = (own.metric.compute(results, measured.gold) for results in (got, expected))
+        values, others = (metric.compute(results, measured.gold or ()) for results in (got, expected))
         figures |= {**values, **{f"reference_{name}": value for name, value in others.items()}}
-        name, interval = own.metric.name, drop.estimate()
+        name, interval = metric.name, losses[0].estimate()
         figures |= {"drop_low": interval.low, "drop_high": interval.high}
         verdict = decide_by_metric(name, 100 * (others[name] - values[name]), interval, tolerance)
     return Check(
@@ -187,13 +190,11 @@ def _check_results(
     )
 
 
-def _find_drop(
-    metric: Metric | None, data: Dataset, expected: Sequence[Any], got: Sequence[Any], tolerance: Tolerance
-) -> Loss | None:
-    """How many points the metric drops; None where the right answers are not known, or nothing is measured by them."""
-    gold, size = data.gold, data.group_size
-    if gold is None or metric is None:
-        return None
+def _measure_drop(
+    metric: Metric, data: Dataset, expected: Sequence[Any], got: Sequence[Any], tolerance: Tolerance
+) -> Loss:
+    """How many points the metric drops; the data have the right answers."""
+    gold, size = data.gold or (), data.group_size
     results = [[_pool(result) for result in side] for side in (expected, got)]
 
     def compute(units: Sequence[int]) -> float:

@@ -13,7 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.length_changes import plan_crossings
-from edgepipe_export.evaluation.checks import PYTORCH, Check
+from edgepipe_export.evaluation.checks import PYTORCH, Check, Comparison
 from edgepipe_export.evaluation.differences import compare_tensors, distance
 from edgepipe_export.evaluation.parity import add_crossings, check_tensors
 from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
@@ -58,7 +58,7 @@ _FARTHEST_TARGET = 256
 _FEW = 12
 
 
-class GenerationComparison:
+class GenerationComparison(Comparison):
     """See :class:`~edgepipe_export.evaluation.checks.Comparison`, which says what each method does.
 
     Attributes:
@@ -91,18 +91,9 @@ class GenerationComparison:
         self._logits: dict[str, ReferenceLogits] = {}
         self._start = _decoder_start(loaded)
 
-    def check(
-        self,
-        dtype: str,
-        reference: str,
-        tolerance: Tolerance,
-        bundle: Bundle | None = None,
-        deadline: float | None = None,
-    ) -> list[Check]:
-        """An fp32 variant by its logits and tokens, others by the gate."""
-        if dtype != FP32:
-            return self.measure(dtype, reference, tolerance, bundle, deadline)
-        expected, got = self._model(reference), self._load(dtype, bundle)
+    def check_fp32(self, reference: str, bundle: Bundle | None) -> list[Check]:
+        """By logits and by tokens."""
+        expected, got = self._model(reference), self._load(FP32, bundle)
         return [
             self._check_steps(expected, got),
             self._check_tokens(expected, got),
