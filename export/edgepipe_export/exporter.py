@@ -269,9 +269,13 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         from edgepipe_export.checkpoint.limits import find_limits
         from edgepipe_export.checkpoint.load import load
         from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
+        from edgepipe_export.checkpoint.patches.reformer import hashes_tokens
         from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
 
         loaded = load(checkpoint)
+        if (seed := request.hash_seed) is not None and not hashes_tokens(loaded.model):
+            kind = type(loaded.model).__name__
+            raise InputError(f"hash_seed (--hash-seed) is {seed}, and {kind} hashes no tokens: leave it out")
         require_exportable(loaded.model)
         if (activation := find_activation(checkpoint.directory, loaded.model.config.to_dict())) is not None:
             function, option = activation

@@ -145,7 +145,9 @@ def verify(
     chosen = choose_variant(opened, dtype, session)
     opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
     dtypes = tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,)
-    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base)
+    found = opened.config.get("hash_seed")
+    seed = found if isinstance(found, int) else None  # as it was exported with
+    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base, seed)
     panics = convert_panics("the checkpoint")
     with panics, Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
         stages.expect(3 + len(dtypes))
@@ -153,14 +155,11 @@ def verify(
             checkpoint = resolve(request)
         with stages.stage("load"):
             from edgepipe_export.checkpoint.load import load
-            from edgepipe_export.checkpoint.patches.reformer import set_hash_seed
             from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
             from edgepipe_export.evaluation.parity import check_tokens
 
             loaded, task = load(checkpoint), checkpoint.task
             _require_same_kind(opened, loaded)
-            if isinstance(seed := opened.config.get("hash_seed"), int):  # as it was exported with
-                set_hash_seed(loaded.model, seed)
             given = load_dataset(path, loaded)
             own, steps = Tokenizer.from_pretrained(opened.path), Steps()
             data = prepare_dataset(task, own, opened.max_length, given, texts)

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES
 
 from edgepipe.bundle.third_party import is_sentence_encoder
-from edgepipe.errors import CheckpointError, InputError, convert_panics
+from edgepipe.errors import CheckpointError, convert_panics
 from edgepipe_export.checkpoint.architectures import require_exportable
 from edgepipe_export.checkpoint.formats import adapters
 from edgepipe_export.checkpoint.formats.loading_errors import describe_error, list_some, require_own_files
@@ -54,7 +54,6 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
     Raises:
         CheckpointError: weights are missing, damaged or of another model, or there is no fast tokenizer.
         ExportError: it is of an architecture that cannot be exported; said before the weights are read.
-        InputError: there is a hash seed, and nothing is hashed.
     """
     request = checkpoint.request
     if checkpoint.directory is not None:
@@ -64,11 +63,7 @@ def load(checkpoint: Checkpoint) -> LoadedCheckpoint:
         model = _copy(request.model)
     model.eval()
     model.requires_grad_(False)
-    _fix_call_dependent_choices(model, generates=checkpoint.task.generates)
-    if request.hash_seed is not None and not set_hash_seed(model, request.hash_seed):
-        raise InputError(
-            f"hash_seed (--hash-seed) is {request.hash_seed}, and {type(model).__name__} hashes no tokens: leave it out"
-        )
+    _fix_call_dependent_choices(checkpoint, model)
     tokenizer = _load_tokenizer(checkpoint)
     if checkpoint.task.token_types:
         tokenizer = add_token_types(tokenizer, model)
@@ -107,13 +102,15 @@ def _copy(model: Any) -> PreTrainedModel:
     return own
 
 
-def _fix_call_dependent_choices(model: PreTrainedModel, *, generates: bool) -> None:
-    """Decide once what some models decide call by call, where the results are the same."""
-    if not generates:  # a cache that nobody reads
+def _fix_call_dependent_choices(checkpoint: Checkpoint, model: PreTrainedModel) -> None:
+    """Decide once what some models decide call by call, where the results are the same or the caller decides."""
+    if not checkpoint.task.generates:  # a cache that nobody reads
         model.config.use_cache = False
     # From its first text of up to (5 + 2 num_random_blocks) blocks on, BigBird has full attention.
     if hasattr(model.base_model, "set_attention_type"):
         model.base_model.set_attention_type("original_full")
+    if checkpoint.request.hash_seed is not None:
+        set_hash_seed(model, checkpoint.request.hash_seed)
 
 
 def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
@@ -133,7 +130,9 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
             empty = make_empty(auto_model, config, trust_remote_code=request.trust_remote_code)
     except Exception as error:
         raise _loading_error(checkpoint, error) from error
-    _require_exportable(checkpoint, empty)
+    # By a model without weights, before weights are read.
+    _fix_call_dependent_choices(checkpoint, empty)
+    require_exportable(empty)
     try:
         with convert_panics("the checkpoint"):
             if shapes or weights:
@@ -176,14 +175,6 @@ def _load_model(checkpoint: Checkpoint) -> PreTrainedModel:
 def _loading_error(checkpoint: Checkpoint, error: Exception) -> CheckpointError:
     # What comes out depends on what is damaged: JSON, safetensors header, shapes, an unknown model type.
     return CheckpointError(f"{checkpoint.name} cannot be loaded: {describe_error(error)}")
-
-
-def _require_exportable(checkpoint: Checkpoint, empty: PreTrainedModel) -> None:
-    """Refuse what cannot be exported by a model without weights, before weights are read."""
-    _fix_call_dependent_choices(empty, generates=checkpoint.task.generates)
-    if checkpoint.request.hash_seed is not None:
-        set_hash_seed(empty, checkpoint.request.hash_seed)
-    require_exportable(empty)
 
 
 def _read_generation_config(checkpoint: Checkpoint) -> GenerationConfig | None:

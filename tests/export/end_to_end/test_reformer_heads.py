@@ -20,13 +20,14 @@ TEXTS = ["Hello there, my friend", "a", "What a waste of time. I want my money b
 
 
 def test_a_seed_that_is_given_is_recorded_and_holds_in_pytorch_too(tmp_path: Path) -> None:
-    model, tokenizer = build("reformer", gain=1.0, hash_seed=None)
+    model, tokenizer = build("reformer", gain=1.0, hash_seed=None, directory=tmp_path / "checkpoint")
     options: dict[str, Any] = {"tokenizer": tokenizer, "progress": False}
     bundle = export(model, tmp_path / "bundle", hash_seed=11, **options)
     assert model.config.hash_seed is None, "the caller's model is not changed"
     assert bundle.manifest is not None
     assert bundle.config["hash_seed"] == bundle.manifest.variants["fp32"].recipe["hash_seed"] == 11
     assert verify(bundle, model, **options).passed
+    assert verify(bundle, tmp_path / "checkpoint", progress=False).passed
     assert set_hash_seed(model, 11)
     reference = transformers.pipeline("text-classification", model=model, tokenizer=tokenizer)
     for batch_size in (1, 3):

@@ -62,6 +62,11 @@ def decodes_otherwise(model: Any) -> bool:
     return far or ("lsh" in config.attn_layers and config.num_attention_heads >= config.lsh_attn_chunk_length)
 
 
+def hashes_tokens(model: Any) -> bool:
+    """Whether a model has layers that hash, whatever their seed."""
+    return any(hasattr(module, "hash_seed") for module in model.modules())
+
+
 def set_hash_seed(model: Any, seed: int) -> bool:
     """Have a model draw its rotations with a seed, in PyTorch too.
 
