@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import hashlib
+import io
 import json
 import os
 import stat
@@ -83,7 +83,8 @@ def read_bounded(path: Path, limit: int = LONGEST_TEXT) -> bytes:
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(limit + 1) if size <= limit else b""
+        # So many are asked for, and not `limit`: Python takes memory for as many as it is asked for.
+        content = file.read((size or limit) + 1) if size <= limit else b""
     if max(size, len(content)) > limit:
         raise ValueError(f"it has {max(size, len(content)):,} bytes, and no such file has more than {limit:,}")
     return content
@@ -96,7 +97,7 @@ def read_text(path: Path, limit: int = LONGEST_TEXT) -> str:
         BundleError: it cannot be read, is longer, or is something else.
     """
     try:
-        return read_bounded(path, limit).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        return io.TextIOWrapper(io.BytesIO(read_bounded(path, limit)), encoding="utf-8").read()
     except OSError as error:
         raise unreadable_error(path, error) from error
     except UnicodeDecodeError as error:
@@ -135,6 +136,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
 
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's content."""
+    import hashlib  # takes milliseconds, which the help of a command need not wait for
+
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgepipe import pipeline
+from edgepipe.bundle.integrity import read_text
 from edgepipe.errors import BundleError
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
@@ -150,3 +151,18 @@ def test_what_may_not_be_read(open_to_all: Path, kind: str, name: str) -> None:
         rf"^BundleError .*{re.escape(str(folder / name))}\S* cannot be read: Permission denied; give", said
     )
     assert "chmod -R a+rX" in said
+
+
+@pytest.mark.parametrize("content", ["", "a\r\nb\rc\n\r\n", "\ufeff\U0001f600\r"])
+def test_a_text_is_what_python_reads(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "a.txt"
+    file.write_bytes(content.encode())
+    assert read_text(file) == file.read_text(encoding="utf-8")
+
+
+def test_a_text_that_is_longer_than_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "a.txt"
+    file.write_text("1234", encoding="utf-8")
+    assert read_text(file, 4) == "1234"
+    with pytest.raises(BundleError, match=r"a\.txt cannot be read: it has 4 bytes, and no such file has more than 3"):
+        read_text(file, 3)
