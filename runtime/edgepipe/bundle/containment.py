@@ -56,7 +56,7 @@ def find_stranger(folder: Path) -> str | None:
 
 def is_within(path: Path, *folders: Path) -> bool:
     """Whether a path without links is in one of these folders, or is one of them."""
-    return any(path == folder or folder in path.parents for folder in folders)
+    return any(map(path.is_relative_to, folders))
 
 
 def _blobs_of(root: Path) -> tuple[Path, ...]:
