@@ -282,14 +282,12 @@ def hub_errors(repo_id: str, local_files_only: bool = False) -> Iterator[None]:
         ) from error
     except EdgepipeError:
         raise
-    except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise DownloadError(f"{repo_id} could not be downloaded: {first_line(error)}; try again") from error
-        raise DownloadError(
-            f"{repo_id} could not be downloaded: the cache in {constants.HF_HUB_CACHE} cannot be written "
-            f"({error.strerror}{f': {error.filename}' if error.filename else ''}); make room or give the right to "
-            "write, or set HF_HOME to another folder"
-        ) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            raise DownloadError(
+                f"{repo_id} could not be downloaded: the cache in {constants.HF_HUB_CACHE} cannot be written "
+                f"({error.strerror}{f': {error.filename}' if error.filename else ''}); make room or give the right to "
+                "write, or set HF_HOME to another folder"
+            ) from error
         # The HTTP library that huggingface_hub brings has errors of its own, and is another one every few versions.
         raise DownloadError(f"{repo_id} could not be downloaded: {first_line(error)}; try again") from error
