@@ -26,8 +26,8 @@ from contextlib import contextmanager
 from typing import Any
 
 # What a terminal obeys, or what has the text after it read in another order: control characters but tabs and line ends,
-# and those that embed, override or isolate a direction.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# and those that embed, override or isolate a direction. It is compiled where it is used first, not at every start.
+_CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 class EdgepipeError(Exception):
@@ -111,7 +111,7 @@ def not_finite_error(output: str, dtype: str) -> BundleError:
 
 def escape_controls(text: str) -> str:
     """A text whose control characters are written as escapes, so that a terminal shows them and does not obey."""
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+    return re.sub(_CONTROLS, lambda found: ascii(found[0])[1:-1], text)
 
 
 @contextmanager
