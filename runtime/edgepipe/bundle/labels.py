@@ -29,7 +29,8 @@ def read_labels(config: Mapping[str, Any]) -> dict[int, Any]:
     count = _read_id("num_labels", config.get("num_labels", 2))
     if count > _MOST_LABELS:
         raise BundleError(
-            f"num_labels of config.json is {count:.0e}, and no model has more than {_MOST_LABELS:,} labels"
+            f"num_labels of config.json is {config['num_labels']!r:.40}, and no model has more than {_MOST_LABELS:,} "
+            "labels"
         )
     return {place: f"LABEL_{place}" for place in range(count)}
 
