@@ -11,7 +11,6 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
@@ -19,7 +18,7 @@ from edgepipe_export.checkpoint.model_inputs import cache_name
 from edgepipe_export.tracing.cache_layers import GroupQueryCache, sample_past
 from edgepipe_export.tracing.cached_attention import NO_CACHE, SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
-from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 from edgepipe_export.tracing.passes.make_input_optional import MakeInputOptionalPass
 
 if TYPE_CHECKING:
@@ -34,19 +33,15 @@ if TYPE_CHECKING:
 _BATCH, _NEW, _PAST = 2, 5, 7
 
 
-class CausalDecoder(nn.Module):
+class CausalDecoder(TracedModule):
     """A causal language model that takes and gives its cache as tensors with names.
 
     Attributes:
-        model: The model that is traced.
-        config: Its config; transformers' exporter looks for it.
         cache_kind: See :mod:`edgepipe_export.tracing.cached_attention`.
     """
 
     def __init__(self, model: PreTrainedModel, cache_kind: str) -> None:
-        super().__init__()
-        self.model = model
-        self.config = model.config
+        super().__init__(model)
         self.cache_kind = cache_kind
 
     def forward(

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.architectures import find_architecture, patch_model
 from edgepipe_export.tracing.dynamic_axes import TOKEN_AXES
-from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -27,12 +26,10 @@ LAYER_OUTPUTS = ("hidden_states", "attentions")
 POOLER = "pooler_output"
 
 
-class Encoder(nn.Module):
+class Encoder(TracedModule):
     """A model that returns only the tensors a task reads, by name.
 
     Attributes:
-        model: The model that is traced.
-        config: Its config; transformers' exporter looks for it.
         outputs: Names of the tensors to return.
         layer_outputs: Which tensors of every layer to return after them, of :data:`LAYER_OUTPUTS`. They are named
             ``hidden_states.0`` (the embeddings), ``hidden_states.1`` and so on; those of an encoder-decoder
@@ -40,9 +37,7 @@ class Encoder(nn.Module):
     """
 
     def __init__(self, model: PreTrainedModel, outputs: Sequence[str], layer_outputs: Sequence[str] = ()) -> None:
-        super().__init__()
-        self.model = model
-        self.config = model.config
+        super().__init__(model)
         self.outputs = tuple(outputs)
         self.layer_outputs = tuple(layer_outputs)
 

@@ -22,7 +22,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
@@ -32,7 +31,7 @@ from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQuery
 from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
 from edgepipe_export.tracing.encoder import trace_encoder
-from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 from edgepipe_export.tracing.passes.read_length_from_input import ReadLengthFromInputPass
 from edgepipe_export.tracing.passes.separate_source_rows import SeparateSourceRowsPass
 from edgepipe_export.tracing.passes.state_known_dimensions import StateKnownDimensionsPass
@@ -55,20 +54,16 @@ _BATCH, _NEW, _PAST, _ROOM, _SOURCE_PAST, _SOURCE = 2, 5, 7, 17, 3, 11
 _PAST_TOKENS = "past_tokens"
 
 
-class Seq2SeqDecoder(nn.Module):
+class Seq2SeqDecoder(TracedModule):
     """The decoder of an encoder-decoder, its head, and its cache as tensors with names.
 
     Attributes:
-        model: The model that is traced.
-        config: Its config; transformers' exporter looks for it.
         attends_in_cache: Whether the layers of the cache compute attention
             (:mod:`edgepipe_export.tracing.cache_layers`); else past and new keys are concatenated.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-        self.config = model.config
+        super().__init__(model)
         self.attends_in_cache = find_cache_kind(model) == SHARED
 
     def forward(

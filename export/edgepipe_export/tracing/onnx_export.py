@@ -20,6 +20,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+class TracedModule(nn.Module):
+    """What is traced: a model, and a ``forward`` of the subclass that names its inputs and outputs as the graph does.
+
+    Attributes:
+        model: The model.
+        config: Its config; transformers' exporter looks for it.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        super().__init__()
+        self.model = model
+        self.config = model.config
+
+
 def export_to_onnx(
     model: PreTrainedModel, module: nn.Module, sample: dict[str, Any], axes: Axes, opset: int | None
 ) -> onnx_ir.Model:

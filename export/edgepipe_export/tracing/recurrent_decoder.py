@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir
 import torch
-from torch import nn
 
 from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH, PRESENT, present_name
 from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
 from edgepipe_export.tracing.graph_editing import add_constant
-from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,18 +34,8 @@ _DROPPED = 2
 _BATCH, _NEW, _PAST = 2, 5, 11
 
 
-class RecurrentDecoder(nn.Module):
-    """XLNet with its language modeling head, which takes and gives its mems as tensors with names.
-
-    Attributes:
-        model: The model that is traced.
-        config: Its config; transformers' exporter looks for it.
-    """
-
-    def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-        self.config = model.config
+class RecurrentDecoder(TracedModule):
+    """XLNet with its language modeling head, which takes and gives its mems as tensors with names."""
 
     def forward(self, input_ids: torch.Tensor, past_key_values: Layers) -> dict[str, Any]:
         """Run the model.

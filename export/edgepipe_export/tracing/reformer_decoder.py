@@ -18,7 +18,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST, PAST_SEQUENCE_LENGTH
 from edgepipe_export.checkpoint.patches.reformer import (
@@ -36,7 +35,7 @@ from edgepipe_export.checkpoint.patches.reformer import (
 from edgepipe_export.tracing.cached_attention import CONCATENATED
 from edgepipe_export.tracing.decoder import last_positions
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
-from edgepipe_export.tracing.onnx_export import clean_up, export_to_onnx
+from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 from edgepipe_export.tracing.passes.make_input_optional import MakeInputOptionalPass
 
 if TYPE_CHECKING:
@@ -72,18 +71,15 @@ class _Places:
         self.filled = torch.where(self.is_short, new, torch.full((), step * ((new + step - 1) // step)))
 
 
-class ReformerDecoder(nn.Module):
+class ReformerDecoder(TracedModule):
     """Reformer with its language modeling head, which takes and gives its cache as tensors with names.
 
     Attributes:
-        model: The model that is traced.
-        config: Its config; transformers' exporter looks for it.
+        rotations: What tokens are hashed by; None for a model that hashes nothing.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        super().__init__()
-        self.model = model
-        self.config = model.config
+        super().__init__(model)
         self.rotations = draw_rotations(model.config)
 
     def forward(
