@@ -135,8 +135,13 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     return inputs
 
 
-def _axes(sample: dict[str, Any]) -> Axes:
-    """The names of the axes that vary."""
+def decoder_axes(sample: dict[str, Any]) -> Axes:
+    """The names of the axes that vary in the inputs of a decoder without a source, whatever its cache is made of.
+
+    Args:
+        sample: Inputs to trace with, among them ``past_key_values``: the tensors of each layer by name, all of them
+            [batch, ..., past, ...] with the past in the third axis.
+    """
     past = {0: BATCH, 2: PAST_SEQUENCE_LENGTH}
     layers = sample["past_key_values"]
     return {
@@ -162,7 +167,7 @@ def trace_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onn
         ExportError: the model's attention cannot be traced with that kind of cache.
     """
     sample = sample_inputs(model)
-    axes = _axes(sample)
+    axes = decoder_axes(sample)
     kind = find_cache_kind(model) if sample["past_key_values"] else NO_CACHE
     with cached_attention(model, kind):
         program = export_to_onnx(model, CausalDecoder(model, kind), sample, axes, opset)

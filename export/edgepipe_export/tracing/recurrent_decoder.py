@@ -16,9 +16,9 @@ import numpy as np
 import onnx_ir
 import torch
 
-from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH, PRESENT, present_name
+from edgepipe.bundle.layout import PRESENT, present_name
 from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
-from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
+from edgepipe_export.tracing.decoder import decoder_axes
 from edgepipe_export.tracing.graph_editing import add_constant
 from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 
@@ -133,10 +133,8 @@ def trace_recurrent_decoder(model: PreTrainedModel, opset: int | None = None) ->
         :mod:`edgepipe_export.tracing.cached_attention`.
     """
     sample = sample_inputs(model)
-    layers = sample["past_key_values"]
-    past = {0: BATCH, 2: PAST_SEQUENCE_LENGTH}
-    axes: Axes = {"input_ids": TOKEN_AXES, **{f"{PAST}{index}.mems": past for index in range(len(layers))}}
+    axes = decoder_axes(sample)
     program = export_to_onnx(model, RecurrentDecoder(model), sample, axes, opset)
     clean_up(program, axes)
     _cut_present(program.graph, model.config)
-    return program, CONCATENATED if layers else NO_CACHE
+    return program, CONCATENATED if sample["past_key_values"] else NO_CACHE

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST, PAST_SEQUENCE_LENGTH
+from edgepipe.bundle.layout import LOGITS_TO_KEEP
 from edgepipe_export.checkpoint.patches.reformer import (
     HIDDEN,
     ITSELF,
@@ -33,8 +33,7 @@ from edgepipe_export.checkpoint.patches.reformer import (
     split_heads,
 )
 from edgepipe_export.tracing.cached_attention import CONCATENATED
-from edgepipe_export.tracing.decoder import last_positions
-from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
+from edgepipe_export.tracing.decoder import decoder_axes, last_positions
 from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 from edgepipe_export.tracing.passes.make_input_optional import MakeInputOptionalPass
 
@@ -252,12 +251,7 @@ def trace_reformer_decoder(model: PreTrainedModel, opset: int | None = None) -> 
         :mod:`edgepipe_export.tracing.cached_attention`.
     """
     sample = sample_inputs(model)
-    past = {0: BATCH, 2: PAST_SEQUENCE_LENGTH}
-    layers = enumerate(sample["past_key_values"])
-    axes: Axes = {
-        "input_ids": TOKEN_AXES,
-        **{f"{PAST}{index}.{name}": past for index, layer in layers for name in layer},
-    }
+    axes = decoder_axes(sample)
     program = export_to_onnx(model, ReformerDecoder(model), sample, axes, opset)
     clean_up(program, axes)
     MakeInputOptionalPass(LOGITS_TO_KEEP, 0)(program)
