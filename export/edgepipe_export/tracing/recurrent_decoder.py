@@ -91,19 +91,17 @@ def _cut_present(graph: onnx_ir.Graph, config: Any) -> None:
         name = str(output.name)
         past = next(value for value in graph.inputs if value.name and present_name(value.name) == name)
         batch, _, _, width = output.shape or (None,) * 4
-        kept = output
-
-        cuts: list[tuple[str, int, int | onnx_ir.Value]] = []
+        cuts: list[tuple[str, onnx_ir.Value, onnx_ir.Value]] = []
         if config.reuse_len is not None and config.reuse_len > 0:
             before = _add(graph, "Shape", f"{name}.before", past, start=2, end=3)
             reused = _add(graph, "Add", f"{name}.reuse_len", before, _number(graph, config.reuse_len))
-            cuts.append(("reused", 0, reused))
+            cuts.append(("reused", _number(graph, 0), reused))
         if config.mem_len:
-            cuts.append(("last", -config.mem_len, np.iinfo(np.int64).max))
+            cuts.append(("last", _number(graph, -config.mem_len), _number(graph, np.iinfo(np.int64).max)))
+        cuts.append(("kept", _number(graph, 0), _number(graph, -_DROPPED)))
         kept = output
-        for what, start, end in (*cuts, ("kept", 0, -_DROPPED)):
-            bounds = [each if isinstance(each, onnx_ir.Value) else _number(graph, each) for each in (start, end)]
-            kept = _add(graph, "Slice", f"{name}.{what}", kept, *bounds, axis)
+        for what, start, end in cuts:
+            kept = _add(graph, "Slice", f"{name}.{what}", kept, start, end, axis)
         output.name, kept.name = f"{name}.whole", name
         kept.type, kept.shape = output.type, onnx_ir.Shape([batch, 1, "kept_sequence_length", width])
         graph.outputs[index] = kept
