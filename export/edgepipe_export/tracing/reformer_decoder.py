@@ -26,10 +26,9 @@ from edgepipe_export.checkpoint.patches.reformer import (
     chunk_lengths,
     count_buckets,
     draw_rotations,
-    embed_positions,
     hash_tokens,
     merge_hashes,
-    merge_heads,
+    run_layers,
     split_heads,
 )
 from edgepipe_export.tracing.cached_attention import CONCATENATED
@@ -95,20 +94,17 @@ class ReformerDecoder(TracedModule):
         Returns:
             ``logits``, float32[batch, kept, vocabulary], and ``present``, like `past_key_values` with the new tokens.
         """
-        body: Any = self.model.base_model
         places = _Places(self.config, past_key_values[0]["key"].shape[2], input_ids.shape[1])
-        embeddings = body.embeddings
-        states = embeddings.word_embeddings(input_ids)
-        states = before = states + embed_positions(embeddings.position_embeddings, places.queries)
-        present = []
-        for layer, past in zip(body.encoder.layers, past_key_values, strict=True):
-            attention = layer.attention
+        present: list[Layer] = []
+
+        def compute_attention(layer: Any, states: torch.Tensor) -> torch.Tensor:
+            past = past_key_values[len(present)]
             attend = self._attend_by_hashes if "buckets" in past else _attend_to_neighbours
-            seen, kept = attend(attention.self_attention, attention.layer_norm(states), past, places)
+            seen, kept = attend(layer, states, past, places)
             present.append(kept)
-            before = before + attention.output(merge_heads(seen))
-            states = states + layer.feed_forward.forward_chunk(before)
-        output = body.encoder.layer_norm(torch.cat([before, states], dim=-1))
+            return seen
+
+        output = run_layers(self.model.base_model, input_ids, places.queries, compute_attention)
         output = output[:, last_positions(places.new, num_logits_to_keep)]
         return {"logits": self.model.lm_head.forward_chunk(output), "present": present}
 

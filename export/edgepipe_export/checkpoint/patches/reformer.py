@@ -11,6 +11,7 @@ Rotations that hash tokens are drawn with ``hash_seed`` of the config, as transf
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from edgepipe_export.checkpoint.patches.model_patches import Patches
+
+# Takes an attention layer and its states, float32[batch, length, width]; gives what they see, float32[batch, heads,
+# length, head_dim].
+AttentionFunction = Callable[[Any, torch.Tensor], torch.Tensor]
 
 # Scores of what a token does not see, and of the token itself, which it sees where there is nothing else.
 HIDDEN, ITSELF = -1e9, -1e5
@@ -120,7 +125,7 @@ def hash_tokens(vectors: torch.Tensor, rotations: torch.Tensor, factors: list[in
     return buckets
 
 
-def embed_positions(embeddings: Any, positions: torch.Tensor) -> torch.Tensor:
+def _embed_positions(embeddings: Any, positions: torch.Tensor) -> torch.Tensor:
     """The embedding of each position, float32[length, width]; ``AxialPositionEmbeddings`` without its table of all.
 
     Args:
@@ -280,9 +285,30 @@ def attend_by_hashes(
     return merge_hashes(outputs, logits.masked_fill(is_whole, 0.0))  # all hashes of a whole text find the same
 
 
-def merge_heads(states: torch.Tensor) -> torch.Tensor:
-    """float32[batch, heads, length, head_dim] as [batch, length, heads * head_dim]."""
-    return states.transpose(1, 2).flatten(2)
+def run_layers(
+    body: Any, ids: torch.Tensor, positions: torch.Tensor, compute_attention: AttentionFunction
+) -> torch.Tensor:
+    """``ReformerModel.forward`` with another attention: embeddings, the two streams of the layers, and the last norm.
+
+    Args:
+        body: The model.
+        ids: int64[batch, length].
+        positions: Of the tokens, int64[length].
+        compute_attention: Called once for each layer, in their order.
+
+    Returns:
+        float32[batch, length, 2 * width].
+    """
+    embeddings = body.embeddings
+    states = embeddings.word_embeddings(ids) + _embed_positions(embeddings.position_embeddings, positions)
+    before = states
+    for layer in body.encoder.layers:
+        attention = layer.attention
+        seen = compute_attention(attention.self_attention, attention.layer_norm(states))
+        before = before + attention.output(seen.transpose(1, 2).flatten(2))
+        states = states + layer.feed_forward.forward_chunk(before)
+    output: torch.Tensor = body.encoder.layer_norm(torch.cat([before, states], dim=-1))
+    return output
 
 
 def reformer_patches(model: PreTrainedModel) -> Patches:
@@ -319,22 +345,15 @@ def reformer_patches(model: PreTrainedModel) -> Patches:
         if attention_mask is not None:
             mask = mask & (attention_mask[:, source] != 0)
         is_short = torch.full((), length) <= shortest
-        embeddings = body.embeddings
         positions = places.clamp(max=longest_text(config) - 1)
-        states = embeddings.word_embeddings(ids) + embed_positions(embeddings.position_embeddings, positions)
-        before = states
-        for layer in body.encoder.layers:
-            attention = layer.attention
-            normalized = attention.layer_norm(states)
-            if hasattr(attention.self_attention, "num_hashes"):
-                assert rotations is not None
-                seen = attend_by_hashes(attention.self_attention, normalized, mask, is_short, rotations)
-            else:
-                seen = attend_in_chunks(attention.self_attention, normalized, mask, is_short)
-            before = before + attention.output(merge_heads(seen))
-            states = states + layer.feed_forward.forward_chunk(before)
-        output = body.encoder.layer_norm(torch.cat([before, states], dim=-1))
-        return ReformerModelOutput(last_hidden_state=output[:, :length])
+
+        def compute_attention(layer: Any, states: torch.Tensor) -> torch.Tensor:
+            if not hasattr(layer, "num_hashes"):
+                return attend_in_chunks(layer, states, mask, is_short)
+            assert rotations is not None
+            return attend_by_hashes(layer, states, mask, is_short, rotations)
+
+        return ReformerModelOutput(last_hidden_state=run_layers(body, ids, positions, compute_attention)[:, :length])
 
     def score(head: Any, hidden_states: torch.Tensor) -> Any:
         """``ReformerOnlyLMHead.forward`` in one piece."""
