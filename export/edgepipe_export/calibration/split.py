@@ -76,7 +76,7 @@ def split(data: Dataset, enough: int) -> Split:
         Inputs that are in both parts where too few would be left to measure on, or be there to calibrate with.
     """
     size = data.group_size
-    units = [range(start, start + size) for start in range(0, len(data.inputs), size)]
+    units = _units(data)
     texts = {unit: frozenset(_longest_text(data.inputs[index]) for index in unit) for unit in units}
     different = {own: unit for unit, own in reversed(texts.items())}
     most = CALIBRATED // size
@@ -97,9 +97,8 @@ def measure_all(data: Dataset) -> Split:
 
 def shuffle(data: Dataset) -> Dataset:
     """The same inputs in another order, always the same: files are often sorted, and the first shall be like all."""
-    size = data.group_size
-    units = np.random.default_rng(0).permutation(len(data.inputs) // size)
-    return data.select(int(unit) * size + place for unit in units for place in range(size))
+    units = _units(data)
+    return data.select(chain(*(units[number] for number in np.random.default_rng(0).permutation(len(units)))))
 
 
 def spread_by_length(items: Sequence[_Item], length: Callable[[_Item], int], count: int = _TYPICAL) -> list[_Item]:
@@ -107,6 +106,11 @@ def spread_by_length(items: Sequence[_Item], length: Callable[[_Item], int], cou
     ranked = sorted(items, key=length)
     count = min(count, len(ranked))
     return [ranked[(2 * number + 1) * len(ranked) // (2 * count)] for number in range(count)]
+
+
+def _units(data: Dataset) -> list[range]:
+    """Inputs that are not to be parted, by their places."""
+    return [range(start, start + data.group_size) for start in range(0, len(data.inputs), data.group_size)]
 
 
 def _longest_text(item: Any) -> Hashable:

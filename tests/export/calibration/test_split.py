@@ -15,7 +15,7 @@ from edgepipe.bundle.manifest import Parity
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export import export, verify
 from edgepipe_export.calibration.dataset import Dataset
-from edgepipe_export.calibration.split import CALIBRATED, Split, measure_all, split
+from edgepipe_export.calibration.split import CALIBRATED, Split, measure_all, shuffle, split
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
@@ -52,6 +52,21 @@ def test_the_two_sides_share_nothing_and_keep_their_order() -> None:
     for side in (sides.calibrated, sides.measured):
         assert side.inputs == tuple(text for text in data.inputs if text in side.inputs)
     assert divide(data) == sides
+
+
+def test_shuffling_keeps_all_inputs_with_their_gold_and_their_partners() -> None:
+    labels = ["bad"] * 100 + ["good"] * 100
+    data = Dataset(tuple(f"{label} {number}" for number, label in enumerate(labels)), tuple(labels), "made")
+    shuffled = shuffle(data)
+    assert sorted(shuffled.inputs) == sorted(data.inputs)
+    assert shuffled.gold == tuple(text.split()[0] for text in shuffled.inputs)
+    assert 20 < Counter(shuffled.gold[:60])["bad"] < 40
+    assert shuffle(data) == shuffled
+    pairs = shuffle(numbered(200, group_size=2)).inputs
+    numbers = [int(text.removeprefix("text ")) for text in pairs]
+    assert numbers != sorted(numbers)
+    assert numbers[1::2] == [number + 1 for number in numbers[::2]]
+    assert all(number % 2 == 0 for number in numbers[::2])
 
 
 def test_gold_goes_with_its_inputs() -> None:
