@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgepipe.bundle.integrity import sha256
+from edgepipe.bundle.integrity import parse_json, sha256
 from edgepipe.errors import BundleError
 
 # Names the folder; an empty value caches nothing.
@@ -112,7 +112,7 @@ class Cache:
         """
         path = None if self.folder is None else self.folder / f"{hash_json(key)}.json"
         if path is not None and not self._refresh:
-            with suppress(OSError, TypeError, KeyError, ValueError, RecursionError):
+            with suppress(OSError, TypeError, KeyError, ValueError):
                 found = from_json(_read_record(path))
                 self.hits += 1
                 return found
@@ -187,7 +187,7 @@ def _read_record(path: Path) -> Any:
     head, _, body = path.read_text(encoding="ascii").partition("\n")
     if hashlib.sha256(body.encode()).hexdigest() != head:
         raise ValueError(f"{path} is damaged")
-    value = json.loads(body)
+    value = parse_json(body)
     _touch(path)
     return value
 

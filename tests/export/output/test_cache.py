@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
@@ -51,13 +52,19 @@ def test_another_key_or_basis_is_another_value(tmp_path: Path) -> None:
     assert make.count == 3
 
 
-@pytest.mark.parametrize("damage", ["", "garbage", "cut", "altered", "\xff"])
+def deep_record() -> bytes:
+    """Lists within each other more often than Python can follow, with the digest that belongs to them."""
+    body = b"[" * 100_000 + b"]" * 100_000
+    return hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+@pytest.mark.parametrize("damage", ["", "garbage", "cut", "altered", "\xff", "deep"])
 def test_a_damaged_record_is_made_again(tmp_path: Path, damage: str) -> None:
     make = Counted(["passed", 0.25])
     ask(Cache(tmp_path, "basis"), make)
     (path,) = records(tmp_path)
     whole = path.read_bytes()
-    changed = {"cut": whole[:-3], "altered": whole.replace(b"0.25", b"0.75")}
+    changed = {"cut": whole[:-3], "altered": whole.replace(b"0.25", b"0.75"), "deep": deep_record()}
     path.write_bytes(changed.get(damage, damage.encode("latin-1")))
     assert ask(Cache(tmp_path, "basis"), make) == make.value
     assert make.count == 2
@@ -136,7 +143,7 @@ def test_a_graph_that_was_quick_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["model_int8.onnx", "model_int8.onnx_data", "record.json"])
-@pytest.mark.parametrize("content", [b"other", None])
+@pytest.mark.parametrize("content", [b"other", None, deep_record()], ids=["other", "none", "deep"])
 def test_a_damaged_graph_is_made_again(tmp_path: Path, damaged: str, content: bytes | None) -> None:
     root = tmp_path / "kept"
     graph_of(Cache(root, "basis", min_seconds=0), tmp_path / "one")
