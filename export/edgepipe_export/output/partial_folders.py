@@ -3,7 +3,8 @@
 ``.NAME.partial-…`` is written, and locked (``flock``) by its process until that ends, however it ends: one without a
 lock was left by a process that was killed. ``.NAME.old-…`` is what was there before, for the moment between two
 renames, where the system cannot swap two names. Whoever creates, moves or removes such folders holds a lock of their
-parent meanwhile. Where there is no ``flock`` (Windows), nobody can tell who is at work, and what was left stays.
+parent meanwhile. Where there is no ``flock`` (Windows, and some file systems), nobody can tell who is at work, and what
+was left stays.
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def create_partial(output: Path) -> Iterator[Path]:
         OSError: the folder cannot be made.
     """
     with hold_parent(output):
-        recover(output)
-        others = _find(output, PARTIAL) if HAS_LOCKS else []
+        others = recover(output)
         if others:
             raise ExportError(
                 f"another process writes {output} at this moment ({others[0].name} beside it is its work); wait until "
@@ -65,21 +65,28 @@ def create_partial(output: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def recover(output: Path) -> None:
-    """Put back what was there before a killed export, where it is missing, and remove what nobody works on any more."""
+def recover(output: Path) -> list[Path]:
+    """Put back what was there before a killed export, where it is missing, and remove what nobody works on any more.
+
+    Returns:
+        The folders that other processes work on.
+    """
     for old in _find(output, OLD):
         if not os.path.lexists(output):
             old.rename(output)
         elif HAS_LOCKS:
             remove(old)
-    for partial in _find(output, PARTIAL) if HAS_LOCKS else []:
+    others = []
+    for partial in _find(output, PARTIAL):
         try:
             lock = _lock(partial)
-        except BlockingIOError:  # somebody works on it
+        except BlockingIOError:
+            others.append(partial)
             continue
         if lock is not None:
             remove(partial)
             os.close(lock)
+    return others
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -124,6 +125,23 @@ def test_the_newest_of_nothing_is_put_back_once(output: Path) -> None:
     sibling(output, PARTIAL).mkdir()
     recover(output)
     assert os.listdir(output.parent) == ["bundle"]
+
+
+def test_where_no_folder_can_be_locked_what_was_left_stays_and_is_nobody_s_work(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    left = sibling(output, PARTIAL)
+    left.mkdir()
+    with write_atomically(output, overwrite=True) as folder:
+        (folder / "edgepipe.json").write_text("new")
+    assert (output / "edgepipe.json").read_text() == "new"
+    assert sorted(os.listdir(output.parent)) == sorted([left.name, "bundle"])
 
 
 def test_a_folder_is_ours_as_long_as_the_block_lasts(output: Path) -> None:
