@@ -78,13 +78,14 @@ def write_atomically(output: Path, *, overwrite: bool = False) -> Iterator[Path]
         reason = f"{error.strerror or error}" if isinstance(error, OSError) else ""
         if folder is None:
             raise ExportError(f"cannot write into {output.parent}: {reason or error}") from error
-        if is_full(error):
+        name = str(error.filename) if isinstance(error, OSError) and error.filename is not None else None
+        if is_full(error) and (name is None or name.startswith(str(output.parent))):  # else another disk may be it
             raise ExportError(
                 f"cannot write {output}: {_explain_full(error)}; what was there before is still there. Make room "
                 f"({_free_space(output.parent)} are free), or name a directory on another disk"
             ) from error
         # Only what the system says about files of ours; other errors pass as they are.
-        if not isinstance(error, OSError) or not str(error.filename or "").startswith(str(folder)):
+        if name is None or not name.startswith(str(folder)):
             raise
         raise ExportError(f"cannot write {output}: {reason}") from error
 

@@ -147,6 +147,15 @@ def test_a_full_disk_by_whatever_library_says_it(copied: Path, error: Exception)
     assert os.listdir(copied.parent) == [copied.name]
 
 
+def test_a_full_disk_elsewhere_is_not_said_to_be_the_bundle_s(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    said = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / "there" / "file"))
+    with pytest.raises(OSError, match="No space left") as caught, write_atomically(tmp_path / "here" / "out"):
+        raise said
+    assert caught.value is said
+    assert os.listdir(tmp_path / "here") == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("how", ["text", "array", "graph"])
 def test_a_file_that_the_system_lets_grow_no_further(tmp_path: Path, how: str) -> None:
