@@ -45,8 +45,8 @@ def spoil(bundle: Bundle, folder: Path, value: float) -> Bundle:
 def test_no_encoder_gives_a_result(
     task: str, value: float, tiny_export: Callable[..., Exported], tmp_path: Path
 ) -> None:
-    labels = ("entailment", "neutral", "contradiction") if task == "zero-shot-classification" else ()
-    bundle = spoil(tiny_export("bert", task=task, labels=labels).bundle, tmp_path, value)
+    labels = {"labels": ("entailment", "neutral", "contradiction")} if task == "zero-shot-classification" else {}
+    bundle = spoil(tiny_export("bert", task=task, **labels).bundle, tmp_path, value)
     text, options = CALLS[task]
     with pytest.raises(BundleError, match=r"the output \w+ of the variant fp32 is not finite"):
         pipeline(task, bundle)(text, **options)

@@ -30,8 +30,8 @@ def again(value: Any) -> Any:
 
 @pytest.mark.parametrize("task", CALLS)
 def test_every_task_that_reads(task: str, tiny_export: Callable[..., Exported]) -> None:
-    labels = ("entailment", "neutral", "contradiction") if task == "zero-shot-classification" else ()
-    bundle = tiny_export("bert", task=task, **({"labels": labels} if labels else {})).bundle
+    labels = {"labels": ("entailment", "neutral", "contradiction")} if task == "zero-shot-classification" else {}
+    bundle = tiny_export("bert", task=task, **labels).bundle
     text, options = CALLS[task]
     pipe = pipeline(task, bundle, batch_size=2, **options)
     copied = again(pipe)
