@@ -1,10 +1,13 @@
-"""The files that a graph names as its weights, checked before any engine opens one.
+"""The files that a graph names, checked before any engine opens one.
 
 A tensor of an ONNX graph may lie in another file, at the ``location`` that the graph names. Engines differ in what they
-take there: onnxruntime before 1.24 reads any file of the machine. So the locations are read here, from the graph's
-bytes alone, wherever a tensor can be: in nodes, subgraphs, functions and sparse tensors. Of a graph's messages only
-headers are looked at, and none in which the word is not (https://protobuf.dev/programming-guides/encoding has the
-bytes, ``onnx.proto`` the numbers of the fields).
+take there: onnxruntime before 1.24 reads any file of the machine. An ``EPContext`` node holds what a provider has
+compiled, or names a file of it (https://onnxruntime.ai/docs/execution-providers/EP-Context-Design.html): a program for
+a device, which nothing checks. No bundle needs one.
+
+So both are looked for here, in the graph's bytes alone, wherever a tensor or a node can be: in the graph, subgraphs,
+functions and sparse tensors. Of a graph's messages only headers are looked at, and none in which the words are not
+(https://protobuf.dev/programming-guides/encoding has the bytes, ``onnx.proto`` the numbers of the fields).
 """
 
 from __future__ import annotations
@@ -20,12 +23,13 @@ from edgepipe.bundle.containment import is_within
 from edgepipe.bundle.integrity import EXPORT_AGAIN, find_obstacle, unreadable_error
 from edgepipe.errors import BundleError
 
-# The messages of onnx.proto that a tensor can be in: field number -> the message that it holds.
+# The messages of onnx.proto that a tensor or a node can be in: field number -> the message that it holds.
 _ENTRY: Mapping[int, Any] = {}
+_OPERATOR: Mapping[int, Any] = {}
 _TENSOR: Mapping[int, Any] = {13: _ENTRY}
 _SPARSE: Mapping[int, Any] = {1: _TENSOR, 2: _TENSOR}
 _ATTRIBUTE: dict[int, Any] = {5: _TENSOR, 10: _TENSOR, 22: _SPARSE, 23: _SPARSE}
-_NODE: Mapping[int, Any] = {5: _ATTRIBUTE}
+_NODE: Mapping[int, Any] = {4: _OPERATOR, 5: _ATTRIBUTE}
 _GRAPH: Mapping[int, Any] = {1: _NODE, 5: _TENSOR, 15: _SPARSE}
 _ATTRIBUTE |= {6: _GRAPH, 11: _GRAPH}
 _FUNCTION: Mapping[int, Any] = {7: _NODE, 11: _ATTRIBUTE}
@@ -33,7 +37,9 @@ _TRAINING: Mapping[int, Any] = {1: _GRAPH, 2: _GRAPH}
 _MODEL: Mapping[int, Any] = {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION}
 
 _LOCATION = b"location"
-# A message of at most so many bytes is searched for the word first.
+# Of any domain: providers look at the name alone.
+_COMPILED = b"EPContext"
+# A message of at most so many bytes is searched for these words first.
 _SEARCHED = 65_536
 # A graph of more bytes is mapped, not read.
 _MAPPED = 16_000_000
@@ -46,18 +52,24 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f*?\"<>|:\\]")
 
 
 def check_external_data(graph: Path) -> None:
-    """Check that each file which a graph names for its weights is one of those beside it.
+    """Check that each file which a graph names for its weights is one of those beside it, and that nothing is compiled.
 
     Args:
         graph: The graph's file; in a snapshot of the Hub's cache it and its weights are links to one folder.
 
     Raises:
-        BundleError: a location is absolute, leads out of the graph's folder, by ``..`` or by a link, or is no file; or
-            the graph is damaged.
+        BundleError: a location is absolute, leads out of the graph's folder, by ``..`` or by a link, or is no file; a
+            node is an ``EPContext``; or the graph is damaged.
     """
     try:
         with _open(graph) as data:
             locations = set(_find_locations(data))
+    except _CompiledNode as error:
+        raise BundleError(
+            f"{graph} has an {_COMPILED.decode()} node: a part that was compiled for a device, or the name of a file "
+            "with one. It was not loaded: what is in there cannot be checked, and bundles have none. Take the graph "
+            "from before it was compiled"
+        ) from error
     except OSError as error:
         raise unreadable_error(graph, error) from error
     except (IndexError, ValueError) as error:
@@ -94,6 +106,10 @@ def _refuse(graph: Path, location: str) -> BundleError:
     )
 
 
+class _CompiledNode(Exception):  # noqa: N818 - it ends a search; nobody sees it
+    """A node that an execution provider has compiled."""
+
+
 @contextmanager
 def _open(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
@@ -111,6 +127,7 @@ def _find_locations(data: Any) -> Iterator[bytes]:
     """The value of each ``location`` of a model.
 
     Raises:
+        _CompiledNode: it has an ``EPContext`` node.
         ValueError: a message ends within a field, there are too many fields, or a field is none of ONNX's.
         IndexError: it ends too early.
     """
@@ -120,6 +137,10 @@ def _find_locations(data: Any) -> Iterator[bytes]:
         place, end, message = waiting.pop()
         if message is _ENTRY:
             yield from _read_entry(data, place, end)
+            continue
+        if message is _OPERATOR:
+            if bytes(data[place:end]) == _COMPILED:
+                raise _CompiledNode
             continue
         while place < end:
             left -= 1
@@ -137,7 +158,11 @@ def _find_locations(data: Any) -> Iterator[bytes]:
                     size, place = _read_varint(data, place - 1)
                 start, place = place, place + size
                 inner = message.get(tag >> 3)
-                if inner is not None and (size > _SEARCHED or data.find(_LOCATION, start, place) >= 0):
+                if inner is not None and (
+                    size > _SEARCHED
+                    or data.find(_LOCATION, start, place) >= 0
+                    or data.find(_COMPILED, start, place) >= 0
+                ):
                     waiting.append((start, place, inner))
             elif wire == 0:
                 while data[place] > 0x7F:

@@ -1,4 +1,4 @@
-"""Graphs that name files of others as their weights, by every way there is to name one."""
+"""Graphs that name files of others as their weights, by every way there is to name one, and compiled graphs."""
 
 from __future__ import annotations
 
@@ -113,6 +113,62 @@ def test_names_that_mean_something_else(folder: Path, name: str) -> None:
     with pytest.raises(BundleError, match="is not within") as caught:
         create_session(graph)
     assert str(caught.value).isprintable()
+
+
+def compiled(domain: str, **attributes: object) -> onnx.NodeProto:
+    """A node as execution providers write it for what they have compiled."""
+    told = {"main_context": 1, "source": "OpenVINOExecutionProvider", **attributes}
+    return helper.make_node("EPContext", [], ["y"], domain=domain, **told)
+
+
+def compiled_in_the_graph(node: onnx.NodeProto) -> onnx.ModelProto:
+    return model(node, helper.make_node("Identity", ["y"], ["out"]))
+
+
+def compiled_in_a_subgraph(node: onnx.NodeProto) -> onnx.ModelProto:
+    branch = helper.make_graph([node], "branch", [], [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])])
+    truth = numpy_helper.from_array(np.array(True), "truth")
+    choice = helper.make_node("If", ["truth"], ["out"], then_branch=branch, else_branch=branch)
+    return model(choice, initializers=[truth])
+
+
+def compiled_in_a_function(node: onnx.NodeProto) -> onnx.ModelProto:
+    opsets = [helper.make_opsetid(domain, 1) for domain in ("com.microsoft", "own")]
+    function = helper.make_function("own", "Run", [], ["y"], [node], opsets)
+    return model(helper.make_node("Run", [], ["out"], domain="own"), functions=[function])
+
+
+COMPILED = (compiled_in_the_graph, compiled_in_a_subgraph, compiled_in_a_function)
+
+
+@pytest.mark.parametrize("domain", ["com.microsoft", "own", ""])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"embed_mode": 0, "ep_cache_context": "../secret"},
+        {"embed_mode": 0, "ep_cache_context": "/secret"},
+        {"embed_mode": 0, "ep_cache_context": "weights"},
+        {"embed_mode": 1, "ep_cache_context": b"\x7fELF"},
+        {"embed_mode": 1, "ep_cache_context": bytes(100_000)},
+        {},
+    ],
+)
+@pytest.mark.parametrize("way", COMPILED)
+def test_what_was_compiled_is_refused_wherever_it_is(
+    folder: Path, way: Callable[[onnx.NodeProto], onnx.ModelProto], attributes: dict[str, object], domain: str
+) -> None:
+    graph = folder / "model.onnx"
+    graph.write_bytes(way(compiled(domain, **attributes)).SerializeToString())
+    with pytest.raises(BundleError, match=r"has an EPContext node: .*It was not loaded"):
+        create_session(graph)
+
+
+def test_the_word_alone_compiles_nothing(folder: Path) -> None:
+    graph = folder / "model.onnx"
+    made = model(helper.make_node("Constant", [], ["out"], name="EPContext", value=numpy_helper.from_array(SECRET)))
+    made.doc_string = "EPContext"
+    graph.write_bytes(made.SerializeToString())
+    assert np.array_equal(create_session(graph).run({})["out"], SECRET)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and pipes are Unix's")
