@@ -66,7 +66,7 @@ def check_external_data(graph: Path) -> None:
             locations = set(_find_locations(data))
     except _CompiledNode as error:
         raise BundleError(
-            f"{graph} has an {_COMPILED.decode()} node: a part that was compiled for a device, or the name of a file "
+            f"{graph} has an EPContext node: a part that was compiled for a device, or the name of a file "
             "with one. It was not loaded: what is in there cannot be checked, and bundles have none. Take the graph "
             "from before it was compiled"
         ) from error
