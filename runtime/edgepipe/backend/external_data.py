@@ -3,7 +3,7 @@
 A tensor of an ONNX graph may lie in another file, at the ``location`` that the graph names. Engines differ in what they
 take there: onnxruntime before 1.24 reads any file of the machine. An ``EPContext`` node holds what a provider has
 compiled, or names a file of it (https://onnxruntime.ai/docs/execution-providers/EP-Context-Design.html): a program for
-a device, which nothing checks. No bundle needs one.
+a device, which nothing checks. ``Snpe`` is its like. No bundle needs one.
 
 So both are looked for here, in the graph's bytes alone, wherever a tensor or a node can be: in the graph, subgraphs,
 functions and sparse tensors. Of a graph's messages only headers are looked at, and none in which the words are not
@@ -37,8 +37,9 @@ _TRAINING: Mapping[int, Any] = {1: _GRAPH, 2: _GRAPH}
 _MODEL: Mapping[int, Any] = {7: _GRAPH, 20: _TRAINING, 25: _FUNCTION}
 
 _LOCATION = b"location"
-# Of any domain: providers look at the name alone.
-_COMPILED = b"EPContext"
+# Operators whose attributes are compiled. Of any domain: providers look at the name alone.
+_COMPILED = (b"EPContext", b"Snpe")
+_WORDS = (_LOCATION, *_COMPILED)
 # A message of at most so many bytes is searched for these words first.
 _SEARCHED = 65_536
 # A graph of more bytes is mapped, not read.
@@ -59,16 +60,16 @@ def check_external_data(graph: Path) -> None:
 
     Raises:
         BundleError: a location is absolute, leads out of the graph's folder, by ``..`` or by a link, or is no file; a
-            node is an ``EPContext``; or the graph is damaged.
+            node holds what was compiled; or the graph is damaged.
     """
     try:
         with _open(graph) as data:
             locations = set(_find_locations(data))
     except _CompiledNode as error:
         raise BundleError(
-            f"{graph} has an EPContext node: a part that was compiled for a device, or the name of a file "
-            "with one. It was not loaded: what is in there cannot be checked, and bundles have none. Take the graph "
-            "from before it was compiled"
+            f"{graph} has a node {error}: a part that was compiled for a device, or the name of a file with one. It was"
+            " not loaded: what is in there cannot be checked, and bundles have none. Take the graph from before it was"
+            " compiled"
         ) from error
     except OSError as error:
         raise unreadable_error(graph, error) from error
@@ -127,7 +128,7 @@ def _find_locations(data: Any) -> Iterator[bytes]:
     """The value of each ``location`` of a model.
 
     Raises:
-        _CompiledNode: it has an ``EPContext`` node.
+        _CompiledNode: it has a node of compiled code; its operator is the error's text.
         ValueError: a message ends within a field, there are too many fields, or a field is none of ONNX's.
         IndexError: it ends too early.
     """
@@ -139,8 +140,8 @@ def _find_locations(data: Any) -> Iterator[bytes]:
             yield from _read_entry(data, place, end)
             continue
         if message is _OPERATOR:
-            if bytes(data[place:end]) == _COMPILED:
-                raise _CompiledNode
+            if (name := bytes(data[place:end])) in _COMPILED:
+                raise _CompiledNode(name.decode())
             continue
         while place < end:
             left -= 1
@@ -159,9 +160,7 @@ def _find_locations(data: Any) -> Iterator[bytes]:
                 start, place = place, place + size
                 inner = message.get(tag >> 3)
                 if inner is not None and (
-                    size > _SEARCHED
-                    or data.find(_LOCATION, start, place) >= 0
-                    or data.find(_COMPILED, start, place) >= 0
+                    size > _SEARCHED or any(data.find(word, start, place) >= 0 for word in _WORDS)
                 ):
                     waiting.append((start, place, inner))
             elif wire == 0:

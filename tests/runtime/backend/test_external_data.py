@@ -159,7 +159,24 @@ def test_what_was_compiled_is_refused_wherever_it_is(
 ) -> None:
     graph = folder / "model.onnx"
     graph.write_bytes(way(compiled(domain, **attributes)).SerializeToString())
-    with pytest.raises(BundleError, match=r"has an EPContext node: .*It was not loaded"):
+    with pytest.raises(BundleError, match=r"has a node EPContext: .*It was not loaded"):
+        create_session(graph)
+
+
+def test_every_operator_of_onnxruntime_that_may_hold_what_was_compiled_is_refused(folder: Path) -> None:
+    from onnxruntime.capi.onnxruntime_pybind11_state import get_all_operator_schema
+
+    # What those attributes are called that hold, or name, something which no other operator knows.
+    blobs = {
+        schema.name
+        for schema in get_all_operator_schema()
+        if schema.domain == "com.microsoft" and {"ep_cache_context", "DLC", "notes"} & set(schema.attributes)
+    }
+    assert {name.encode() for name in blobs} == set(external_data._COMPILED)
+    graph = folder / "model.onnx"
+    node = helper.make_node("Snpe", [], ["out"], domain="com.microsoft", DLC=b"compiled")
+    graph.write_bytes(model(node).SerializeToString())
+    with pytest.raises(BundleError, match="has a node Snpe: "):
         create_session(graph)
 
 
