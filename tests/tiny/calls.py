@@ -17,6 +17,7 @@ from edgepipe_export.evaluation.tasks import find_evaluation
 # Texts that every tokenizer of the table divides into five tokens or more, and that fit into every model.
 TEXTS = ("I love this film", "What a waste of time. I want my money back", "The 2nd of May, 12:30", "Zoë flew to Köln.")
 
+# With `batch_size`, all inputs in one call; the others one after another.
 OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
     "text-classification": (
         {},
@@ -26,12 +27,14 @@ OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
         {"function_to_apply": "softmax", "top_k": None},
         {"function_to_apply": "none", "top_k": None},
         {"truncation": True, "max_length": 7},
+        {"batch_size": 3},
     ),
     "token-classification": (
         {},
         {"ignore_labels": []},
         *({"aggregation_strategy": strategy} for strategy in ("simple", "first", "average", "max")),
         {"aggregation_strategy": "simple", "stride": 4},
+        {"batch_size": 3},
     ),
     "question-answering": (
         {},
@@ -40,9 +43,21 @@ OPTIONS: dict[str, tuple[Mapping[str, Any], ...]] = {
         {"max_answer_len": 3},
         {"align_to_words": False},
         {"max_seq_len": 32, "doc_stride": 4},
+        {"batch_size": 3},
     ),
-    "fill-mask": ({}, {"top_k": 10}, {"targets": ["a", "e", "i"]}, {"tokenizer_kwargs": {"truncation": True}}),
-    "feature-extraction": ({}, {"truncation": True}, {"tokenize_kwargs": {"truncation": True, "max_length": 7}}),
+    "fill-mask": (
+        {},
+        {"top_k": 10},
+        {"targets": ["a", "e", "i"]},
+        {"tokenizer_kwargs": {"truncation": True}},
+        {"batch_size": 3},
+    ),
+    "feature-extraction": (
+        {},
+        {"truncation": True},
+        {"tokenize_kwargs": {"truncation": True, "max_length": 7}},
+        {"batch_size": 3},
+    ),
 }
 
 
@@ -67,19 +82,24 @@ def compare_calls(model: Any, tokenizer: Any, bundle: Bundle, task: str) -> dict
         warnings.simplefilter("ignore")
         for options in OPTIONS[task]:
             try:
-                expected = [reference(item, **options) for item in inputs]
+                expected = _call(reference, inputs, options)
             except (ValueError, RuntimeError, TypeError, KeyError) as error:
                 found[describe(options)] = _refused_alike(own, inputs, options, error)
                 continue
-            got = [own(item, **options) for item in inputs]
+            got = _call(own, inputs, options)
             found[describe(options)] = compare_results(inputs, expected, got, lambda result: {}).first
     return found
 
 
+def _call(pipe: Any, inputs: list[Any], options: Mapping[str, Any]) -> list[Any]:
+    if "batch_size" in options:
+        return list(pipe(inputs, **options))
+    return [pipe(item, **options) for item in inputs]
+
+
 def _refused_alike(own: Any, inputs: list[Any], options: Mapping[str, Any], error: Exception) -> str | None:
     try:
-        for item in inputs:
-            own(item, **options)
+        _call(own, inputs, options)
     except InputError:
         return None
     return f"answers, and the reference raises {type(error).__name__}: {str(error).splitlines()[0]}"

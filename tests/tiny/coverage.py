@@ -88,3 +88,7 @@ def list_unexplained(cells: Cells) -> list[str]:
         elif (name, head) not in DIFFERENT:
             lines += [f"{name}, {head}, {option}: {found}" for option, found in cell.calls.items() if found is not None]
     return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
