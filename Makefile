@@ -1,5 +1,6 @@
 # make demo · make test · make test-oldest · make check · make format · make docs · make test-gpu · make interop
-# make bench · make bench-throughput · make bench-generation · make coverage · make release-check · make clean
+# make bench · make bench-throughput · make bench-generation · make coverage · make lock · make audit
+# make release-check · make clean
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -10,11 +11,12 @@ OLDEST_VENV ?= .venv-oldest
 OLDEST_TESTS ?= tests/golden/test_question_answering.py tests/golden/test_token_classification.py \
   tests/golden/test_generation_bundles.py tests/export/quantization tests/runtime/tokenization
 DOCS_VENV ?= .venv-docs
+LOCKS := $(wildcard locks/*.txt)
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
 .PHONY: setup demo test test-oldest test-gpu check format docs coverage bench bench-throughput bench-generation interop
-.PHONY: release-check clean
+.PHONY: lock audit release-check clean
 
 setup: $(VENV)/.dev
 
@@ -22,7 +24,7 @@ setup: $(VENV)/.dev
 $(VENV)/.export: $(VENV)/.runtime
 $(VENV)/.dev: $(VENV)/.export
 $(VENV)/.release: $(VENV)/.runtime
-$(VENV)/.runtime $(VENV)/.export $(VENV)/.dev $(VENV)/.release $(DOCS_VENV)/.docs: pyproject.toml constraints.txt scripts/set_up.py
+$(VENV)/.runtime $(VENV)/.export $(VENV)/.dev $(VENV)/.release $(DOCS_VENV)/.docs: pyproject.toml constraints.txt scripts/set_up.py $(LOCKS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgepipe needs Python 3.11 or newer; name one, e.g. make $(MAKECMDGOALS) PYTHON=python3.12")'
 	@$(PYTHON) scripts/set_up.py $(@D) $(patsubst .%,%,$(notdir $@))
 
@@ -39,7 +41,7 @@ test: $(VENV)/.dev
 test-oldest: $(OLDEST_VENV)/.oldest
 	$(OLDEST_VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(OLDEST_TESTS)
 
-$(OLDEST_VENV)/.oldest: $(VENV)/.dev scripts/set_up_oldest.py
+$(OLDEST_VENV)/.oldest: $(VENV)/.dev scripts/set_up_oldest.py locks/oldest.txt
 	@$(PYTHON) scripts/set_up_oldest.py $(@D) $(VENV)
 
 # Needs an NVIDIA GPU; skips with the reason where it cannot be used.
@@ -82,7 +84,15 @@ bench-throughput: $(VENV)/.dev
 bench-generation: $(VENV)/.dev
 	$(BIN)/python benchmarks/generation.py --context
 
-# Builds sdist and wheel, and runs what each extra is for in an empty environment.
+# Every package that the stages install, with its hashes: after a change of pyproject.toml or constraints.txt.
+lock: $(VENV)/.release
+	$(BIN)/python scripts/lock.py
+
+# Fails where a package of the locks has a known vulnerability; ADVISORIES=FOLDER looks in a copy of the database.
+audit: $(VENV)/.release
+	$(BIN)/python scripts/audit.py $(if $(ADVISORIES),--advisories '$(ADVISORIES)')
+
+# Builds sdist, wheel and bills of materials into dist/, and runs what each extra is for in an empty environment.
 release-check: $(VENV)/.release
 	$(BIN)/python scripts/check_release.py
 

@@ -2,7 +2,11 @@
 
 A stage installs what its make targets need and nothing else; each builds on the one before. It says first what it
 downloads. What a stage installed is not looked at again: a file ``.<stage>`` in the environment marks it as done, and
-the Makefile compares that file with pyproject.toml and constraints.txt.
+the Makefile compares that file with pyproject.toml, constraints.txt and the locks.
+
+Each package is a wheel whose sha256 is in the stage's file of ``locks/`` (`scripts/lock.py`); pip refuses any other.
+The package itself is then built by what ``locks/build.txt`` has. Only torch comes without a hash, from PyTorch's index
+where that can be reached: its builds there are others than the package index has.
 
 This file needs nothing but the standard library.
 """
@@ -18,6 +22,7 @@ import urllib.request
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+LOCKS = REPOSITORY / "locks"
 
 # PyTorch's builds without CUDA; what the package index has for Linux brings CUDA along.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -60,7 +65,7 @@ def set_up(environment: Path, stage: str) -> int:
                 f"{environment} could not be made, see above. On Debian and Ubuntu `venv` is a package of its own: "
                 "apt install python3-venv"
             )
-    extra, megabytes, what = STAGES[stage]
+    _, megabytes, what = STAGES[stage]
     installed = has_torch(python)
     index = None
     if stage in WITH_TORCH and not installed:
@@ -75,21 +80,45 @@ def set_up(environment: Path, stage: str) -> int:
                 "There its build for Linux usually brings CUDA."
             )
     say(f"Installing {what}: up to {megabytes} MB to download, once.")
-    if stage in WITH_TORCH and not installed and not install(python, ["torch"], index):
-        return explain_failure()
-    if not install(python, ["--editable", f"{REPOSITORY}[{extra}]"], None):
-        return explain_failure()
+    failure = install_locked(python, LOCKS / "build.txt", LOCKS / f"{stage}.txt")
+    # What torch needs is there now, but for CUDA.
+    if failure is None and stage in WITH_TORCH and not installed:
+        failure = install_torch(python, index)
+    if failure is None:
+        failure = install(python, ["--no-deps", "--no-build-isolation", "--editable", str(REPOSITORY)])
+    if failure is not None:
+        return explain_failure(failure)
     (environment / f".{stage}").touch()
     return 0
 
 
-def install(python: Path, what: list[str], index: str | None) -> bool:
-    """Have pip install something with the versions of constraints.txt; whether it could."""
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command += ["--constraint", str(REPOSITORY / "constraints.txt")]
-    if index is not None:
-        command += ["--extra-index-url", index]
-    return subprocess.run([*command, *what], check=False).returncode == 0
+def install_locked(python: Path, *locks: Path) -> str | None:
+    """Have pip install what locks name, each file with one of its hashes; what pip says where it cannot."""
+    files = [argument for lock in locks for argument in ("--requirement", str(lock))]
+    # A source distribution would be built by programs that no lock has.
+    return install(python, ["--no-deps", "--require-hashes", "--only-binary", ":all:", *files])
+
+
+def install_torch(python: Path, index: str | None) -> str | None:
+    """Have pip install the version of torch in constraints.txt; what pip says where it cannot."""
+    return install(
+        python,
+        [
+            "--constraint",
+            str(REPOSITORY / "constraints.txt"),
+            *(["--extra-index-url", index] if index else []),
+            "torch",
+        ],
+    )
+
+
+def install(python: Path, arguments: list[str]) -> str | None:
+    """Have pip install something; what it says where it cannot, which is shown as well."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    done = subprocess.run(command, stderr=subprocess.PIPE, check=False)
+    said = done.stderr.decode(errors="replace")
+    print(said, file=sys.stderr, end="", flush=True)
+    return said if done.returncode != 0 else None
 
 
 def has_torch(python: Path) -> bool:
@@ -107,12 +136,19 @@ def can_reach(url: str, seconds: float = 5.0) -> bool:
         return False
 
 
-def explain_failure() -> int:
+def explain_failure(said: str) -> int:
     """Say what to do where pip failed; the exit status."""
+    if "DO NOT MATCH THE HASHES" in said:
+        return say(
+            "A file is not the one that the lock names, and was not installed; pip's own words with both hashes are "
+            "above. It was altered on its way, or your index has another file under that name. With an index of your "
+            "own: have it pass on the files of the public one, or write locks of yours with `make lock`."
+        )
     return say(
         "The packages could not be installed; pip's own words are above. Without a network: try again with one. "
         "Behind a proxy: set HTTPS_PROXY. With an index of your own: set PIP_INDEX_URL. With a full disk: make room, "
-        "or set TMPDIR. What was downloaded is kept, so the same command goes on from there."
+        "or set TMPDIR. Where no distribution matches your system: try another Python, e.g. PYTHON=python3.12. "
+        "What was downloaded is kept, so the same command goes on from there."
     )
 
 

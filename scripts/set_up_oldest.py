@@ -1,6 +1,7 @@
 """Set up a virtual environment with the exporter's oldest versions: ``python scripts/set_up_oldest.py OLDEST BASE``.
 
-OLDEST gets the lower bound of each requirement that pyproject.toml names for the exporter. All else, torch included,
+OLDEST gets the lower bound of each requirement that pyproject.toml names for the exporter, each by its hash
+(``locks/oldest.txt``, which `make lock` writes). All else, torch included,
 comes from the environment BASE, which ``make setup`` makes. The runtime's own oldest versions are tested with the
 wheel, in `tests/packaging`.
 """
@@ -51,10 +52,11 @@ def main(oldest: Path, base: Path) -> int:
 
 
 def install(pins: list[str], python: Path) -> None:
-    """Install some versions, and nothing that they ask for."""
+    """Install the oldest versions as their lock has them, and nothing that they ask for."""
     print(f"Installing {', '.join(pins)}.", flush=True)
-    options = ["--quiet", "--disable-pip-version-check", "--no-deps"]
-    subprocess.run([str(python), "-m", "pip", "install", *options, *pins], check=True)
+    options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
+    lock = str(REPOSITORY / "locks" / "oldest.txt")
+    subprocess.run([str(python), "-m", "pip", "install", *options, "--requirement", lock], check=True)
 
 
 def ask(python: Path, program: str) -> str:
