@@ -117,7 +117,12 @@ def keep(text: str) -> str:
 def list_pins(text: str) -> list[tuple[str, str]]:
     """The packages of a lock or of constraints.txt, as the index compares names, with their versions."""
     found = re.findall(r"^([\w.-]+)==([^\s;]+)", text, flags=re.MULTILINE)
-    return [(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in found]
+    return [(normal(name), version) for name, version in found]
+
+
+def normal(name: str) -> str:
+    """A package's name as the index compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def list_unpinned(text: str) -> set[str]:

@@ -30,11 +30,11 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 # What each stage installs, and about how many megabytes that downloads beside torch: the sizes of what
 # `pip install --dry-run --report` lists on Linux x86-64. Where the wheels are in pip's cache, nothing is downloaded.
 STAGES = {
-    "runtime": ("cpu", 55, "the runtime: onnxruntime, tokenizers, numpy"),
+    "runtime": ("cpu", 60, "the runtime: onnxruntime, tokenizers, numpy"),
     "export": ("export", 70, "the exporter: transformers, onnx"),
     "dev": ("dev", 415, "the tests' tools: pytest, mypy, ruff, sentence-transformers, bitsandbytes, a real checkpoint"),
     "docs": ("docs", 75, "what the site is built with: Sphinx and its extensions"),
-    "release": ("release", 10, "the tools that build and check a release"),
+    "release": ("release", 40, "the tools that build, check and audit a release, and write the locks"),
 }
 WITH_TORCH = ("export", "dev")
 TORCH_CPU = 200

@@ -6,12 +6,9 @@ import re
 import tomllib
 from collections import Counter
 
+from scripts.lock import normal
+
 from tests.packaging.conftest import REPOSITORY
-
-
-def normal(name: str) -> str:
-    """A package's name as the index compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def pins() -> list[str]:

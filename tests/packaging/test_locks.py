@@ -11,13 +11,12 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
-from scripts.lock import BUILD, LEFT_OUT, OLDEST, keep, list_pins, list_unpinned
+from scripts.lock import BUILD, LEFT_OUT, OLDEST, keep, list_pins, list_unpinned, normal
 from scripts.lock import main as lock
 from scripts.set_up import LOCKS, STAGES
 from scripts.set_up_oldest import list_oldest
 
 from tests.packaging.conftest import REPOSITORY
-from tests.packaging.test_constraints import normal
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 AGAIN = "constraints.txt or pyproject.toml changed after the lock was written. Run `make lock`."
