@@ -478,7 +478,13 @@ def _make_manifest(
     checkpoint = loaded.checkpoint
     return Manifest(
         task=checkpoint.task.name,
-        source=Source(checkpoint.name, checkpoint.revision, type(loaded.model).__name__),
+        source=Source(
+            checkpoint.name,
+            checkpoint.revision,
+            type(loaded.model).__name__,
+            checkpoint.base_name,
+            checkpoint.base_revision,
+        ),
         versions=package_versions(),
         machine=machine_name(),
         max_length=limits.source.tokens,

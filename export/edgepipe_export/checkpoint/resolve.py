@@ -77,6 +77,8 @@ class Checkpoint:
         directory: Where the files are; None for a loaded model. For a file of weights that of its base.
         task: The task's class.
         base: The directory of what an adapter in `directory` is merged into; None without an adapter.
+        base_name: Hub id of the base, or the last part of its directory's name.
+        base_revision: Commit of the base's Hub repository.
         state_dict: The file of weights, where they are in one alone.
     """
 
@@ -86,6 +88,8 @@ class Checkpoint:
     directory: Path | None
     task: type[Task]
     base: Path | None = None
+    base_name: str | None = None
+    base_revision: str | None = None
     state_dict: Path | None = None
 
     @property
@@ -163,12 +167,12 @@ def _check_config(request: Request, name: str, directory: Path) -> Mapping[str, 
 def _resolve_adapter(request: Request, name: str, revision: str | None, directory: Path) -> Checkpoint:
     adapter = read_adapter(name, directory)
     _require_adapter_weights(name, directory, request.allow_pickle)
-    base = _find_base(request, name, directory, adapter)
+    base_name, base_revision, base = _find_base(request, name, directory, adapter)
     files = _list_files(base)
     if ADAPTER_CONFIG in files:
         raise CheckpointError(f"the base of the adapter {name}, {base}, is an adapter too; merge that first")
-    require_supported_files(base.name, files, request.task)
-    config = _check_config(request, base.name, base)
+    require_supported_files(base_name, files, request.task)
+    config = _check_config(request, base_name, base)
     if _has_config(directory):
         config = read_config(directory)
     _require_weights(base, files, request.allow_pickle)
@@ -178,24 +182,23 @@ def _resolve_adapter(request: Request, name: str, revision: str | None, director
         architectures = config.get("architectures") if request.task is None else None
     params = config.get("task_specific_params")
     task = _find_task(request.task, architectures, name, params, is_sentence_encoder(directory))
-    return Checkpoint(request, name, revision, directory, task, base)
+    return Checkpoint(request, name, revision, directory, task, base, base_name, base_revision)
 
 
-def _find_base(request: Request, name: str, directory: Path, adapter: Adapter) -> Path:
-    """The directory of an adapter's base: what the caller named, or the adapter; by its own folder or this one."""
+def _find_base(request: Request, name: str, directory: Path, adapter: Adapter) -> tuple[str, str | None, Path]:
+    """An adapter's base as `_find` has it: what the caller named, or the adapter; by its own folder or this one."""
     hint = "name its directory or Hub id with base= (--base)"
     if request.base is not None:
-        return _find(request.base, replace(request, revision=None))[2]
+        return _find(request.base, replace(request, revision=None))
     if adapter.base is None:
         raise CheckpointError(f"{name} is an adapter whose {ADAPTER_CONFIG} does not name the model it is for; {hint}")
     for place in (Path(adapter.base), directory / adapter.base):
         if place.is_dir():
-            require_own_files(place)
-            return place
+            return _find(place, request)
     if not is_repo_id(adapter.base):
         raise CheckpointError(f"{name} is an adapter for {adapter.base}, which does not exist here; {hint}")
     try:
-        return _find(adapter.base, replace(request, revision=adapter.revision))[2]
+        return _find(adapter.base, replace(request, revision=adapter.revision))
     except DownloadError as error:
         raise DownloadError(f"{name} is an adapter for {adapter.base}: {error}; {hint}") from error
 

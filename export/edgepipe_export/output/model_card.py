@@ -57,6 +57,9 @@ def render_model_card(manifest: Manifest, original: SourceCard) -> str:
     source = manifest.source
     revision = "" if source.revision is None else f" at revision {_code(source.revision)}"
     name = _code(source.model)
+    if source.base is not None:
+        commit = "" if source.base_revision is None else f" at revision {_code(source.base_revision)}"
+        revision += f", an adapter for {_code(source.base)}{commit},"
     limit = "has no limit" if manifest.max_length is None else f"is at most {manifest.max_length} tokens long"
     sections = [
         _front_matter(manifest, original.license_id),

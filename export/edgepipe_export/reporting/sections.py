@@ -312,6 +312,7 @@ def _facts(contents: Contents) -> tuple[tuple[str, str], ...]:
         "Task": manifest.task,
         "Source": manifest.source.model,
         "Revision": manifest.source.revision or "none: a local directory or a model in memory",
+        "Adapter for": manifest.source.base,
         "Architecture": manifest.source.architecture,
         "Labels": labels,
         "Longest input": f"{longest} ({manifest.max_length_source})",

@@ -59,11 +59,15 @@ class Source:
         model: Hub id, or the last part of the local directory's name.
         revision: Commit of the Hub repository; None for a local directory or a model object.
         architecture: The transformers class that was traced, e.g. ``BertForSequenceClassification``.
+        base: Likewise what the checkpoint, an adapter, was merged into; None for what is no adapter.
+        base_revision: Commit of the base's Hub repository.
     """
 
     model: str
     revision: str | None
     architecture: str
+    base: str | None = None
+    base_revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

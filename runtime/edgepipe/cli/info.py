@@ -49,6 +49,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "task": infer_task(bundle),
         "source": f"{manifest.source.model}" if manifest else None,
         "revision": manifest.source.revision if manifest else None,
+        "base": manifest.source.base if manifest else None,
         "architecture": manifest.source.architecture if manifest else _first(bundle.config.get("architectures")),
         "max_length": bundle.max_length,
         "labels": list(manifest.labels) if manifest else None,

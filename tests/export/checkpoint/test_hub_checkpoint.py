@@ -145,6 +145,8 @@ def test_a_hub_id_is_downloaded_and_its_commit_pinned(hub: Hub, tmp_path: Path) 
         "model": REPO,
         "revision": COMMIT,
         "architecture": "BertForSequenceClassification",
+        "base": None,
+        "base_revision": None,
     }
     card = (tmp_path / "out" / "README.md").read_text()
     assert 'license: "mit"' in card

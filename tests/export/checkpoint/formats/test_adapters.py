@@ -101,7 +101,11 @@ def test_kinds_of_adapters(kind: str, base: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_gives_what_the_pipeline_of_transformers_gives(base: Path, tmp_path: Path) -> None:
     adapt_classifier(base, LoraConfig(init_lora_weights=False), tmp_path / "adapter")
-    classify = pipeline(model=export(tmp_path / "adapter", tmp_path / "bundle"))
+    bundle = export(tmp_path / "adapter", tmp_path / "bundle")
+    assert bundle.manifest is not None
+    assert (bundle.manifest.source.model, bundle.manifest.source.base) == ("adapter", base.name)
+    assert f"an adapter for `{base.name}`" in (bundle.path / "README.md").read_text(encoding="utf-8")
+    classify = pipeline(model=bundle)
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "adapter")
     reference = transformers.pipeline("text-classification", model, tokenizer=str(base), device="cpu")
     for text in ("I love this", "What a waste of time"):
