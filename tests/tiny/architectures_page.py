@@ -101,24 +101,25 @@ def _summarize(names: Iterable[str], cells: Mapping[tuple[str, str], Cell]) -> s
 
 
 def render_architectures(
-    cells: Mapping[tuple[str, str], Cell], different: Mapping[tuple[str, str], str], count: str, versions: str
+    cells: Mapping[tuple[str, str], Cell], different: Mapping[tuple[str, str, str], str], count: str, versions: str
 ) -> str:
     """The page.
 
     Args:
         cells: By architecture and head.
-        different: Why what differs does, likewise.
+        different: Why what differs does, by architecture, head and option.
         count: The count of all comparisons, as a table of Markdown.
         versions: The versions of the packages.
     """
     reads = {pair: cell for pair, cell in cells.items() if pair[1] in TABLES}
     names = list(dict.fromkeys(name for name, _ in reads))
-    rows = [
-        f"| {name} | {' | '.join(_cell(cells.get((name, task)), (name, task), different) for task in TABLES)} |"
-        for name in names
-    ]
+    rows = [f"| {name} | {' | '.join(_cell(cells.get((name, task))) for task in TABLES)} |" for name in names]
     header = [f"| architecture | {' | '.join(TABLES)} |", f"|---|{'---|' * len(TABLES)}"]
-    notes = [f"- {name}, {task}: {reason}" for (name, task), reason in different.items() if (name, task) in cells]
+    notes = [
+        f"- {name}, {task}, {option}: {reason}"
+        for (name, task, option), reason in different.items()
+        if (name, task) in cells
+    ]
     asked = {task: [describe(options) for options in each] for task, each in OPTIONS.items()}
     asked["generation"] = [*SEARCHES, *GENERATION_OPTIONS]
     return _PAGE.format(
@@ -140,9 +141,9 @@ def render_architectures(
     )
 
 
-def _cell(cell: Cell | None, pair: tuple[str, str], different: Mapping[tuple[str, str], str]) -> str:
+def _cell(cell: Cell | None) -> str:
     if cell is None:
         return ""
     if cell.refused is not None:
         return "refused"
-    return "**no**" if pair in different or cell.largest is None else f"{cell.largest:.0e}"
+    return "**no**" if cell.calls.get("tensors") is not None or cell.largest is None else f"{cell.largest:.0e}"

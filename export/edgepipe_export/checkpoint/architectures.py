@@ -104,9 +104,10 @@ def _wants_decoder_inputs(model: PreTrainedModel) -> bool:
     """Whether an encoder-decoder without a head takes no text alone; BART's and T5's decoders read the encoder's."""
     if not getattr(model.config, "is_encoder_decoder", False) or model.base_model is not model or model.can_generate():
         return False
+    token = 0 if getattr(model.config, "pad_token_id", None) == 1 else 1  # mBART looks for the last that is no padding
     try:
         with torch.no_grad():
-            model(input_ids=torch.ones((1, 2), dtype=torch.int64, device=model.device))
+            model(input_ids=torch.full((1, 2), token, dtype=torch.int64, device=model.device))
     except ValueError:
         return True
     except RuntimeError:

@@ -10,6 +10,7 @@ import torch
 
 from edgepipe.errors import CheckpointError, ExportError
 from edgepipe_export import export
+from edgepipe_export.checkpoint.architectures import require_exportable
 from edgepipe_export.checkpoint.unsupported import HEADS_WITHOUT_TASK
 from tests.tiny import TABLES, build
 from tests.tiny.coverage import list_unexplained, render_count
@@ -88,6 +89,13 @@ def test_linear_attention_is_refused(tmp_path: Path) -> None:
     model, tokenizer = build("lara_mini", task="feature-extraction")
     with pytest.raises(ExportError, match="it computes its recurrence in chunks"):
         export(model, tmp_path / "bundle", task="feature-extraction", tokenizer=tokenizer)
+
+
+@pytest.mark.parametrize("architecture", ["mbart", "plbart"])
+def test_a_base_whose_padding_is_the_token_1_takes_a_text_alone(architecture: str) -> None:
+    model, _ = build(architecture, task="feature-extraction")
+    assert model.config.pad_token_id == 1
+    require_exportable(model)  # they look for the last token that is no padding
 
 
 def test_the_count_of_coverage() -> None:
