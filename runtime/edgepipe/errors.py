@@ -26,8 +26,9 @@ from contextlib import contextmanager
 from typing import Any
 
 # What a terminal obeys, or what has the text after it read in another order: control characters but tabs and line ends,
-# and those that embed, override or isolate a direction. It is compiled where it is used first, not at every start.
-_CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+# and those that embed, override or isolate a direction. And halves of characters, which no file and no log can take. It
+# is compiled where it is used first, not at every start.
+_CONTROLS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 
 
 class EdgepipeError(Exception):

@@ -78,4 +78,5 @@ def test_a_panic_of_rust_is_an_error_of_ours() -> None:
 def test_a_message_is_nothing_that_a_terminal_obeys() -> None:
     said = str(BundleError("file\x1b[2J\x9b1m\u202egnp.exe\r is damaged\nthe next line\t…"))
     assert said == "file\\x1b[2J\\x9b1m\\u202egnp.exe\\r is damaged\nthe next line\t…"
+    assert str(BundleError("half a character: \ud83d")) == "half a character: \\ud83d"
     assert escape_controls("ünï 日本 👩‍👩‍👧 \u200f\u05e2") == "ünï 日本 👩‍👩‍👧 \u200f\u05e2"

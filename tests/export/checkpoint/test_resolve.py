@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -188,6 +189,21 @@ def test_a_link_out_of_the_checkpoint(own_checkpoint: Path, tmp_path: Path, name
     link.unlink(missing_ok=True)
     link.symlink_to(secret)
     with pytest.raises(CheckpointError, match=f"{name} is a link to .*secret, out of .*copy"):
+        resolve(Request(own_checkpoint))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are Unix's")
+@pytest.mark.parametrize("name", ["README.md", "config.json", "tokenizer.json", "model.safetensors", "2_Dense/extra"])
+def test_a_pipe_or_a_device_in_the_checkpoint(own_checkpoint: Path, name: str) -> None:
+    entry = own_checkpoint / name
+    entry.parent.mkdir(exist_ok=True)
+    entry.unlink(missing_ok=True)
+    os.mkfifo(entry)
+    with pytest.raises(CheckpointError, match=f"{name} is no regular file"):
+        resolve(Request(own_checkpoint))
+    entry.unlink()
+    entry.symlink_to("/dev/zero")
+    with pytest.raises(CheckpointError, match=f"{name} is a link to /dev/zero"):
         resolve(Request(own_checkpoint))
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from edgepipe import Bundle, Model
 from edgepipe.backend.engines import DEFAULT, ENGINES, engine_for
 from edgepipe.backend.session import DeviceProfile, Engine, SessionConfig
-from edgepipe.errors import DeviceError, InputError
+from edgepipe.errors import BundleError, DeviceError, InputError
 from edgepipe.models.variants import choose_variant, preferred_variants
 from tests.runtime.small_bundle import write_bundle
 
@@ -41,6 +42,18 @@ def test_an_engine_is_chosen_by_the_name_of_its_device(device: str, dummy: list[
     assert preferred_variants(SessionConfig(device=device)) == ("int8", "fp32")
     with pytest.raises(DeviceError, match=r"no dummy kernels for fp16.*dtype='int8'"):
         choose_variant(Bundle.load(folder), "fp16", SessionConfig(device=device))
+
+
+def test_what_a_graph_names_is_looked_at_before_any_engine_has_it(dummy: list[str], tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle", ("int8",))
+    (folder / "edgepipe.json").unlink()
+    graph = folder / "onnx" / "model_int8.onnx"
+    model = onnx.load(graph, load_external_data=False)
+    model.graph.node.append(onnx.helper.make_node("EPContext", [], ["compiled"], domain="com.microsoft"))
+    graph.write_bytes(model.SerializeToString())
+    with pytest.raises(BundleError, match="has a node EPContext"):
+        Model.from_pretrained(folder, device="dummy")
+    assert dummy == []
 
 
 @pytest.mark.parametrize("device", [None, "cpu", "cuda", "cuda:1", 0, -1])
