@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 MODEL = REPOSITORY / "models" / "edgepipe_models" / "default"
 
 
-def write_bill(python: Path, lock: Path, bill: Path) -> None:
+def write_bill(python: Path, extra: str, lock: Path, bill: Path) -> None:
     """Write the bill of materials of an environment.
 
     Args:
         python: The environment's interpreter.
+        extra: With which the wheel was installed in it.
         lock: The lock with the hashes of its packages.
         bill: The file to write.
 
@@ -37,7 +39,7 @@ def write_bill(python: Path, lock: Path, bill: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr}")
-    content = complete(json.loads(done.stdout), read_hashes(lock.read_text(encoding="utf-8")))
+    content = complete(json.loads(done.stdout), list_direct(extra), read_hashes(lock.read_text(encoding="utf-8")))
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     if "file:" in text or str(REPOSITORY) in text:
         sys.exit(f"{bill.name} would publish a path of this machine")
@@ -45,8 +47,20 @@ def write_bill(python: Path, lock: Path, bill: Path) -> None:
     bill.write_text(text, encoding="utf-8")
 
 
-def complete(bill: dict[str, Any], hashes: dict[tuple[str, str], list[str]]) -> dict[str, Any]:
+def list_direct(extra: str) -> set[str]:
+    """The names of what the package itself asks for, with an extra that is made of no others."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entries = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    return {normal(re.split(r"[\[<>=!~ ;]", entry)[0]) for entry in entries}
+
+
+def complete(bill: dict[str, Any], direct: set[str], hashes: dict[tuple[str, str], list[str]]) -> dict[str, Any]:
     """A bill without what the environment has of itself, with hashes and the embedded model.
+
+    Args:
+        bill: As cyclonedx-py writes it.
+        direct: What the package itself needs; cyclonedx-py adds what its other extras name, if it is there.
+        hashes: Those of each name and version.
 
     Raises:
         SystemExit: a package is not in the lock.
@@ -56,6 +70,12 @@ def complete(bill: dict[str, Any], hashes: dict[tuple[str, str], list[str]]) -> 
     # Where it was installed from: a file of this machine.
     root.pop("externalReferences", None)
     root["components"] = [describe_model()]
+    names = {entry["bom-ref"]: normal(entry["name"]) for entry in bill["components"]}
+    for entry in bill["dependencies"]:
+        # pip is the environment's own, and only extras name it.
+        allowed = direct if entry["ref"] == root["bom-ref"] else {*names.values()} - {"pip"}
+        if "dependsOn" in entry:
+            entry["dependsOn"] = [need for need in entry["dependsOn"] if names[need] in allowed]
     needs = {entry["ref"]: entry.get("dependsOn", []) for entry in bill["dependencies"]}
     reached, waiting = {root["bom-ref"]}, [root["bom-ref"]]
     while waiting:

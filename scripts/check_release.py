@@ -126,7 +126,7 @@ def write_bills(environment: Path, extra: str, wheel: Path) -> None:
     version = wheel.name.split("-")[1]
     bill, again = (wheel.parent / name for name in (f"edgepipe-{version}-{extra}.cdx.json", "again.json"))
     for file in (bill, again):
-        write_bill(python, LOCKS / f"{BILLS[extra]}.txt", file)
+        write_bill(python, extra, LOCKS / f"{BILLS[extra]}.txt", file)
     if bill.read_bytes() != again.read_bytes():
         sys.exit(f"two bills of materials of {extra} differ")
     again.unlink()
