@@ -94,6 +94,8 @@ def test_no_words(tiny_export: Callable[..., Exported]) -> None:
         ([["a", "\ud83d"]], {"is_split_into_words": True}, "input 0: .*lone surrogate"),
         ("a", {"aggregation_strategy": "mean"}, "one of none, simple, first, average, max, got 'mean'"),
         ("a", {"aggregation_strategy": 1}, "aggregation_strategy must be one of"),
+        ("a", {"aggregation_strategy": 0}, "aggregation_strategy must be one of"),
+        ("a", {"aggregation_strategy": ""}, "aggregation_strategy must be one of"),
         ("a", {"ignore_labels": "O"}, "ignore_labels must be a list of labels, got 'O'"),
         ("a", {"ignore_labels": [0]}, "ignore_labels must be a list of labels"),
         ("a", {"ignore_labels": 0}, "ignore_labels must be a list of labels"),

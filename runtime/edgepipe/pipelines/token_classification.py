@@ -171,7 +171,8 @@ class TokenClassification(Task, Generic[Result]):
         """Check the options; see :meth:`Task.settings`."""
         known = ("aggregation_strategy", "ignore_labels", "stride", "is_split_into_words", "delimiter")
         check_options(options, known, self.name)
-        strategy = options.get("aggregation_strategy") or "none"
+        strategy = options.get("aggregation_strategy")
+        strategy = "none" if strategy is None else strategy
         if not isinstance(strategy, str) or strategy.lower() not in STRATEGIES:
             raise InputError(f"aggregation_strategy must be one of {', '.join(STRATEGIES)}, got {strategy!r}")
         ignored = options.get("ignore_labels")
