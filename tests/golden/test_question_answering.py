@@ -112,6 +112,7 @@ def test_old_names_of_the_inputs(name: str, tiny_export: Callable[..., Exported]
         (ONE, {"align_to_words": "no"}, "align_to_words must be True or False, got 'no'"),
         (ONE, {"handle_impossible_answer": 1}, "handle_impossible_answer must be True or False"),
         (ONE, {"top_kk": 2}, "did you mean 'top_k'"),
+        (ONE, {"inputs": 2}, "question-answering has no option 'inputs'"),
     ],
 )
 def test_bad_input(arguments: Any, options: dict[str, Any], message: str, tiny_export: Callable[..., Exported]) -> None:

@@ -238,7 +238,7 @@ class Task(SessionOwner):
         """
         return self._call(*arguments, **options)  # each task has its own signature, with its types
 
-    def _call(self, inputs: Any, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
+    def _call(self, inputs: Any, /, *, batch_size: int | None = None, progress: bool = False, **options: Any) -> Any:
         """What all tasks do in a call; see :meth:`__call__`."""
         settings = self.settings(self.merge_options(options)) if options else self._own_settings
         size = self.check_batch_size(batch_size)
