@@ -1,5 +1,5 @@
 # make demo · make test · make test-oldest · make check · make format · make docs · make test-gpu · make interop
-# make bench · make bench-throughput · make bench-generation · make coverage · make lock · make audit
+# make fuzz · make bench · make bench-throughput · make bench-generation · make coverage · make lock · make audit
 # make release-check · make clean
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
@@ -12,11 +12,14 @@ OLDEST_TESTS ?= tests/golden/test_question_answering.py tests/golden/test_token_
   tests/golden/test_generation_bundles.py tests/export/quantization tests/runtime/tokenization
 DOCS_VENV ?= .venv-docs
 LOCKS := $(wildcard locks/*.txt)
+# How many times as many generated inputs as by default, and what they are drawn from.
+FUZZ_TIMES ?= 1
+FUZZ_SEED ?= 17
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
 .PHONY: setup demo test test-oldest test-gpu check format docs coverage bench bench-throughput bench-generation interop
-.PHONY: lock audit release-check clean
+.PHONY: fuzz lock audit release-check clean
 
 setup: $(VENV)/.dev
 
@@ -74,6 +77,11 @@ docs: $(DOCS_VENV)/.docs
 # It takes an hour on two cores; `python -m tests.tiny.coverage --resume` goes on with one that was stopped.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m tests.tiny.coverage
+
+# Generated inputs with a seed: tokenizers and tasks beside transformers, and bundles that were changed. Some minutes;
+# `make fuzz FUZZ_TIMES=100` has a hundred times as many. What fails is a file in build/fuzz that can be run again.
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --times $(FUZZ_TIMES) --seed $(FUZZ_SEED)
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/request.py --optimum
