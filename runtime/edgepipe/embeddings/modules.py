@@ -153,6 +153,8 @@ class LayerNorm:
     def __call__(self, features: Features) -> Features:
         """Normalize mean and variance."""
         x = features[SENTENCE_EMBEDDING]
+        if x.shape[-1] != self.weight.shape[0]:
+            raise BundleError(f"a LayerNorm module takes {self.weight.shape[0]} values, it was given {x.shape[-1]}")
         deviation = x - x.mean(axis=-1, keepdims=True)
         variance = np.square(deviation).mean(axis=-1, keepdims=True)
         result = deviation / np.sqrt(variance + np.float32(1e-5)) * self.weight + self.bias
@@ -202,7 +204,7 @@ def _read_pooling(folder: Path) -> Pooling:
     if named is None:
         # Older configs have a flag a mode, and none of them set means the mean.
         named = [mode for flag, mode in _POOLING_FLAGS.items() if config.get(flag)] or "mean"
-    modes = (named,) if isinstance(named, str) else tuple(named)
+    modes = tuple(named) if isinstance(named, list) else (named,)
     try:
         check_modes(modes)
     except InputError as error:
@@ -220,7 +222,13 @@ def _read_dense(folder: Path) -> Dense:
     residual = bool(config.get("use_residual", False))
     with _weights(folder) as weights:
         weight, bias = weights["linear.weight"], weights["linear.bias"] if config.get("bias", True) else None
-        shortcut = weights["residual.weight"] if residual and weight.shape[0] != weight.shape[1] else None
+        _require_shape(folder, weight, (None, None))
+        out, size = weight.shape
+        shortcut = weights["residual.weight"] if residual and out != size else None
+        if bias is not None:
+            _require_shape(folder, bias, (out,))
+        if shortcut is not None:
+            _require_shape(folder, shortcut, (out, size))
     source = str(config.get("module_input_name", SENTENCE_EMBEDDING))
     target = str(config.get("module_output_name") or source)
     return Dense(weight, bias, ACTIVATIONS[kind], shortcut, residual, source, target)
@@ -228,7 +236,21 @@ def _read_dense(folder: Path) -> Dense:
 
 def _read_layer_norm(folder: Path) -> LayerNorm:
     with _weights(folder) as weights:
-        return LayerNorm(weights["norm.weight"], weights["norm.bias"])
+        weight, bias = weights["norm.weight"], weights["norm.bias"]
+    _require_shape(folder, weight, (None,))
+    _require_shape(folder, bias, weight.shape)
+    return LayerNorm(weight, bias)
+
+
+def _require_shape(folder: Path, tensor: Vectors, shape: tuple[int | None, ...]) -> None:
+    """Refuse a tensor that has other axes than a layer's, or other sizes than given; None is any size."""
+    fits = len(tensor.shape) == len(shape) and all(
+        size in (None, own) for own, size in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits:
+        wanted = " x ".join("any" if size is None else str(size) for size in shape)
+        path = folder / "model.safetensors"
+        raise BundleError(f"{path} has a tensor of {' x '.join(map(str, tensor.shape))} values, {wanted} were expected")
 
 
 @contextmanager

@@ -104,9 +104,9 @@ def check_modes(modes: Sequence[str]) -> None:
     Raises:
         InputError: the message has those there are.
     """
-    unknown = [mode for mode in modes if mode not in MODES]
+    unknown = [mode for mode in modes if not isinstance(mode, str) or mode not in MODES]
     if unknown or not modes:
-        raise InputError(f"pooling must be one or several of {', '.join(MODES)}, got {list(modes)!r}")
+        raise InputError(f"pooling must be one or several of {', '.join(MODES)}, got {list(modes)!r:.200}")
 
 
 def normalize(vectors: Vectors) -> Vectors:

@@ -29,6 +29,9 @@ TRANSFORMER_NAMES = (
 # Prompts that every model has, empty unless its config says otherwise.
 _PROMPTS = {"query": "", "document": ""}
 
+# What the transformer's file may hand on to transformers, under newer and older names.
+_ARGUMENTS = ("processor_kwargs", "tokenizer_args", "model_kwargs", "model_args", "config_kwargs", "config_args")
+
 
 @dataclass(frozen=True, slots=True)
 class SentenceConfig:
@@ -96,15 +99,21 @@ def read_sentence_config(directory: Path) -> SentenceConfig:
     prompts = own.get("prompts") or {}
     if not isinstance(prompts, Mapping) or not all(isinstance(text, (str, type(None))) for text in prompts.values()):
         raise BundleError(f"{directory / CONFIG_NAME}: prompts must be texts by name, got {prompts!r:.80}")
+    default = own.get("default_prompt_name")
+    if not isinstance(default, (str, type(None))):
+        raise BundleError(
+            f"{directory / CONFIG_NAME}: default_prompt_name must be a prompt's name, got {default!r:.80}"
+        )
     transformer = next((directory / name for name in TRANSFORMER_NAMES if (directory / name).is_file()), None)
     settings = {} if transformer is None else _read_settings(transformer)
     if transformer is not None:
+        _require_mappings(transformer, settings)
         _require_plain(transformer, settings)
     return SentenceConfig(
         directory,
         read_modules(directory) if (directory / MODULES_NAME).is_file() else None,
         {**_PROMPTS, **{name: text or "" for name, text in prompts.items()}},
-        own.get("default_prompt_name"),
+        default,
         _count(transformer, "max_seq_length", settings.get("max_seq_length", _tokenizer_limit(settings))),
         bool(settings.get("do_lower_case", False)),
         _count(directory / CONFIG_NAME, "truncate_dim", own.get("truncate_dim")),
@@ -114,6 +123,12 @@ def read_sentence_config(directory: Path) -> SentenceConfig:
 def _read_settings(path: Path) -> dict[str, Any]:
     settings: dict[str, Any] = read_json(path) if path.is_file() else {}
     return settings
+
+
+def _require_mappings(path: Path, settings: Mapping[str, Any]) -> None:
+    for name in _ARGUMENTS:
+        if settings.get(name) and not isinstance(settings[name], Mapping):
+            raise BundleError(f"{path}: {name} must be settings by name, got {settings[name]!r:.80}")
 
 
 def _tokenizer_limit(settings: Mapping[str, Any]) -> Any:
@@ -141,7 +156,7 @@ def _require_plain(path: Path, settings: Mapping[str, Any]) -> None:
     for name, values in expected.items():
         if name in settings and settings[name] not in values:
             raise BundleError(f"{path} has {name} {settings[name]!r}; edgepipe has {values[0]!r} only")
-    for name in ("processor_kwargs", "tokenizer_args", "model_kwargs", "model_args", "config_kwargs", "config_args"):
+    for name in _ARGUMENTS:
         rest = sorted(set(settings.get(name) or {}) - {"model_max_length", "trust_remote_code"})
         if rest:
             raise BundleError(f"{path} sets {', '.join(rest)} in {name}, which edgepipe does not apply")

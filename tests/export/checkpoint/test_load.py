@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,14 @@ def test_a_directory_without_tokenizer(own_checkpoint: Path) -> None:
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (own_checkpoint / name).unlink()
     with pytest.raises(CheckpointError, match="has no tokenizer"):
+        load(resolve(Request(own_checkpoint)))
+
+
+def test_a_tokenizer_that_panics(own_checkpoint: Path) -> None:
+    path = own_checkpoint / "tokenizer.json"
+    panics = {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | panics))
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: .*has the library that reads it fail"):
         load(resolve(Request(own_checkpoint)))
 
 

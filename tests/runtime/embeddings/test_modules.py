@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from sentence_transformers.sentence_transformer import modules as models
 
 from edgepipe.embeddings.modules import (
@@ -124,6 +125,10 @@ def test_modules_that_cannot_be_read(tmp_path: Path, change: dict[str, Any], mes
     ("config", "message"),
     [
         ({"pooling_mode": "median"}, "one or several of cls"),
+        ({"pooling_mode": True}, r"one or several of cls.*got \[True\]"),
+        ({"pooling_mode": 7}, r"one or several of cls.*got \[7\]"),
+        ({"pooling_mode": [[]]}, r"one or several of cls.*got \[\[\]\]"),
+        ({"pooling_mode": ["cls"] * 9 + [{"a": 1}]}, "one or several of cls"),
         ({"activation_function": "torch.nn.modules.activation.Mish"}, r"Mish; edgepipe has Identity, Tanh"),
         ({"activation_function": "their_code.Tanh"}, r"their_code\.Tanh; edgepipe has"),
         ({"bias": True}, r"no 'linear\.bias', only linear\.weight"),
@@ -172,6 +177,32 @@ def test_a_dense_layer_of_another_width() -> None:
     assert layer(features)["made"].tolist() == [[3, 3]]
     with pytest.raises(BundleError, match="a Dense module takes 3 values, it was given 4"):
         layer(features.with_vectors("given", np.ones((1, 4), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("linear.weight", (4,), "4 values, any x any were expected"),
+        ("linear.weight", (4, HIDDEN, 1), "any x any were expected"),
+        ("linear.bias", (5,), "5 values, 4 were expected"),
+        ("linear.bias", (), "4 were expected"),
+        ("norm.weight", (1, HIDDEN), "any were expected"),
+        ("norm.bias", (1,), f"1 values, {HIDDEN} were expected"),
+    ],
+)
+def test_tensors_of_other_shapes(tmp_path: Path, name: str, shape: tuple[int, ...], said: str) -> None:
+    layer = models.LayerNorm(HIDDEN) if name.startswith("norm") else models.Dense(HIDDEN, 4)
+    folder = write_modules(tmp_path, [models.Pooling(HIDDEN, "mean"), layer])
+    (path,) = folder.glob("2_*/model.safetensors")
+    save_file(load_file(path) | {name: torch.ones(shape)}, path)
+    with pytest.raises(BundleError, match=f"has a tensor of .*{said}"):
+        read_modules(folder)
+
+
+def test_a_layer_norm_of_another_width() -> None:
+    norm = LayerNorm(np.ones(1, np.float32), np.ones(1, np.float32))
+    with pytest.raises(BundleError, match="a LayerNorm module takes 1 values, it was given 4"):
+        norm(Features({SENTENCE_EMBEDDING: np.ones((1, 4), np.float32)}, ONE_TEXT))
 
 
 def test_equal_values_are_normalized_to_the_bias() -> None:

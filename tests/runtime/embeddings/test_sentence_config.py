@@ -79,6 +79,20 @@ def test_what_are_no_prompts(tmp_path: Path, prompts: Any) -> None:
         read_sentence_config(write_config(tmp_path, prompts=prompts))
 
 
+@pytest.mark.parametrize("name", [3, True, [], {"query": 1}])
+def test_a_default_that_is_no_name(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(BundleError, match=rf"{CONFIG_NAME}: default_prompt_name must be a prompt's name, got "):
+        read_sentence_config(write_config(tmp_path, default_prompt_name=name))
+
+
+@pytest.mark.parametrize("value", [3, ["a"], [["a"]], "text"])
+@pytest.mark.parametrize("name", ["processor_kwargs", "model_args"])
+def test_what_are_no_settings_of_transformers(tmp_path: Path, name: str, value: Any) -> None:
+    (tmp_path / "sentence_bert_config.json").write_text(json.dumps({name: value}))
+    with pytest.raises(BundleError, match=rf"sentence_bert_config\.json: {name} must be settings by name, got "):
+        read_sentence_config(tmp_path)
+
+
 @pytest.mark.parametrize("size", [0, -3, 1.5, "8", True])
 def test_what_is_no_dimension(tmp_path: Path, size: Any) -> None:
     with pytest.raises(BundleError, match=rf"truncate_dim must be a whole number of at least 1, got {size!r}"):
