@@ -16,6 +16,7 @@ from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import GRAPH_FOLDER, MANIFEST_NAME, REPORT_NAME
 from edgepipe.bundle.manifest import FileEntry
 from edgepipe.errors import EdgepipeError, ExportError
+from edgepipe_export.output.durability import sync_names, sync_tree
 from edgepipe_export.output.partial_folders import OLD, create_partial, hold_parent, recover, remove, sibling
 
 # Linux's <fcntl.h> and <linux/fs.h>: a path is relative to the working directory; two names are swapped.
@@ -66,9 +67,11 @@ def write_atomically(output: Path, *, overwrite: bool = False) -> Iterator[Path]
         with create_partial(output) as folder:
             try:
                 yield folder
+                sync_tree(folder)
                 check_destination(output, overwrite)  # the long work is over: another process may have been there
                 with hold_parent(output):
                     _move_into_place(folder, output)
+                    _confirm(output)  # before the one that was there goes
                     remove(folder)
             finally:
                 remove(folder)
@@ -127,6 +130,20 @@ def _move_into_place(folder: Path, output: Path) -> None:
         old.rename(output)
         raise
     remove(old)
+
+
+def _confirm(output: Path) -> None:
+    """Wait until the new name is on the disk.
+
+    Raises:
+        ExportError: the disk failed. What was there before is gone.
+    """
+    try:
+        sync_names(output.parent)
+    except OSError as error:
+        raise ExportError(
+            f"{output} is written, but the disk did not confirm it ({error.strerror}); check the disk, then export again"
+        ) from error
 
 
 def _exchange(one: Path, other: Path) -> bool:
