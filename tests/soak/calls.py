@@ -26,24 +26,29 @@ WEIGHTS = {
     "question-answering": 1,
     "text-generation": 1,
 }
-# Texts of each task.
-_TEXTS = 60
+# Calls of each task that there are to choose from.
+_CHOICE = 60
+# How many texts a call has, and how often. Those of the two slow tasks have few.
+_SIZES = {1: 3, 8: 3, 32: 4}
+_SLOW = ("question-answering", "text-generation")
 _WORDS = ("the", "a", "film", "was", "good", "bad", "not", "fair", "Berlin", "naïve", "東京", "x", "42", "—", "it's")
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call and its result.
+    """A call of a pipeline and its result.
 
     Attributes:
         task: The pipeline's.
-        inputs: What it is called with.
+        inputs: What it is called with: a text, or a list of them.
+        size: How many texts.
         options: By keyword.
         result: What one call in one thread gave.
     """
 
     task: str
     inputs: Any
+    size: int
     options: dict[str, Any]
     result: Any
 
@@ -121,10 +126,14 @@ def make_calls(pipelines: dict[str, Any], seed: int) -> list[Call]:
     random = Random(f"calls {seed}")
     found = []
     for task, weight in WEIGHTS.items():
-        for _ in range(_TEXTS):
+        for _ in range(_CHOICE):
+            size = random.choices(list(_SIZES), list(_SIZES.values()))[0] if task not in _SLOW else random.choice([1, 4])
             inputs, options = _DRAW[task](random)
+            if size > 1:
+                inputs = [inputs, *(_DRAW[task](random)[0] for _ in range(size - 1))]
+                options |= {"batch_size": random.choice([1, size, size, size])}
             result = pipelines[task](inputs, **options)
-            found += [Call(task, inputs, options, result)] * weight
+            found += [Call(task, inputs, size, options, result)] * weight
     random.shuffle(found)
     return found
 

@@ -27,9 +27,10 @@ class Soak:
 
     Attributes:
         name: The kind's.
-        wanted: Calls or cycles to do.
+        wanted: Texts to run, or bundles to load.
         seed: What draws them.
         done: How many were done.
+        invocations: In how many calls of a pipeline.
         wrong: What went wrong.
         counts: How many of what.
         samples: Of the process.
@@ -39,6 +40,7 @@ class Soak:
     wanted: int
     seed: int
     done: int = 0
+    invocations: int = 0
     wrong: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     samples: list[ProcessState] = field(default_factory=list)
@@ -47,7 +49,8 @@ class Soak:
 
     def check(self, call: Call, result: Any, place: str) -> None:
         """Compare a result with the one that it must have."""
-        self.counts[call.task] += 1
+        self.counts[call.task] += call.size
+        self.invocations += 1
         if not is_equal(result, call.result):
             self.wrong.append(f"{place}: {call.task}({call.inputs!r}, {call.options}) gave {result!r}"[:500])
 
@@ -68,7 +71,7 @@ class Soak:
     def report(self, command: str) -> None:
         """Print all."""
         tasks = ", ".join(f"{count} {task}" for task, count in self.counts.most_common())
-        print(f"{self.line()}: {tasks}\n  {describe(self.samples)}")
+        print(f"{self.line()}, {self.invocations} calls of a pipeline: {tasks}\n  {describe(self.samples)}")
         for wrong in self.wrong[:_MOST_SHOWN]:
             print(f"  {wrong}")
         if self.wrong:
@@ -87,7 +90,7 @@ def run_threads(soak: Soak, pipelines: dict[str, Any], calls: list[Call], thread
         share = soak.wanted // threads + (place < soak.wanted % threads)
         while done[place] < share and not stop.is_set():
             call = calls[random.randrange(len(calls))]
-            where = f"thread {place}, call {done[place]}"
+            where = f"thread {place}, text {done[place]}"
             try:
                 result = pipelines[call.task](call.inputs, **call.options)
             except BaseException as error:  # noqa: BLE001 - whatever it is, it is wrong
@@ -96,12 +99,13 @@ def run_threads(soak: Soak, pipelines: dict[str, Any], calls: list[Call], thread
             else:
                 with lock:
                     soak.check(call, result, where)
-            done[place] += 1
+            done[place] += call.size
 
     workers = [threading.Thread(target=work, args=(place,)) for place in range(threads)]
     for worker in workers:
         worker.start()
     try:
+        hung = time.monotonic()
         while any(worker.is_alive() for worker in workers):
             before = soak.done
             workers[0].join(0.05)
@@ -125,12 +129,11 @@ def run_requests(soak: Soak, pipelines: dict[str, Any], calls: list[Call]) -> No
     while soak.done < soak.wanted:
         call = calls[random.randrange(len(calls))]
         try:
-            soak.check(call, pipelines[call.task](call.inputs, **call.options), f"request {soak.done}")
+            soak.check(call, pipelines[call.task](call.inputs, **call.options), f"text {soak.done}")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is wrong
-            soak.wrong.append(f"request {soak.done}: {call}: {error!r}")
-        soak.done += 1
-        if soak.done % 100 == 0:
-            soak.sample_when_due()
+            soak.wrong.append(f"text {soak.done}: {call}: {error!r}")
+        soak.done += call.size
+        soak.sample_when_due()
 
 
 def run_loads(soak: Soak, bundles: dict[str, Path], calls: list[Call]) -> None:
