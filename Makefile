@@ -1,6 +1,6 @@
 # make demo · make test · make test-oldest · make check · make format · make docs · make test-gpu · make interop
-# make fuzz · make bench · make bench-throughput · make bench-generation · make coverage · make lock · make audit
-# make release-check · make clean
+# make fuzz · make chaos · make soak · make bench · make bench-throughput · make bench-generation · make coverage
+# make lock · make audit · make release-check · make clean
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
 PYTHON ?= python3
@@ -15,11 +15,15 @@ LOCKS := $(wildcard locks/*.txt)
 # How many times as many generated inputs as by default, and what they are drawn from.
 FUZZ_TIMES ?= 1
 FUZZ_SEED ?= 17
+CHAOS_TIMES ?= 1
+CHAOS_SEED ?= 17
+SOAK_TIMES ?= 1
+SOAK_SEED ?= 17
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
 .PHONY: setup demo test test-oldest test-gpu check format docs coverage bench bench-throughput bench-generation interop
-.PHONY: fuzz lock audit release-check clean
+.PHONY: fuzz chaos soak lock audit release-check clean
 
 setup: $(VENV)/.dev
 
@@ -82,6 +86,14 @@ coverage: $(VENV)/.dev
 # `make fuzz FUZZ_TIMES=100` has a hundred times as many. What fails is a file in build/fuzz that can be run again.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --times $(FUZZ_TIMES) --seed $(FUZZ_SEED)
+
+# Kills, full and broken disks, clocks that jump, threads, forks and signals: about a minute.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.chaos --times $(CHAOS_TIMES) --seed $(CHAOS_SEED)
+
+# Calls from several threads, calls one after another, loads: about a minute.
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak --times $(SOAK_TIMES) --seed $(SOAK_SEED)
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/request.py --optimum

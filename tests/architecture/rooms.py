@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # What every room of the runtime may import.
-FOUNDATION = "errors arguments numerics"
+FOUNDATION = "errors arguments numerics forks"
 
 # A room may import what stands behind it, and itself. A name with a dot is one module of a room.
 RUNTIME = {
     "errors": "",
     "arguments": "errors",
     "numerics": "",
+    "forks": "",
     "text_table": "",
     "bundle": "",
     "backend": "bundle.layout bundle.integrity bundle.containment",

@@ -1,8 +1,8 @@
 """Exports in forked processes, from a process that has everything imported: each takes a fraction of a second.
 
-Two ways. ``"light"`` writes one of two bundles by hand, through :func:`write_atomically`, as the last stage of an export
-does; nothing but edgepipe is imported. ``"torch"`` runs the whole of ``edgepipe_export.export`` on one of two tiny
-models. Their traces are made once, see :mod:`tests.shared_traces`: tracing takes seconds and writes nothing.
+Two ways. ``"light"`` writes one of two bundles made by hand, through :func:`write_atomically`, as an export does in the
+end; nothing but edgepipe is imported. ``"torch"`` runs the whole of ``edgepipe_export.export`` on one of two models.
+Their traces are made once, see :mod:`tests.shared_traces`: tracing takes seconds and writes nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from edgepipe import Bundle, pipeline
 from edgepipe.errors import EdgepipeError
 from edgepipe_export.output.atomic_write import write_atomically
 from edgepipe_export.output.interrupts import deliver_interrupts
+from tests.chaos.faults import Operations
+from tests.chaos.run import wait
 
 TEXT = "a b c"
 NAMES = ("one", "two")
@@ -72,6 +74,26 @@ class Exporter:
         if process == 0:
             self._run(name, output, words, prepare)
         return process
+
+    def count_operations(self, output: Path, *, only_writes: bool = False) -> int:
+        """How many operations on files an undisturbed export to `output` has (:mod:`tests.chaos.faults`)."""
+        record = output.with_name("count")
+
+        def prepare() -> None:
+            operations = Operations(output.parent, only_writes=only_writes)
+            leave = os._exit
+
+            def write(status: int) -> None:
+                operations.stop()
+                record.write_text(str(operations.count))
+                leave(status)
+
+            os._exit = write  # type: ignore[assignment]
+
+        wait(self.start(NAMES[1], output, prepare))
+        count = int(record.read_text())
+        record.unlink()
+        return count
 
     def _run(self, name: str, output: Path, words: Path, prepare: Prepare) -> NoReturn:
         status = 2

@@ -1,9 +1,9 @@
 """Something goes wrong in this process at its n-th operation on files: it is killed, or the system refuses.
 
-An operation is what Python announces to an audit hook (PEP 578): files that are opened, folders that are made or listed,
-names that are changed or removed, locks, and the look-up of the function that swaps two names; beside them ``os.fsync``.
-Only those on paths below one folder count, so the count is the same in every run. What a library in C++ or Rust writes is
-not announced; the kills at random times and the disks that are really full are for that.
+An operation is what Python announces to an audit hook (PEP 578): files that are opened, folders that are made or
+listed, names that are changed or removed, locks, and the look-up of the function that swaps two names; beside them
+``os.fsync``. Only those on paths below one folder count, so the count is the same in every run. What C++ or Rust
+writes is not announced; the kills at random times and the disks that are really full are for that.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Half of the kills come at a drawn part of the processor time that an export takes, from outside. The other half come
 exactly before one of its operations on files, each as likely as the others (:mod:`tests.chaos.faults`). After each kill
-the destination must have one of the two bundles, whole and with the right answers; a new destination may have nothing. A
+the destination must have one of the two bundles, whole and with the right answers; a new one may have nothing. A
 reader in a process of its own loads the overwritten bundle all the time, and must see one or the other.
 """
 
@@ -22,14 +22,12 @@ from random import Random
 from tests.chaos.exporters import NAMES, Exporter, describe, last_words
 from tests.chaos.faults import SIGNALS, Operations, kill_self
 from tests.chaos.reader import end_reader, start_reader
-from tests.chaos.run import Outcome, draw, run_cases
+from tests.chaos.run import LIMIT, Outcome, draw, run_cases, wait
 
 # How often each signal is drawn.
 _WEIGHTS = {"SIGKILL": 8, "SIGTERM": 1, "SIGINT": 1}
 # After how many kills an export runs to its end, and must leave nothing beside the bundle.
 _WHOLE_EVERY = 10
-# Seconds after which an export that was not killed has hung.
-_LIMIT = 120
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Kills:
         for output in (self.overwritten, self.new):
             output.parent.mkdir(parents=True)
         self._export_whole(self.overwritten, NAMES[0])
-        self._operations = self._count_operations(self.overwritten)
+        self._operations = exporter.count_operations(self.overwritten)
         self._seconds = self._measure(self.overwritten)
 
     def run(self, seed: int, case: int, counts: Counter[str]) -> str | None:
@@ -87,7 +85,7 @@ class Kills:
             _wait_for_time(process, kill.part * self._seconds)
             with suppress(ProcessLookupError):
                 os.kill(process, number)
-        status = _wait(process)
+        status = wait(process)
         counts[f"ended by {kill.signal}" if status in (-number, 128 + number) else f"ended with status {status}"] += 1
         after = self._describe(output)
         counts["new" if kill.new else "overwrite"] += 1
@@ -114,26 +112,7 @@ class Kills:
         return describe(output, self._exporter.digests, self._exporter.answers)
 
     def _export_whole(self, output: Path, name: str) -> int:
-        return _wait(self._exporter.start(name, output))
-
-    def _count_operations(self, output: Path) -> int:
-        record = output.with_name("count")
-
-        def prepare() -> None:
-            operations = Operations(output.parent)
-            leave = os._exit
-
-            def write(status: int) -> None:
-                operations.stop()
-                record.write_text(str(operations.count))
-                leave(status)
-
-            os._exit = write  # type: ignore[assignment]
-
-        _wait(self._exporter.start(NAMES[1], output, prepare))
-        count = int(record.read_text())
-        record.unlink()
-        return count
+        return wait(self._exporter.start(name, output))
 
     def _measure(self, output: Path) -> float:
         """Seconds of processor time."""
@@ -164,7 +143,7 @@ def _leftovers(output: Path) -> list[str]:
 def _wait_for_time(process: int, seconds: float) -> None:
     """Wait until a process has used so much processor time, or has ended."""
     clock = (~process << 3) | 2  # the clock of another process, see pthread_getcpuclockid(3) and Linux's posix-timers.h
-    end = time.monotonic() + _LIMIT
+    end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         try:
             if time.clock_gettime(clock) >= seconds or os.waitid(
@@ -174,16 +153,3 @@ def _wait_for_time(process: int, seconds: float) -> None:
         except OSError:
             return
         time.sleep(0.0005)
-
-
-def _wait(process: int) -> int:
-    """The exit status of a process; one that hangs is killed, and has -SIGALRM."""
-    end = time.monotonic() + _LIMIT
-    while time.monotonic() < end:
-        found, status = os.waitpid(process, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.001)
-    os.kill(process, signal.SIGKILL)
-    os.waitpid(process, 0)
-    return -signal.SIGALRM

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
+
+# Seconds after which a process has hung.
+LIMIT = 120
 
 
 @dataclass
@@ -74,3 +79,16 @@ def report(outcome: Outcome, command: str) -> None:
     for case, wrong in outcome.wrong:
         print(f"  case {case}: {wrong}\n    again: {command} --only {outcome.name} --case {case}")
     sys.stdout.flush()
+
+
+def wait(process: int) -> int:
+    """The exit status of a process; one that hangs is killed, and has -SIGALRM."""
+    end = time.monotonic() + LIMIT
+    while time.monotonic() < end:
+        found, status = os.waitpid(process, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return -signal.SIGALRM

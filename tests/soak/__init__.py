@@ -1,6 +1,7 @@
 """A million calls from several threads, a million one after another, bundles loaded and closed: ``make soak``.
 
-A call is one ``pipeline(text)`` with one text, from Python to its result; nothing is batched. The models are written by
-hand and tiny, so that a call is mostly edgepipe, tokenizers and onnxruntime's own work. Each result is compared with
-that of one call in one thread, made before. Memory, threads and open files are read from ``/proc``.
+What is counted is texts with their results. A pipeline is called with one text, or with a list of up to 32, alone or in
+batches. The models are written by hand and tiny, so that the work is mostly that of edgepipe, tokenizers and
+onnxruntime themselves. Each result must equal, to the last bit, that of the same call in one thread before. Memory,
+threads and open files are read from ``/proc``.
 """

@@ -127,7 +127,9 @@ def make_calls(pipelines: dict[str, Any], seed: int) -> list[Call]:
     found = []
     for task, weight in WEIGHTS.items():
         for _ in range(_CHOICE):
-            size = random.choices(list(_SIZES), list(_SIZES.values()))[0] if task not in _SLOW else random.choice([1, 4])
+            size = (
+                random.choices(list(_SIZES), list(_SIZES.values()))[0] if task not in _SLOW else random.choice([1, 4])
+            )
             inputs, options = _DRAW[task](random)
             if size > 1:
                 inputs = [inputs, *(_DRAW[task](random)[0] for _ in range(size - 1))]
@@ -177,4 +179,3 @@ _DRAW: dict[str, Callable[[Random], tuple[Any, dict[str, Any]]]] = {
     "question-answering": _ask,
     "text-generation": _write,
 }
-

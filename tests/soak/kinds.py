@@ -1,4 +1,4 @@
-"""The three kinds of soak: calls from several threads, calls one after another, and bundles that are loaded and closed."""
+"""Three kinds of soak: calls from several threads, calls one after another, bundles that are loaded and closed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ class Soak:
 
     def line(self) -> str:
         """What was done until now."""
-        return f"{self.name}: {self.done} of {self.wanted} in {time.monotonic() - self.began:.0f} s, {len(self.wrong)} wrong"
+        took = f"{time.monotonic() - self.began:.0f} s"
+        return f"{self.name}: {self.done} of {self.wanted} in {took}, {len(self.wrong)} wrong"
 
     def report(self, command: str) -> None:
         """Print all."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 # Samples at the beginning that do not count: arenas and caches fill.
 WARM_UP = 0.2
-# What memory may grow by from the first fifth after the warm-up to the last fifth. It moves by some MB while it is flat:
-# the allocator gives pages back when it likes.
+# What memory may grow by from the first fifth after the warm-up to the last fifth. Flat memory moves by some MB
+# too: the allocator gives pages back when it likes.
 BOUND_MB = 8.0
 
 

@@ -142,7 +142,8 @@ def _confirm(output: Path) -> None:
         sync_names(output.parent)
     except OSError as error:
         raise ExportError(
-            f"{output} is written, but the disk did not confirm it ({error.strerror}); check the disk, then export again"
+            f"{output} is written, but the disk did not confirm it ({error.strerror}); check the disk, "
+            "then export again"
         ) from error
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import RLock, get_ident
+from threading import get_ident
 from typing import TypeVar
+
+from edgepipe.forks import RenewedLock
 
 Result = TypeVar("Result")
 
@@ -15,7 +17,7 @@ class SerialExecutor:
 
     def __init__(self, *, own_thread: bool) -> None:
         """With `own_thread`, one thread runs all calls; otherwise each runs in the thread it comes from."""
-        self._lock = RLock()
+        self._lock = RenewedLock()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgepipe") if own_thread else None
         self._ident: int | None = None
 

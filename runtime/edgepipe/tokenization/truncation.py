@@ -5,7 +5,6 @@ change it under each other's feet. Here each combination of settings has an obje
 objects share one model, so a vocabulary of any size is held once.
 """
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.errors import DependencyError, InputError
+from edgepipe.forks import RenewedLock
 
 # The releases that give one of many windows of a long text, and cut some pairs elsewhere; pyproject.toml excludes them.
 FAULTY_RELEASES = ("0.23.1", "0.23.2")
@@ -41,7 +41,7 @@ class Truncators:
         self._side = side
         self._special = (base.num_special_tokens_to_add(False), base.num_special_tokens_to_add(True))
         self._variants: dict[tuple[str, int, int], RustTokenizer] = {}
-        self._lock = threading.Lock()
+        self._lock = RenewedLock()
 
     def get(self, strategy: str, max_length: int, stride: int) -> RustTokenizer:
         """The variant that cuts to `max_length` tokens.

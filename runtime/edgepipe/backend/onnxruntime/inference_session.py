@@ -31,6 +31,7 @@ from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import ClosedError, InputError
+from edgepipe.forks import within_engine
 
 
 def check_device(config: SessionConfig) -> None:
@@ -45,7 +46,7 @@ class OrtSession:
         """See :func:`~edgepipe.backend.engines.create_session`."""
         providers = resolve_providers(config.device, config.providers)
         options = _make_options(config)  # outside of the try: its InputError is a ValueError too
-        with explain_start_failure(graph, providers):
+        with explain_start_failure(graph, providers), within_engine():
             session = _start(graph, options, providers, capture=capture)
         self._graph = graph
         self._session = session
@@ -99,7 +100,8 @@ class OrtSession:
             if self.captures:
                 arrays = self.serial.run(lambda: session.run(None, feeds, self._run_options))
             else:
-                arrays = session.run(None, feeds)
+                with within_engine():
+                    arrays = session.run(None, feeds)
         except ort_errors() as error:
             shapes = ", ".join(f"{name} {array.shape} {array.dtype}" for name, array in feeds.items())
             raise explain_run_failure(f"the graph failed on {shapes}", error) from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
 from edgepipe.backend.onnxruntime.ort_module import ort_errors
+from edgepipe.forks import within_engine
 
 
 class IoBinding:
@@ -51,7 +52,8 @@ class IoBinding:
     def run(self) -> dict[str, DeviceTensor]:
         """See :class:`~edgepipe.backend.session.Binding`."""
         try:
-            self._session.run_with_iobinding(self._binding, self._run_options)
+            with within_engine():
+                self._session.run_with_iobinding(self._binding, self._run_options)
         except ort_errors() as error:
             raise explain_run_failure("the graph failed", error) from error
         if all(self._bound[name] is not None for name in self._outputs):
