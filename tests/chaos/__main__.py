@@ -8,12 +8,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos import kills
+from tests.chaos import clocks, disks, kills, threads
 from tests.chaos.exporters import Exporter
 from tests.chaos.run import Outcome, report
 
 # Cases of each attack by default, all together for about a minute.
-COUNTS = {"kills": 60}
+COUNTS = {"kills": 60, "disks": 80, "clocks": 40, "threads": 5}
+_ATTACKS = {"kills": kills.run, "disks": disks.run, "clocks": clocks.run, "threads": threads.run}
 
 
 def main() -> int:
@@ -40,7 +41,7 @@ def main() -> int:
             wanted = asked.cases or round(count * asked.times)
             cases = range(wanted) if asked.case is None else [asked.case]
             (folder / attack).mkdir()
-            outcomes.append(kills.run(exporter, folder / attack, asked.seed, cases))
+            outcomes.append(_ATTACKS[attack](exporter, folder / attack, asked.seed, cases))
             report(outcomes[-1], command)
             if outcomes[-1].stopped:
                 break

@@ -65,15 +65,12 @@ def write_atomically(output: Path, *, overwrite: bool = False) -> Iterator[Path]
     folder = None
     try:
         with create_partial(output) as folder:
-            try:
-                yield folder
-                sync_tree(folder)
-                check_destination(output, overwrite)  # the long work is over: another process may have been there
-                with hold_parent(output):
-                    _move_into_place(folder, output)
-                    _confirm(output)  # before the one that was there goes
-                    remove(folder)
-            finally:
+            yield folder
+            sync_tree(folder)
+            check_destination(output, overwrite)  # the long work is over: another process may have been there
+            with hold_parent(output):
+                _move_into_place(folder, output)
+                _confirm(output)  # before the one that was there goes
                 remove(folder)
     except EdgepipeError:
         raise

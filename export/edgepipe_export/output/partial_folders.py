@@ -40,7 +40,7 @@ def sibling(output: Path, kind: str) -> Path:
 
 @contextmanager
 def create_partial(output: Path) -> Iterator[Path]:
-    """A new folder beside a destination, ours as long as the block lasts; it is there for the caller to move or remove.
+    """A new folder beside a destination, ours as long as the block lasts; what has its name in the end is removed.
 
     What killed exports to the same destination left is put back or removed first.
 
@@ -48,19 +48,21 @@ def create_partial(output: Path) -> Iterator[Path]:
         ExportError: another process writes to that destination.
         OSError: the folder cannot be made.
     """
-    with hold_parent(output):
-        others = recover(output)
-        if others:
-            raise ExportError(
-                f"another process writes {output} at this moment ({others[0].name} beside it is its work); wait until "
-                "it has ended, or name another directory"
-            )
-        folder = sibling(output, PARTIAL)
-        folder.mkdir()
-        lock = _lock(folder)
-    try:
+    folder = sibling(output, PARTIAL)
+    lock = None
+    try:  # an interrupt may come at any moment
+        with hold_parent(output):
+            others = recover(output)
+            if others:
+                raise ExportError(
+                    f"another process writes {output} at this moment ({others[0].name} beside it is its work); wait "
+                    "until it has ended, or name another directory"
+                )
+            folder.mkdir()
+            lock = _lock(folder)
         yield folder
     finally:
+        remove(folder)
         if lock is not None:
             os.close(lock)
 
