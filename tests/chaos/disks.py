@@ -79,7 +79,7 @@ class Disks:
         """In a process of its own, which mounts the disk in a namespace that ends with it."""
         size = random.randint(8, 800)
         point = self._folder / "small"
-        point.mkdir(exist_ok=True)
+        point.mkdir(parents=True, exist_ok=True)
         output = point / "bundle"
         words = self._folder / "small.said"
         process = os.fork()

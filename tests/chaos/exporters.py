@@ -152,7 +152,9 @@ def _prepare_light(folder: Path) -> Callable[[str, Path, bool], None]:
 
     def make(name: str, output: Path, overwrite: bool) -> None:
         with deliver_interrupts() as interrupts, write_atomically(output, overwrite=overwrite) as partial:
-            shutil.copytree(sources[name], partial, dirs_exist_ok=True)
+            for source in sorted(sources[name].rglob("*")):  # copytree would collect errors, in one of its own
+                target = partial / source.relative_to(sources[name])
+                target.mkdir() if source.is_dir() else shutil.copyfile(source, target)
             interrupts.raise_lost()
 
     return make

@@ -1,6 +1,6 @@
 """Threads, forks and signals while pipelines are loaded and called: every answer is right, and nothing hangs.
 
-A case is a process of its own (``python -m tests.chaos.threads KIND SEED BUNDLE``), which is killed if it takes too long.
+A case is a process of its own (``python -m tests.chaos.threads KIND SEED CASE BUNDLE``), killed if it takes too long.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LIMIT = 100
 _TEXTS = [TEXT, "c", "b a", "a a a b c"]
 
 
-class Alarm(Exception):
+class AlarmError(Exception):
     """What a handler of SIGALRM raises, as users' time limits do."""
 
 
@@ -108,7 +108,7 @@ def interrupt(random: Random, bundle: str) -> None:
     expected = classify(_TEXTS)
 
     def ring(*_: object) -> None:
-        raise Alarm
+        raise AlarmError
 
     signal.signal(signal.SIGALRM, ring)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -124,10 +124,10 @@ def interrupt(random: Random, bundle: str) -> None:
                     pipeline(model=bundle, num_threads=1).close()
                 else:
                     classify(_TEXTS * 4)
-        except (Alarm, KeyboardInterrupt) as error:
+        except (AlarmError, KeyboardInterrupt) as error:
             seen[type(error).__name__] += 1
         assert classify(_TEXTS) == expected
-    assert set(seen) == {"Alarm", "KeyboardInterrupt"}, seen
+    assert set(seen) == {"AlarmError", "KeyboardInterrupt"}, seen
 
 
 def terminate(random: Random, bundle: str) -> None:

@@ -78,16 +78,23 @@ def write_atomically(output: Path, *, overwrite: bool = False) -> Iterator[Path]
         reason = f"{error.strerror or error}" if isinstance(error, OSError) else ""
         if folder is None:
             raise ExportError(f"cannot write into {output.parent}: {reason or error}") from error
-        name = str(error.filename) if isinstance(error, OSError) and error.filename is not None else None
-        if is_full(error) and (name is None or name.startswith(str(output.parent))):  # else another disk may be it
+        names = _file_names(error)
+        # Where other folders' files are named alone, another disk may be it.
+        if is_full(error) and (not names or any(name.startswith(str(output.parent)) for name in names)):
             raise ExportError(
                 f"cannot write {output}: {_explain_full(error)}; what was there before is still there. Make room "
                 f"({_free_space(output.parent)} are free), or name a directory on another disk"
             ) from error
         # Only what the system says about files of ours; other errors pass as they are.
-        if name is None or not name.startswith(str(folder)):
+        if not any(name.startswith(str(folder)) for name in names):
             raise
         raise ExportError(f"cannot write {output}: {reason}") from error
+
+
+def _file_names(error: Exception) -> list[str]:
+    """The files that an error names; that of a copy names the source first."""
+    given = (error.filename, error.filename2) if isinstance(error, OSError) else ()
+    return [str(name) for name in given if name is not None]
 
 
 # No space, no space for this user, a file larger than may be; and how Rust and numpy say so, without a number.

@@ -156,6 +156,19 @@ def test_a_full_disk_elsewhere_is_not_said_to_be_the_bundle_s(tmp_path: Path) ->
     assert os.listdir(tmp_path / "here") == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_copy_that_fails_names_its_source_first(tmp_path: Path, number: int) -> None:
+    (tmp_path / "here").mkdir()
+    output = tmp_path / "here" / "out"
+    source = str(tmp_path / "there" / "file")
+    with (
+        pytest.raises(ExportError, match=f"cannot write .*out: {os.strerror(number)}"),
+        write_atomically(output) as folder,
+    ):
+        raise OSError(number, os.strerror(number), source, None, str(folder / "file"))
+    assert os.listdir(tmp_path / "here") == []
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 @pytest.mark.parametrize("how", ["text", "array", "graph"])
 def test_a_file_that_the_system_lets_grow_no_further(tmp_path: Path, how: str) -> None:
