@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
-from edgepipe import Bundle
 from edgepipe_export.output.cache import Cache
 from edgepipe_export.output.partial_folders import hold_parent
+from tests.chaos.downloads import download, serve
 from tests.chaos.exporters import NAMES, Exporter, answer, describe, last_words
-from tests.chaos.run import Outcome, draw, run_cases, wait
-from tests.runtime.loopback_hub import Hub
+from tests.chaos.run import Outcome, draw, run_cases, run_in_child, wait
 
 # Seconds of the years between which a clock jumps.
 _EARLIEST, _LATEST = 31536000, 4102444800
@@ -60,19 +59,6 @@ def _use_cache(folder: Path, random: Random) -> None:
     assert left <= 1000, left
 
 
-def _download(url: str, folder: Path, random: Random, digests: dict[str, str]) -> None:
-    """Load a bundle from a hub, twice: the second time from the cache."""
-    os.environ.update(HF_ENDPOINT=url, HF_HUB_CACHE=str(folder), HF_HUB_OFFLINE="0")
-    from huggingface_hub import constants
-
-    constants.ENDPOINT, constants.HF_HUB_CACHE, constants.HF_HUB_OFFLINE = url, str(folder), False
-    for _ in range(2):
-        bundle = Bundle.load("some/bundle")
-        bundle.check()
-        assert bundle.digest in digests
-        age_files(folder, random)
-
-
 class Clocks:
     """What is written and read while clocks jump."""
 
@@ -108,35 +94,26 @@ class Clocks:
         return "" if fine else f"status {status} {last_words(self.output)}, there is {after}, left {left}"
 
     def _in_child(self, kind: str, random: Random, case: int) -> str:
-        words = self._folder / "clock.said"
-        words.unlink(missing_ok=True)
-        process = os.fork()
-        if process == 0:
-            try:
-                jump(random)
-                folder = self._folder / f"{kind}-{case}"
-                if kind == "cache":
-                    _use_cache(folder, random)
-                elif kind == "download":
-                    _download(self._url, folder, random, self._exporter.digests)
-                else:
-                    with hold_parent(self.output):
-                        assert answer(self.output) in self._exporter.answers.values()
-                os._exit(0)
-            except BaseException as error:  # noqa: BLE001 - a forked process must not go on with its parent's program
-                words.write_text(repr(error))
-                os._exit(1)
-        status = wait(process)
-        return "" if status == 0 else f"status {status}: {words.read_text() if words.is_file() else ''}"
+        folder = self._folder / f"{kind}-{case}"
+
+        def work() -> None:
+            jump(random)
+            if kind == "cache":
+                _use_cache(folder, random)
+            elif kind == "download":
+                download(self._url, folder, self._exporter.digests)
+                age_files(folder, random)
+                download(self._url, folder, self._exporter.digests)
+            else:
+                with hold_parent(self.output):
+                    assert answer(self.output) in self._exporter.answers.values()
+
+        return run_in_child(work, self._folder / "clock.said")
 
 
 def run(exporter: Exporter, folder: Path, seed: int, cases: Iterable[int], *, quiet: bool = False) -> Outcome:
     """Run cases of this attack in a folder, beside a hub on the loopback interface."""
-    hub = Hub()
-    published = folder / "published"
-    wait(exporter.start(NAMES[1], published))
-    hub.add("some/bundle", published)
-    with hub.serving():
-        clocks = Clocks(exporter, folder, hub.url)
+    with serve(exporter, folder) as url:
+        clocks = Clocks(exporter, folder, url)
         found: Callable[[int, Counter[str]], str | None] = lambda case, counts: clocks.run(seed, case, counts)  # noqa: E731
         return run_cases("clocks", cases, found, quiet=quiet)

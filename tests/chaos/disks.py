@@ -18,19 +18,24 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 
+from edgepipe_export.output.cache import Cache
+from tests.chaos.downloads import download, serve
 from tests.chaos.exporters import NAMES, Exporter, describe, last_words
 from tests.chaos.faults import ERRORS, Operations, refuse
-from tests.chaos.run import Outcome, draw, run_cases, wait
+from tests.chaos.run import Outcome, draw, run_cases, run_in_child, wait
 
-KINDS = ("overwrite", "new", "file size", "small disk")
+KINDS = ("overwrite", "new", "file size", "small disk", "cache", "download")
+# About as many writes as one download has.
+_DOWNLOAD_WRITES = 30
 
 
 class Disks:
     """The destinations, and how many operations an export has."""
 
-    def __init__(self, exporter: Exporter, folder: Path) -> None:
+    def __init__(self, exporter: Exporter, folder: Path, url: str) -> None:
         """Write both destinations once."""
         self._exporter = exporter
+        self._url = url
         self._folder = folder
         self.output = folder / "disk" / "bundle"
         self.output.parent.mkdir(parents=True)
@@ -51,6 +56,8 @@ class Disks:
         if kind == "small disk":
             return self._on_small_disk(random, counts)
         name = random.choice(sorted(ERRORS))
+        if kind in ("cache", "download"):
+            return self._keep(kind, name, random, counts)
         if kind == "new" and self.output.exists():
             shutil.rmtree(self.output)
         elif kind != "new" and not self.output.exists():
@@ -74,6 +81,38 @@ class Disks:
 
     def _describe(self) -> str:
         return describe(self.output, self._exporter.digests, self._exporter.answers)
+
+    def _keep(self, kind: str, name: str, random: Random, counts: Counter[str]) -> str | None:
+        """Write records, or download, while one write fails; then without that, which must be whole."""
+        folder = self._folder / f"kept-{random.getrandbits(64)}"
+        words = self._folder / "kept.said"
+        at = random.randint(1, _DOWNLOAD_WRITES if kind == "download" else 8)
+
+        def work() -> None:
+            if kind == "download":
+                download(self._url, folder, self._exporter.digests)
+            else:
+                cache = Cache(folder, "records")
+                for place in range(3):
+                    key = {"n": place}
+                    assert cache.value(key, compute=lambda: 7, to_json=int, from_json=int) == 7
+
+        def fail() -> None:
+            Operations(folder, at, refuse(name), only_writes=True)
+            work()
+
+        said = run_in_child(fail, words)
+        again = run_in_child(work, words)
+        shutil.rmtree(folder, ignore_errors=True)
+        counts[f"{kind}: {said.split('(')[0] or 'went on'}"] += 1
+        wrong = (
+            [f"{name} at write {at}: {said}"] if said.startswith("raw") or (said and str(folder) not in said) else []
+        )
+        if kind == "cache" and said:
+            wrong.append(f"the cache did not go on: {said}")
+        if again:
+            wrong.append(f"{name} at write {at}, and then without: {again}")
+        return f"{kind}: {'; '.join(wrong)}" if wrong else None
 
     def _on_small_disk(self, random: Random, counts: Counter[str]) -> str | None:
         """In a process of its own, which mounts the disk in a namespace that ends with it."""
@@ -147,6 +186,7 @@ def _used(point: Path) -> int:
 
 def run(exporter: Exporter, folder: Path, seed: int, cases: Iterable[int], *, quiet: bool = False) -> Outcome:
     """Run cases of this attack in a folder."""
-    disks = Disks(exporter, folder)
-    found: Callable[[int, Counter[str]], str | None] = lambda case, counts: disks.run(seed, case, counts)  # noqa: E731
-    return run_cases("disks", cases, found, quiet=quiet)
+    with serve(exporter, folder) as url:
+        disks = Disks(exporter, folder, url)
+        found: Callable[[int, Counter[str]], str | None] = lambda case, counts: disks.run(seed, case, counts)  # noqa: E731
+        return run_cases("disks", cases, found, quiet=quiet)

@@ -9,7 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
+
+from edgepipe.errors import EdgepipeError
 
 # Seconds after which a process has hung.
 LIMIT = 120
@@ -92,3 +95,27 @@ def wait(process: int) -> int:
     os.kill(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return -signal.SIGALRM
+
+
+def run_in_child(work: Callable[[], object], words: Path) -> str:
+    """Do something in a forked process, which stays quiet; the error that ended it, or nothing.
+
+    Args:
+        work: What to do.
+        words: A file for the error.
+    """
+    words.unlink(missing_ok=True)
+    process = os.fork()
+    if process == 0:
+        try:
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            work()
+            os._exit(0)
+        except BaseException as error:  # noqa: BLE001 - a forked process must not go on with its parent's program
+            words.write_text(f"{'' if isinstance(error, EdgepipeError) else 'raw: '}{error!r}")
+            os._exit(1)
+    status = wait(process)
+    said = words.read_text() if words.is_file() else "raw: it said nothing"
+    return "" if status == 0 else f"{said} (status {status})"
