@@ -32,7 +32,11 @@ TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 STAGES = {
     "runtime": ("cpu", 60, "the runtime: onnxruntime, tokenizers, numpy"),
     "export": ("export", 70, "the exporter: transformers, onnx"),
-    "dev": ("dev", 415, "the tests' tools: pytest, mypy, ruff, sentence-transformers, bitsandbytes, a real checkpoint"),
+    "dev": (
+        "dev",
+        475,
+        "the tests' tools: pytest, mypy, ruff, sentence-transformers, bitsandbytes, OpenVINO, a real checkpoint",
+    ),
     "docs": ("docs", 75, "what the site is built with: Sphinx and its extensions"),
     "release": ("release", 40, "the tools that build, check and audit a release, and write the locks"),
 }

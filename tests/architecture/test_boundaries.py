@@ -18,6 +18,7 @@ RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "o
     "tqdm",
     "jinja2",
     "pyarrow",
+    "openvino",
 }
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
 
@@ -67,9 +68,10 @@ def test_importing_the_other_packages_is_cheap(package: str) -> None:
     assert not {*HEAVY, "onnxruntime"} & set(run_python(program).split())
 
 
-def test_only_one_file_imports_onnxruntime() -> None:
-    users = {entry.file for entry in imports("edgepipe") if entry.package == "onnxruntime"}
-    assert users == {"runtime/edgepipe/backend/onnxruntime/ort_module.py"}
+@pytest.mark.parametrize(("engine", "module"), [("onnxruntime", "ort_module"), ("openvino", "ov_module")])
+def test_only_one_file_imports_an_engine(engine: str, module: str) -> None:
+    users = {entry.file for entry in imports("edgepipe") if entry.package == engine}
+    assert users == {f"runtime/edgepipe/backend/{engine}/{module}.py"}
 
 
 def test_the_runtime_uses_only_what_its_wheel_requires() -> None:

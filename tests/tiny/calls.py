@@ -66,15 +66,17 @@ def describe(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in options.items()) or "no option"
 
 
-def compare_calls(model: Any, tokenizer: Any, bundle: Bundle, task: str) -> dict[str, str | None]:
-    """Call a bundle's pipeline and the reference with each option of the task.
+def compare_calls(
+    model: Any, tokenizer: Any, bundle: Bundle, task: str, *, device: str | None = None
+) -> dict[str, str | None]:
+    """Call a bundle's pipeline, on a device, and the reference with each option of the task.
 
     Returns:
         What differs with each option; None where nothing does.
     """
     loaded = load(resolve(Request(model, task, tokenizer)))
     reference = load_pipeline(task, loaded)
-    own: Any = pipeline(task, bundle)
+    own: Any = pipeline(task, bundle, device=device)
     evaluation = find_evaluation(task)
     inputs = list(evaluation.make_inputs(TEXTS, own.tokenizer))
     found: dict[str, str | None] = {}

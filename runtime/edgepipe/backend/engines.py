@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepipe.arguments import did_you_mean
 from edgepipe.backend.external_data import check_external_data
 from edgepipe.backend.onnxruntime import inference_session, installation, providers
+from edgepipe.backend.openvino import ov_installation, ov_session
 from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
+from edgepipe.errors import InputError
 
 DEFAULT = "onnxruntime"
+_OF_DEFAULT = ("cpu", "cuda")
 # An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`.
 ENGINES = {
     DEFAULT: Engine(
@@ -17,12 +21,28 @@ ENGINES = {
         providers.device_profile,
         installation.describe_installation,
     ),
+    ov_session.NAME: Engine(
+        ov_session.OvSession,
+        ov_session.check_device,
+        ov_session.device_profile,
+        ov_installation.describe_installation,
+    ),
 }
 
 
 def engine_for(config: SessionConfig) -> Engine:
-    """The engine that has the device; onnxruntime where no other one is named."""
-    name = config.device.partition(":")[0] if isinstance(config.device, str) else DEFAULT
+    """The engine that has the device; onnxruntime where no other one is named.
+
+    Raises:
+        InputError: no engine has such a device; the message names the nearest.
+    """
+    if not isinstance(config.device, str):
+        return ENGINES[DEFAULT]
+    name = config.device.partition(":")[0]
+    others = [other for other in ENGINES if other != DEFAULT]
+    if name not in (*_OF_DEFAULT, *others):
+        hint = did_you_mean(name, [*_OF_DEFAULT, *others]) or f"; other engines: {', '.join(others)}"
+        raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {config.device!r}{hint}')
     return ENGINES.get(name, ENGINES[DEFAULT])
 
 

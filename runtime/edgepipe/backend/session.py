@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -25,7 +25,8 @@ class SessionConfig:
     """Where and how a graph runs.
 
     Attributes:
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, or an index as transformers takes it (-1 is the CPU).
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, an index as transformers takes it (-1 is the CPU), or the name of
+            another engine: ``"openvino"``.
         num_threads: Threads inside one operator; by default what the process may use.
         low_memory: Leave the weights mapped from their file instead of packing copies of them: slower, but most of
             the memory is shared between processes and can be given back by the kernel.
@@ -34,6 +35,7 @@ class SessionConfig:
             memory settings are written into it, so give each session its own.
         buckets: Shapes (batch, length) that an encoder's inputs are padded to; see
             :class:`~edgepipe.backend.bucketed_runs.BucketedRuns`. None: some on a GPU, none elsewhere.
+        precision: What a graph in fp32 is computed in, a name of the device's `precisions`; None for fp32.
     """
 
     device: str | int | None = None
@@ -42,6 +44,7 @@ class SessionConfig:
     providers: Sequence[Provider] | None = None
     session_options: Any = None
     buckets: Sequence[Shape] | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and not is_whole(self.num_threads, 1):
@@ -72,6 +75,10 @@ class DeviceProfile:
         unsupported_variants: Variants for which it has no kernels.
         shares_cache: Whether its attention can have past and present keys in one buffer.
         buckets: The shapes (batch, length) to pad to where nobody says otherwise.
+        precisions: Variants without files of their own, and those whose files they read: graphs that the device can
+            compute in another precision.
+        gate: By which name the manifest records what was measured there; None where that is what was measured on a
+            processor.
     """
 
     name: str = "CPU"
@@ -80,6 +87,8 @@ class DeviceProfile:
     unsupported_variants: tuple[str, ...] = ()
     shares_cache: bool = True
     buckets: tuple[Shape, ...] = ()
+    precisions: Mapping[str, str] = field(default_factory=dict)
+    gate: str | None = None
 
 
 class Binding(Protocol):

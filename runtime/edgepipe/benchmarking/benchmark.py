@@ -29,7 +29,7 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.tasks import generates
 from edgepipe.errors import InputError
 from edgepipe.models.encoder import Model
-from edgepipe.models.variants import choose_variant, open_bundle
+from edgepipe.models.variants import choose_variant, open_bundle, stored_variant
 from edgepipe.pipelines.factory import pipeline
 from edgepipe.pipelines.generative import GenerativeTask
 
@@ -114,7 +114,7 @@ def bench(
         bundle=bundle.path.resolve().name,
         task=bundle.task,
         dtype=options["dtype"],
-        bytes=bundle.count_bytes(options["dtype"]),
+        bytes=bundle.count_bytes(stored_variant(options["dtype"], config)),
         providers=tuple(model.session.providers),
         low_memory=low_memory,
         threads=in_use,

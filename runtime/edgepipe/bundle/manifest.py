@@ -87,6 +87,7 @@ class Parity:
         figures: What else was measured, by name, e.g. ``perplexity``.
         seen: On how many of the texts the variant was calibrated too, which flatters it; None where that was not
             recorded.
+        device: The device whose results were measured, e.g. ``"openvino"``; None for onnxruntime on a processor.
     """
 
     reference: str
@@ -98,6 +99,7 @@ class Parity:
     passed: bool
     figures: Mapping[str, float] = field(default_factory=dict)
     seen: int | None = None
+    device: str | None = None
 
     @property
     def measured_on(self) -> str:

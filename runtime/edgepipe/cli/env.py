@@ -216,7 +216,10 @@ def _engine_facts(name: str, engine: Mapping[str, Any]) -> dict[str, str]:
     packages = ", ".join(f"{package} {version}" for package, version in engine.get("packages", {}).items())
     if "error" in engine:
         return {name: f"{packages or 'not installed'}: {engine['error']}"}
-    facts = {name: packages, "providers": ", ".join(engine.get("providers", ())), "build": engine.get("build", "")}
+    precisions = f", computes in {', '.join(engine['precisions'])}" if "precisions" in engine else ""
+    facts = {name: packages + precisions}
+    if "providers" in engine:
+        facts |= {"providers": ", ".join(engine["providers"]), "build": engine["build"]}
     if "nvidia" in engine:
         nvidia = engine["nvidia"]
         gpus = nvidia["gpus"] if isinstance(nvidia["gpus"], int) else ", ".join(nvidia["gpus"])

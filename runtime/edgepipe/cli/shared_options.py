@@ -80,7 +80,7 @@ dtype_completion = complete_name(_dtypes)
 files_option = click.option(
     "--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line."
 )
-device_completion = complete_name(lambda: ("cpu", "cuda"))
+device_completion = complete_name(lambda: ("cpu", "cuda", "openvino"))
 
 
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,7 +91,9 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
             shell_complete=dtype_completion,
             help="Variant, e.g. fp32 or int8.  [default: the bundle's; on CUDA fp16, else fp32]",
         ),
-        click.option("--device", shell_complete=device_completion, help="cpu, cuda or cuda:1.  [default: cpu]"),
+        click.option(
+            "--device", shell_complete=device_completion, help="cpu, cuda, cuda:1 or openvino.  [default: cpu]"
+        ),
         click.option(
             "--threads", "num_threads", type=click.IntRange(min=1), help="[default: what the process may use]"
         ),

@@ -38,7 +38,9 @@ from edgepipe.text_table import terminal_width
 @click.option("--tokenizer", shell_complete=complete_folder, help="Directory of another tokenizer, as for export.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights, as for export.")
 @click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
-@click.option("--device", shell_complete=device_completion, help="cpu, cuda or cuda:1, for the bundle.  [default: cpu]")
+@click.option(
+    "--device", shell_complete=device_completion, help="cpu, cuda or openvino, for the bundle.  [default: cpu]"
+)
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts.")
 @json_option
 @quiet_option

@@ -11,7 +11,7 @@ from edgepipe.backend.session import Session, SessionConfig, SessionOwner
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.errors import BundleError, InputError
-from edgepipe.models.variants import choose_variant
+from edgepipe.models.variants import choose_variant, stored_variant
 
 
 class LoadedVariant(SessionOwner):
@@ -30,6 +30,7 @@ class LoadedVariant(SessionOwner):
     def __init__(self, bundle: Bundle, dtype: str | None, config: SessionConfig | None, max_length: int | None) -> None:
         """Choose the variant; the graphs are for the subclass to load."""
         self.dtype: str = choose_variant(bundle, dtype, config)
+        self._stored = stored_variant(self.dtype, config)
         self.directory: Path = bundle.path
         self.config: ModelConfig = bundle.config
         self.max_length = max_length

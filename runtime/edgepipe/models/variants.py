@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgepipe.backend.engines import create_session, device_profile, engine_for
@@ -14,8 +15,11 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
 from edgepipe.errors import DeviceError, EdgepipeError, KernelError
 
+# The variant that every device computes alike, but for the order of additions.
+_EXACT = "fp32"
+
 # What torch calls the precisions that variants have.
-_TORCH_NAMES = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16"}
+_TORCH_NAMES = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 
 
 def variant_name(dtype: Any) -> str | None:
@@ -29,6 +33,11 @@ def variant_name(dtype: Any) -> str | None:
 def preferred_variants(session: SessionConfig | None) -> tuple[str, ...]:
     """The variants to take on a device, the best first; none where the bundle's default is taken."""
     return device_profile(session).preferred_variants
+
+
+def stored_variant(dtype: str, session: SessionConfig | None) -> str:
+    """The variant whose files are read: another one where the device computes its graph in another precision."""
+    return device_profile(session).precisions.get(dtype, dtype)
 
 
 def open_bundle(
@@ -58,9 +67,10 @@ def open_bundle(
     """
     preferred = preferred_variants(session)
     engine_for(session).check_device(session)
+    name = variant_name(dtype)
     return Bundle.load(
         path,
-        dtype=variant_name(dtype),
+        dtype=None if name is None else stored_variant(name, session),
         preferred=preferred,
         revision=revision,
         local_files_only=local_files_only,
@@ -73,12 +83,14 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
 
     Args:
         bundle: The bundle.
-        dtype: The user's choice (see :func:`variant_name`); None for the device's: on CUDA fp16, else fp32, elsewhere
-            the bundle's default.
+        dtype: The user's choice (see :func:`variant_name`); None for the device's: on CUDA fp16, else fp32, on OpenVINO
+            fp32, elsewhere the bundle's default.
         session: Where it runs.
 
     Raises:
         DeviceError: it has no kernels on that device, and would run slowly from one to the other.
+
+    Warns of a variant whose results on that device nobody has measured.
     """
     dtype = variant_name(dtype)
     device = device_profile(session)
@@ -103,6 +115,13 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
             "which is slow; export the checkpoint with --target cuda, or take fp16",
             stacklevel=2,
         )
+    stored = device.precisions.get(chosen, chosen)
+    if device.gate is not None and stored in bundle.dtypes and not _passed_gate(bundle, chosen, device.gate):
+        warnings.warn(
+            f"{bundle.path}: nobody has measured {chosen} on {device.name}, which rounds otherwise than onnxruntime: "
+            f"edgepipe verify BUNDLE MODEL --device {device.gate} --dtype {chosen} compares it with the checkpoint",
+            stacklevel=2,
+        )
     return chosen
 
 
@@ -115,13 +134,31 @@ def load_graph(
         KernelError: the device has no kernel for one of its operators; the message has the variants that can run.
     """
     try:
-        return create_session(bundle.graph(dtype, graph), session, capture=capture)
+        return _create_session(bundle, dtype, session, graph, capture=capture)
     except KernelError as error:
         suitable = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
         advice = (
             f"{', '.join(suitable)} can run there (dtype=, --dtype)" if suitable else "no other variant can run there"
         )
         raise KernelError(f"{error}; of {bundle.path} {advice}") from error
+
+
+def _create_session(
+    bundle: Bundle, dtype: str, session: SessionConfig | None, graph: str, *, capture: bool = False
+) -> Session:
+    stored = stored_variant(dtype, session)
+    if stored != dtype:
+        session = replace(session or SessionConfig(), precision=dtype)
+    return create_session(bundle.graph(stored, graph), session, capture=capture)
+
+
+def _passed_gate(bundle: Bundle, dtype: str, gate: str) -> bool:
+    """Whether a variant computes in fp32, as exactly as anywhere, or the exporter measured it there and it passed."""
+    if dtype == _EXACT:
+        return True
+    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
+    parity = None if variant is None else variant.parity
+    return parity is not None and parity.device == gate and parity.passed
 
 
 def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:

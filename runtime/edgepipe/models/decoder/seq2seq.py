@@ -46,7 +46,7 @@ class EncoderDecoderGraphs(GraphDecoder):
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
         super().__init__(bundle, dtype, session, bundle.max_target_length)
         self.max_source_length = bundle.max_length
-        decoder = DECODER if bundle.has_graph(self.dtype, DECODER) else PLAIN_DECODER
+        decoder = DECODER if bundle.has_graph(self._stored, DECODER) else PLAIN_DECODER
         self.encoder = load_graph(bundle, self.dtype, session, ENCODER)
         self.session = load_graph(bundle, self.dtype, session, decoder)
         shapes = layer_shapes(self.session, bundle.path)
@@ -54,7 +54,7 @@ class EncoderDecoderGraphs(GraphDecoder):
         self._layers = {name: shape for name, shape in shapes.items() if name not in self.cross}
         mask = self.session.input_shapes.get("encoder_attention_mask")
         self.broadcasts = mask is not None and mask[0] == SOURCE_BATCH_SIZE
-        self.shares = bundle.shares_cache(self.dtype) and PAST_SEQUENCE_LENGTH in self.session.optional_inputs
+        self.shares = bundle.shares_cache(self._stored) and PAST_SEQUENCE_LENGTH in self.session.optional_inputs
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

@@ -1,0 +1,183 @@
+"""OpenVINO as an engine: one graph, compiled for the processor, with its threads, precision and declared inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepipe.arguments import did_you_mean
+from edgepipe.backend.device import Device, DeviceSpec
+from edgepipe.backend.openvino.ov_diagnostics import explain_load_failure, explain_run_failure, require_translation
+from edgepipe.backend.openvino.ov_host import HOST, ArrayBinding
+from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
+from edgepipe.backend.serial_executor import SerialExecutor
+from edgepipe.backend.session import DeviceProfile, SessionConfig
+from edgepipe.backend.threads import available_threads
+from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError
+
+NAME = "openvino"
+_DEVICES = (NAME, f"{NAME}:cpu")
+BF16 = "bf16"
+
+_PROFILE = DeviceProfile(
+    name="OpenVINO",
+    # fp32 is exact there. Of the others the fastest first; the dynamic ones of 8 bits are two to three times slower
+    # there than on onnxruntime.
+    preferred_variants=("fp32", "int8-static", "w8", "q4", "fp16", "int8", "q8", "uint8"),
+    unsupported_variants=("q4f16", "bnb4"),
+    precisions={BF16: "fp32"},
+    gate=NAME,
+)
+
+
+def check_device(config: SessionConfig) -> None:
+    """See :class:`~edgepipe.backend.session.Engine`."""
+    _check_config(config)
+    load_openvino()
+
+
+def device_profile(config: SessionConfig) -> DeviceProfile:
+    """See :class:`~edgepipe.backend.session.Engine`."""
+    _check_config(config)
+    return _PROFILE
+
+
+class OvSession:
+    """See :class:`~edgepipe.backend.session.Session`. Calls from several threads run side by side."""
+
+    def __init__(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> None:
+        """See :func:`~edgepipe.backend.engines.create_session`; nothing can be recorded."""
+        _check_config(config)
+        core = load_core()
+        require_translation(graph)
+        with explain_load_failure(graph):
+            compiled = core.compile_model(str(graph), CPU, compile_options(config))
+        self._graph = graph
+        self._compiled = compiled
+        self._idle: list[Any] = []
+        self.providers = [_PROFILE.name]
+        inputs = {_port_name(port): port for port in compiled.inputs}
+        outputs = {_port_name(port): port for port in compiled.outputs}
+        self.inputs: dict[str, str] = {name: _dtype(port) for name, port in inputs.items()}
+        self.input_shapes: dict[str, list[int | str | None]] = {name: _shape(port) for name, port in inputs.items()}
+        # What an input is by default has become a constant.
+        self.optional_inputs: dict[str, str] = {}
+        self.outputs: tuple[str, ...] = tuple(outputs)
+        self.output_shapes: dict[str, list[int | str | None]] = {name: _shape(port) for name, port in outputs.items()}
+        self.output_dtypes: dict[str, str] = {name: _dtype(port) for name, port in outputs.items()}
+        self.on_cpu = True
+        self.device: Device = HOST
+        self.device_spec = DeviceSpec(NAME)
+        self.num_threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        self.captures = False
+        self.serial = SerialExecutor(own_thread=False)
+
+    @property
+    def closed(self) -> bool:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        return self._compiled is None
+
+    def close(self) -> None:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        self._compiled = None
+        self._idle.clear()
+        self.serial.close()
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        request = self._take_request()
+        arrays = self._infer(request, feeds, shared=False)
+        self._idle.append(request)  # one that failed is not used again
+        return {
+            name: array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
+            for name, array in arrays.items()
+        }
+
+    def bind(self, graph_id: int | None = None) -> ArrayBinding:
+        """See :class:`~edgepipe.backend.session.Session`."""
+        request = self._take_request()
+        return ArrayBinding(lambda feeds: self._infer(request, feeds, shared=True))
+
+    def _take_request(self) -> Any:
+        compiled = self._compiled  # once: another thread may close it meanwhile
+        if compiled is None:
+            raise ClosedError(
+                f"{self._graph} was closed, by close() or at the end of a with block; load its bundle again"
+            )
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return compiled.create_infer_request()
+
+    def _infer(self, request: Any, feeds: Mapping[str, NDArray[Any]], *, shared: bool) -> dict[str, NDArray[Any]]:
+        """The outputs by name: in the request's own memory if `shared`, else copies."""
+        if feeds.keys() != self.inputs.keys():  # it would go on with what an earlier run was given
+            raise BundleError(
+                f"the graph failed: it reads {', '.join(self.inputs)}, and was given {', '.join(feeds) or 'nothing'}"
+            )
+        with explain_run_failure(feeds):
+            found = request.infer(dict(feeds), share_inputs=True, share_outputs=shared)
+        return dict(zip(self.outputs, found.to_tuple(), strict=True))
+
+
+def compile_options(config: SessionConfig) -> dict[str, Any]:
+    """What a graph is compiled with, by OpenVINO's names.
+
+    Raises:
+        DeviceError: the processor does not compute in the precision.
+    """
+    if config.precision == BF16 and "BF16" not in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
+        raise DeviceError(
+            "this processor has no instructions for bf16 (on x86 avx512_bf16 or amx_bf16), and OpenVINO would compute "
+            'in fp32 without a word; take dtype="fp32"'
+        )
+    return {
+        # By default it is half of 32 bits where the processor has that.
+        "INFERENCE_PRECISION_HINT": config.precision or "f32",
+        # By default it rounds activations to 8 bits where weights have 8 or 4, and a cache's keys and values.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        "KV_CACHE_PRECISION": "f32",
+        "INFERENCE_NUM_THREADS": int(config.num_threads or available_threads()),
+        "NUM_STREAMS": 1,
+        # Several processes would all be pinned to the same processors.
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _check_config(config: SessionConfig) -> None:
+    """Refuse what OpenVINO has no counterpart for.
+
+    Raises:
+        InputError: such an option was given, or another device of OpenVINO's.
+    """
+    device = str(config.device).lower()
+    if device not in _DEVICES:
+        hint = did_you_mean(device, _DEVICES)
+        raise InputError(f"OpenVINO runs on the processor here: device must be {NAME!r}, got {config.device!r}{hint}")
+    given = {
+        "low_memory": config.low_memory,
+        "session_options": config.session_options is not None,
+        "buckets": bool(config.buckets),
+    }
+    wrong = [name for name, is_given in given.items() if is_given]
+    if wrong:
+        raise InputError(f"device={NAME!r} has no {' and no '.join(wrong)}: leave that out, or take device='cpu'")
+
+
+def _port_name(port: Any) -> str:
+    """What the graph calls an input or output; it may have other names, of what OpenVINO found to be the same."""
+    name = str(port.get_node().get_friendly_name()).removesuffix("/sink_port_0")
+    return name if name in port.get_names() else str(port.get_any_name())
+
+
+def _dtype(port: Any) -> str:
+    return str(port.get_element_type().to_dtype().name)
+
+
+def _shape(port: Any) -> list[int | str | None]:
+    sizes = port.get_partial_shape()
+    return [] if sizes.rank.is_dynamic else [None if size.is_dynamic else size.get_length() for size in sizes]
