@@ -22,7 +22,17 @@ def is_whole(value: Any, least: int = 0) -> TypeGuard[int]:
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether `value` is a finite number, numpy's too; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number with more than 308 digits
+        return False
+
+
+def is_one_of(value: Any, choices: Iterable[str | bool | None]) -> bool:
+    """Whether `value` is one of some texts, truth values or None; no array is, and no number is a truth value."""
+    return any(value is each or (isinstance(value, str) and value == each) for each in choices)
 
 
 def check_whole(name: str, value: Any, least: int) -> int:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgepipe.arguments import check_flag, check_whole, did_you_mean, is_number, is_whole
+from edgepipe.arguments import check_flag, check_whole, did_you_mean, is_number, is_one_of, is_whole
 from edgepipe.errors import InputError
 
 
@@ -29,7 +29,13 @@ def test_a_whole_number_has_a_bound() -> None:
 def test_numbers_are_finite_and_no_truth_values() -> None:
     assert is_number(0.5)
     assert is_number(np.float32(0.5))
-    assert not any(map(is_number, (float("nan"), float("inf"), True, "0.5", None)))
+    assert not any(map(is_number, (float("nan"), float("inf"), True, "0.5", None, 10**400)))
+
+
+def test_an_array_is_none_of_some_names() -> None:
+    choices = (None, False, "np")
+    assert all(is_one_of(value, choices) for value in (None, False, "np", np.str_("np")))
+    assert not any(is_one_of(value, choices) for value in (np.array(["np", "np"]), 0, True, np.bool_(False), [], "pt"))
 
 
 @pytest.mark.parametrize("value", [0, 1, "True", None, np.bool_(True)])

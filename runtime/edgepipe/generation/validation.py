@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepipe.arguments import check_whole, is_number, is_whole
+from edgepipe.arguments import check_whole, is_number, is_one_of, is_whole
 from edgepipe.errors import InputError
 
 Check = Callable[[str, Any], Any]
@@ -64,7 +64,7 @@ def number(least: float = -math.inf, most: float = math.inf, *, above: float = -
 
 def early_stopping(name: str, value: Any) -> bool | str:
     """True, False or "never"."""
-    if not isinstance(value, bool) and value != "never":
+    if not is_one_of(value, (True, False, "never")):
         raise InputError(f"{name} must be True, False or 'never', got {value!r}")
     return bool(value) if isinstance(value, bool) else "never"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any, TypeVar
 
-from edgepipe.arguments import check_flag, did_you_mean
+from edgepipe.arguments import check_flag, did_you_mean, is_one_of
 from edgepipe.errors import InputError
 from edgepipe.tokenization.tokenizer import Tokenizer
 
@@ -53,7 +53,7 @@ def return_type_name(value: Any, names: Sequence[str]) -> str | None:
     if value is None:
         return None
     name = getattr(value, "name", value)
-    if name not in names:
+    if not is_one_of(name, names):
         raise InputError(f"return_type must be a ReturnType of transformers ({', '.join(names)}), got {value!r:.60}")
     return str(name)
 
@@ -104,7 +104,7 @@ def build_tokenizer_options(
     if options:
         known = [name for name in signature(type(tokenizer).__call__).parameters if name not in _NOT_OPTIONS]
         check_options(options, [*own, *known], task)
-    if limit is None or options.get("truncation", True) in (False, "do_not_truncate"):
+    if limit is None or is_one_of(options.get("truncation", True), (False, "do_not_truncate")):
         return options
     wanted = options.get("max_length")
     if wanted is None and "truncation" in options:

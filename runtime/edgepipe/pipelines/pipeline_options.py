@@ -10,7 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from edgepipe.arguments import ReferenceOption, drop_reference_options, is_any, is_count, is_flag, is_none, is_off
+from edgepipe.arguments import (
+    ReferenceOption,
+    drop_reference_options,
+    is_any,
+    is_count,
+    is_flag,
+    is_none,
+    is_off,
+    is_one_of,
+)
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.errors import InputError
 from edgepipe.models.variants import variant_name
@@ -60,7 +69,8 @@ PIPELINE_OPTIONS: Mapping[str, ReferenceOption] = {
     ),
     "pipeline_class": ReferenceOption(is_none, "make a subclass of edgepipe's own class of the task"),
     "framework": ReferenceOption(
-        lambda value: value in (None, "pt"), 'results are those of PyTorch, on onnxruntime; pass "pt", or leave it out'
+        lambda value: is_one_of(value, (None, "pt")),
+        'results are those of PyTorch, on onnxruntime; pass "pt", or leave it out',
     ),
     "binary_output": ReferenceOption(is_off, "results are plain objects; pickle them yourself"),
     "args_parser": ReferenceOption(is_none, "inputs are read as by transformers' own; leave it out"),

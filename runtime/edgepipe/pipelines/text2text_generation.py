@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpack, overload
 
+from edgepipe.arguments import is_one_of
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.pipelines.base import Outputs, Request, Result
@@ -212,7 +213,7 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
         limit = self.decoder.max_source_length
         if wanted is not None:
             limit = min_limit(limit, self.tokenizer.model_max_length)
-        if limit is None or wanted in (False, "do_not_truncate"):
+        if limit is None or is_one_of(wanted, (False, "do_not_truncate")):
             return {"truncation": False}
         return {"truncation": True if wanted is None else wanted, "max_length": limit}
 

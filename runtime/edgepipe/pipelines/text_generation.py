@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpack, overload
 
+from edgepipe.arguments import is_one_of
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
@@ -219,7 +220,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         if not isinstance(prefix, str):
             raise InputError(f"prefix must be a text, got {prefix!r}")
         long = options.get("handle_long_generation")
-        if long not in (None, "hole"):
+        if not is_one_of(long, (None, "hole")):
             raise InputError(f"handle_long_generation must be None or 'hole', got {long!r}")
         continues = options.get("continue_final_message")
         if not isinstance(continues, bool | str | None):

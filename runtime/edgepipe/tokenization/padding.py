@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from edgepipe.arguments import is_whole
+from edgepipe.arguments import is_one_of, is_whole
 from edgepipe.errors import InputError
 from edgepipe.tokenization.loading import TokenizerSettings
 
@@ -132,7 +132,7 @@ def check_pad_token(settings: TokenizerSettings) -> None:
 
 def check_side(side: str | None, name: str = "padding_side") -> None:
     """Raise unless `side` is None, "right" or "left"."""
-    if side not in (None, "right", "left"):
+    if not is_one_of(side, (None, "right", "left")):
         raise InputError(f"{name} is {side!r}, expected 'right' or 'left'.")
 
 
