@@ -7,7 +7,8 @@ results as lists or arrays.
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal, Self, overload
 from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from edgepipe.arguments import is_one_of
 from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import read_unchanged
 from edgepipe.errors import BundleError, InputError, convert_panics
@@ -24,7 +26,7 @@ from edgepipe.tokenization.languages import find_language, find_language_token, 
 from edgepipe.tokenization.loading import TokenizerSettings, load_tokenizer_files
 from edgepipe.tokenization.padding import check_count, check_side, pad_values, resolve_lengths, stack, target_length
 from edgepipe.tokenization.text_inputs import text_rows
-from edgepipe.tokenization.truncation import Truncators, is_pair, share_model
+from edgepipe.tokenization.truncation import Truncators, is_long_pair, is_pair, share_model
 from edgepipe.tokenization.vocabulary import Vocabulary
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -252,7 +254,7 @@ class Tokenizer(Vocabulary):
         Raises:
             InputError: The input is not text, holds lone surrogates, or the options cannot be followed.
         """
-        if return_tensors is not None and return_tensors != "np":
+        if not is_one_of(return_tensors, (None, "np")):
             raise InputError(f"return_tensors is {return_tensors!r}, expected 'np' or None (lists).")
         lengths = resolve_lengths(self._settings, padding, truncation, max_length, pad_to_multiple_of)
         check_count("stride", stride, least=0)
@@ -260,6 +262,7 @@ class Tokenizer(Vocabulary):
         items, batched = text_rows(text, text_pair, is_split_into_words)
 
         backend = self._backend
+        long: list[int] = []
         if lengths.truncation is not None and lengths.max_length is not None:
             self._truncators.check_room(
                 items,
@@ -270,7 +273,23 @@ class Tokenizer(Vocabulary):
                 is_pretokenized=is_split_into_words,
             )
             backend = self._truncators.get(lengths.truncation, lengths.max_length, stride)
-        encodings = _encode(backend, items, is_split_into_words, add_special_tokens)
+            if lengths.truncation == "longest_first" and not return_overflowing_tokens:
+                long = [
+                    index
+                    for index, item in enumerate(items)
+                    if is_long_pair(item, lengths.max_length, is_split_into_words)
+                ]
+        with _explain_errors(items):
+            short = [item for index, item in enumerate(items) if index not in long] if long else items
+            encodings = _encode(backend, short, is_split_into_words, add_special_tokens)
+            for index in long:
+                cut = self._truncators.cut_pair(
+                    items[index],
+                    lengths.max_length or 0,
+                    add_special_tokens=add_special_tokens,
+                    is_pretokenized=is_split_into_words,
+                )
+                encodings.insert(index, cut)
 
         if lengths.padding is not None and encodings:
             target = target_length(max(len(encoding) for encoding in encodings), lengths, pad_to_multiple_of)
@@ -333,7 +352,7 @@ class Tokenizer(Vocabulary):
         Raises:
             InputError: No token ids, columns of different sizes, or padding without a padding token.
         """
-        if return_tensors is not None and return_tensors != "np":
+        if not is_one_of(return_tensors, (None, "np")):
             raise InputError(f"return_tensors is {return_tensors!r}, expected 'np' or None.")
         return BatchEncoding(
             pad_values(
@@ -351,16 +370,22 @@ class Tokenizer(Vocabulary):
 
 
 def _encode(backend: RustTokenizer, rows: list[Any], words: bool, add_special_tokens: bool) -> list[Encoding]:
+    if len(rows) != 1:
+        # Threads of its own pay off for a batch only.
+        encodings: list[Encoding] = backend.encode_batch(
+            rows, is_pretokenized=words, add_special_tokens=add_special_tokens
+        )
+        return encodings
+    text, pair = rows[0] if is_pair(rows[0], words) else (rows[0], None)
+    return [backend.encode(text, pair, is_pretokenized=words, add_special_tokens=add_special_tokens)]
+
+
+@contextmanager
+def _explain_errors(rows: Sequence[Any]) -> Iterator[None]:
+    """What goes wrong in the Rust code as our errors."""
     try:
         with convert_panics("the tokenizer"):
-            if len(rows) != 1:
-                # Threads of its own pay off for a batch only.
-                encodings: list[Encoding] = backend.encode_batch(
-                    rows, is_pretokenized=words, add_special_tokens=add_special_tokens
-                )
-                return encodings
-            text, pair = rows[0] if is_pair(rows[0], words) else (rows[0], None)
-            return [backend.encode(text, pair, is_pretokenized=words, add_special_tokens=add_special_tokens)]
+            yield
     except BundleError:
         raise
     except Exception as error:

@@ -5,10 +5,12 @@ change it under each other's feet. Here each combination of settings has an obje
 objects share one model, so a vocabulary of any size is held once.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 import tokenizers
+from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.errors import DependencyError, InputError
@@ -18,6 +20,9 @@ from edgepipe.forks import RenewedLock
 FAULTY_RELEASES = ("0.23.1", "0.23.2")
 
 _MOST_VARIANTS = 16
+
+# Pairs of more characters than so many times the tokens that they are cut to are cut here; see `Truncators.cut_pair`.
+_LONG = 16
 
 
 def require_faultless_release(version: str = tokenizers.__version__) -> None:
@@ -41,6 +46,7 @@ class Truncators:
         self._side = side
         self._special = (base.num_special_tokens_to_add(False), base.num_special_tokens_to_add(True))
         self._variants: dict[tuple[str, int, int], RustTokenizer] = {}
+        self._bare: RustTokenizer | None = None
         self._lock = RenewedLock()
 
     def get(self, strategy: str, max_length: int, stride: int) -> RustTokenizer:
@@ -114,6 +120,52 @@ class Truncators:
                     "stride or a larger max_length."
                 )
 
+    def cut_pair(
+        self, pair: Sequence[Any], max_length: int, *, add_special_tokens: bool, is_pretokenized: bool
+    ) -> Encoding:
+        """Encode a pair and cut it by ``longest_first``, without the pieces that are cut off.
+
+        `tokenizers` makes a row of each piece of the one text with each of the other: two texts of 100 kB become
+        gigabytes, and where there is no memory left the process is ended.
+
+        Returns:
+            What `tokenizers` gives, but that ``overflowing`` says only whether something was cut off.
+        """
+        with self._lock:
+            if self._bare is None:
+                bare = share_model(self._base)
+                bare.post_processor = None
+                self._bare = bare
+        parts = [self._bare.encode(text, is_pretokenized=is_pretokenized, add_special_tokens=False) for text in pair]
+        room = max_length - (self._special[True] if add_special_tokens else 0)
+        kept = _keep_lengths([len(part.ids) for part in parts], room)
+        first, second = (
+            _cut(part, length, index, self._side) for index, (part, length) in enumerate(zip(parts, kept, strict=True))
+        )
+        return self._base.post_process(first, second, add_special_tokens)
+
+
+def is_long_pair(item: Any, max_length: int, is_pretokenized: bool) -> bool:
+    """Whether `item` is two texts that are much longer than what they are cut to."""
+    if not is_pair(item, is_pretokenized):
+        return False
+    characters = sum(sum(map(len, text)) + len(text) if is_pretokenized else len(text) for text in item)
+    return characters > _LONG * max_length
+
+
+def _cut(encoding: Encoding, length: int, type_id: int, side: str) -> Encoding:
+    """The first or last tokens of a text that is not processed yet, as the first or second of a pair."""
+    state = json.loads(encoding.__getstate__())
+    size = len(state["ids"])
+    kept = slice(0, length) if side == "right" else slice(size - length, size)
+    state = {name: value[kept] if isinstance(value, list) else value for name, value in state.items()}
+    state["type_ids"] = [type_id] * length
+    nothing: dict[str, Any] = {name: [] if isinstance(value, list) else {} for name, value in state.items()}
+    state |= {"overflowing": [nothing] if length < size else [], "sequence_ranges": {}}
+    found = Encoding()
+    found.__setstate__(json.dumps(state).encode())
+    return found
+
 
 def is_pair(item: Any, is_pretokenized: bool) -> bool:
     """Whether `item` of a batch is two texts rather than one."""
@@ -151,9 +203,16 @@ def _cut_lengths(strategy: str, sizes: Sequence[int], room: int) -> list[int]:
     if strategy != "longest_first":
         other = sizes[1] if strategy == "only_first" else sizes[0]
         return [room - other]
-    shorter, longer = sorted(sizes)
+    return [kept for kept, size in zip(_keep_lengths(sizes, room), sizes, strict=True) if kept < size]
+
+
+def _keep_lengths(sizes: Sequence[int], room: int) -> list[int]:
+    """How much of each text of a pair is kept by ``longest_first``, by the same rules."""
+    if sum(sizes) <= room:
+        return list(sizes)
+    shorter = min(sizes)
     kept_shorter, kept_longer = shorter, shorter if shorter > room else max(shorter, room - shorter)
     if kept_shorter + kept_longer > room:
         kept_shorter = room // 2
         kept_longer = kept_shorter + room % 2
-    return [kept for kept, size in ((kept_shorter, shorter), (kept_longer, longer)) if kept < size]
+    return [kept_longer, kept_shorter] if sizes[0] > sizes[1] else [kept_shorter, kept_longer]

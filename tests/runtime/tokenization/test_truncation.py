@@ -20,6 +20,7 @@ from edgepipe.tokenization.truncation import (
     FAULTY_RELEASES,
     Truncators,
     _cut_lengths,
+    is_long_pair,
     is_pair,
     require_faultless_release,
     share_model,
@@ -169,3 +170,46 @@ def test_the_room_that_special_tokens_leave(data: Path) -> None:
         check(("a b c", "d e f"), 7, 2)
     with pytest.raises(InputError, match="holds 2"):
         check(("a b c d e", "a b c d e"), 8, 2)  # five tokens of room are two and three
+
+
+LONG = ("The quick brown fox don't [MASK] e\u0301 你好 😀  jumps ", " over the <mask> lazy dog, Zoë! ")
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("special", [True, False])
+def test_a_pair_is_cut_as_the_library_cuts_it(data: Path, family: str, side: str, special: bool) -> None:
+    """Whichever text is longer, and in which one nothing is left, as words too."""
+    base = Tokenizer.from_pretrained(data / family)._backend
+    truncators = Truncators(base, side)
+    for first, second in ((1, 1), (3, 1), (1, 4), (6, 6), (0, 3), (3, 0)):
+        pair = (LONG[0] * first, LONG[1] * second)
+        for words in (False, True):
+            given = tuple(text.split() for text in pair) if words else pair
+            for length in (4, 5, 9, 30, 61, 400):
+                expected = truncators.get("longest_first", length, 0).encode(
+                    *given, is_pretokenized=words, add_special_tokens=special
+                )
+                got = truncators.cut_pair(given, length, add_special_tokens=special, is_pretokenized=words)
+                for name in ("ids", "type_ids", "tokens", "offsets", "attention_mask", "special_tokens_mask",
+                             "word_ids", "sequence_ids"):  # fmt: skip
+                    assert getattr(got, name) == getattr(expected, name), (given, length, name)
+                assert bool(got.overflowing) == bool(expected.overflowing), (given, length)
+
+
+def test_what_is_cut_off_a_long_pair_takes_no_memory(bert: Tokenizer) -> None:
+    """The library would make 1,000 rows of each of the 1,000 pieces of the other text."""
+    pair = ("good film " * 10_000, "bad music " * 10_000)
+    assert is_long_pair(pair, 16, False)
+    assert is_long_pair(tuple(text.split() for text in pair), 16, True)
+    encoded = bert(*pair, truncation=True, max_length=16, padding="max_length")
+    assert encoded.is_cut
+    assert len(encoded["input_ids"]) == 16
+    assert len(encoded.encodings[0].overflowing) < 4
+    both = bert([pair, ("good film", "bad"), pair], truncation=True, max_length=16, padding=True, return_tensors="np")
+    assert both["input_ids"][0].tolist() == both["input_ids"][2].tolist() == encoded["input_ids"]
+    assert both["attention_mask"][1].sum() == len(bert("good film", "bad")["input_ids"])
+
+
+def test_half_a_character_in_a_long_pair_is_an_input_error(bert: Tokenizer) -> None:
+    with pytest.raises(InputError, match="text 1 of the batch holds a lone surrogate"):
+        bert([("a", "b"), ("good " * 1000, "\ud800" * 1000)], truncation=True, max_length=16)
