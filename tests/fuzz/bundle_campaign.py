@@ -89,7 +89,7 @@ def ask(folder: Path, inputs: tuple[Any, ...]) -> str:
 class BundleCampaign(Campaign):
     """See the module."""
 
-    name, unit, count, seconds, addresses = "bundles", "bundles", 1_500, 60.0, 3 << 30
+    name, unit, count, seconds, addresses = "bundles", "bundles", 1_500, 300.0, 3 << 30
     makers: Mapping[str, Callable[[Path], Any]] = {
         "ours": lambda folder: write_bundle(folder, inputs=("input_ids", "attention_mask", "token_type_ids")),
         "ours, two variants": lambda folder: write_bundle(folder, ("fp32", "int8")),

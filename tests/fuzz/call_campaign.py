@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import re
 import tempfile
@@ -121,8 +122,9 @@ def load_both(name: str) -> tuple[Any, Any]:
     with tempfile.TemporaryDirectory(prefix="edgepipe-fuzz-") as place:
         task = "feature-extraction" if subject.task == "sentence-similarity" else subject.task
         made = export(model, Path(place) / "bundle", task=task, tokenizer=tokenizer, verify=False, progress=False)
-        more = {"pooling": "mean"} if subject.task == "sentence-similarity" else {}
-        ours = pipeline(subject.task, made, num_threads=1, **more)
+        if subject.task == "sentence-similarity":
+            write_pooling(made.path)
+        ours = pipeline(subject.task, made.path, num_threads=1)
     if subject.task in Writer.names:
         return ours, Writer(subject.task, model, tokenizer)
     if subject.task in ("sentence-similarity", "translation"):
@@ -131,6 +133,19 @@ def load_both(name: str) -> tuple[Any, Any]:
         reference = transformers.pipeline(subject.task, model=model, tokenizer=tokenizer, device="cpu")
         return ours, reference
     return ours, load_pipeline(subject.task, load(resolve(Request(model, task, tokenizer))))
+
+
+def write_pooling(folder: Path) -> None:
+    """Have a bundle say that its vectors are the means of those of the tokens, as sentence-transformers says it."""
+    kinds = {"": "Transformer", "1_Pooling": "Pooling"}
+    modules = [
+        {"idx": index, "name": str(index), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for index, (path, kind) in enumerate(kinds.items())
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling), encoding="utf-8")
 
 
 class CallCampaign(Campaign):

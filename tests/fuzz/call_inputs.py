@@ -24,8 +24,9 @@ def a_function(*args: Any) -> Any:
 
 
 ODD: tuple[Any, ...] = (
-    None, True, False, 0, 1, 2, -1, -(2**63), 2**31, 2**63, 10**30, 1.5, 0.0, -0.5, 1e308, float("nan"), float("inf"),
-    1j, "", " ", "3", "true", "none", "x", "\x00", "\ud800", "a" * 10_000, b"a", [], (), {}, [None], [0], [1, 2],
+    None, True, False, 0, 1, 2, -1, -(2**63), 2**31, 2**63, 10**30, 10**400, 1.5, 0.0, -0.5, 1e308,
+    float("nan"), float("inf"), 1j, "", " ", "3", "true", "none", "x",
+    "\x00", "\ud800", "a" * 10_000, b"a", [], (), {}, [None], [0], [1, 2],
     ["a"], [["a"]], [[]], [[1, 2], [3]], {"a": 1}, {1: 2}, {"truncation": True}, {"a"}, frozenset(), range(3), ...,
     np.int64(2), np.float32(0.5), np.bool_(True), np.array([1, 2]), np.array(3), np.str_("a"), Thing(), a_function,
     [float("nan")], ["\ud800"], int, "softmax", "max_length", "longest_first", -1.0,

@@ -55,7 +55,7 @@ class Campaign(ABC):
     name: str
     unit: str
     count: int
-    seconds: float = 60.0
+    seconds: float = 300.0
     addresses: int = 8 << 30
 
     def __init__(self, seed: int) -> None:
