@@ -181,11 +181,11 @@ def test_a_pair_is_cut_as_the_library_cuts_it(data: Path, family: str, side: str
     """Whichever text is longer, and in which one nothing is left, as words too."""
     base = Tokenizer.from_pretrained(data / family)._backend
     truncators = Truncators(base, side)
-    for first, second in ((1, 1), (3, 1), (1, 4), (6, 6), (0, 3), (3, 0)):
+    for first, second in ((3, 1), (1, 4), (5, 5), (0, 3)):
         pair = (LONG[0] * first, LONG[1] * second)
         for words in (False, True):
             given = tuple(text.split() for text in pair) if words else pair
-            for length in (4, 5, 9, 30, 61, 400):
+            for length in (5, 30, 61):
                 expected = truncators.get("longest_first", length, 0).encode(
                     *given, is_pretokenized=words, add_special_tokens=special
                 )
