@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable
 from typing import Any
@@ -229,14 +230,14 @@ _MORE = ("truncation", "padding", "max_length", "stride", "top_k", "return_tenso
 def make_odd(draw: Draw, call: Call) -> Call:
     """A call with something odd in it: an option's value, an option that there is not, an input."""
     inputs, options = call
+    odd = copy.deepcopy(draw.choice(ODD))  # a call may change a list
     kind = draw.choice(("value", "value", "value", "more", "more", "unknown", "input", "inputs"))
     if kind == "value" and options:
-        return inputs, options | {draw.choice(list(options)): draw.choice(ODD)}
+        return inputs, options | {draw.choice(list(options)): odd}
     if kind == "more":
-        return inputs, options | {draw.choice(_MORE): draw.choice(ODD)}
+        return inputs, options | {draw.choice(_MORE): odd}
     if kind == "unknown":
-        return inputs, options | {draw.choice(UNKNOWN): draw.choice(ODD)}
-    odd = draw.choice(ODD)
+        return inputs, options | {draw.choice(UNKNOWN): odd}
     if kind == "inputs" or isinstance(inputs, str):
         return odd if draw.random() < 0.7 else [inputs, odd], options
     if isinstance(inputs, dict):

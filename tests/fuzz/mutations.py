@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -61,7 +62,7 @@ def mutate_value(value: Any, draw: random.Random) -> Any:
 def _odd(draw: random.Random) -> Any:
     if draw.random() < 0.15:
         return _MARK.format(draw.randrange(len(_RAW)))
-    return draw.choice(ODD_VALUES)
+    return copy.deepcopy(draw.choice(ODD_VALUES))  # lists in it are changed later
 
 
 def _alter(parent: Any, key: Any, whole: Any, draw: random.Random) -> None:
@@ -83,9 +84,9 @@ def _alter(parent: Any, key: Any, whole: Any, draw: random.Random) -> None:
     elif kind == "rename" and isinstance(parent, dict):
         parent[draw.choice(("", "a", str(key).upper(), f"{key}_", "__class__"))] = parent.pop(key)
     elif kind == "whole" and isinstance(whole, dict):
-        parent[key] = json.loads(json.dumps(draw.choice(list(whole.values()))))
+        parent[key] = copy.deepcopy(draw.choice(list(whole.values())))
     elif isinstance(parent, list):
-        parent.insert(draw.randrange(len(parent) + 1), _odd(draw) if draw.random() < 0.5 else old)
+        parent.insert(draw.randrange(len(parent) + 1), _odd(draw) if draw.random() < 0.5 else copy.deepcopy(old))
     else:
         parent[str(_odd(draw))[:50]] = _odd(draw)
 

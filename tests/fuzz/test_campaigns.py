@@ -76,6 +76,12 @@ def test_the_same_case_changes_a_bundle_in_the_same_way(tmp_path: Path) -> None:
     assert changed > 30
 
 
+def test_a_change_does_not_depend_on_those_before() -> None:
+    content = json.dumps({"a": [1, 2, {"b": "c"}], "d": 1.5, "e": "f"}).encode()
+    one = [mutate_json(content, random.Random(index)) for index in range(2000)]
+    assert one == [mutate_json(content, random.Random(index)) for index in range(2000)]
+
+
 def test_changes_of_files_are_of_many_kinds() -> None:
     draw = random.Random(SEED)
     content = json.dumps({"a": [1, 2, {"b": "c"}], "d": 1.5, "e": "f"}).encode()
