@@ -30,7 +30,8 @@ from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_p
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
-from edgepipe.errors import ClosedError, InputError
+from edgepipe.bundle.integrity import EXPORT_AGAIN
+from edgepipe.errors import BundleError, ClosedError, InputError
 from edgepipe.forks import within_engine
 
 
@@ -52,15 +53,19 @@ class OrtSession:
         self._session = session
         self.providers: list[str] = session.get_providers()
         check_started(providers, self.providers)
-        inputs, outputs = session.get_inputs(), session.get_outputs()
-        self.inputs: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in inputs}
-        self.optional_inputs: dict[str, str] = {
-            node.name: _numpy_dtype(node.type) for node in session.get_overridable_initializers()
-        }
-        self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in inputs}
-        self.outputs: tuple[str, ...] = tuple(node.name for node in outputs)
-        self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in outputs}
-        self.output_dtypes: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in outputs}
+        try:
+            inputs, outputs = session.get_inputs(), session.get_outputs()
+            self.inputs: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in inputs}
+            self.optional_inputs: dict[str, str] = {
+                node.name: _numpy_dtype(node.type) for node in session.get_overridable_initializers()
+            }
+            self.input_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in inputs}
+            self.outputs: tuple[str, ...] = tuple(node.name for node in outputs)
+            self.output_shapes: dict[str, list[int | str | None]] = {node.name: list(node.shape) for node in outputs}
+            self.output_dtypes: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in outputs}
+        except UnicodeDecodeError as error:
+            name = f"the name of an input, output or axis of {graph}"
+            raise BundleError(f"{name} cannot be read as UTF-8 text: {error}; {EXPORT_AGAIN}") from error
         self._as_float32 = any(dtype in ("float16", "float64") for dtype in self.output_dtypes.values())
         provider_options = session.get_provider_options()
         self.on_cpu = self.providers[0] == CPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from edgepipe import Model
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.backend.threads import available_threads
-from edgepipe.errors import InputError
+from edgepipe.errors import BundleError, InputError
 from tests.runtime.small_bundle import expected_logits
 
 IDS = np.array([[2, 30, 31, 3]])
@@ -75,3 +76,14 @@ def test_additions_and_norms_are_not_made_one_on_a_cpu(tmp_path: Path) -> None:
     assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == ["Add", "LayerNormalization"]
     onnxruntime.InferenceSession(tmp_path / "norm.onnx", options, providers=["CPUExecutionProvider"])
     assert [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node] == ["SkipLayerNormalization"]
+
+
+@pytest.mark.parametrize("name", [b"batch_size", b"logits"])
+def test_names_that_are_no_text(name: bytes, graph: Path, tmp_path: Path) -> None:
+    """onnxruntime takes them, and Python does not."""
+    for file in graph.parent.glob(f"{graph.name}*"):
+        shutil.copy(file, tmp_path)
+    altered = tmp_path / graph.name
+    altered.write_bytes(graph.read_bytes().replace(name, name[:-1] + b"\xff"))
+    with pytest.raises(BundleError, match=r"an input, output or axis of .*model\.onnx cannot be read as UTF-8"):
+        create_session(altered)
