@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.arguments import check_whole, is_whole
-from edgepipe.backend.machine import machine_name
+from edgepipe.backend.machine import cache_folder, machine_name
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import check_labels, name_labels, read_labels
 from edgepipe.bundle.layout import MODEL
@@ -35,7 +35,7 @@ from edgepipe_export.checkpoint.resolve import Request, read_weights_config, res
 from edgepipe_export.checkpoint.unsupported import find_activation
 from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
 from edgepipe_export.output.atomic_write import check_destination, describe_shared_files, write_atomically
-from edgepipe_export.output.cache import Cache, cache_folder
+from edgepipe_export.output.cache import Cache
 from edgepipe_export.output.config import is_in_transformers_js, write_config, write_generation_config
 from edgepipe_export.output.fingerprint import fingerprint, hash_reference
 from edgepipe_export.output.interrupts import deliver_interrupts

@@ -12,7 +12,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -21,9 +20,6 @@ from typing import Any, TypeVar
 
 from edgepipe.bundle.integrity import parse_json, sha256
 from edgepipe.errors import BundleError
-
-# Names the folder; an empty value caches nothing.
-VARIABLE = "EDGEPIPE_CACHE"
 
 # Bytes of all records. Measurements have a few kilobytes each; graphs fill it.
 LIMIT = 4 * 2**30
@@ -34,30 +30,6 @@ _MIN_SECONDS = 5.0
 _RECORD = "record.json"
 
 _Value = TypeVar("_Value")
-
-
-def cache_folder() -> Path | None:
-    """The folder of all records: what :data:`VARIABLE` says, or the one that the system has for such things.
-
-    Returns:
-        None where nothing is to be cached.
-    """
-    named = os.environ.get(VARIABLE)
-    if named is not None:
-        return Path(named).absolute() if named else None
-    try:
-        return _system_cache_folder() / "edgepipe"
-    except RuntimeError:  # no home
-        return None
-
-
-def _system_cache_folder() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return given if given.is_absolute() else Path.home() / ".cache"  # the XDG base directory specification
 
 
 class Cache:

@@ -131,9 +131,11 @@ def _distribution() -> str | None:
 
 def _caches() -> dict[str, Path | None]:
     """The folders that edgepipe keeps things in, by what they are for; None where nothing is kept."""
+    from edgepipe.backend.machine import cache_folder
+
     found: dict[str, Path | None] = {}
     try:
-        from edgepipe_export.output.cache import cache_folder
+        import edgepipe_export.output.cache  # noqa: F401 - without the exporter there are none
     except ImportError:
         pass
     else:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from edgepipe_export.output.cache import Cache, cache_folder, hash_json
+from edgepipe.backend.machine import cache_folder
+from edgepipe_export.output.cache import Cache, hash_json
 
 KEY = {"dtype": "int8", "precisions": {"b": "w8", "a": "fp32"}}
 

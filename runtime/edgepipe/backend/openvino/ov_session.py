@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgepipe.arguments import did_you_mean
 from edgepipe.backend.device import Device, DeviceSpec
+from edgepipe.backend.openvino.compiled_models import load_compiled
 from edgepipe.backend.openvino.ov_diagnostics import explain_load_failure, explain_run_failure, require_translation
 from edgepipe.backend.openvino.ov_host import HOST, ArrayBinding
 from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
@@ -52,10 +53,10 @@ class OvSession:
     def __init__(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> None:
         """See :func:`~edgepipe.backend.engines.create_session`; nothing can be recorded."""
         _check_config(config)
-        core = load_core()
+        core, options = load_core(), compile_options(config)
         require_translation(graph)
         with explain_load_failure(graph):
-            compiled = core.compile_model(str(graph), CPU, compile_options(config))
+            compiled = load_compiled(graph, options, lambda: core.compile_model(str(graph), CPU, options))
         self._graph = graph
         self._compiled = compiled
         self._idle: list[Any] = []

@@ -1,0 +1,128 @@
+"""Graphs that OpenVINO has compiled, kept on disk: a later start reads what an earlier one has made.
+
+A file is found by a digest of all that decides it. It is written beside its place and renamed into it, so several
+processes can work at once. Those that were not used for longest go first when there are too many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgepipe.backend.machine import cache_folder, cpu_flags
+from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
+
+# Within the folder of all that edgepipe keeps; bytes of all files in it.
+FOLDER = "openvino"
+LIMIT = 2 * 2**30
+
+# Bytes of the digest at the end of a file.
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+# Seconds that a compilation must have taken to be kept.
+_MIN_SECONDS = 0.2
+
+
+def load_compiled(
+    graph: Path, options: Mapping[str, Any], compile_graph: Callable[[], Any], *, min_seconds: float = _MIN_SECONDS
+) -> Any:
+    """An ``openvino.CompiledModel``: read from disk, or compiled now and kept.
+
+    Args:
+        graph: The graph's file, its weights beside it.
+        options: What it is compiled with.
+        compile_graph: Compiles it.
+        min_seconds: Seconds that this must take to be kept.
+    """
+    root = cache_folder()
+    if root is None:
+        return compile_graph()
+    path = root / FOLDER / f"{_digest(graph, options)}.blob"
+    compiled = _read(path, options)
+    if compiled is None:
+        begin = time.perf_counter()
+        compiled = compile_graph()
+        if time.perf_counter() - begin >= min_seconds:
+            _keep(path, compiled)
+    return compiled
+
+
+def _digest(graph: Path, options: Mapping[str, Any]) -> str:
+    """A digest of the graph, of where its weights are and since when, and of what compiles it for which processor."""
+    weights = [
+        (str(file.resolve()), found.st_size, found.st_mtime_ns)
+        for file in sorted(graph.parent.glob(f"{graph.name}*"))
+        for found in [file.stat()]
+    ]
+    content = hashlib.sha256(graph.read_bytes()).hexdigest()
+    decides = [content, weights, dict(options), load_openvino().__version__, sorted(cpu_flags())]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _read(path: Path, options: Mapping[str, Any]) -> Any:
+    """The compiled model of a file; None where there is none, or none that can be used."""
+    try:
+        # Not mapped: the model would read memory that is gone once the mapping is, and end the process.
+        whole = path.read_bytes()
+        content, digest = whole[:-_DIGEST_SIZE], whole[-_DIGEST_SIZE:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        compiled = load_core().import_model(content, CPU, dict(options))
+    except (OSError, RuntimeError):  # not there; of another processor
+        return None
+    with suppress(OSError):
+        os.utime(path)
+    return compiled
+
+
+def _keep(path: Path, compiled: Any) -> None:
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        content = compiled.export_model().getbuffer()
+        if content.nbytes <= LIMIT // 4:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.write(hashlib.sha256(content).digest())
+            partial.replace(path)
+            _prune(path.parent)
+    except OSError as error:
+        _tell_once(str(path.parent), error.strerror or type(error).__name__)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@cache
+def _tell_once(folder: str, why: str) -> None:
+    warnings.warn(
+        f"{folder} cannot be written ({why}), so OpenVINO compiles the graph at every start; EDGEPIPE_CACHE names "
+        "another folder, or none if it is empty",
+        stacklevel=2,
+    )
+
+
+def _prune(folder: Path) -> None:
+    """Remove the least recently used files until all together have no more than :data:`LIMIT` bytes."""
+    found = []
+    for file in folder.iterdir():
+        with suppress(OSError):  # another process removed it
+            about = file.stat()
+            found.append((about.st_mtime, about.st_size, file))
+    total = sum(size for _, size, _ in found)
+    for _, size, file in sorted(found):
+        if total <= LIMIT:
+            break
+        with suppress(OSError):
+            file.unlink()
+        total -= size
