@@ -27,7 +27,8 @@ def whole(least: int, most: int = 2**63 - 1) -> Check:
     def check(name: str, value: Any) -> int:
         found = check_whole(name, value, least)
         if found > most:
-            raise InputError(f"{name} is {value:.3g}, and can be {most:.3g} at most")
+            shown = f"{found:.3g}" if found < 10**300 else "more than 1e+300"  # which no float can be
+            raise InputError(f"{name} is {shown}, and can be {most:.3g} at most")
         return found
 
     return check

@@ -49,6 +49,8 @@ def test_ids_have_32_bits(value: Any) -> None:
 def test_numbers_that_no_memory_holds() -> None:
     with pytest.raises(InputError, match=r"num_beams is 1e\+30, and can be 5 at most"):
         validation.whole(1, 5)("num_beams", 10**30)
+    with pytest.raises(InputError, match=r"num_beams is more than 1e\+300, and can be 5 at most"):
+        validation.whole(1, 5)("num_beams", 10**400)
     with pytest.raises(InputError, match="can be"):
         validation.token_id("pad_token_id", 2**31)
 
