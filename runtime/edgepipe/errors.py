@@ -136,6 +136,11 @@ def convert_panics(what: str) -> Iterator[None]:
         ) from error
 
 
+def is_from_rust(error: Exception) -> bool:
+    """Whether an exception can be one of ``tokenizers``, which has no class of its own; others pass it by."""
+    return type(error) in (Exception, TypeError, ValueError, OverflowError)
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without the lines behind the first; its class where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -45,6 +45,7 @@ def _sync(path: str, flags: int) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        error.filename = path
+        raise
     finally:
         os.close(descriptor)

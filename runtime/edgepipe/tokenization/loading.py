@@ -16,7 +16,7 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
 from edgepipe.bundle.integrity import file_exists, parse_json, read_json, read_text
-from edgepipe.errors import BundleError, convert_panics, first_line
+from edgepipe.errors import BundleError, convert_panics, first_line, is_from_rust
 from edgepipe.tokenization.truncation import require_faultless_release
 
 SPECIAL_TOKEN_NAMES = (
@@ -131,6 +131,9 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         if backend.post_processor is not None:
             _check_template(parse_json(backend.post_processor.__getstate__()))
     except Exception as error:
+        ours = (BundleError, ValueError, KeyError, IndexError, AttributeError)
+        if not (is_from_rust(error) or isinstance(error, ours)):  # what a signal's handler raised
+            raise
         raise BundleError(
             f"{path} cannot be read as a tokenizer ({first_line(error)}): the file is damaged, or was written by "
             "a newer version of tokenizers; fetch or export it again, or upgrade tokenizers."

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer as RustTokenizer
 from edgepipe.arguments import is_one_of
 from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import read_unchanged
-from edgepipe.errors import BundleError, InputError, convert_panics
+from edgepipe.errors import BundleError, InputError, convert_panics, is_from_rust
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.languages import find_language, find_language_token, set_language
 from edgepipe.tokenization.loading import TokenizerSettings, load_tokenizer_files
@@ -389,6 +389,8 @@ def _explain_errors(rows: Sequence[Any]) -> Iterator[None]:
     except BundleError:
         raise
     except Exception as error:
+        if not is_from_rust(error):  # what a signal's handler raised, e.g. a time limit
+            raise
         raise _explain_error(error, rows) from error
 
 
