@@ -161,6 +161,7 @@ class ExportCampaign(BundleCampaign):
         found = {}
         for name, family, task in self.kinds:
             place = Path(self._place.name) / name
+            place.mkdir()
             made = export_tiny(family, task, place) if task else export_generative(family, place)
             inputs = INPUTS.get(task, TEXTS)
             found[name] = Base(made[2].path, inputs, ask(made[2].path, inputs))

@@ -119,3 +119,8 @@ def test_bad_input(arguments: Any, options: dict[str, Any], message: str, tiny_e
     arguments = arguments if isinstance(arguments, tuple) else (arguments,)
     with pytest.raises(InputError, match=message):
         answerer(tiny_export)(*arguments, **options)
+
+
+def test_an_answer_may_be_as_long_as_any_number_says(tiny_export: Callable[..., Exported]) -> None:
+    ask = answerer(tiny_export)
+    assert ask(ONE, max_answer_len=10**30, batch_size=2**63) == ask(ONE, max_answer_len=64)

@@ -309,7 +309,8 @@ class Task(SessionOwner):
         Raises:
             InputError: it is no whole number of at least 1.
         """
-        return self.batch_size if batch_size is None else check_whole("batch_size", batch_size, 1)
+        # No more than `islice` takes.
+        return self.batch_size if batch_size is None else min(check_whole("batch_size", batch_size, 1), 2**31)
 
     def split_rows(self, encoding: BatchEncoding) -> list[dict[str, list[int]]]:
         """What the model reads of each row of an encoding."""

@@ -337,7 +337,7 @@ def decode_spans(
     start, end = (softmax(np.where(allowed, logits, _MASKED)) for logits in (start_logits, end_logits))
     null_score = (start[0] * end[0]).item()
     start[0] = end[0] = 0.0
-    scores = np.tril(np.triu(np.outer(start, end)), max_answer_len - 1)
+    scores = np.tril(np.triu(np.outer(start, end)), min(max_answer_len, len(start)) - 1)
     flat = scores.ravel()
     if count == 1:
         order = np.array([flat.argmax()])
