@@ -163,7 +163,7 @@ class ExportCampaign(BundleCampaign):
             place = Path(self._place.name) / name
             place.mkdir()
             made = export_tiny(family, task, place) if task else export_generative(family, place)
-            inputs = INPUTS.get(task, TEXTS)
+            inputs = INPUTS.get(task, ("I love this", "What a waste"))  # those that write have room for few tokens
             found[name] = Base(made[2].path, inputs, ask(made[2].path, inputs))
         return found
 
