@@ -82,7 +82,7 @@ INPUTS: Mapping[str, tuple[Any, ...]] = {"fill-mask": MASKED, "question-answerin
 def ask(folder: Path, inputs: tuple[Any, ...]) -> str:
     """What a bundle answers, as JSON; the call of a model that writes is a short one."""
     pipe: Any = pipeline(model=folder, num_threads=1)
-    options = {"max_new_tokens": 6} if hasattr(pipe, "stream") else {}
+    options = {"max_new_tokens": 6, "do_sample": False} if hasattr(pipe, "stream") else {}
     return json.dumps([pipe(each, **options) for each in inputs], allow_nan=False)
 
 
