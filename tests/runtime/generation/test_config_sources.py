@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from transformers import GenerationConfig as Reference
 
@@ -104,6 +105,12 @@ def test_what_is_no_generation_config() -> None:
         read_generation_config("greedy")
     with pytest.raises(InputError, match="generation has no option 'num_beam'"):
         generation_config(decoder(), {}, {}, given=read_generation_config({"num_beam": 3}))
+
+
+@pytest.mark.parametrize("value", [np.ones(2, bool), "yes", 1], ids=["array", "text", "number"])
+def test_what_is_no_choice_between_drawing_and_the_likeliest(value: Any) -> None:
+    with pytest.raises(InputError, match="do_sample must be True or False"):
+        generation_config(decoder(), {}, {"do_sample": value})
 
 
 @pytest.mark.parametrize("name", ["num_beams", "num_beam_groups", "num_return_sequences"])

@@ -12,6 +12,7 @@ from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.logits.guidance import build_guidance
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.beam_candidates import NEVER, Candidates
+from edgepipe.generation.search.length_penalty import penalize_length
 from edgepipe.generation.search.sequences import Sequences, unfinished_rows
 from edgepipe.generation.stopping_criteria import StoppingCriteria
 
@@ -61,7 +62,7 @@ def beam_search(
         ends = stopping(sequences.ids, tokens.ravel(), parents.ravel()).reshape(tokens.shape)
 
         length = sequences.length + 1 - prompt.length
-        penalized = totals / np.float32(length**config.length_penalty)
+        penalized = totals / np.float32(penalize_length(length, config.length_penalty))
         rest = totals + ends.astype(np.float32) * NEVER
         settled = np.ones(len(items), dtype=bool)
         for place, item in enumerate(items.tolist()):
@@ -107,7 +108,7 @@ def _is_open(finished: list[Beam], best: float, length: int, prompt: Prompt, con
         worst = finished[-1].score
     if config.early_stopping == "never" and config.length_penalty > 0.0:
         length = prompt.longest - prompt.length
-    return float(np.float32(best) / np.float32(length**config.length_penalty)) > worst
+    return float(np.float32(best) / np.float32(penalize_length(length, config.length_penalty))) > worst
 
 
 def _keep_rows_of_beams(order: NDArray[np.int64], beams: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from edgepipe.generation.logits.logits_processors import HammingDiversityLogitsP
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.beam_candidates import NEVER
 from edgepipe.generation.search.beam_search import Beam
+from edgepipe.generation.search.length_penalty import penalize_length
 from edgepipe.generation.search.sequences import Sequences
 from edgepipe.generation.stopping_criteria import StoppingCriteria
 from edgepipe.numerics import log_softmax, top_indices
@@ -39,7 +40,7 @@ class _Group:
             total: The sum of their scores.
             length: How many they are, for the penalty.
         """
-        score = total / length**self._config.length_penalty
+        score = total / penalize_length(length, self._config.length_penalty)
         scores = [beam.score for beam in self.beams]
         if len(scores) == self._size:
             if score <= min(scores):
@@ -54,7 +55,8 @@ class _Group:
         if self._config.early_stopping == "never" and self._config.length_penalty > 0.0:
             length = self._most
         worst = min(beam.score for beam in self.beams)
-        self.is_done = self._config.early_stopping is True or worst >= total / length**self._config.length_penalty
+        best = total / penalize_length(length, self._config.length_penalty)
+        self.is_done = self._config.early_stopping is True or worst >= best
 
 
 class _Input:
