@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.arguments import check_whole, is_whole
+from edgepipe.backend.engines import engine_for
 from edgepipe.backend.machine import cache_folder, machine_name
+from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import check_labels, name_labels, read_labels
 from edgepipe.bundle.layout import MODEL
@@ -45,7 +47,7 @@ from edgepipe_export.output.progress import Progress, Steps
 from edgepipe_export.output.workspace import Workspace, describe_variant
 from edgepipe_export.quantization.quantize import check_dtypes, graph_path, load_recipe
 from edgepipe_export.quantization.recipe import FP32
-from edgepipe_export.quantization.target import Target, find_target
+from edgepipe_export.quantization.target import CPU_TARGETS, Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.selection.choose import AUTO, check_preference, list_candidates
 from edgepipe_export.selection.evaluator import Evaluator, leave_out
@@ -100,7 +102,7 @@ class ExportOptions:
     @property
     def times_requests(self) -> bool:
         """Whether the time of requests is measured: a report shows it, and variants run on the processor here."""
-        return self.for_report and self.verify and self.target.name != "cuda"
+        return self.for_report and self.verify and self.target.name in CPU_TARGETS
 
     @property
     def last_stages(self) -> int:
@@ -168,7 +170,8 @@ def export(
         output_attentions: Add every layer's attention weights, as ``attentions.0`` and so on.
         output_pooler: Add ``pooler_output``, where the task's model returns one.
         target: What the variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, ``"this"`` machine's
-            processor, or ``"cuda"``, where decoders' attention is in operators that have CUDA kernels in fp32 too.
+            processor, or ``"cuda"``, where decoders' attention is in operators that have CUDA kernels in fp32 too; or
+            ``"openvino"``, where variants are measured on that engine.
         prefer: What ``dtypes="auto"`` chooses: the best for ``"speed"``, ``"size"`` or ``"quality"`` of those that
             pass, measured on this machine. All that was measured goes into the manifest.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
@@ -209,6 +212,7 @@ def export(
         raise InputError('dtypes="auto" chooses by what is measured; leave verify=False (--no-verify) out')
     if chosen and target == "cuda":
         raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
+    engine_for(SessionConfig(processor.device)).check_device(SessionConfig(processor.device))
     check_preference(prefer)
     layer_outputs = {"hidden_states": output_hidden_states, "attentions": output_attentions}
     options = ExportOptions(
@@ -366,7 +370,10 @@ def _evaluate(
     begin = time.monotonic()
     with stages.stage("verify"):
         steps = Steps()
-        comparison = make_comparison(workspace.bundle, loaded, loaded.checkpoint.task, data=data, steps=steps)
+        session = SessionConfig(options.target.device)
+        comparison = make_comparison(
+            workspace.bundle, loaded, loaded.checkpoint.task, data=data, session=session, steps=steps
+        )
         evaluator = Evaluator(
             workspace,
             comparison,
@@ -375,6 +382,7 @@ def _evaluate(
             reference=hash_reference(loaded),
             steps=steps,
             keep_texts=options.for_report,
+            device=options.target.device,
         )
         evaluator.measure(stages.step, budget=_MEASURED * options.budget if chooses else None)
     beyond = [check.figures.get(NOT_COMPARED_BEYOND) for check in evaluator.measured[FP32].checks]

@@ -11,15 +11,19 @@ from edgepipe.errors import InputError
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
 TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False, "cuda": False}
+# OpenVINO runs on all of the processors, whichever the graph comes to.
+TARGETS["openvino"] = True
 
 CPU_TARGETS = ("avx2", "avx512", "vnni", "arm64")
+# Those for which variants are measured on another engine than onnxruntime, and its device.
+DEVICES = {"openvino": "openvino"}
 
 THIS = "this"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A processor family, or NVIDIA's GPUs.
+    """A processor family, NVIDIA's GPUs, or another engine.
 
     Attributes:
         name: A key of :data:`TARGETS`.
@@ -37,9 +41,14 @@ class Target:
         """Whether attention with a cache must be in standard operators.
 
         onnxruntime's CUDA kernel for ``GroupQueryAttention`` is for half precision alone: in fp32 the node would run on
-        the processor.
+        the processor. OpenVINO computes that operator for one row alone.
         """
-        return self.name == "cuda"
+        return self.name in ("cuda", "openvino")
+
+    @property
+    def device(self) -> str | None:
+        """The device that variants are measured on; None for onnxruntime on a processor."""
+        return DEVICES.get(self.name)
 
 
 def find_target(name: str = THIS) -> Target:

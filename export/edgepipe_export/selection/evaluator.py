@@ -54,6 +54,7 @@ class Evaluator:
         reference: str | None = None,
         steps: Steps | None = None,
         keep_texts: bool = False,
+        device: str | None = None,
     ) -> None:
         """Take over the variants of a workspace.
 
@@ -65,6 +66,7 @@ class Evaluator:
             reference: A digest of the PyTorch model; None where its comparison must not be cached.
             steps: Counts the steps of the comparison.
             keep_texts: Whether texts of the user's data are written down.
+            device: The device that the comparison runs variants on; None for onnxruntime on a processor.
         """
         self._workspace = workspace
         self._comparison = comparison
@@ -73,6 +75,7 @@ class Evaluator:
         self._reference = reference
         self._steps = steps or Steps()
         self._keep_texts = keep_texts
+        self._device = device
         self.measured: dict[str, VariantMeasurements] = {}
         self.undecided: tuple[str, ...] = ()
         self.inputs_used = ""
@@ -385,6 +388,7 @@ class Evaluator:
                 found.checks,
                 len(self._comparison.texts) if dtype == FP32 else found.compared,
                 self._data.seen if self._workspace.calibrates(dtype) else 0,
+                self._device,
             )
             for dtype, found in self.measured.items()
         }

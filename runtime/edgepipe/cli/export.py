@@ -23,7 +23,7 @@ from edgepipe.errors import ParityError
 from edgepipe.text_table import terminal_width
 
 # What `--target` takes, for the shell: the exporter, which has the table, takes long to load.
-TARGETS = ("this", "avx2", "avx512", "vnni", "arm64", "cuda")
+TARGETS = ("this", "avx2", "avx512", "vnni", "arm64", "cuda", "openvino")
 
 
 def _tasks() -> Iterable[str]:
@@ -72,7 +72,7 @@ def _recipes() -> Iterable[str]:
     default="this",
     show_default=True,
     shell_complete=complete_name(lambda: TARGETS),
-    help="avx2, avx512, vnni, arm64, this machine, or cuda.",
+    help="avx2, avx512, vnni, arm64, this machine, cuda or openvino.",
 )
 @click.option(
     "--calibration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from edgepipe import pipeline
 from edgepipe_export import export
 from tests.conftest import Exported
-from tests.tiny import HEADS
+from tests.tiny import HEADS, build
 from tests.tiny.calls import TEXTS, compare_calls
 from tests.tiny.generative import build_generative
 
@@ -33,7 +34,24 @@ def test_every_task_gives_the_results_of_transformers(task: str, tiny_export: Ca
 
 def test_a_decoder_in_standard_operators_writes_the_same(tmp_path: Path) -> None:
     model, tokenizer = build_generative("gpt2")
-    bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("fp32",), target="cuda", verify=False)
+    bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("fp32",), target="openvino", verify=False)
     here, there = pipeline("text-generation", bundle), pipeline("text-generation", bundle, device="openvino")
     for options in ({}, {"num_beams": 3}, {"batch_size": 3}, {"num_beams": 2, "batch_size": 3}):
         assert there(list(TEXTS), **SEARCH, **options) == here(list(TEXTS), **SEARCH, **options), options
+
+
+def test_an_export_for_it_is_measured_there(tmp_path: Path) -> None:
+    model, tokenizer = build("bert")
+    bundle = export(
+        model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("fp32", "w8"), target="openvino", max_drop=100
+    )
+    assert bundle.manifest is not None
+    parities = {dtype: variant.parity for dtype, variant in bundle.manifest.variants.items()}
+    assert {dtype: parity and parity.device for dtype, parity in parities.items()} == {
+        "fp32": "openvino",
+        "w8": "openvino",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was measured where it runs
+        classify = pipeline("text-classification", bundle, dtype="w8", device="openvino")
+    assert classify("I love this")[0]["label"] in classify.model.config["id2label"].values()

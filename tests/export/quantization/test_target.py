@@ -10,11 +10,11 @@ from edgepipe_export.quantization.target import Target, find_target
 
 
 def test_weights_keep_to_7_bits_where_products_saturate() -> None:
-    assert [name for name in target.TARGETS if Target(name).reduce_range] == ["avx2", "avx512"]
+    assert [name for name in target.TARGETS if Target(name).reduce_range] == ["avx2", "avx512", "openvino"]
 
 
-def test_attention_is_standard_on_cuda_alone() -> None:
-    assert [name for name in target.TARGETS if Target(name).standard_attention] == ["cuda"]
+def test_attention_is_standard_on_cuda_and_openvino() -> None:
+    assert [name for name in target.TARGETS if Target(name).standard_attention] == ["cuda", "openvino"]
 
 
 @pytest.mark.parametrize("name", ["", "AVX2", "sse"])

@@ -76,4 +76,6 @@ def quantize(job: QuantizationJob, options: Int8Options) -> Mapping[str, Any]:
     }
 
 
-RECIPE = Recipe("int8", Int8Options, quantize, providers=(CPU,), targets=CPU_TARGETS, in_transformers_js=True)
+RECIPE = Recipe(
+    "int8", Int8Options, quantize, providers=(CPU,), targets=(*CPU_TARGETS, "openvino"), in_transformers_js=True
+)

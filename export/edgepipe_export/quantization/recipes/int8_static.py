@@ -169,7 +169,7 @@ RECIPE = Recipe(
     Int8StaticOptions,
     quantize,
     providers=(CPU,),
-    targets=CPU_TARGETS,
+    targets=(*CPU_TARGETS, "openvino"),
     needs_batches=True,
     find_operators=find_operators,
 )

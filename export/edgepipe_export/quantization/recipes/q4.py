@@ -82,5 +82,10 @@ def quantize(job: QuantizationJob, options: Q4Options) -> Mapping[str, Any]:
 
 
 RECIPE = Recipe(
-    "q4", Q4Options, quantize, providers=(CPU, CUDA), targets=(*CPU_TARGETS, "cuda"), in_transformers_js=True
+    "q4",
+    Q4Options,
+    quantize,
+    providers=(CPU, CUDA),
+    targets=(*CPU_TARGETS, "cuda", "openvino"),
+    in_transformers_js=True,
 )

@@ -53,4 +53,6 @@ def quantize(job: QuantizationJob, options: W8Options) -> Mapping[str, Any]:
     return {"name": "w8", "weights": "8 bits in blocks", **asdict(options)}
 
 
-RECIPE = Recipe("w8", W8Options, quantize, providers=(CPU, CUDA), targets=(*CPU_TARGETS, "cuda"), mixes=(FP32,))
+RECIPE = Recipe(
+    "w8", W8Options, quantize, providers=(CPU, CUDA), targets=(*CPU_TARGETS, "cuda", "openvino"), mixes=(FP32,)
+)

@@ -36,7 +36,7 @@ def require_translation(graph: Path) -> None:
             return
     raise KernelError(
         f"{graph} needs {_MISTRANSLATED.decode()}, which OpenVINO {_version()} computes for one row without padding "
-        "alone; export the checkpoint with --target cuda, which has attention in standard operators, or take "
+        "alone; export the checkpoint with --target openvino, which has attention in standard operators, or take "
         'device="cpu"'
     )
 
