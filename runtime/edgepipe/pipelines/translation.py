@@ -149,7 +149,7 @@ class Translation(Text2TextGeneration[Result, TokenIds]):
 
     def _languages(self, options: Mapping[str, Any]) -> tuple[Any, Any]:
         given = options.get("src_lang"), options.get("tgt_lang")
-        if given == (None, None) and "_" in self.params_name:
+        if all(each is None for each in given) and "_" in self.params_name:
             _, source, _, target = self.params_name.split("_")
             return source, target
         return given

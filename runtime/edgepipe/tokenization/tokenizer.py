@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, overload
 from tokenizers import Encoding, normalizers
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.arguments import is_one_of
+from edgepipe.arguments import check_flag, is_one_of
 from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import read_unchanged
 from edgepipe.errors import BundleError, InputError, convert_panics, is_from_rust
@@ -256,6 +256,15 @@ class Tokenizer(Vocabulary):
         """
         if not is_one_of(return_tensors, (None, "np")):
             raise InputError(f"return_tensors is {return_tensors!r}, expected 'np' or None (lists).")
+        check_flag("add_special_tokens", add_special_tokens)
+        check_flag("is_split_into_words", is_split_into_words)
+        check_flag("return_overflowing_tokens", return_overflowing_tokens)
+        check_flag("return_special_tokens_mask", return_special_tokens_mask)
+        check_flag("return_offsets_mapping", return_offsets_mapping)
+        check_flag("return_length", return_length)
+        for name, value in (("token_type_ids", return_token_type_ids), ("attention_mask", return_attention_mask)):
+            if value is not None:
+                check_flag(f"return_{name}", value)
         lengths = resolve_lengths(self._settings, padding, truncation, max_length, pad_to_multiple_of)
         check_count("stride", stride, least=0)
         check_side(padding_side)

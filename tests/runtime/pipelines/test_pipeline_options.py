@@ -225,7 +225,7 @@ def test_what_is_left_is_the_task_s() -> None:
         ("q4", "q4"),
         ("auto", None),
         (None, None),
-        (torch.bfloat16, "bfloat16"),
+        (torch.bfloat16, "bf16"),
     ],
     ids=str,
 )

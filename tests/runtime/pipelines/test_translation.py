@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgepipe.errors import InputError, TaskError
@@ -84,11 +85,12 @@ def test_languages_that_are_missing(translator: Any, options: dict[str, Any], me
         (PLAIN, {"tgt_langs": "x"}, "did you mean 'tgt_lang'"),
         (PLAIN, {"stop_sequence": 5}, "stop_sequence must be a text, got 5"),
         (PLAIN, {"return_tensors": "np"}, "return_tensors must be True or False, got 'np'"),
+        (PLAIN, {"src_lang": np.ones(2)}, r"src_lang is array\(\[1., 1.\]\), a language that the tokenizer lacks"),
     ],
 )
 def test_what_cannot_be_translated(translator: Any, text: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        translator(text, src_lang="en_XX", tgt_lang="fr_XX", max_new_tokens=4, **options)
+        translator(text, **{"src_lang": "en_XX", "tgt_lang": "fr_XX", "max_new_tokens": 4} | options)
 
 
 def test_the_name_of_a_translation_says_its_languages() -> None:

@@ -247,3 +247,16 @@ def test_pad(both: Any, family: str, batch: list[str], mask: bool, kwargs: dict[
             np.testing.assert_array_equal(actual[name], value)
         else:
             assert actual[name] == value, name
+
+
+@pytest.mark.parametrize("value", [np.ones(2, bool), 1, "no"], ids=["array", "number", "text"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "add_special_tokens", "is_split_into_words", "return_token_type_ids", "return_attention_mask",
+        "return_overflowing_tokens", "return_special_tokens_mask", "return_offsets_mapping", "return_length",
+    ],
+)  # fmt: skip
+def test_what_is_no_truth_value(bert: Tokenizer, name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} must be True or False"):
+        bert("a", **{name: value})
