@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.__main__ import main
 from tests.fuzz.campaign import FAULTS
-from tests.fuzz.faulty_campaign import HUNG, LOST, RAW, WRONG, EndlessCampaign, FaultyCampaign
+from tests.fuzz.faulty_campaign import HUNG, LOST, RAW, WRONG, FaultyCampaign
 from tests.fuzz.run import CampaignRun
+from tests.runtime.processes import run_python
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -50,24 +48,22 @@ def test_a_fault_is_run_again_from_its_file(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_an_interrupt_ends_a_run_with_the_counts_so_far(tmp_path: Path) -> None:
-    run = CampaignRun(EndlessCampaign.name, 1, 10_000, folder=tmp_path, out=io.StringIO())
-
-    def interrupt() -> None:
-        while not run.tally.sizes.get("equal"):
-            if stop.wait(0.05):
-                return
-        os.kill(os.getpid(), signal.SIGINT)
-
-    stop = threading.Event()
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
+    program = """
+        import io, os, signal, sys, threading, time
+        from pathlib import Path
+        from tests.fuzz.faulty_campaign import EndlessCampaign
+        from tests.fuzz.run import CampaignRun
+        def interrupt():
+            while not run.tally.sizes.get("equal"):
+                time.sleep(0.05)
+            os.kill(os.getpid(), signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+        run = CampaignRun(EndlessCampaign.name, 1, 10_000, folder=Path(sys.argv[1]), out=io.StringIO())
+        threading.Thread(target=interrupt).start()
         tally = run.run()
-    finally:
-        stop.set()
-        thread.join()
-    assert tally.stopped
-    assert 0 < tally.total < 10_000
+        print(tally.stopped, 0 < tally.total < 10_000)
+    """
+    assert run_python(program, str(tmp_path), env={"PYTHONPATH": str(Path(__file__).parents[2])}) == "True True\n"
 
 
 def test_the_command(tmp_path: Path) -> None:
