@@ -85,6 +85,13 @@ def test_running(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert f"{len(TEXTS)}/{len(TEXTS)}" in capsys.readouterr().err
 
 
+def test_openvino(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="openvino has no wheel for this system")
+    with called(bundles, "classifier", "my-bundle"):
+        names = run("docs/how-to/openvino.md", bundles, monkeypatch)
+    assert names["classify"].device.type == "openvino"
+
+
 def test_generation(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with called(bundles, "writer", "my-bundle"):
         names = run("docs/reference/generation.md", bundles, monkeypatch)

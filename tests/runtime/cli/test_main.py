@@ -87,7 +87,7 @@ def test_the_shell_completes_commands_and_options() -> None:
         (("export", "--target", "avx"), ["avx2", "avx512"]),
         (("export", "--prefer", "s"), ["speed", "size"]),
         (("run", "--dtype", "w"), ["w8"]),
-        (("bench", "--device", ""), ["cpu", "cuda"]),
+        (("bench", "--device", ""), ["cpu", "cuda", "openvino"]),
     ],
 )
 def test_the_shell_completes_values(words: tuple[str, ...], expected: list[str]) -> None:
