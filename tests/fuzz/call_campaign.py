@@ -197,7 +197,12 @@ class CallCampaign(Campaign):
             return Outcome("unchecked")
         expected, got = _without_tensors(expected), _without_tensors(got)
         difference = compare_results([case.inputs], [expected], [got], lambda result: {}).first
-        return Outcome("equal") if difference is None else Outcome("wrong", difference)
+        if difference is None:
+            return Outcome("equal")
+        # The reference takes numpy's numbers for none of its own.
+        if any(isinstance(value, np.generic) for value in case.options.values()):
+            return Outcome("unchecked")
+        return Outcome("wrong", difference)
 
 
 def _without_tensors(result: Any) -> Any:
@@ -220,7 +225,9 @@ DOCUMENTED: tuple[Callable[[CallCase, BaseException], bool], ...] = (
     lambda case, error: isinstance(case.inputs, (tuple, set, frozenset, range)),
     lambda case, error: "progress" in case.options,
     lambda case, error: isinstance(error, (OverflowError, MemoryError)) or "islice" in str(error),
+    lambda case, error: "Overflow when unpacking" in str(error),
     lambda case, error: "has to be a strictly positive float" in str(error),
+    lambda case, error: "object is not iterable" in str(error) and is_whole(case.options.get("suppress_tokens")),
     lambda case, error: "are not used by the model" in str(error),  # options of a pipeline, which `generate` is not
     lambda case, error: "index k out of range" in str(error),
     lambda case, error: "expanded size of the tensor" in str(error) and "" in case.inputs,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.arguments import ReferenceOption, check_whole, drop_reference_options
+from edgepipe.arguments import ReferenceOption, check_flag, check_whole, drop_reference_options
 from edgepipe.backend.device import DeviceSpec
 from edgepipe.backend.session import SessionConfig, SessionOwner
 from edgepipe.bundle.directory import Bundle
@@ -242,6 +242,7 @@ class Task(SessionOwner):
         """What all tasks do in a call; see :meth:`__call__`."""
         settings = self.settings(self.merge_options(options)) if options else self._own_settings
         size = self.check_batch_size(batch_size)
+        check_flag("progress", progress)
         inputs = as_list(inputs)
         if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None

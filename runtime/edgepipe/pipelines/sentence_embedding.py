@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.arguments import check_whole
+from edgepipe.arguments import check_flag, check_whole
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING, TOKEN_EMBEDDINGS, Features, Module
 from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
@@ -119,6 +119,7 @@ class EmbeddingTask(Task):
             normalize_embeddings,
         )
         size = self.check_batch_size(batch_size)
+        check_flag("progress", progress)
         texts = as_list(texts)
         cut = CutTexts()
         if isinstance(texts, str):

@@ -57,6 +57,12 @@ def test_one_text_needs_no_bar(classify: Any, capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.parametrize("value", [np.ones(2), "yes", 1], ids=["array", "text", "number"])
+def test_what_is_no_choice_of_a_bar(classify: Any, value: Any) -> None:
+    with pytest.raises(InputError, match="progress must be True or False"):
+        classify(TEXTS, progress=value)
+
+
 def test_without_tqdm_the_message_says_so(classify: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(DependencyError, match="pip install tqdm"):
