@@ -199,8 +199,12 @@ class CallCampaign(Campaign):
         difference = compare_results([case.inputs], [expected], [got], lambda result: {}).first
         if difference is None:
             return Outcome("equal")
-        # The reference takes numpy's numbers for none of its own.
-        if any(isinstance(value, np.generic) for value in case.options.values()):
+        # Of numpy's numbers, of token ids that nobody wants, and of what only rounding decides: docs/reference.
+        if (
+            any(isinstance(value, np.generic) for value in case.options.values())
+            or (case.subject == "text-generation" and case.options.get("return_tensors") is False)
+            or is_whole(case.options.get("guidance_scale"), 1_000_000)
+        ):
             return Outcome("unchecked")
         return Outcome("wrong", difference)
 
@@ -227,6 +231,7 @@ DOCUMENTED: tuple[Callable[[CallCase, BaseException], bool], ...] = (
     lambda case, error: isinstance(error, (OverflowError, MemoryError)) or "islice" in str(error),
     lambda case, error: "Overflow when unpacking" in str(error),
     lambda case, error: "has to be a strictly positive float" in str(error),
+    lambda case, error: isinstance(ends := case.options.get("eos_token_id"), list) and not ends,
     lambda case, error: "object is not iterable" in str(error) and is_whole(case.options.get("suppress_tokens")),
     lambda case, error: "are not used by the model" in str(error),  # options of a pipeline, which `generate` is not
     lambda case, error: "index k out of range" in str(error),
