@@ -103,13 +103,16 @@ def test_a_thread_in_an_engine_may_fork_itself() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 7
 
 
-def test_forks_beside_calls_that_other_threads_make(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_forks_beside_calls_that_other_threads_make(device: str, tmp_path: Path) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO has no wheel for this system, or is not installed")
     bundle = write_bundle(tmp_path / "bundle")
     program = f"""
         import os, signal, sys, threading, warnings
         from edgepipe import pipeline
         warnings.simplefilter("ignore")
-        classify = pipeline(model=sys.argv[1], num_threads=2)
+        classify = pipeline(model=sys.argv[1], num_threads=2, device=sys.argv[2], dtype="fp32")
         texts = ["a b c"] * 4
         expected = classify(texts)
         def call():
@@ -127,4 +130,4 @@ def test_forks_beside_calls_that_other_threads_make(tmp_path: Path) -> None:
         print(statuses, flush=True)
         os._exit(0)
     """
-    assert run_python(program, str(bundle)) == "{0}\n"
+    assert run_python(program, str(bundle), device) == "{0}\n"

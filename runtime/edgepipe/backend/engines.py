@@ -10,6 +10,7 @@ from edgepipe.backend.onnxruntime import inference_session, installation, provid
 from edgepipe.backend.openvino import ov_installation, ov_session
 from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
 from edgepipe.errors import InputError
+from edgepipe.forks import within_engine
 
 DEFAULT = "onnxruntime"
 _OF_DEFAULT = ("cpu", "cuda")
@@ -62,7 +63,8 @@ def create_session(graph: Path, config: SessionConfig | None = None, *, capture:
     """
     config = config or SessionConfig()
     check_external_data(graph)
-    return engine_for(config).create_session(graph, config, capture=capture)
+    with within_engine():
+        return engine_for(config).create_session(graph, config, capture=capture)
 
 
 def device_profile(config: SessionConfig | None) -> DeviceProfile:

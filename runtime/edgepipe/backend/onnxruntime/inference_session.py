@@ -47,7 +47,7 @@ class OrtSession:
         """See :func:`~edgepipe.backend.engines.create_session`."""
         providers = resolve_providers(config.device, config.providers)
         options = _make_options(config)  # outside of the try: its InputError is a ValueError too
-        with explain_start_failure(graph, providers), within_engine():
+        with explain_start_failure(graph, providers):
             session = _start(graph, options, providers, capture=capture)
         self._graph = graph
         self._session = session

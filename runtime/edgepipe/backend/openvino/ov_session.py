@@ -19,6 +19,7 @@ from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import DeviceProfile, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError
+from edgepipe.forks import within_engine
 
 NAME = "openvino"
 _DEVICES = (NAME, f"{NAME}:cpu")
@@ -120,7 +121,7 @@ class OvSession:
             raise BundleError(
                 f"the graph failed: it reads {', '.join(self.inputs)}, and was given {', '.join(feeds) or 'nothing'}"
             )
-        with explain_run_failure(feeds):
+        with explain_run_failure(feeds), within_engine():
             found = request.infer(dict(feeds), share_inputs=True, share_outputs=shared)
         return dict(zip(self.outputs, found.to_tuple(), strict=True))
 
