@@ -179,15 +179,20 @@ def test_a_loaded_model_needs_a_tokenizer() -> None:
         resolve(Request(model))
 
 
+def free_place(checkpoint: Path, name: str) -> Path:
+    """Where a file of a checkpoint would be, without that file."""
+    place = checkpoint / name
+    place.parent.mkdir(exist_ok=True)
+    place.unlink(missing_ok=True)
+    return place
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links are Unix's")
 @pytest.mark.parametrize("name", ["README.md", "chat_template.jinja", "model.safetensors", "2_Dense/config.json"])
 def test_a_link_out_of_the_checkpoint(own_checkpoint: Path, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "secret"
     secret.write_text("of another user")
-    link = own_checkpoint / name
-    link.parent.mkdir(exist_ok=True)
-    link.unlink(missing_ok=True)
-    link.symlink_to(secret)
+    free_place(own_checkpoint, name).symlink_to(secret)
     with pytest.raises(CheckpointError, match=f"{name} is a link to .*secret, out of .*copy"):
         resolve(Request(own_checkpoint))
 
@@ -195,9 +200,7 @@ def test_a_link_out_of_the_checkpoint(own_checkpoint: Path, tmp_path: Path, name
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices are Unix's")
 @pytest.mark.parametrize("name", ["README.md", "config.json", "tokenizer.json", "model.safetensors", "2_Dense/extra"])
 def test_a_pipe_or_a_device_in_the_checkpoint(own_checkpoint: Path, name: str) -> None:
-    entry = own_checkpoint / name
-    entry.parent.mkdir(exist_ok=True)
-    entry.unlink(missing_ok=True)
+    entry = free_place(own_checkpoint, name)
     os.mkfifo(entry)
     with pytest.raises(CheckpointError, match=f"{name} is no regular file"):
         resolve(Request(own_checkpoint))

@@ -4,15 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.small_bundle import write_bundle, write_graph
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small graph, made once a file; not to be changed."""
-    path = tmp_path_factory.mktemp("session") / "model.onnx"
-    write_graph(path)
-    return path
+from tests.runtime.small_bundle import write_bundle
 
 
 @pytest.fixture(scope="module")

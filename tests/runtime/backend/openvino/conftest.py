@@ -4,20 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.small_bundle import write_bundle, write_graph
+from tests.runtime.small_bundle import write_bundle
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _needs_openvino() -> None:
     pytest.importorskip("openvino", reason="OpenVINO has no wheel for this system, or is not installed")
-
-
-@pytest.fixture(scope="module")
-def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small graph, made once a file; not to be changed."""
-    path = tmp_path_factory.mktemp("session") / "model.onnx"
-    write_graph(path)
-    return path
 
 
 @pytest.fixture(scope="module")
