@@ -212,7 +212,8 @@ def export(
         raise InputError('dtypes="auto" chooses by what is measured; leave verify=False (--no-verify) out')
     if chosen and target == "cuda":
         raise InputError('dtypes="auto" measures on this processor and cannot choose for CUDA; name them, e.g. "fp16"')
-    engine_for(SessionConfig(processor.device)).check_device(SessionConfig(processor.device))
+    session = SessionConfig(processor.device)
+    engine_for(session).check_device(session)
     check_preference(prefer)
     layer_outputs = {"hidden_states": output_hidden_states, "attentions": output_attentions}
     options = ExportOptions(
@@ -273,11 +274,11 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         from edgepipe_export.checkpoint.limits import find_limits
         from edgepipe_export.checkpoint.load import load
         from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
-        from edgepipe_export.checkpoint.patches.reformer import hashes_tokens
+        from edgepipe_export.checkpoint.patches.reformer import find_hashing
         from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
 
         loaded = load(checkpoint)
-        if (seed := request.hash_seed) is not None and not hashes_tokens(loaded.model):
+        if (seed := request.hash_seed) is not None and not find_hashing(loaded.model):
             kind = type(loaded.model).__name__
             raise InputError(f"hash_seed (--hash-seed) is {seed}, and {kind} hashes no tokens: leave it out")
         require_exportable(loaded.model)

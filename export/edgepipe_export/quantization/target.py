@@ -10,11 +10,19 @@ from edgepipe.errors import InputError
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
-TARGETS: dict[str, bool] = {"avx2": True, "avx512": True, "vnni": False, "arm64": False, "cuda": False}
 # OpenVINO runs on all of the processors, whichever the graph comes to.
-TARGETS["openvino"] = True
+TARGETS: dict[str, bool] = {
+    "avx2": True,
+    "avx512": True,
+    "vnni": False,
+    "arm64": False,
+    "cuda": False,
+    "openvino": True,
+}
 
+# Processors with onnxruntime, and with any engine.
 CPU_TARGETS = ("avx2", "avx512", "vnni", "arm64")
+HOST_TARGETS = (*CPU_TARGETS, "openvino")
 # Those for which variants are measured on another engine than onnxruntime, and its device.
 DEVICES = {"openvino": "openvino"}
 

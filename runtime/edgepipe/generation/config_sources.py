@@ -59,7 +59,7 @@ def generation_config(
     if "max_length" in merged:
         added.pop("max_new_tokens", None)
     merged = added | merged
-    if merged.get("do_sample") is None or not CHECKS["do_sample"]("do_sample", merged["do_sample"]):
+    if merged.get("do_sample") is not True:  # what is neither True nor False is refused below
         merged = {name: value for name, value in merged.items() if name not in SAMPLING or name not in added}
     values = {
         name: _OFF.get(name, DEFAULTS[name]) if merged[name] is None else check(name, merged[name])

@@ -115,8 +115,8 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
             "which is slow; export the checkpoint with --target cuda, or take fp16",
             stacklevel=2,
         )
-    stored = device.precisions.get(chosen, chosen)
-    if device.gate is not None and stored in bundle.dtypes and not _passed_gate(bundle, chosen, device.gate):
+    is_there = stored_variant(chosen, session) in bundle.dtypes
+    if device.gate is not None and is_there and not _passed_gate(bundle, chosen, device.gate):
         warnings.warn(
             f"{bundle.path}: nobody has measured {chosen} on {device.name}, which rounds otherwise than onnxruntime: "
             f"edgepipe verify BUNDLE MODEL --device {device.gate} --dtype {chosen} compares it with the checkpoint",

@@ -271,7 +271,7 @@ class Tokenizer(Vocabulary):
         items, batched = text_rows(text, text_pair, is_split_into_words)
 
         backend = self._backend
-        long: list[int] = []
+        long: set[int] = set()
         if lengths.truncation is not None and lengths.max_length is not None:
             self._truncators.check_room(
                 items,
@@ -283,15 +283,15 @@ class Tokenizer(Vocabulary):
             )
             backend = self._truncators.get(lengths.truncation, lengths.max_length, stride)
             if lengths.truncation == "longest_first" and not return_overflowing_tokens:
-                long = [
+                long = {
                     index
                     for index, item in enumerate(items)
                     if is_long_pair(item, lengths.max_length, is_split_into_words)
-                ]
+                }
         with _explain_errors(items):
             short = [item for index, item in enumerate(items) if index not in long] if long else items
             encodings = _encode(backend, short, is_split_into_words, add_special_tokens)
-            for index in long:
+            for index in sorted(long):
                 cut = self._truncators.cut_pair(
                     items[index],
                     lengths.max_length or 0,

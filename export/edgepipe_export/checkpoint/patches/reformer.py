@@ -67,9 +67,9 @@ def decodes_otherwise(model: Any) -> bool:
     return far or ("lsh" in config.attn_layers and config.num_attention_heads >= config.lsh_attn_chunk_length)
 
 
-def hashes_tokens(model: Any) -> bool:
-    """Whether a model has layers that hash, whatever their seed."""
-    return any(hasattr(module, "hash_seed") for module in model.modules())
+def find_hashing(model: Any) -> list[Any]:
+    """The layers of a model that hash tokens, whatever their seed."""
+    return [module for module in model.modules() if hasattr(module, "hash_seed")]
 
 
 def set_hash_seed(model: Any, seed: int) -> bool:
@@ -78,7 +78,7 @@ def set_hash_seed(model: Any, seed: int) -> bool:
     Returns:
         False for a model that hashes nothing, which stays as it is.
     """
-    hashing = [module for module in model.modules() if hasattr(module, "hash_seed")]
+    hashing = find_hashing(model)
     for owner in (*hashing, model.config) if hashing else ():
         owner.hash_seed = seed
     return bool(hashing)

@@ -18,7 +18,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_blockwise_layers, run_quantizer
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import CPU, FP32, QuantizationJob, Recipe
-from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.target import HOST_TARGETS
 from edgepipe_export.quantization.weights.layers import find_layers, find_stacked_products
 
 
@@ -76,6 +76,4 @@ def quantize(job: QuantizationJob, options: Int8Options) -> Mapping[str, Any]:
     }
 
 
-RECIPE = Recipe(
-    "int8", Int8Options, quantize, providers=(CPU,), targets=(*CPU_TARGETS, "openvino"), in_transformers_js=True
-)
+RECIPE = Recipe("int8", Int8Options, quantize, providers=(CPU,), targets=HOST_TARGETS, in_transformers_js=True)

@@ -22,7 +22,7 @@ from edgepipe.errors import InputError
 from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_blockwise_layers, run_quantizer
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, QuantizationJob, Recipe
-from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.target import HOST_TARGETS
 from edgepipe_export.quantization.weights.layers import PRODUCTS, Layer, find_layers, find_stacked_products, find_uses
 from edgepipe_export.tracing.serialization import save_graph
 
@@ -169,7 +169,7 @@ RECIPE = Recipe(
     Int8StaticOptions,
     quantize,
     providers=(CPU,),
-    targets=(*CPU_TARGETS, "openvino"),
+    targets=HOST_TARGETS,
     needs_batches=True,
     find_operators=find_operators,
 )

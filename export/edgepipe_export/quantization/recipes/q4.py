@@ -17,7 +17,7 @@ from edgepipe.errors import InputError
 from edgepipe_export.quantization.methods.gptq import make_gptq_rounding
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, CUDA, FP32, QuantizationJob, Recipe
-from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.target import HOST_TARGETS
 from edgepipe_export.quantization.weights.blockwise import BlockFormat, quantize_weights, round_to_nearest
 from edgepipe_export.quantization.weights.layers import find_layers
 from edgepipe_export.tracing.serialization import save_graph
@@ -82,10 +82,5 @@ def quantize(job: QuantizationJob, options: Q4Options) -> Mapping[str, Any]:
 
 
 RECIPE = Recipe(
-    "q4",
-    Q4Options,
-    quantize,
-    providers=(CPU, CUDA),
-    targets=(*CPU_TARGETS, "cuda", "openvino"),
-    in_transformers_js=True,
+    "q4", Q4Options, quantize, providers=(CPU, CUDA), targets=(*HOST_TARGETS, "cuda"), in_transformers_js=True
 )

@@ -14,7 +14,7 @@ import onnx_ir
 
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import CPU, CUDA, FP32, QuantizationJob, Recipe
-from edgepipe_export.quantization.target import CPU_TARGETS
+from edgepipe_export.quantization.target import HOST_TARGETS
 from edgepipe_export.quantization.weights.blockwise import BlockFormat, quantize_weights
 from edgepipe_export.quantization.weights.layers import find_layers, has_cache
 from edgepipe_export.tracing.serialization import save_graph
@@ -53,6 +53,4 @@ def quantize(job: QuantizationJob, options: W8Options) -> Mapping[str, Any]:
     return {"name": "w8", "weights": "8 bits in blocks", **asdict(options)}
 
 
-RECIPE = Recipe(
-    "w8", W8Options, quantize, providers=(CPU, CUDA), targets=(*CPU_TARGETS, "cuda", "openvino"), mixes=(FP32,)
-)
+RECIPE = Recipe("w8", W8Options, quantize, providers=(CPU, CUDA), targets=(*HOST_TARGETS, "cuda"), mixes=(FP32,))
