@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.arguments import check_whole, is_whole
+from edgepipe.backend.disk_cache import cache_folder
 from edgepipe.backend.engines import engine_for
-from edgepipe.backend.machine import cache_folder, machine_name
+from edgepipe.backend.machine import machine_name
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.labels import check_labels, name_labels, read_labels

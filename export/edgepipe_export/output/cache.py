@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import time
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgepipe.backend.disk_cache import make_private_folder, mark_used, prune_records, remove_record
 from edgepipe.bundle.integrity import parse_json, sha256
 from edgepipe.errors import BundleError
 
@@ -132,13 +132,7 @@ class Cache:
         records = []
         with suppress(OSError):
             records = [path for folder in self._root.iterdir() if folder.is_dir() for path in folder.iterdir()]
-        known = [found for path in records if (found := _used_and_size(path)) is not None]
-        total = sum(size for _, size, _ in known)
-        for _, size, path in sorted(known):
-            if total <= limit:
-                break
-            _remove(path)
-            total -= size
+        for path in prune_records(records, limit):
             with suppress(OSError):  # not empty
                 path.parent.rmdir()
 
@@ -160,13 +154,13 @@ def _read_record(path: Path) -> Any:
     if hashlib.sha256(body.encode()).hexdigest() != head:
         raise ValueError(f"{path} is damaged")
     value = parse_json(body)
-    _touch(path)
+    mark_used(path)
     return value
 
 
 def _write_record(path: Path, value: Any) -> None:
     body = json.dumps(value)  # infinities too: no other program reads it
-    _make_folder(path.parent)
+    make_private_folder(path.parent)
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
         partial.write_text(f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}", encoding="ascii")
@@ -175,14 +169,8 @@ def _write_record(path: Path, value: Any) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _make_folder(path: Path) -> None:
-    # Measurements come with texts of the data: nobody else's to read.
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.mkdir(mode=0o700, exist_ok=True)
-
-
 def _copy_in(folder: Path, paths: Sequence[Path], note: Mapping[str, Any]) -> None:
-    _make_folder(folder.parent)
+    make_private_folder(folder.parent)
     partial = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
     try:
         partial.mkdir(mode=0o700)
@@ -190,10 +178,10 @@ def _copy_in(folder: Path, paths: Sequence[Path], note: Mapping[str, Any]) -> No
             shutil.copyfile(path, partial / path.name)
         files = {path.name: sha256(path) for path in paths}
         _write_record(partial / _RECORD, {"note": dict(note), "files": files})
-        _remove(folder)
+        remove_record(folder)
         partial.rename(folder)
     finally:
-        _remove(partial)
+        remove_record(partial)
 
 
 def _copy_out(record: Path, folder: Path) -> Mapping[str, Any] | None:
@@ -207,26 +195,5 @@ def _copy_out(record: Path, folder: Path) -> Mapping[str, Any] | None:
         note: Mapping[str, Any] = content["note"]
     except (OSError, BundleError, TypeError, KeyError, ValueError, AttributeError):
         return None
-    _touch(record)
+    mark_used(record)
     return note if whole else None
-
-
-def _used_and_size(path: Path) -> tuple[float, int, Path] | None:
-    try:
-        files = [*path.iterdir()] if path.is_dir() else [path]
-        return path.stat().st_mtime, sum(file.stat().st_size for file in files), path
-    except OSError:  # another process removed it
-        return None
-
-
-def _touch(path: Path) -> None:
-    with suppress(OSError):
-        os.utime(path)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
-            path.unlink()

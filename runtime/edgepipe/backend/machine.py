@@ -1,10 +1,9 @@
-"""The processor, the memory, the packages and the folder for caches of this machine."""
+"""The processor, the memory and the packages of this machine."""
 
 from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -92,30 +91,6 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def cache_folder() -> Path | None:
-    """The folder of what is kept between runs: what ``EDGEPIPE_CACHE`` says, or the one that the system has for that.
-
-    Returns:
-        None where nothing is to be kept: the variable is empty, or there is no home.
-    """
-    named = os.environ.get("EDGEPIPE_CACHE")
-    if named is not None:
-        return Path(named).absolute() if named else None
-    try:
-        return _system_cache_folder() / "edgepipe"
-    except RuntimeError:  # no home
-        return None
-
-
-def _system_cache_folder() -> Path:
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return given if given.is_absolute() else Path.home() / ".cache"  # the XDG base directory specification
 
 
 def cpu_flags() -> frozenset[str]:

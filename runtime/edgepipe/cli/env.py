@@ -131,7 +131,7 @@ def _distribution() -> str | None:
 
 def _caches() -> dict[str, Path | None]:
     """The folders that edgepipe keeps things in, by what they are for; None where nothing is kept."""
-    from edgepipe.backend.machine import cache_folder
+    from edgepipe.backend.disk_cache import cache_folder
 
     found: dict[str, Path | None] = {}
     try:

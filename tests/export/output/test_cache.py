@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from edgepipe.backend.machine import cache_folder
 from edgepipe_export.output.cache import Cache, hash_json
 
 KEY = {"dtype": "int8", "precisions": {"b": "w8", "a": "fp32"}}
@@ -191,19 +190,3 @@ def test_many_at_once(tmp_path: Path) -> None:
     folders = [tmp_path / thread.name for thread in threads]
     assert {(folder / "model_int8.onnx_data").read_bytes() for folder in folders} == {b"graphgraph"}
     assert len([*(tmp_path / "graphs" / "basis").iterdir()]) == 1
-
-
-def test_where_records_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDGEPIPE_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.setenv("EDGEPIPE_CACHE", "")
-    assert cache_folder() is None
-
-
-@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="those have places of their own")
-def test_where_records_lie_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("EDGEPIPE_CACHE", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for given, expected in (("", ".cache"), ("relative", ".cache"), (str(tmp_path / "own"), "own")):
-        monkeypatch.setenv("XDG_CACHE_HOME", given)
-        assert cache_folder() == tmp_path / expected / "edgepipe"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import time
 import warnings
@@ -18,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgepipe.backend.machine import cache_folder, cpu_flags
+from edgepipe.backend.disk_cache import cache_folder, make_private_folder, mark_used, prune_records
+from edgepipe.backend.machine import cpu_flags
 from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 
 # Within the folder of all that edgepipe keeps; bytes of all files in it.
@@ -79,23 +79,21 @@ def _read(path: Path, options: Mapping[str, Any]) -> Any:
         compiled = load_core().import_model(content, CPU, dict(options))
     except (OSError, RuntimeError):  # not there; of another processor
         return None
-    with suppress(OSError):
-        os.utime(path)
+    mark_used(path)
     return compiled
 
 
 def _keep(path: Path, compiled: Any) -> None:
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder(path.parent)
         content = compiled.export_model().getbuffer()
         if content.nbytes <= LIMIT // 4:
             with partial.open("wb") as file:
                 file.write(content)
                 file.write(hashlib.sha256(content).digest())
             partial.replace(path)
-            _prune(path.parent)
+            prune_records(path.parent.iterdir(), LIMIT)
     except OSError as error:
         _tell_once(str(path.parent), error.strerror or type(error).__name__)
     finally:
@@ -110,19 +108,3 @@ def _tell_once(folder: str, why: str) -> None:
         "another folder, or none if it is empty",
         stacklevel=2,
     )
-
-
-def _prune(folder: Path) -> None:
-    """Remove the least recently used files until all together have no more than :data:`LIMIT` bytes."""
-    found = []
-    for file in folder.iterdir():
-        with suppress(OSError):  # another process removed it
-            about = file.stat()
-            found.append((about.st_mtime, about.st_size, file))
-    total = sum(size for _, size, _ in found)
-    for _, size, file in sorted(found):
-        if total <= LIMIT:
-            break
-        with suppress(OSError):
-            file.unlink()
-        total -= size
