@@ -46,7 +46,7 @@ from edgepipe_export.output.log import log_to_file
 from edgepipe_export.output.model_card import SourceCard, read_source_card, render_model_card
 from edgepipe_export.output.progress import Progress, Steps
 from edgepipe_export.output.workspace import Workspace, describe_variant
-from edgepipe_export.quantization.quantize import check_dtypes, graph_path, load_recipe
+from edgepipe_export.quantization.quantize import add_stored, check_dtypes, graph_path, load_recipe
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import CPU_TARGETS, Target, find_target
 from edgepipe_export.requirements import package_versions, require_packages
@@ -397,7 +397,7 @@ def _evaluate(
     _repair(evaluator, options, repaired, stages)
     dtypes: tuple[str, ...]
     if options.prefer is not None:
-        dtypes = (_choose(evaluator, options.prefer, begin + options.budget, stages),)
+        dtypes = add_stored([_choose(evaluator, options.prefer, begin + options.budget, stages)])
         took = time.monotonic() - begin
         stages.note(
             "choose", f"measuring took {took:.0f} s of a budget of {options.budget:.0f} s: {evaluator.inputs_used}"

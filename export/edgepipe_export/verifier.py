@@ -11,7 +11,7 @@ from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import CheckpointError, InputError, convert_panics
-from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants
+from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants, stored_variant
 from edgepipe.text_table import table, wrap
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
@@ -143,8 +143,10 @@ def verify(
     first = preferred_variants(session)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
     chosen = choose_variant(opened, dtype, session)
-    opened.files(chosen)  # a variant that is not there, or not for the device, is reported before the model is loaded
-    dtypes = tuple(name for name in opened.dtypes if name in first or not first) if dtype is None else (dtype,)
+    # A variant that is not there, or not for the device, is reported before the model is loaded.
+    opened.files(stored_variant(chosen, session))
+    there = [name for name in opened.measured_dtypes if name in first] if first else opened.dtypes
+    dtypes = tuple(there) if dtype is None else (dtype,)
     found = opened.config.get("hash_seed")
     seed = found if isinstance(found, int) else None  # as it was exported with
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base, seed)

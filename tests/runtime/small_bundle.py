@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import SUFFIXES
-from edgepipe.bundle.manifest import FileEntry, Manifest, Source, Variant, digest_record
+from edgepipe.bundle.manifest import FileEntry, Manifest, Parity, Source, Variant, digest_record
 
 TOKENIZERS = Path(__file__).parents[1] / "data" / "tokenizers"
 VOCABULARY = 900
@@ -162,6 +163,16 @@ def write_bundle(
 def entry(folder: Path, path: Path) -> FileEntry:
     """The manifest's record of a file."""
     return FileEntry(path.relative_to(folder).as_posix(), path.stat().st_size, sha256(path))
+
+
+def record_precision(folder: Path, dtype: str, parity: Parity | None = None, *, default: bool = False) -> None:
+    """Record that fp32's graph was measured in a precision, as an export for OpenVINO does."""
+    path = folder / "edgepipe.json"
+    manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+    variant = replace(manifest.variants["fp32"], recipe={"name": dtype}, parity=parity)
+    variants = {**manifest.variants, dtype: variant}
+    changed = replace(manifest, variants=variants, default_dtype=dtype if default else manifest.default_dtype)
+    path.write_text(changed.to_json(), encoding="utf-8")
 
 
 def flip_last_byte(path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepipe.bundle.hub import is_repo_id
+from edgepipe.bundle.layout import STORED_AS
 from edgepipe.bundle.manifest import Manifest, Variant
 from edgepipe.errors import escape_controls
 
@@ -119,7 +120,8 @@ def _variants(variants: Mapping[str, Variant]) -> str:
     ]
     for dtype, variant in variants.items():
         parity = variant.parity
-        cells = [dtype, f"{variant.bytes / 1e6:.1f} MB"]
+        shared = f", that of {STORED_AS[dtype]}" if dtype in STORED_AS else ""
+        cells = [dtype, f"{variant.bytes / 1e6:.1f} MB{shared}"]
         if parity is None:
             cells += ["not measured", "", "", "", ""]
         else:
@@ -137,12 +139,15 @@ def _variants(variants: Mapping[str, Variant]) -> str:
 
 def _usage(manifest: Manifest) -> str:
     dtype = manifest.default_dtype
-    return f"""Python, without torch (`pip install 'edgepipe[cpu]'`):
+    variant = manifest.variants.get(dtype)
+    device = None if variant is None or variant.parity is None else variant.parity.device
+    extra, where = ("cpu", "") if device is None else (device, f', device="{device}"')
+    return f"""Python, without torch (`pip install 'edgepipe[{extra}]'`):
 
 ```python
 from edgepipe import pipeline
 
-run = pipeline("{manifest.task}", "path/to/this/directory", dtype="{dtype}")
+run = pipeline("{manifest.task}", "path/to/this/directory", dtype="{dtype}"{where})
 print(run("..."))
 ```
 
@@ -152,6 +157,6 @@ JavaScript, with [transformers.js](https://huggingface.co/docs/transformers.js):
 import {{ env, pipeline }} from "@huggingface/transformers";
 
 env.localModelPath = "path/to/the/parent";
-const run = await pipeline("{manifest.task}", "this-directory", {{ dtype: "{dtype}" }});
+const run = await pipeline("{manifest.task}", "this-directory", {{ dtype: "{STORED_AS.get(dtype, dtype)}" }});
 console.log(await run("..."));
 ```"""

@@ -178,11 +178,12 @@ class Workspace:
         }
 
     def discard(self, dtypes: Sequence[str]) -> None:
-        """Remove variants and their files."""
-        for dtype in dtypes:
-            for entry in self.manifest.variants[dtype].files:
-                (self.folder / entry.path).unlink()
+        """Remove variants, and the files that no other one reads."""
         left = {dtype: variant for dtype, variant in self.manifest.variants.items() if dtype not in dtypes}
+        read = {entry.path for variant in left.values() for entry in variant.files}
+        discarded = {entry.path for dtype in dtypes for entry in self.manifest.variants[dtype].files}
+        for path in discarded - read:
+            (self.folder / path).unlink()
         self.record(replace(self.manifest, variants=left))
 
     def name_variants(self, dtypes: Sequence[str]) -> None:

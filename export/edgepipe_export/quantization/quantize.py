@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.backend.engines import device_profile
 from edgepipe.backend.session import SessionConfig
-from edgepipe.bundle.layout import GRAPH_FOLDER, MODEL, SUFFIXES, graph_file
+from edgepipe.bundle.layout import GRAPH_FOLDER, MODEL, STORED_AS, SUFFIXES, graph_file
 from edgepipe.errors import ExportError, InputError
 from edgepipe_export.quantization.recipe import CUDA, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import Target
@@ -37,6 +37,7 @@ RECIPES: dict[str, str] = {
     "q4": "edgepipe_export.quantization.recipes.q4",
     "q4f16": "edgepipe_export.quantization.recipes.q4f16",
     "fp16": "edgepipe_export.quantization.recipes.fp16",
+    "bf16": "edgepipe_export.quantization.recipes.bf16",
 }
 
 
@@ -58,7 +59,7 @@ def find_missing_entries(dtype: str) -> list[str]:
     missing = []
     if recipe.dtype != dtype:
         missing.append(f"its RECIPE is called {recipe.dtype!r}")
-    if dtype not in SUFFIXES:
+    if dtype not in (*SUFFIXES, *STORED_AS):
         missing.append("there is no suffix for its files in edgepipe.bundle.layout.SUFFIXES")
     cuda = device_profile(SessionConfig(device="cuda"))
     runs, variants = (
@@ -80,13 +81,14 @@ def list_dtypes() -> list[str]:
 
 
 def check_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) -> tuple[str, ...]:
-    """The wanted dtypes, each once, in the order given.
+    """The wanted dtypes, each once, in the order given, and those that they are stored as.
 
     Args:
         dtypes: Names, or one text with commas.
         target: What they are for; None for anything.
 
     Raises:
+        DeviceError: this processor does not compute in one.
         InputError: there is none, there is no recipe for one, or it is not for the target; the message names those that
             there are.
     """
@@ -98,9 +100,16 @@ def check_dtypes(dtypes: Sequence[str] | str, target: Target | None = None) -> t
         if target is not None and not _is_for(name, target):
             others = [other for other in list_dtypes() if _is_for(other, target)]
             raise InputError(f"{name} is not for the target {target.name}, which runs {', '.join(others)}")
+        if target is not None:
+            target.check_precision(name)
     if not wanted:
         raise InputError(f"dtypes is empty; name at least one of {', '.join(list_dtypes())}")
-    return wanted
+    return add_stored(wanted)
+
+
+def add_stored(dtypes: Sequence[str]) -> tuple[str, ...]:
+    """Some dtypes, with those behind them whose files they read."""
+    return tuple(dict.fromkeys((*dtypes, *(STORED_AS[name] for name in dtypes if name in STORED_AS))))
 
 
 def _is_for(dtype: str, target: Target) -> bool:

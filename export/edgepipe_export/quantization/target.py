@@ -5,8 +5,11 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 
+from edgepipe.backend.engines import engine_for
 from edgepipe.backend.machine import VNNI_FLAGS, cpu_flags
-from edgepipe.errors import InputError
+from edgepipe.backend.session import SessionConfig
+from edgepipe.bundle.layout import STORED_AS
+from edgepipe.errors import DeviceError, InputError
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
@@ -57,6 +60,24 @@ class Target:
     def device(self) -> str | None:
         """The device that variants are measured on; None for onnxruntime on a processor."""
         return DEVICES.get(self.name)
+
+    def check_precision(self, dtype: str) -> None:
+        """Check that a variant without files of its own can be measured here.
+
+        Raises:
+            DeviceError: this processor does not compute in it.
+        """
+        if dtype in STORED_AS:
+            session = SessionConfig(self.device, precision=dtype)
+            engine_for(session).check_device(session)
+
+    def computes(self, dtype: str) -> bool:
+        """Whether :meth:`check_precision` finds nothing."""
+        try:
+            self.check_precision(dtype)
+        except DeviceError:
+            return False
+        return True
 
 
 def find_target(name: str = THIS) -> Target:

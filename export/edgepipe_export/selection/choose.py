@@ -53,11 +53,12 @@ def check_preference(prefer: str) -> None:
 
 
 def list_candidates(target: Target, *, generates: bool) -> tuple[str, ...]:
-    """The dtypes to try for a processor: fp32, and those whose recipes are for it first of all."""
+    """The dtypes to try for a processor: fp32, and those whose recipes are for it first of all and that it computes."""
     suitable = (
         recipe.dtype
         for recipe in map(load_recipe, RECIPES)
         if recipe.providers[0] == CPU and target.name in recipe.targets and not (generates and recipe.needs_batches)
+        if target.computes(recipe.dtype)
     )
     return (FP32, *suitable)
 

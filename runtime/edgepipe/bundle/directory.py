@@ -22,7 +22,16 @@ from edgepipe.bundle.integrity import (
     read_text,
     unreadable_error,
 )
-from edgepipe.bundle.layout import GRAPH_FOLDERS, GRAPH_NAMES, MANIFEST_NAME, MODEL, SUFFIXES, graph_file
+from edgepipe.bundle.layout import (
+    GRAPH_FOLDERS,
+    GRAPH_NAMES,
+    MANIFEST_NAME,
+    MODEL,
+    STORED_AS,
+    SUFFIXES,
+    first_of,
+    graph_file,
+)
 from edgepipe.bundle.manifest import FileEntry, Manifest, digest_record
 from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import task_for_architecture
@@ -169,10 +178,16 @@ class Bundle:
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:
-        """The variants whose files are there."""
+        """The variants that have files of their own, and whose files are there."""
         if self.manifest is not None:
             return tuple(self._present_variants())
         return tuple(dtype for dtype in SUFFIXES if self._find_graphs(dtype))
+
+    @property
+    def measured_dtypes(self) -> tuple[str, ...]:
+        """Those, and the precisions of them that the exporter measured on an engine that has them."""
+        recorded = () if self.manifest is None else self.manifest.variants
+        return (*self.dtypes, *(name for name in recorded if STORED_AS.get(name) in self.dtypes))
 
     @property
     def digest(self) -> str:
@@ -184,10 +199,9 @@ class Bundle:
 
     @property
     def default_dtype(self) -> str:
-        """The manifest's default variant, or the first that is there."""
-        if self.manifest is not None and self.manifest.default_dtype in self.dtypes:
-            return self.manifest.default_dtype
-        return self.dtypes[0]
+        """The manifest's default variant, or that whose graph it is computed from, or the first that is there."""
+        own = "" if self.manifest is None else self.manifest.default_dtype
+        return first_of((own, STORED_AS.get(own, own)), self.dtypes) or self.dtypes[0]
 
     @property
     def task(self) -> str | None:
@@ -308,6 +322,8 @@ class Bundle:
             return
         listed = self.manifest is not None and dtype in tuple(self.manifest.variants)
         why = "its files are not there" if listed else "it has no such variant"
+        if dtype in STORED_AS:
+            why = f"only OpenVINO computes the graph of {STORED_AS[dtype]} in it (device='openvino')"
         raise VariantError(f"{self.path} cannot give dtype {dtype!r}: {why}; there is {', '.join(self.dtypes)}")
 
     def _recorded_files(self) -> tuple[FileEntry, ...]:
@@ -319,7 +335,7 @@ class Bundle:
         return {
             dtype: variant.files
             for dtype, variant in self.manifest.variants.items()
-            if any((self.path / entry.path).exists() for entry in variant.files)
+            if dtype not in STORED_AS and any((self.path / entry.path).exists() for entry in variant.files)
         }
 
     def _find_graphs(self, dtype: str) -> list[Path]:

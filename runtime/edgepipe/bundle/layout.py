@@ -22,6 +22,9 @@ SUFFIXES: dict[str, str] = {
     "bnb4": "_bnb4",
 }
 
+# Variants without files of their own, and those whose graphs an engine computes in their precision.
+STORED_AS: dict[str, str] = {"bf16": "fp32"}
+
 # Where graphs lie: ours and transformers.js's, then optimum's flat directories.
 GRAPH_FOLDER = "onnx"
 GRAPH_FOLDERS = (GRAPH_FOLDER, ".")
@@ -42,7 +45,7 @@ SOURCE_BATCH_SIZE = "source_batch_size"
 
 def graph_file(dtype: str, name: str = MODEL) -> str:
     """The file name of a graph of a variant, e.g. ``model_int8.onnx``."""
-    return f"{name}{SUFFIXES[dtype]}.onnx"
+    return f"{name}{SUFFIXES[STORED_AS.get(dtype, dtype)]}.onnx"
 
 
 def present_name(past: str) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgepipe.bundle.layout import STORED_AS
 from edgepipe.cli.shared_options import complete_folder, echo_json, json_option, quiet_download_option
 from edgepipe.text_table import list_facts, table, terminal_width
 
@@ -56,7 +57,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "default_dtype": bundle.default_dtype,
         "versions": dict(manifest.versions) if manifest else None,
         "machine": manifest.machine if manifest else None,
-        "variants": [_variant(bundle, dtype) for dtype in bundle.dtypes],
+        "variants": [_variant(bundle, dtype) for dtype in bundle.measured_dtypes],
     }
 
 
@@ -95,10 +96,11 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
 
 def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
     parity: Parity | None = bundle.manifest.variants[dtype].parity if bundle.manifest else None
+    stored = STORED_AS.get(dtype, dtype)
     return {
         "dtype": dtype,
-        "bytes": bundle.count_bytes(dtype),
-        "files": [str(file.relative_to(bundle.path)) for file in bundle.files(dtype)],
+        "bytes": bundle.count_bytes(stored),
+        "files": [str(file.relative_to(bundle.path)) for file in bundle.files(stored)],
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
         "reference": parity.reference if parity else None,
         "texts": parity.texts if parity else None,

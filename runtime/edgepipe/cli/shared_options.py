@@ -50,9 +50,9 @@ def complete_name(
 
 
 def _dtypes() -> Iterable[str]:
-    from edgepipe.bundle.layout import SUFFIXES
+    from edgepipe.bundle.layout import STORED_AS, SUFFIXES
 
-    return SUFFIXES
+    return *SUFFIXES, *STORED_AS
 
 
 def _silence_downloads(_context: click.Context, _parameter: click.Parameter, quiet: bool) -> bool:

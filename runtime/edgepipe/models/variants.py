@@ -10,7 +10,7 @@ from typing import Any
 
 from edgepipe.backend.engines import create_session, device_profile, engine_for
 from edgepipe.backend.machine import saturates
-from edgepipe.backend.session import Session, SessionConfig
+from edgepipe.backend.session import DeviceProfile, Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
 from edgepipe.errors import DeviceError, EdgepipeError, KernelError
@@ -84,7 +84,7 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
     Args:
         bundle: The bundle.
         dtype: The user's choice (see :func:`variant_name`); None for the device's: on CUDA fp16, else fp32, on OpenVINO
-            fp32, elsewhere the bundle's default.
+            fp32 or the bundle's default of a precision that its graph is computed in, elsewhere the bundle's default.
         session: Where it runs.
 
     Raises:
@@ -100,7 +100,7 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
             _warn_of_overflow(bundle, own)
         return own
     suitable = [name for name in device.preferred_variants if name in bundle.dtypes]
-    chosen = next(iter(suitable), None) if dtype is None else dtype
+    chosen = _own_precision(bundle, device, next(iter(suitable), None)) if dtype is None else dtype
     if chosen is None or chosen in device.unsupported_variants:
         names = ", ".join(bundle.dtypes) if chosen is None else chosen
         raise DeviceError(
@@ -150,6 +150,12 @@ def _create_session(
     if stored != dtype:
         session = replace(session or SessionConfig(), precision=dtype)
     return create_session(bundle.graph(stored, graph), session, capture=capture)
+
+
+def _own_precision(bundle: Bundle, device: DeviceProfile, stored: str | None) -> str | None:
+    """What the graph of a variant is computed in where nobody says: the bundle's default, if that is a precision."""
+    own = "" if bundle.manifest is None else bundle.manifest.default_dtype
+    return own if stored is not None and device.precisions.get(own) == stored else stored
 
 
 def _passed_gate(bundle: Bundle, dtype: str, gate: str) -> bool:

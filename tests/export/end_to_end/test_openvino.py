@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from edgepipe import pipeline
-from edgepipe_export import export
+from edgepipe.backend.openvino.ov_module import CPU, load_core
+from edgepipe.errors import ParityError
+from edgepipe_export import export, verify
 from tests.conftest import Exported
 from tests.tiny import HEADS, build
 from tests.tiny.calls import TEXTS, compare_calls
@@ -55,3 +58,50 @@ def test_an_export_for_it_is_measured_there(tmp_path: Path) -> None:
         warnings.simplefilter("error")  # it was measured where it runs
         classify = pipeline("text-classification", bundle, dtype="w8", device="openvino")
     assert classify("I love this")[0]["label"] in classify.model.config["id2label"].values()
+
+
+def test_bf16_is_measured_recorded_and_served(tmp_path: Path) -> None:
+    _require_bf16()
+    model, tokenizer = build("bert")
+    bundle = export(
+        model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("bf16", "w8"), target="openvino", max_drop=100
+    )
+    assert bundle.manifest is not None
+    assert (bundle.manifest.default_dtype, tuple(bundle.manifest.variants)) == ("bf16", ("bf16", "w8", "fp32"))
+    assert {path.stem for path in (bundle.path / "onnx").glob("*.onnx")} == {"model", "model_w8"}
+    fp32, bf16 = (bundle.manifest.variants[dtype].parity for dtype in ("fp32", "bf16"))
+    assert fp32 is not None
+    assert bf16 is not None
+    assert (bf16.reference, bf16.device, bf16.passed) == ("fp32", "openvino", True)
+    assert 0 < max(bf16.max_abs_diff.values()) > max(fp32.max_abs_diff.values())
+    card = (bundle.path / "README.md").read_text(encoding="utf-8")
+    assert "that of fp32 | fp32, " in card
+    assert 'dtype="bf16", device="openvino")' in card
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classify = pipeline("text-classification", bundle, device="openvino")
+    assert classify.model.dtype == "bf16"
+    assert pipeline("text-classification", bundle).model.dtype == "fp32"
+    found = verify(bundle, model, tokenizer=tokenizer, device="openvino", dtype="bf16", max_drop=100)
+    assert {row.dtype for row in found.rows if row.check != "tokens"} == {"bf16"}
+    assert found.passed
+
+
+def test_bf16_that_decides_otherwise_is_left_out(tmp_path: Path) -> None:
+    _require_bf16()
+    model, tokenizer = build("bert")
+    model.classifier.bias.data.zero_()
+    weight = model.classifier.weight.data
+    weight[1:] = weight[0] * (1 + 1e-4 * torch.randn(weight[1:].shape, generator=torch.Generator().manual_seed(0)))
+    with pytest.raises(ParityError, match=r"bf16 misses its bound: agreement .*; fp32 written without it") as caught:
+        export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("fp32", "bf16"), target="openvino")
+    bundle = caught.value.bundle
+    assert bundle is not None
+    assert bundle.manifest is not None
+    assert tuple(bundle.manifest.variants) == ("fp32",)
+    assert {path.name for path in (bundle.path / "onnx").iterdir()} == {"model.onnx", "model.onnx_data"}
+
+
+def _require_bf16() -> None:
+    if "BF16" not in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bf16")

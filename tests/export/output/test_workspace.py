@@ -111,6 +111,16 @@ def test_what_is_discarded_is_gone_from_disk_and_manifest(folder: Path) -> None:
     assert workspace.bundle.check()
 
 
+def test_files_that_another_variant_reads_stay(folder: Path) -> None:
+    workspace = take_over(folder)
+    before = files_of(folder)
+    workspace.make("bf16")
+    assert workspace.manifest.variants["bf16"].files == workspace.manifest.variants["fp32"].files
+    workspace.discard(["bf16"])
+    assert list(workspace.manifest.variants) == ["fp32"]
+    assert files_of(folder) == before
+
+
 def test_what_decides_a_variant_is_in_its_key(folder: Path) -> None:
     workspace = take_over(folder)
     plain = workspace.key("w8")

@@ -11,7 +11,7 @@ import pytest
 
 from edgepipe import Bundle, Model
 from edgepipe.errors import BundleError, EdgepipeError, VariantError
-from tests.runtime.small_bundle import LIMIT, flip_last_byte, write_bundle, write_foreign, write_graph
+from tests.runtime.small_bundle import LIMIT, flip_last_byte, record_precision, write_bundle, write_foreign, write_graph
 
 SHARED = ["config.json", "tokenizer.json", "tokenizer_config.json"]
 FP32 = ["onnx/model.onnx", "onnx/model.onnx_data"]
@@ -32,6 +32,19 @@ def test_a_whole_bundle(folder: Path) -> None:
     assert bundle.files("int8") == tuple(folder / name for name in INT8)
     assert bundle.config == json.loads((folder / "config.json").read_text())
     assert sorted(entry.path for entry in bundle.check()) == sorted(SHARED + FP32 + INT8)
+
+
+def test_a_precision_that_was_measured_has_no_files_of_its_own(folder: Path) -> None:
+    record_precision(folder, "bf16", default=True)
+    bundle = Bundle.load(folder)
+    assert (bundle.dtypes, bundle.default_dtype) == (("fp32", "int8"), "fp32")
+    assert bundle.measured_dtypes == ("fp32", "int8", "bf16")
+    assert sorted(entry.path for entry in bundle.check()) == sorted(SHARED + FP32 + INT8)
+    with pytest.raises(VariantError, match=r"'bf16': only OpenVINO computes the graph of fp32 in it"):
+        bundle.graph("bf16")
+    for name in FP32:
+        (folder / name).unlink()
+    assert Bundle.load(folder).measured_dtypes == ("int8",)
 
 
 def test_a_bundle_shows_what_it_is_for(folder: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe.bundle.layout import MANIFEST_NAME
-from edgepipe.bundle.manifest import Manifest
+from edgepipe.bundle.manifest import Manifest, Parity
 from edgepipe.cli.main import cli
-from tests.runtime.small_bundle import LABELS, write_bundle
+from tests.runtime.small_bundle import LABELS, record_precision, write_bundle
 from tests.runtime.terminal import run_on_terminal
 
 
@@ -32,6 +32,18 @@ def test_half_a_character_in_a_name(tmp_path: Path) -> None:
     as_json = CliRunner().invoke(cli, ["info", str(folder), "--json"])
     assert as_json.exit_code == 0
     assert json.loads(as_json.output)["source"] == "a\ud800b"
+
+
+def test_a_precision_without_files_of_its_own(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    record_precision(folder, "bf16", Parity("fp32", 100, {"logits": 0.04}, None, 1.0, "", True, device="openvino"))
+    shown = CliRunner().invoke(cli, ["info", str(folder), "--check", "--json"])
+    assert shown.exit_code == 0
+    found = json.loads(shown.output)
+    fp32, bf16 = found["variants"]
+    assert (bf16["dtype"], bf16["reference"], bf16["passed"]) == ("bf16", "fp32", True)
+    assert (bf16["files"], bf16["bytes"]) == (fp32["files"], fp32["bytes"])
+    assert found["checked_files"] == len(fp32["files"]) + 3  # config and tokenizer
 
 
 def test_only_facts_are_shown(tmp_path: Path) -> None:

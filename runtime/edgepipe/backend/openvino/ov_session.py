@@ -18,6 +18,7 @@ from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import DeviceProfile, SessionConfig
 from edgepipe.backend.threads import available_threads
+from edgepipe.bundle.layout import STORED_AS
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError
 from edgepipe.forks import within_engine
 
@@ -29,9 +30,9 @@ _PROFILE = DeviceProfile(
     name="OpenVINO",
     # fp32 is exact there. Of the others the fastest first; the dynamic ones of 8 bits are two to three times slower
     # there than on onnxruntime.
-    preferred_variants=("fp32", "int8-static", "w8", "q4", "fp16", "int8", "q8", "uint8"),
+    preferred_variants=("fp32", BF16, "int8-static", "w8", "q4", "fp16", "int8", "q8", "uint8"),
     unsupported_variants=("q4f16", "bnb4"),
-    precisions={BF16: "fp32"},
+    precisions={BF16: STORED_AS[BF16]},
     gate=NAME,
 )
 
@@ -40,6 +41,7 @@ def check_device(config: SessionConfig) -> None:
     """See :class:`~edgepipe.backend.session.Engine`."""
     _check_config(config)
     load_openvino()
+    _check_precision(config)
 
 
 def device_profile(config: SessionConfig) -> DeviceProfile:
@@ -132,11 +134,7 @@ def compile_options(config: SessionConfig) -> dict[str, Any]:
     Raises:
         DeviceError: the processor does not compute in the precision.
     """
-    if config.precision == BF16 and "BF16" not in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
-        raise DeviceError(
-            "this processor has no instructions for bf16 (on x86 avx512_bf16 or amx_bf16), and OpenVINO would compute "
-            'in fp32 without a word; take dtype="fp32"'
-        )
+    _check_precision(config)
     return {
         # By default it is half of 32 bits where the processor has that.
         "INFERENCE_PRECISION_HINT": config.precision or "f32",
@@ -148,6 +146,19 @@ def compile_options(config: SessionConfig) -> dict[str, Any]:
         # Several processes would all be pinned to the same processors.
         "ENABLE_CPU_PINNING": False,
     }
+
+
+def _check_precision(config: SessionConfig) -> None:
+    """Refuse what OpenVINO would compute in fp32 without a word.
+
+    Raises:
+        DeviceError: the processor does not compute in the precision.
+    """
+    if config.precision == BF16 and "BF16" not in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
+        raise DeviceError(
+            "this processor has no instructions for bf16 (on x86 avx512_bf16 or amx_bf16), and OpenVINO would compute "
+            'in fp32 without a word; take dtype="fp32"'
+        )
 
 
 def _check_config(config: SessionConfig) -> None:

@@ -15,9 +15,10 @@ from edgepipe.backend.openvino.ov_module import CPU, load_core
 from edgepipe.backend.openvino.ov_session import compile_options
 from edgepipe.backend.session import SessionConfig
 from edgepipe.backend.threads import available_threads
+from edgepipe.bundle.manifest import Parity
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError, VariantError
 from edgepipe.models.variants import choose_variant, open_bundle
-from tests.runtime.small_bundle import expected_logits, write_bundle, write_graph
+from tests.runtime.small_bundle import expected_logits, record_precision, write_bundle, write_graph
 
 HERE = SessionConfig("openvino")
 IDS = np.array([[2, 30, 31, 3], [2, 7, 3, 0]])
@@ -154,6 +155,26 @@ def test_bf16_reads_the_file_of_fp32(folder: Path) -> None:
     expected = expected_logits("fp32", IDS, MASK)
     found = model(**FEEDS)["logits"]
     assert 0 <= np.abs(found - expected).max() < 2.0**-7 * np.abs(expected).max() * IDS.shape[1]
+
+
+@pytest.mark.parametrize(("passed", "warned"), [(True, []), (False, ["nobody has measured bf16"])])
+def test_bf16_that_the_gate_has_passed_is_served_without_a_warning(
+    passed: bool, warned: list[str], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "int8"))
+    record_precision(folder, "bf16", Parity("fp32", 100, {}, None, 1.0, "bound", passed, device="openvino"))
+    assert choose_variant(open_bundle(folder, "bf16", HERE), "bf16", HERE) == "bf16"
+    told = [str(each.message) for each in recwarn]
+    assert [part for part in warned if any(part in message for message in told)] == warned
+    assert len(told) == len(warned)
+    assert choose_variant(open_bundle(folder, None, HERE), None, HERE) == "fp32"
+
+
+def test_bf16_is_taken_unasked_where_it_is_the_bundle_s_default(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    record_precision(folder, "bf16", Parity("fp32", 100, {}, None, 1.0, "", True, device="openvino"), default=True)
+    assert choose_variant(open_bundle(folder, None, HERE), None, HERE) == "bf16"
+    assert Model.from_pretrained(folder).dtype == "fp32"
 
 
 def test_bf16_is_a_variant_on_this_device_alone(folder: Path) -> None:
