@@ -21,8 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from environments import optimum_python
 from report import versions
-from request import HERE, optimum_python, print_progress
+from request import HERE, print_progress
 from worker import Worker
 
 from edgepipe.backend.machine import machine_name
@@ -192,7 +193,7 @@ def markdown(record: dict[str, Any]) -> str:
 def main() -> None:
     arguments = _arguments()
     threads = arguments.threads or available_threads()
-    python = None if arguments.alone else arguments.peers_python or optimum_python("ctranslate2")
+    python = None if arguments.alone else arguments.peers_python or str(optimum_python("ctranslate2"))
     answers_by_work: dict[Work, dict[str, list[dict[str, Any]]]] = {}
     context: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from contenders import contenders, overhead, run_rounds
+from environments import optimum_python, run
 from report import Result, build_record, markdown
 
 from edgepipe.backend.machine import machine_name
@@ -29,7 +29,7 @@ MODELS = ("distilbert-base", "tiny")
 def main() -> None:
     arguments = _arguments()
     threads = arguments.threads or available_threads()
-    optimum = optimum_python() if arguments.optimum else None
+    optimum = str(optimum_python()) if arguments.optimum else None
     results = []
     for name in arguments.models:
         with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
@@ -56,33 +56,8 @@ def model_folder(name: str, parent: Path) -> Path:
     if not (folder / "inside" / "model.onnx").exists():
         print_progress(f"{name}: making the checkpoint and exporting it")
         folder.mkdir(parents=True, exist_ok=True)
-        _run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
+        run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
     return folder
-
-
-def optimum_python(*more: str) -> str:
-    """An interpreter that has optimum-onnx 0.1.0 and `more`, with torch and onnxruntime as they are here."""
-    from importlib.metadata import version
-
-    folder = HERE / ".venv-optimum"
-    python = folder / "bin" / "python"
-    if not (folder / ".ready").exists():
-        print_progress("making benchmarks/.venv-optimum")
-        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, f"torch=={version('torch').partition('+')[0]}"])
-        _run([*pip, "optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"])
-        (folder / ".ready").touch()
-    for package in more:
-        if subprocess.run([str(python), "-c", f"import {package}"], capture_output=True, check=False).returncode != 0:
-            _run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", package])
-    return str(python)
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
 
 
 def print_progress(line: str) -> None:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from contenders import Contender, start_worker
-from request import HERE, model_folder, optimum_python, print_progress
+from environments import optimum_python
+from request import HERE, model_folder, print_progress
 from text_sets import TextSet, text_sets
 from throughput_report import OPTIMUM, OURS, Timing, build_record, markdown
 
@@ -32,7 +33,7 @@ DATA = HERE.parents[1] / "shared" / "data"
 def main() -> None:
     arguments = _arguments()
     threads = arguments.threads or available_threads()
-    optimum = arguments.optimum_python or optimum_python()
+    optimum = arguments.optimum_python or str(optimum_python())
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         folder = model_folder(arguments.model, Path(arguments.keep or temporary))
         everyone = [

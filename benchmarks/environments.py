@@ -1,0 +1,58 @@
+"""Environments of their own for programs that cannot live in this one, made where they are not there yet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def optimum_python(*more: str) -> Path:
+    """An interpreter that has optimum-onnx 0.1.0 and `more`, with torch and onnxruntime as here."""
+    return make(
+        HERE / ".venv-optimum",
+        [f"torch=={version('torch').partition('+')[0]}"],
+        ["optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"],
+        *[[package, "optimum-onnx[onnxruntime]==0.1.0"] for package in more],
+    )
+
+
+def make(folder: Path, *installed: Sequence[str]) -> Path:
+    """The interpreter of a virtual environment, made where there is none.
+
+    Args:
+        folder: Where it is. The file ``.steps`` there has what was done, which is not done again.
+        *installed: What pip installs, step by step.
+    """
+    python, steps = folder / "bin" / "python", folder / ".steps"
+    if not (steps.exists() or (folder / ".ready").exists()):
+        print(f"making {folder.name}", file=sys.stderr)
+        run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    done = steps.read_text(encoding="utf-8").splitlines() if steps.exists() else []
+    for step in map(list, installed):
+        if " ".join(step) not in done:
+            run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *step])
+            done.append(" ".join(step))
+            steps.write_text("\n".join(done), encoding="utf-8")
+    (folder / ".ready").touch()
+    return python
+
+
+def run(command: list[str], folder: Path | None = None) -> None:
+    """Run a command in a folder; what it printed is shown only if it failed.
+
+    Raises:
+        SystemExit: it failed, or is not installed.
+    """
+    try:
+        done = subprocess.run(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise SystemExit(f"{command[0]} is not installed") from None
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}")
