@@ -99,7 +99,9 @@ def _file_names(error: Exception) -> list[str]:
 
 # No space, no space for this user, a file larger than may be; and how Rust and numpy say so, without a number.
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_TEXT = re.compile(r"\(os error (28|122|27)\)|No space left on device|\d+ requested and \d+ written")
+_FULL_TEXT = re.compile(
+    r"\(os error (28|122|27)\)|No space left on device|\d+ requested and \d+ written|problem writing element \d+"
+)
 
 
 def is_full(error: Exception) -> bool:

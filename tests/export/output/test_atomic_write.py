@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
 
 from edgepipe.errors import ExportError
-from edgepipe_export.output.atomic_write import check_destination, write_atomically
+from edgepipe_export.output.atomic_write import check_destination, is_full, write_atomically
 from tests.runtime.processes import run_python
 
 
@@ -145,6 +146,14 @@ def test_a_full_disk_by_whatever_library_says_it(copied: Path, error: Exception)
         raise error
     assert sorted(os.listdir(copied)) == before
     assert os.listdir(copied.parent) == [copied.name]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("step", [1, 2], ids=["whole", "strided"])
+def test_a_full_disk_as_numpy_says_it(step: int) -> None:
+    with Path("/dev/full").open("wb") as file, pytest.raises(OSError, match="writ") as caught:
+        np.ones((3000, 3000))[::step].tofile(file)
+    assert is_full(caught.value)
 
 
 def test_a_full_disk_elsewhere_is_not_said_to_be_the_bundle_s(tmp_path: Path) -> None:
