@@ -8,8 +8,10 @@ import subprocess
 import tempfile
 from typing import Any
 
-# What contenders run in: nothing is looked up, and standard error is kept for what went wrong.
+# What contenders run in: nothing is looked up, standard error is kept for what went wrong, and modules are compiled
+# once, as pip compiles those that it installs.
 ENVIRONMENT = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+ENVIRONMENT.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # How an answer, or what is said once all is loaded, begins; other lines are a library's talk.
 _ANSWERS = ("{", "[{", '"')

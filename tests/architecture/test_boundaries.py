@@ -58,6 +58,19 @@ def test_importing_edgepipe_is_cheap() -> None:
     assert not {"numpy", "onnxruntime", "tokenizers", "click"} & set(run_python(program).split())
 
 
+def test_a_pipeline_imports_no_other_engine_and_nothing_that_tells_of_faults(tmp_path: Path) -> None:
+    program = """
+        import sys
+        from edgepipe import pipeline
+        pipeline("text-classification", sys.argv[1])("I love this")
+        print(*sys.modules)
+    """
+    loaded = run_python(program, str(write_bundle(tmp_path / "bundle"))).split()
+    idle = ("openvino", "cuda_diagnostics", "installation", "ort_operators")
+    assert "edgepipe.backend.onnxruntime.inference_session" in loaded
+    assert not [name for name in loaded if name.startswith("edgepipe.backend") and name.rpartition(".")[2] in idle]
+
+
 @pytest.mark.parametrize("package", ["edgepipe_export", "edgepipe_models"])
 def test_importing_the_other_packages_is_cheap(package: str) -> None:
     program = f"""

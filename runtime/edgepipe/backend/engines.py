@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from edgepipe.arguments import did_you_mean
 from edgepipe.backend.external_data import check_external_data
-from edgepipe.backend.onnxruntime import inference_session, installation, providers
-from edgepipe.backend.openvino import ov_installation, ov_session
 from edgepipe.backend.session import DeviceProfile, Engine, Session, SessionConfig
 from edgepipe.errors import InputError
 from edgepipe.forks import within_engine
 
 DEFAULT = "onnxruntime"
 _OF_DEFAULT = ("cpu", "cuda")
-# An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`.
-ENGINES = {
-    DEFAULT: Engine(
-        inference_session.OrtSession,
-        inference_session.check_device,
-        providers.device_profile,
-        installation.describe_installation,
-    ),
-    ov_session.NAME: Engine(
-        ov_session.OvSession,
-        ov_session.check_device,
-        ov_session.device_profile,
-        ov_installation.describe_installation,
-    ),
-}
+
+
+@cache
+def _onnxruntime() -> Engine:
+    from edgepipe.backend.onnxruntime.inference_session import OrtSession, check_device
+    from edgepipe.backend.onnxruntime.providers import device_profile
+
+    return Engine(OrtSession, check_device, device_profile, _describe_onnxruntime)
+
+
+def _describe_onnxruntime() -> Mapping[str, Any]:
+    from edgepipe.backend.onnxruntime.installation import describe_installation
+
+    return describe_installation()
+
+
+@cache
+def _openvino() -> Engine:
+    from edgepipe.backend.openvino.ov_installation import describe_installation
+    from edgepipe.backend.openvino.ov_session import OvSession, check_device, device_profile
+
+    return Engine(OvSession, check_device, device_profile, describe_installation)
+
+
+# An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`. Its modules are imported then.
+ENGINES: dict[str, Callable[[], Engine]] = {DEFAULT: _onnxruntime, "openvino": _openvino}
 
 
 def engine_for(config: SessionConfig) -> Engine:
@@ -38,13 +50,13 @@ def engine_for(config: SessionConfig) -> Engine:
         InputError: no engine has such a device; the message names the nearest.
     """
     if not isinstance(config.device, str):
-        return ENGINES[DEFAULT]
+        return ENGINES[DEFAULT]()
     name = config.device.partition(":")[0]
     others = [other for other in ENGINES if other != DEFAULT]
     if name not in (*_OF_DEFAULT, *others):
         hint = did_you_mean(name, [*_OF_DEFAULT, *others]) or f"; other engines: {', '.join(others)}"
         raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {config.device!r}{hint}')
-    return ENGINES.get(name, ENGINES[DEFAULT])
+    return ENGINES.get(name, ENGINES[DEFAULT])()
 
 
 def create_session(graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> Session:

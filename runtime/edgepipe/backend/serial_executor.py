@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from threading import get_ident
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from edgepipe.forks import RenewedLock
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 Result = TypeVar("Result")
 
@@ -18,7 +20,7 @@ class SerialExecutor:
     def __init__(self, *, own_thread: bool) -> None:
         """With `own_thread`, one thread runs all calls; otherwise each runs in the thread it comes from."""
         self._lock = RenewedLock()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="edgepipe") if own_thread else None
+        self._pool: ThreadPoolExecutor | None = _start_pool() if own_thread else None
         self._ident: int | None = None
 
     def run(self, work: Callable[[], Result]) -> Result:
@@ -36,3 +38,9 @@ class SerialExecutor:
     def _run_here(self, work: Callable[[], Result]) -> Result:
         self._ident = get_ident()
         return work()
+
+
+def _start_pool() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor  # takes milliseconds of a start, and CUDA alone needs it
+
+    return ThreadPoolExecutor(1, thread_name_prefix="edgepipe")

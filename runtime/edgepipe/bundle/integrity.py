@@ -7,6 +7,8 @@ import io
 import json
 import os
 import stat
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -134,12 +136,31 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return content
 
 
+def sha256_of_bytes(content: bytes) -> str:
+    """Hexadecimal sha256 of some bytes.
+
+    By the interpreter's own module where it has one, as :mod:`random` does: hashlib loads OpenSSL, which takes
+    milliseconds of every start.
+    """
+    try:
+        module = import_module("_sha2" if sys.version_info >= (3, 12) else "_sha256")
+    except ImportError:
+        module = import_module("hashlib")
+    return str(module.sha256(content).hexdigest())
+
+
+# Above it OpenSSL's sha256 has won back the time that it takes to load.
+_LONG_FILE = 1_000_000
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file's content."""
-    import hashlib  # takes milliseconds, which the help of a command need not wait for
-
     try:
         with path.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size <= _LONG_FILE:
+                return sha256_of_bytes(stream.read())
+            import hashlib
+
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise unreadable_error(path, error) from error

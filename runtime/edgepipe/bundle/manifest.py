@@ -6,7 +6,6 @@ schema version is newer than ours: an old runtime must not misread a new bundle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from edgepipe.bundle import strict_json
-from edgepipe.bundle.integrity import EXPORT_AGAIN, parse_json
+from edgepipe.bundle.integrity import EXPORT_AGAIN, parse_json, sha256_of_bytes
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.errors import BundleError
 
@@ -230,7 +229,7 @@ class Manifest:
 
 def digest_record(record: Mapping[str, Any]) -> str:
     """Hexadecimal sha256 of a manifest's record without its digest, however its JSON is laid out."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256_of_bytes(json.dumps(record, sort_keys=True, separators=(",", ":")).encode())
 
 
 # A field that the reader takes as it is must have the JSON type it was written with.

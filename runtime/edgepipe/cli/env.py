@@ -64,7 +64,7 @@ def describe_environment() -> dict[str, Any]:
     count, memory = count_processors(), memory_size()
     # Before an engine is loaded: onnxruntime's telemetry is switched off by a variable.
     variables = {name: _shorten(os.environ[name]) for name in _VARIABLES if name in os.environ}
-    engines = {name: dict(engine.describe()) for name, engine in ENGINES.items()}
+    engines = {name: dict(engine().describe()) for name, engine in ENGINES.items()}
     return {
         "packages": _packages(engines),
         "python": {

@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 from edgepipe.backend.engines import create_session, device_profile, engine_for
-from edgepipe.backend.machine import saturates
 from edgepipe.backend.session import DeviceProfile, Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
@@ -179,7 +178,11 @@ def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
 
 def _warn_of_overflow(bundle: Bundle, dtype: str) -> None:
     """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
-    if not _uses_8_bits(bundle, dtype) or not saturates():
+    if not _uses_8_bits(bundle, dtype):
+        return
+    from edgepipe.backend.machine import saturates
+
+    if not saturates():
         return
     exact = [name for name in bundle.dtypes if not _uses_8_bits(bundle, name)]
     warnings.warn(

@@ -20,7 +20,7 @@ from tests.runtime.small_bundle import write_bundle
 def dummy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """An engine for `device="dummy"` that runs on onnxruntime and prefers int8; what it was called for."""
     calls: list[str] = []
-    default = ENGINES[DEFAULT]
+    default = ENGINES[DEFAULT]()
 
     def create_session(graph: Path, config: SessionConfig, **options: Any) -> Any:
         calls.append(graph.name)
@@ -29,7 +29,8 @@ def dummy(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     def device_profile(config: SessionConfig) -> DeviceProfile:
         return DeviceProfile(name="dummy", preferred_variants=("int8", "fp32"), unsupported_variants=("fp16",))
 
-    monkeypatch.setitem(ENGINES, "dummy", Engine(create_session, lambda config: None, device_profile))
+    engine = Engine(create_session, lambda config: None, device_profile)
+    monkeypatch.setitem(ENGINES, "dummy", lambda: engine)
     return calls
 
 
@@ -58,7 +59,7 @@ def test_what_a_graph_names_is_looked_at_before_any_engine_has_it(dummy: list[st
 
 @pytest.mark.parametrize("device", [None, "cpu", "cuda", "cuda:1", 0, -1])
 def test_other_devices_are_those_of_onnxruntime(device: Any) -> None:
-    assert engine_for(SessionConfig(device=device)) is ENGINES[DEFAULT]
+    assert engine_for(SessionConfig(device=device)) is ENGINES[DEFAULT]()
 
 
 @pytest.mark.parametrize("device", ["dumy", "onnxruntime", "dummy"])
@@ -68,6 +69,6 @@ def test_a_device_of_no_engine(device: str, tmp_path: Path) -> None:
 
 
 def test_every_engine_tells_what_is_installed(dummy: list[str]) -> None:
-    assert ENGINES["dummy"].describe() == {}
-    assert "CPUExecutionProvider" in ENGINES[DEFAULT].describe()["providers"]
+    assert ENGINES["dummy"]().describe() == {}
+    assert "CPUExecutionProvider" in ENGINES[DEFAULT]().describe()["providers"]
     assert dummy == [], "nothing is loaded for it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgepipe import pipeline
-from edgepipe.bundle.integrity import read_text
+from edgepipe.bundle.integrity import read_text, sha256, sha256_of_bytes
 from edgepipe.errors import BundleError
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
@@ -166,3 +167,12 @@ def test_a_text_that_is_longer_than_allowed(tmp_path: Path) -> None:
     assert read_text(file, 4) == "1234"
     with pytest.raises(BundleError, match=r"a\.txt cannot be read: it has 4 bytes, and no such file has more than 3"):
         read_text(file, 3)
+
+
+@pytest.mark.parametrize("size", [0, 5, 1_000_000, 1_000_001])
+def test_sha256_is_hashlib_s_at_every_size(size: int, tmp_path: Path) -> None:
+    content = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    (tmp_path / "file").write_bytes(content)
+    expected = hashlib.sha256(content).hexdigest()
+    assert sha256(tmp_path / "file") == expected
+    assert sha256_of_bytes(content) == expected

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cuda, query_driver
 from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CUDA, gpu_index, provider_name
 from edgepipe.backend.session import Provider
@@ -22,27 +21,29 @@ from edgepipe.errors import (
     first_line,
 )
 
+# Patterns are compiled when something failed: that takes milliseconds, which a start need not wait for.
+
 # onnxruntime's arena, CUDA's allocator, cuBLAS's, and the processor's.
-_OUT_OF_MEMORY = re.compile(
+_OUT_OF_MEMORY = (
     r"Failed to allocate memory for requested buffer of size (?P<buffer>\d+)"
     r"|is smaller than requested bytes of (?P<limited>\d+)"
     r"|CUDA failure 2: out of memory|CUBLAS_STATUS_ALLOC_FAILED|std::bad_alloc|bad allocation"
 )
 
-_BAD_OPTION = re.compile(r"Failed to parse provider option \"(?P<name>\w+)\"|Unknown provider option: \"(?P<new>\w+)\"")
+_BAD_OPTION = r"Failed to parse provider option \"(?P<name>\w+)\"|Unknown provider option: \"(?P<new>\w+)\""
 
-_CUDA_FAILURE = re.compile(r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;")
+_CUDA_FAILURE = r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;"
 
-_NO_KERNEL = re.compile(r"Could not find an implementation for (?P<operator>\w+)\(")
+_NO_KERNEL = r"Could not find an implementation for (?P<operator>\w+)\("
 
 # What follows a graph's name in those of the graph and of its weights, as most tools call them.
-_WEIGHTS = re.compile(r"(_data(_\d+)?|\.data)?")
+_WEIGHTS = r"(_data(_\d+)?|\.data)?"
 
 # How onnxruntime says that a graph's weights are not there, or end too early.
-_NO_WEIGHTS = re.compile(r"External data path does not exist: \"(?P<path>[^\"]+)\"")
-_SHORT_WEIGHTS = re.compile(r"size to read: \d+ given file_length: (?P<size>\d+) are out of bounds")
+_NO_WEIGHTS = r"External data path does not exist: \"(?P<path>[^\"]+)\""
+_SHORT_WEIGHTS = r"size to read: \d+ given file_length: (?P<size>\d+) are out of bounds"
 # A graph of which the end is missing, or that is none.
-_NO_GRAPH = re.compile(r"Protobuf parsing failed|No graph was found in the protobuf")
+_NO_GRAPH = r"Protobuf parsing failed|No graph was found in the protobuf"
 
 
 @contextmanager
@@ -76,7 +77,11 @@ def check_gpu(providers: Sequence[Provider]) -> None:
         DeviceError: it has not; the message has the cause.
     """
     index = gpu_index(providers)
-    why = None if index is None else find_cause(query_driver(), index)
+    if index is None:
+        return
+    from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, query_driver
+
+    why = find_cause(query_driver(), index)
     if why:
         raise _not_started(index, why)
 
@@ -119,15 +124,15 @@ def _classify(graph: Path, providers: Sequence[Provider], error: Exception) -> E
             "make room on this one"
         )
     text, version = str(error), load_ort().__version__
-    failure = _CUDA_FAILURE.search(text)
+    failure = re.search(_CUDA_FAILURE, text)
     why = _why_no_gpu(index) or (failure and f"CUDA failure {failure['code']}, {failure['text']}")
     if why:
         return _not_started(index, why)
-    option = _BAD_OPTION.search(text)
+    option = re.search(_BAD_OPTION, text)
     if option is not None:
         name = option["name"] or option["new"]
         return InputError(f"onnxruntime {version} cannot use the provider option {name!r}: {first_line(error)}")
-    missing = _NO_KERNEL.search(text)
+    missing = re.search(_NO_KERNEL, text)
     if missing is not None:
         names = ", ".join(map(provider_name, providers))
         return KernelError(
@@ -142,12 +147,16 @@ def _not_started(index: int | None, why: str) -> DeviceError:
 
 
 def _why_no_gpu(index: int | None) -> str | None:
-    return None if index is None else find_cause(inspect_cuda(), index)
+    if index is None:
+        return None
+    from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cuda
+
+    return find_cause(inspect_cuda(), index)
 
 
 def _describe_memory(error: Exception) -> str | None:
     """How much memory was requested when none was left, in words; None where memory is not what failed."""
-    found = _OUT_OF_MEMORY.search(str(error))
+    found = re.search(_OUT_OF_MEMORY, str(error))
     if found is None:
         return None
     size = found["buffer"] or found["limited"]
@@ -161,23 +170,23 @@ def _find_damage(graph: Path, said: str) -> str | None:
         graph: The graph's file.
         said: onnxruntime's message, which leaves the name out in most cases.
     """
-    missing = _NO_WEIGHTS.search(said)
+    missing = re.search(_NO_WEIGHTS, said)
     beside = [
         path
         for path in sorted(graph.parent.glob(f"{graph.name}*"))
-        if _WEIGHTS.fullmatch(path.name.removeprefix(graph.name))
+        if re.fullmatch(_WEIGHTS, path.name.removeprefix(graph.name))
     ]
     suspects = [*beside, *([Path(missing["path"])] if missing else [])]
     for found in map(find_obstacle, suspects):
         if found is not None:
             return found
-    short = _SHORT_WEIGHTS.search(said)
+    short = re.search(_SHORT_WEIGHTS, said)
     if short is not None:
         size = int(short["size"])
         name = next((str(path) for path in beside if path.stat().st_size == size), f"the file of {graph}'s weights")
         problem = f"{name} has {size} bytes, the graph needs more: it was truncated, or belongs to another graph"
         return f"{problem}; {EXPORT_AGAIN}"
-    if _NO_GRAPH.search(said):
+    if re.search(_NO_GRAPH, said):
         size = graph.stat().st_size
         return f"{graph} is no whole ONNX graph, its {size} bytes are truncated or altered; {EXPORT_AGAIN}"
     return None

@@ -6,7 +6,6 @@ What is computed there are small ONNX models: onnxruntime runs them on the devic
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
-from edgepipe.backend.onnxruntime.onnx_writer import ELEMENT_TYPES, Node, write_model
 from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
-from edgepipe.backend.onnxruntime.providers import CPU, CUDA
+from edgepipe.backend.onnxruntime.providers import CUDA
 
 
 class OrtDevice(Device):
@@ -71,8 +69,11 @@ class OrtDevice(Device):
         return self.fetch(found["logarithms"]), self.fetch(found["indices"])
 
     def _run(self, operator: str, dtype: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Any:
-        """Run one of `_OPERATORS`; outputs that are None are allocated in the host's memory and returned."""
-        binding = IoBinding(_load_operator(operator, dtype, self))
+        """Run an operator; outputs that are None are allocated in the host's memory and returned."""
+        # Decoders alone need it, and its models take milliseconds of a start.
+        from edgepipe.backend.onnxruntime.ort_operators import load_operator
+
+        binding = IoBinding(load_operator(operator, dtype, self.kind, self.index))
         for name, value in inputs.items():
             binding.bind_input(name, value)
         for name, value in outputs.items():
@@ -81,49 +82,6 @@ class OrtDevice(Device):
 
 
 HOST = OrtDevice()
-
-_GATHER, _DTYPE = {"axis": 1}, ""
-# Nodes, inputs and outputs; a value has a dtype and a number of axes, and `_DTYPE` stands for that of the values.
-_OPERATORS: dict[str, tuple[list[Node], dict[str, tuple[str, int]], dict[str, tuple[str, int]]]] = {
-    "gather": (
-        [Node("Gather", ["source", "rows"], ["target"], _GATHER)],
-        {"source": (_DTYPE, 5), "rows": ("int64", 1)},
-        {"target": (_DTYPE, 5)},
-    ),
-    "extend": (
-        [
-            Node("Gather", ["source", "rows"], ["gathered"], _GATHER),
-            Node("Concat", ["gathered", "room"], ["target"], {"axis": 3}),
-        ],
-        {"source": (_DTYPE, 5), "rows": ("int64", 1), "room": (_DTYPE, 5)},
-        {"target": (_DTYPE, 5)},
-    ),
-    "argmax": (
-        [Node("ArgMax", ["scores"], ["indices"], {"axis": -1, "keepdims": 0})],
-        {"scores": (_DTYPE, 3)},
-        {"indices": ("int64", 2)},
-    ),
-    "top_k": (
-        [
-            Node("Cast", ["scores"], ["single"], {"to": ELEMENT_TYPES["float32"]}),
-            Node("LogSoftmax", ["single"], ["all"], {"axis": -1}),
-            Node("TopK", ["all", "count"], ["logarithms", "indices"], {"axis": -1}),
-        ],
-        {"scores": (_DTYPE, 3), "count": ("int64", 1)},
-        {"logarithms": ("float32", 3), "indices": ("int64", 3)},
-    ),
-}
-
-
-@cache
-def _load_operator(name: str, dtype: str, device: OrtDevice) -> Any:
-    nodes, inputs, outputs = _OPERATORS[name]
-    typed = [{key: (own or dtype, axes) for key, (own, axes) in values.items()} for values in (inputs, outputs)]
-    ort = load_ort()
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    providers: list[Any] = [(CUDA, {"device_id": device.index}), CPU] if device.kind == "cuda" else [CPU]
-    return ort.InferenceSession(write_model(nodes, *typed), options, providers=providers, enable_fallback=0)
 
 
 def device_of(providers: Sequence[str], options: Mapping[str, Mapping[str, str]]) -> OrtDevice:
