@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 # Precisions that a layer of a mixed graph can have beside the recipe's own.
 BLOCKWISE_8, FP32 = "w8", "fp32"
 
+# What OpenVINO may compute fp32's graph in, and what a quantized graph leaves in fp32.
+BF16 = "bf16"
+
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 

@@ -6,21 +6,21 @@ import platform
 from dataclasses import dataclass
 
 from edgepipe.backend.engines import engine_for
-from edgepipe.backend.machine import VNNI_FLAGS, cpu_flags
+from edgepipe.backend.machine import VNNI_FLAGS, cpu_flags, saturates
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.layout import STORED_AS
 from edgepipe.errors import DeviceError, InputError
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
-# OpenVINO runs on all of the processors, whichever the graph comes to.
-TARGETS: dict[str, bool] = {
+# OpenVINO runs on all of the processors: None is as here, where its variants are measured.
+TARGETS: dict[str, bool | None] = {
     "avx2": True,
     "avx512": True,
     "vnni": False,
     "arm64": False,
     "cuda": False,
-    "openvino": True,
+    "openvino": None,
 }
 
 # Processors with onnxruntime, and with any engine.
@@ -45,7 +45,8 @@ class Target:
     @property
     def reduce_range(self) -> bool:
         """Whether weights must keep to 7 bits."""
-        return TARGETS[self.name]
+        saturating = TARGETS[self.name]
+        return saturates() if saturating is None else saturating
 
     @property
     def standard_attention(self) -> bool:

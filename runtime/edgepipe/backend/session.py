@@ -36,6 +36,7 @@ class SessionConfig:
         buckets: Shapes (batch, length) that an encoder's inputs are padded to; see
             :class:`~edgepipe.backend.bucketed_runs.BucketedRuns`. None: some on a GPU, none elsewhere.
         precision: What a graph in fp32 is computed in, a name of the device's `precisions`; None for fp32.
+        rest: What a quantized graph leaves in fp32 may be computed in, by a device that has it; None for fp32 alone.
     """
 
     device: str | int | None = None
@@ -45,6 +46,7 @@ class SessionConfig:
     session_options: Any = None
     buckets: Sequence[Shape] | None = None
     precision: str | None = None
+    rest: str | None = None
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and not is_whole(self.num_threads, 1):

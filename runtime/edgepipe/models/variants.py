@@ -114,6 +114,8 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
             "which is slow; export the checkpoint with --target cuda, or take fp16",
             stacklevel=2,
         )
+    if device.is_cpu:
+        _warn_of_overflow(bundle, chosen, device.gate)
     is_there = stored_variant(chosen, session) in bundle.dtypes
     if device.gate is not None and is_there and not _passed_gate(bundle, chosen, device.gate):
         warnings.warn(
@@ -146,9 +148,9 @@ def _create_session(
     bundle: Bundle, dtype: str, session: SessionConfig | None, graph: str, *, capture: bool = False
 ) -> Session:
     stored = stored_variant(dtype, session)
-    if stored != dtype:
-        session = replace(session or SessionConfig(), precision=dtype)
-    return create_session(bundle.graph(stored, graph), session, capture=capture)
+    config = session or SessionConfig()
+    config = replace(config, precision=dtype) if stored != dtype else replace(config, rest=_rest(bundle, dtype))
+    return create_session(bundle.graph(stored, graph), config, capture=capture)
 
 
 def _own_precision(bundle: Bundle, device: DeviceProfile, stored: str | None) -> str | None:
@@ -176,7 +178,7 @@ def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
     return True
 
 
-def _warn_of_overflow(bundle: Bundle, dtype: str) -> None:
+def _warn_of_overflow(bundle: Bundle, dtype: str, engine: str | None = None) -> None:
     """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
     if not _uses_8_bits(bundle, dtype):
         return
@@ -189,9 +191,16 @@ def _warn_of_overflow(bundle: Bundle, dtype: str) -> None:
         f"{bundle.path}: {dtype} was made for another processor: its weights use all of 8 bits, and sums of such "
         "products overflow on this one, which has no VNNI, so that results may be wrong; "
         + (f"{', '.join(exact)} can be trusted here, or " if exact else "")
-        + "export the checkpoint with --target avx2",
+        + f"export the checkpoint with --target {'avx2' if engine is None else f'{engine} on a processor like it'}",
         stacklevel=3,
     )
+
+
+def _rest(bundle: Bundle, dtype: str) -> str | None:
+    """What the exporter measured the operators in that a variant does not quantize; None for fp32."""
+    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
+    rest = None if variant is None else variant.recipe.get("rest")
+    return rest if isinstance(rest, str) else None
 
 
 def _uses_8_bits(bundle: Bundle, dtype: str) -> bool:

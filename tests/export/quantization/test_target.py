@@ -9,8 +9,11 @@ from edgepipe_export.quantization import target
 from edgepipe_export.quantization.target import Target, find_target
 
 
-def test_weights_keep_to_7_bits_where_products_saturate() -> None:
-    assert [name for name in target.TARGETS if Target(name).reduce_range] == ["avx2", "avx512", "openvino"]
+@pytest.mark.parametrize("here", [True, False], ids=["here too", "not here"])
+def test_weights_keep_to_7_bits_where_products_saturate(here: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target, "saturates", lambda: here)
+    found = [name for name in target.TARGETS if Target(name).reduce_range]
+    assert found == ["avx2", "avx512", *(["openvino"] if here else [])]
 
 
 def test_attention_is_standard_on_cuda_and_openvino() -> None:

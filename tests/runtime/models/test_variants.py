@@ -124,6 +124,16 @@ def test_a_processor_where_8_bits_overflow_is_told(
         assert choose_variant(bundle, "int8", session) == "int8"
 
 
+def test_openvino_overflows_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_processor(monkeypatch, *OLD_X86)
+    bundle = made_by(tmp_path / "bundle", FULL)
+    with (
+        pytest.warns(UserWarning, match="nobody has measured int8 on OpenVINO"),
+        pytest.warns(UserWarning, match="export the checkpoint with --target openvino on a processor like it$"),
+    ):
+        choose_variant(bundle, "int8", SessionConfig("openvino"))
+
+
 @pytest.mark.parametrize(
     ("processor", "recipe", "dtype", "session"),
     [

@@ -1,4 +1,4 @@
-"""What calibration batches show of a graph's values: their largest magnitudes, and how their channels correlate."""
+"""What calibration batches show of a graph's values: largest magnitudes, means, and how channels correlate."""
 
 from __future__ import annotations
 
@@ -79,17 +79,40 @@ def input_hessians(
     Returns:
         float32[channels, channels] by the name of the value.
     """
+    hessians: dict[str, NDArray[np.float32]] = {}
+    for name, rows in _token_rows(model, folder, batches, names):
+        hessians[name] = hessians.get(name, np.float32(0)) + rows.T @ rows
+    return hessians
+
+
+def channel_means(
+    model: onnx_ir.Model, folder: Path, batches: Batches, names: Collection[str]
+) -> dict[str, NDArray[np.float32]]:
+    """The mean of every channel of some values; the arguments are those of :func:`input_hessians`.
+
+    Returns:
+        float32[channels] by the name of the value.
+    """
+    sums: dict[str, NDArray[np.float64]] = {}
+    counts = dict.fromkeys(names, 0)
+    for name, rows in _token_rows(model, folder, batches, names):
+        sums[name] = sums.get(name, np.float64(0)) + rows.sum(0, dtype=np.float64)
+        counts[name] += len(rows)
+    return {name: (total / max(counts[name], 1)).astype(np.float32) for name, total in sums.items()}
+
+
+def _token_rows(
+    model: onnx_ir.Model, folder: Path, batches: Batches, names: Collection[str]
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    """What products read of each batch, by name: float32[tokens, channels], padding left out."""
     clone = model.clone()
     values = {use.activations.name or "": use.activations for use in find_uses(clone.graph) if not use.is_table}
-    hessians: dict[str, NDArray[np.float32]] = {}
     chosen = [values[name] for name in sorted(names)]
     for batch, arrays in zip(batches, _run(folder, clone, chosen, batches), strict=True):
         mask = batch.get("attention_mask")
         for name, array in arrays.items():
             tokens = array if mask is None or mask.shape != array.shape[:-1] else array[mask > 0]
-            rows = tokens.reshape(-1, array.shape[-1])
-            hessians[name] = hessians.get(name, np.float32(0)) + rows.T @ rows
-    return hessians
+            yield name, tokens.reshape(-1, array.shape[-1])
 
 
 def _run(

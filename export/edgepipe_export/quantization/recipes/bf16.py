@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgepipe.bundle.layout import STORED_AS
-from edgepipe_export.quantization.recipe import CPU, QuantizationJob, Recipe
+from edgepipe_export.quantization.recipe import BF16, CPU, QuantizationJob, Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Bf16Options:
 
 def describe(job: QuantizationJob, options: Bf16Options) -> Mapping[str, Any]:
     """The recipe for the manifest; see :func:`edgepipe_export.quantization.quantize.quantize`."""
-    return {"name": "bf16", "stored_as": STORED_AS["bf16"], "target": job.target.name}
+    return {"name": BF16, "stored_as": STORED_AS[BF16], "target": job.target.name}
 
 
-RECIPE = Recipe("bf16", Bf16Options, describe, providers=(CPU,), targets=("openvino",), mixes=(), uses_batches=False)
+RECIPE = Recipe(BF16, Bf16Options, describe, providers=(CPU,), targets=("openvino",), mixes=(), uses_batches=False)

@@ -19,9 +19,10 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
 from edgepipe.errors import InputError
+from edgepipe_export.quantization.methods.bias_correction import correct_biases
 from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_blockwise_layers, run_quantizer
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
-from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, QuantizationJob, Recipe
+from edgepipe_export.quantization.recipe import BF16, BLOCKWISE_8, CPU, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import HOST_TARGETS
 from edgepipe_export.quantization.weights.layers import PRODUCTS, Layer, find_layers, find_stacked_products, find_uses
 from edgepipe_export.tracing.serialization import save_graph
@@ -57,6 +58,9 @@ class Int8StaticOptions:
         reduce_range: Weights in 7 bits, for processors whose 8-bit products saturate; None decides by the target.
         embedding_block: Numbers of an embedding that share a scale.
         smoothing: How much of the range of activations goes into the weights, 0 (none) to 1.
+        bias_correction: Give the biases what rounding takes from the mean of a product.
+        rest: What is not quantized is computed in: ``"fp32"``, or ``"bf16"`` by OpenVINO where the processor has it;
+            None decides by the target and the processor here.
         everything: Quantize every operator that onnxruntime can, with its inputs and outputs, and embeddings with one
             scale: what other tools do. Operators without weights can stay fp32, by their type.
     """
@@ -66,6 +70,8 @@ class Int8StaticOptions:
     reduce_range: bool | None = None
     embedding_block: int = 128
     smoothing: float = 0.75
+    bias_correction: bool = True
+    rest: str | None = None
     everything: bool = False
 
 
@@ -75,10 +81,21 @@ def quantize(job: QuantizationJob, options: Int8StaticOptions) -> Mapping[str, A
         raise InputError(f"there is no calibration method {options.method!r}; it is one of {', '.join(METHODS)}")
     if options.reduce_range is None:
         options = replace(options, reduce_range=job.target.reduce_range)
+    if options.rest is None:
+        options = replace(options, rest=BF16 if job.target.device is not None and job.target.computes(BF16) else FP32)
     model = onnx_ir.load(job.source)
     layers = find_layers(model)
     options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
     nodes = _find_nodes(model, job, options)
+    if options.bias_correction:
+        correct_biases(
+            model,
+            job.destination.parent,
+            job.batches,
+            nodes,
+            per_channel=options.per_channel,
+            reduce_range=bool(options.reduce_range),
+        )
     if options.everything:
         layers = [layer for layer in layers if layer.name in job.layers_in(BLOCKWISE_8)]
     quantize_blockwise_layers(model, job, layers, options.embedding_block)

@@ -135,9 +135,10 @@ def compile_options(config: SessionConfig) -> dict[str, Any]:
         DeviceError: the processor does not compute in the precision.
     """
     _check_precision(config)
+    rest = config.rest if config.rest == BF16 and _has_bf16() else None
     return {
         # By default it is half of 32 bits where the processor has that.
-        "INFERENCE_PRECISION_HINT": config.precision or "f32",
+        "INFERENCE_PRECISION_HINT": config.precision or rest or "f32",
         # By default it rounds activations to 8 bits where weights have 8 or 4, and a cache's keys and values.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "KV_CACHE_PRECISION": "f32",
@@ -154,11 +155,15 @@ def _check_precision(config: SessionConfig) -> None:
     Raises:
         DeviceError: the processor does not compute in the precision.
     """
-    if config.precision == BF16 and "BF16" not in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
+    if config.precision == BF16 and not _has_bf16():
         raise DeviceError(
             "this processor has no instructions for bf16 (on x86 avx512_bf16 or amx_bf16), and OpenVINO would compute "
             'in fp32 without a word; take dtype="fp32"'
         )
+
+
+def _has_bf16() -> bool:
+    return "BF16" in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES")
 
 
 def _check_config(config: SessionConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from edgepipe import Model
 from edgepipe.backend.engines import create_session, device_profile
+from edgepipe.backend.openvino import ov_session
 from edgepipe.backend.openvino.ov_module import CPU, load_core
 from edgepipe.backend.openvino.ov_session import compile_options
 from edgepipe.backend.session import SessionConfig
@@ -18,12 +20,17 @@ from edgepipe.backend.threads import available_threads
 from edgepipe.bundle.manifest import Parity
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError, VariantError
 from edgepipe.models.variants import choose_variant, open_bundle
-from tests.runtime.small_bundle import expected_logits, record_precision, write_bundle, write_graph
+from tests.runtime.small_bundle import expected_logits, record_precision, rewrite_manifest, write_bundle, write_graph
 
 HERE = SessionConfig("openvino")
 IDS = np.array([[2, 30, 31, 3], [2, 7, 3, 0]])
 MASK = np.array([[1, 1, 1, 1], [1, 1, 1, 0]])
 FEEDS = {"input_ids": IDS, "attention_mask": MASK}
+
+
+def capabilities() -> list[str]:
+    found: list[str] = load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES")
+    return found
 
 
 def test_a_session(graph: Path) -> None:
@@ -113,6 +120,38 @@ def test_bf16_where_the_processor_has_it(tmp_path: Path) -> None:
     else:
         with pytest.raises(DeviceError, match="no instructions for bf16"):
             compile_options(config)
+
+
+def test_the_rest_of_a_quantized_graph_in_bf16_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, has_it = SessionConfig("openvino", rest="bf16"), "BF16" in capabilities()
+    assert compile_options(config)["INFERENCE_PRECISION_HINT"] == ("bf16" if has_it else "f32")
+    monkeypatch.setattr(ov_session, "_has_bf16", lambda: False)
+    assert compile_options(config)["INFERENCE_PRECISION_HINT"] == "f32"
+
+
+@pytest.mark.parametrize(("recipe", "hint"), [({}, "f32"), ({"rest": "bf16"}, "bf16"), ({"rest": "fp32"}, "f32")])
+def test_a_variant_is_computed_as_it_was_measured(
+    recipe: dict[str, str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "BF16" not in capabilities():
+        pytest.skip("this processor has no bf16")
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "int8-static"))
+    record = json.loads((folder / "edgepipe.json").read_text())
+    record["variants"]["int8-static"]["recipe"] |= recipe
+    rewrite_manifest(folder, record)
+    asked: list[dict[str, Any]] = []
+    load = ov_session.load_compiled
+
+    def load_and_note(graph: Path, options: dict[str, Any], compile_graph: Any) -> Any:
+        asked.append(options)
+        return load(graph, options, compile_graph)
+
+    monkeypatch.setattr(ov_session, "load_compiled", load_and_note)
+    bundle = open_bundle(folder, "int8-static", HERE)
+    assert Model(bundle, "fp32", HERE).dtype == "fp32"
+    with pytest.warns(UserWarning, match="nobody has measured int8-static"):
+        Model(bundle, "int8-static", HERE)
+    assert [options["INFERENCE_PRECISION_HINT"] for options in asked] == ["f32", hint]
 
 
 @pytest.mark.parametrize("device", ["openvino:GPU", "openvino:", "openvino:0"])
