@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from edgepipe.errors import DependencyError
@@ -13,7 +14,7 @@ from edgepipe.errors import DependencyError
 CPU = "CPU"
 INSTALL = "pip install 'edgepipe[openvino]'"
 
-_TELEMETRY = "openvino_telemetry"
+_TELEMETRY, _CONVERTER = "openvino_telemetry", "openvino.tools.ovc"
 
 
 @cache
@@ -23,12 +24,27 @@ def load_openvino() -> Any:
     Raises:
         DependencyError: it cannot be imported.
     """
+    modules: dict[str, Any] = sys.modules
+    known = "openvino" in modules
     try:
-        with _silence_telemetry():
+        with _hide(_TELEMETRY), _hide(_CONVERTER):
             import openvino
     except ImportError as error:
         raise DependencyError(f"openvino cannot be imported ({error}); {INSTALL}") from error
+    if not known:
+        openvino.__dict__["__getattr__"] = _find_converter
     return openvino
+
+
+def _find_converter(name: str) -> Any:
+    """What the import left out, for programs that use OpenVINO beside us.
+
+    Raises:
+        AttributeError: OpenVINO has no such name.
+    """
+    if name == "convert_model":
+        return getattr(import_module(_CONVERTER), name)
+    raise AttributeError(f"module 'openvino' has no attribute {name!r}")
 
 
 @cache
@@ -42,18 +58,19 @@ def load_core() -> Any:
 
 
 @contextmanager
-def _silence_telemetry() -> Iterator[None]:
-    """While OpenVINO is imported, hide the package by which it reports that to its maker.
+def _hide(name: str) -> Iterator[None]:
+    """While OpenVINO is imported, hide a module that it can do without.
 
-    It does so at every import, unless the user has run ``opt_in_out --opt_out``: what runs on a user's device must not
-    speak to anyone unasked. Without the package OpenVINO takes a stub in its place.
+    Unless the user has run ``opt_in_out --opt_out``, every import is reported to its maker by a package for that: what
+    runs on a user's device must not speak to anyone unasked. Without it OpenVINO takes a stub in its place. The
+    converter of other frameworks' models takes as long to import as all the rest.
     """
-    if _TELEMETRY in sys.modules:
+    if name in sys.modules:
         yield
         return
     modules: dict[str, Any] = sys.modules
-    modules[_TELEMETRY] = None  # to the import system: it is not there
+    modules[name] = None  # to the import system: it is not there
     try:
         yield
     finally:
-        del modules[_TELEMETRY]
+        del modules[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from pathlib import Path
@@ -26,14 +27,15 @@ class Compiler:
         self.graph = graph
         self.calls = 0
 
-    def _compile(self) -> Any:
+    def compile(self) -> Any:
+        """Compile the graph."""
         self.calls += 1
         return load_core().compile_model(str(self.graph), CPU, OPTIONS)
 
     def load(self, **options: Any) -> list[list[float]]:
         """The logits of what was loaded."""
-        compiled = load_compiled(self.graph, OPTIONS | options, self._compile, min_seconds=0.0)
-        found = compiled({"input_ids": IDS, "attention_mask": np.ones_like(IDS)})
+        compiled = load_compiled(self.graph, OPTIONS | options, self.compile, min_seconds=0.0)
+        found = compiled.create_infer_request().infer({"input_ids": IDS, "attention_mask": np.ones_like(IDS)})
         logits: list[list[float]] = found[0].tolist()
         return logits
 
@@ -78,6 +80,21 @@ def test_a_file_that_is_not_whole_is_made_again(damage: str, compiler: Compiler,
         os.truncate(blob, {"empty": 0, "truncated": size // 2}[damage])
     np.testing.assert_allclose(compiler.load(), expected_logits("fp32", IDS), rtol=1e-5)
     assert (compiler.calls, blob.stat().st_size) == (2, size)
+
+
+def test_a_request_goes_on_when_model_and_file_are_gone(compiler: Compiler, tmp_path: Path) -> None:
+    compiler.load()
+    compiled = load_compiled(compiler.graph, OPTIONS, compiler.compile, min_seconds=0.0)
+    assert compiler.calls == 1
+    request = compiled.create_infer_request()
+    del compiled
+    gc.collect()
+    blobs(tmp_path)[0].unlink()
+    np.testing.assert_allclose(
+        request.infer({"input_ids": IDS, "attention_mask": np.ones_like(IDS)})[0],
+        expected_logits("fp32", IDS),
+        rtol=1e-5,
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_told_once(compiler: Compiler, tmp_path: Path) -> None:

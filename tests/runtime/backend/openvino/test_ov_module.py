@@ -42,3 +42,15 @@ def test_it_is_asked_for_and_not_there(tmp_path: Path) -> None:
     found = run_python(program, str(write_bundle(tmp_path / "bundle")), blocked=("openvino",))
     assert found.startswith("openvino cannot be imported (")
     assert found.strip().endswith("pip install 'edgepipe[openvino]'")
+
+
+def test_what_the_import_leaves_out_is_there_for_others(tmp_path: Path) -> None:
+    program = """
+        import sys
+        from edgepipe import pipeline
+        pipeline("text-classification", sys.argv[1], device="openvino")("I love this")
+        before = "openvino.tools.ovc" in sys.modules
+        import openvino
+        print(before, callable(openvino.convert_model), hasattr(openvino, "no_such_name"))
+    """
+    assert run_python(program, str(write_bundle(tmp_path / "bundle"))).split() == ["False", "True", "False"]
