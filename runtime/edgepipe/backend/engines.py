@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,35 @@ def _onnxruntime() -> Engine:
     from edgepipe.backend.onnxruntime.inference_session import OrtSession, check_device
     from edgepipe.backend.onnxruntime.providers import device_profile
 
-    return Engine(OrtSession, check_device, device_profile, _describe_onnxruntime)
-
-
-def _describe_onnxruntime() -> Mapping[str, Any]:
-    from edgepipe.backend.onnxruntime.installation import describe_installation
-
-    return describe_installation()
+    folder = "edgepipe.backend.onnxruntime"
+    describe = _import_later(f"{folder}.installation", "describe_installation")
+    return Engine(
+        OrtSession,
+        check_device,
+        device_profile,
+        describe,
+        _import_later(f"{folder}.operator_profile", "profile_operators"),
+    )
 
 
 @cache
 def _openvino() -> Engine:
-    from edgepipe.backend.openvino.ov_installation import describe_installation
     from edgepipe.backend.openvino.ov_session import OvSession, check_device, device_profile
 
-    return Engine(OvSession, check_device, device_profile, describe_installation)
+    folder = "edgepipe.backend.openvino"
+    describe = _import_later(f"{folder}.ov_installation", "describe_installation")
+    return Engine(
+        OvSession,
+        check_device,
+        device_profile,
+        describe,
+        _import_later(f"{folder}.ov_operator_profile", "profile_operators"),
+    )
+
+
+def _import_later(module: str, name: str) -> Callable[..., Any]:
+    """A function that is imported when it is called: hardly any start needs it."""
+    return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
 # An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`. Its modules are imported then.
@@ -87,3 +102,18 @@ def device_profile(config: SessionConfig | None) -> DeviceProfile:
     """
     config = config or SessionConfig()
     return engine_for(config).device_profile(config)
+
+
+def write_product(graph: Path, dtypes: tuple[str, str, str]) -> None:
+    """Write a graph of one product of two matrices, which every engine reads: ``left`` times ``right``.
+
+    Args:
+        graph: Its file.
+        dtypes: Of ``left``, of ``right`` and of the product, by their numpy names.
+    """
+    from edgepipe.backend.onnxruntime.onnx_writer import Node, write_model
+
+    left, right, product = dtypes
+    operator = "MatMulInteger" if product == "int32" else "MatMul"
+    nodes = [Node(operator, ["left", "right"], ["product"])]
+    graph.write_bytes(write_model(nodes, {"left": (left, 2), "right": (right, 2)}, {"product": (product, 2)}))

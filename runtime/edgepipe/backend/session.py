@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -201,6 +202,51 @@ class SessionOwner(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorTime:
+    """All operators of one kind in a run.
+
+    Attributes:
+        kind: The engine's name of the operator, e.g. ``MatMul``.
+        count: How many there are in a run.
+        seconds: What they take together, mean of the runs.
+        operations: Additions and multiplications of products in a run; 0 where it is no product, or is not known.
+    """
+
+    kind: str
+    count: int
+    seconds: float
+    operations: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTimes:
+    """A graph's runs.
+
+    Attributes:
+        seconds: A whole run, median.
+        operators: Of each kind, the slowest first. Together they take less than a run: the rest lies between them.
+    """
+
+    seconds: float
+    operators: tuple[OperatorTime, ...]
+
+    @classmethod
+    def of(cls, seconds: float, runs: int, operators: Iterable[tuple[str, float, int]]) -> GraphTimes:
+        """From the kind, the seconds and the operations of each operator in all of the runs."""
+        found: dict[str, list[float]] = {}
+        for kind, took, operations in operators:
+            own = found.setdefault(kind, [0, 0.0, 0])
+            own[0] += 1
+            own[1] += took
+            own[2] += operations
+        times = [
+            OperatorTime(kind, round(count / runs), took / runs, int(operations / runs))
+            for kind, (count, took, operations) in found.items()
+        ]
+        return cls(seconds, tuple(sorted(times, key=lambda each: -each.seconds)))
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """What loads and runs graphs. Its functions raise what those of :mod:`edgepipe.backend.engines` do.
 
@@ -209,9 +255,12 @@ class Engine:
         check_device: Checks that the engine is installed and has the device, as far as that is known without a graph.
         device_profile: What the device runs well; nothing is loaded for that.
         describe: What is installed of it and which devices it has, as JSON can hold it: for a report of a fault.
+        profile: Runs a graph so many times with the engine's profiler, from its file, a configuration and arrays for
+            its inputs.
     """
 
     create_session: Callable[..., Session]
     check_device: Callable[[SessionConfig], None]
     device_profile: Callable[[SessionConfig], DeviceProfile]
     describe: Callable[[], Mapping[str, Any]] = dict
+    profile: Callable[[Path, SessionConfig, Mapping[str, NDArray[Any]], int], GraphTimes] | None = None

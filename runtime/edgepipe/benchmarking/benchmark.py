@@ -78,18 +78,13 @@ def bench(
         BundleError: the bundle is damaged or has no such variant.
         DeviceError: the device or a provider cannot be used here.
     """
-    sizes = _check_whole_numbers("batch_sizes", batch_sizes)
-    wanted = LENGTHS if lengths is None else _check_whole_numbers("lengths", lengths)
     check_whole("rounds", rounds, 1)
     if not is_number(seconds) or seconds <= 0:
         raise InputError(f"seconds must be a number above 0, got {seconds!r}")
     config = SessionConfig(device, num_threads, low_memory, providers)
     bundle = open_bundle(bundle_path, dtype, config)
     limit = bundle.max_length
-    longest = _longest(bundle)
-    tokens = list(dict.fromkeys(min(length, longest) for length in wanted))
-    if lengths is not None and max(wanted) > longest:
-        raise InputError(f"lengths has {max(wanted)} tokens, the model takes at most {longest}; give shorter ones")
+    sizes, tokens = check_shapes(bundle, batch_sizes, lengths)
 
     options: dict[str, Any] = {"device": device, "num_threads": num_threads, "low_memory": low_memory}
     options |= {"dtype": choose_variant(bundle, dtype, config), "providers": providers}
@@ -128,6 +123,22 @@ def bench(
         generation=generation,
         new_tokens=NEW_TOKENS if generation else 0,
     )
+
+
+def check_shapes(
+    bundle: Bundle, batch_sizes: Sequence[int], lengths: Sequence[int] | None
+) -> tuple[list[int], list[int]]:
+    """The batch sizes and lengths to measure, each once; of `LENGTHS` where none are given, what the model takes.
+
+    Raises:
+        InputError: one is no whole number of at least 1, or the model does not take it.
+    """
+    sizes = _check_whole_numbers("batch_sizes", batch_sizes)
+    wanted = LENGTHS if lengths is None else _check_whole_numbers("lengths", lengths)
+    longest = _longest(bundle)
+    if lengths is not None and max(wanted) > longest:
+        raise InputError(f"lengths has {max(wanted)} tokens, the model takes at most {longest}; give shorter ones")
+    return sizes, list(dict.fromkeys(min(length, longest) for length in wanted))
 
 
 def graph_runner(model: Model, ids: Sequence[int], batch: int, length: int) -> Callable[[], object]:

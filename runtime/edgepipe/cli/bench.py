@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgepipe.cli.shared_options import complete_folder, json_option, quiet_option, session_options, show_steps
 from edgepipe.text_table import terminal_width
 
+if TYPE_CHECKING:
+    from edgepipe.benchmarking.benchmark import BenchReport
+    from edgepipe.benchmarking.profile import ProfileReport
+
 
 @click.command()
 @click.argument("bundle", required=False, shell_complete=complete_folder)
 @click.option("--batch", default="1,8", show_default=True, help="Batch sizes, comma-separated.")
 @click.option("--length", help="Lengths in tokens, comma-separated.  [default: 16,128, as far as the model takes them]")
+@click.option("--profile", "profiles", is_flag=True, help="Show where the time of each batch goes, by operator.")
 @json_option
 @quiet_option
 @session_options
 def bench(
-    bundle: str | None, batch: str, length: str | None, as_json: bool, quiet: bool, **session_arguments: Any
+    bundle: str | None,
+    batch: str,
+    length: str | None,
+    profiles: bool,
+    as_json: bool,
+    quiet: bool,
+    **session_arguments: Any,
 ) -> None:
     """Measure latency, throughput, cold start and peak memory of a bundle on this machine."""
-    from edgepipe.benchmarking.benchmark import bench as measure
+    from edgepipe.benchmarking.benchmark import bench as measure_latencies
+    from edgepipe.benchmarking.profile import profile
     from edgepipe.pipelines.factory import embedded_bundle
+
+    measure: Callable[..., BenchReport | ProfileReport] = profile if profiles else measure_latencies
 
     batch_sizes = _parse_whole_numbers(batch, "--batch")
     lengths = None if length is None else _parse_whole_numbers(length, "--length")

@@ -6,13 +6,16 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from edgepipe.backend.engines import create_session, device_profile, engine_for
-from edgepipe.backend.session import DeviceProfile, Session, SessionConfig
+from edgepipe.backend.session import DeviceProfile, GraphTimes, Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
-from edgepipe.errors import DeviceError, EdgepipeError, KernelError
+from edgepipe.errors import DeviceError, EdgepipeError, InputError, KernelError
 
 # The variant that every device computes alike, but for the order of additions.
 _EXACT = "fp32"
@@ -147,10 +150,28 @@ def load_graph(
 def _create_session(
     bundle: Bundle, dtype: str, session: SessionConfig | None, graph: str, *, capture: bool = False
 ) -> Session:
+    return create_session(*_locate(bundle, dtype, session or SessionConfig(), graph), capture=capture)
+
+
+def _locate(bundle: Bundle, dtype: str, session: SessionConfig, graph: str = MODEL) -> tuple[Path, SessionConfig]:
+    """The file of a variant's graph, and the configuration that it runs with."""
     stored = stored_variant(dtype, session)
-    config = session or SessionConfig()
-    config = replace(config, precision=dtype) if stored != dtype else replace(config, rest=_rest(bundle, dtype))
-    return create_session(bundle.graph(stored, graph), config, capture=capture)
+    config = replace(session, precision=dtype) if stored != dtype else replace(session, rest=_rest(bundle, dtype))
+    return bundle.graph(stored, graph), config
+
+
+def profile_variant(
+    bundle: Bundle, dtype: str, session: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int
+) -> GraphTimes:
+    """What the operators of a variant's graph take; see :class:`~edgepipe.backend.session.Engine`.
+
+    Raises:
+        InputError: the engine has no profiler.
+    """
+    profile = engine_for(session).profile
+    if profile is None:
+        raise InputError(f"{session.device} has no profiler: leave --profile out")
+    return profile(*_locate(bundle, dtype, session), feeds, runs)
 
 
 def _own_precision(bundle: Bundle, device: DeviceProfile, stored: str | None) -> str | None:

@@ -71,3 +71,11 @@ def test_json_has_every_figure_of_the_report(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert list(json.loads(result.stdout)) == list(BenchReport.__dataclass_fields__)
     assert result.stderr == ""
+
+
+def test_a_profile() -> None:
+    arguments = ["bench", "--profile", "--batch", "1", "--length", "4", "--quiet"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 x 4 tokens" in result.stdout
+    assert "\ntokenize " in result.stdout

@@ -46,9 +46,9 @@ class OrtSession:
     def __init__(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> None:
         """See :func:`~edgepipe.backend.engines.create_session`."""
         providers = resolve_providers(config.device, config.providers)
-        options = _make_options(config)  # outside of the try: its InputError is a ValueError too
+        options = make_options(config)  # outside of the try: its InputError is a ValueError too
         with explain_start_failure(graph, providers):
-            session = _start(graph, options, providers, capture=capture)
+            session = start_session(graph, options, providers, capture=capture)
         self._graph = graph
         self._session = session
         self.providers: list[str] = session.get_providers()
@@ -127,7 +127,7 @@ class OrtSession:
 SLOWER_ON_CPU = ("SkipLayerNormFusion",)
 
 
-def _start(graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
+def start_session(graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
     """The session, one that captures where `capture` says so and it is possible."""
     ort = load_ort()
     on_cpu = all(provider_name(provider) == CPU for provider in providers)
@@ -144,7 +144,12 @@ def _start(graph: Path, options: Any, providers: list[Provider], *, capture: boo
     )
 
 
-def _make_options(config: SessionConfig) -> Any:
+def make_options(config: SessionConfig) -> Any:
+    """``SessionOptions`` of a configuration.
+
+    Raises:
+        InputError: it has session options that are none of onnxruntime's.
+    """
     ort = load_ort()
     given = config.session_options
     if given is not None and not isinstance(given, ort.SessionOptions):

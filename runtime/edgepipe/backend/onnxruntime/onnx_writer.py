@@ -13,7 +13,7 @@ from edgepipe.errors import BundleError
 _IR_VERSION = 8
 _OPSET = 13
 # TensorProto.DataType
-ELEMENT_TYPES = {"float32": 1, "int32": 6, "int64": 7, "float16": 10, "float64": 11}
+ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "float16": 10, "float64": 11}
 
 
 @dataclass(frozen=True)

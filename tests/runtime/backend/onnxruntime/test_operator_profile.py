@@ -1,0 +1,58 @@
+"""What onnxruntime's profiler says of a graph's operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgepipe.backend.engines import engine_for
+from edgepipe.backend.session import GraphTimes, SessionConfig
+
+RUNS = 4
+ROWS, INNER, COLUMNS = 6, 8, 5
+
+
+def write_product(path: Path, operator: str) -> Path:
+    """A graph with a product, an addition and another addition."""
+    nodes = [
+        helper.make_node(operator, ["left", "right"], ["product"]),
+        helper.make_node("Add", ["product", "product"], ["twice"]),
+        helper.make_node("Add", ["twice", "product"], ["result"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("left", TensorProto.FLOAT, ["rows", INNER]),
+        helper.make_tensor_value_info("right", TensorProto.FLOAT, [INNER, COLUMNS]),
+    ]
+    output = helper.make_tensor_value_info("result", TensorProto.FLOAT, ["rows", COLUMNS])
+    graph = helper.make_graph(nodes, "product", inputs, [output])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def profile(graph: Path, device: str) -> GraphTimes:
+    feeds = {"left": np.ones((ROWS, INNER), np.float32), "right": np.ones((INNER, COLUMNS), np.float32)}
+    config = SessionConfig(device)
+    run = engine_for(config).profile
+    assert run is not None
+    return run(graph, config, feeds, RUNS)
+
+
+@pytest.mark.parametrize("operator", ["MatMul", "Gemm"])
+def test_operators_are_counted_and_products_have_their_operations(operator: str, tmp_path: Path) -> None:
+    times = profile(write_product(tmp_path / "graph.onnx", operator), "cpu")
+    found = {each.kind: (each.count, each.operations) for each in times.operators}
+    assert found == {operator: (1, 2 * ROWS * INNER * COLUMNS), "Add": (2, 0)}
+    assert all(each.seconds >= 0 for each in times.operators)
+    assert times.seconds > 0
+
+
+def test_kinds_are_sorted_and_means_are_of_a_run() -> None:
+    times = GraphTimes.of(3.0, 2, [("a", 0.5, 0), ("b", 1.0, 8), ("a", 0.1, 0), ("b", 2.0, 8)])
+    assert [(each.kind, each.count, each.seconds, each.operations) for each in times.operators] == [
+        ("b", 1, 1.5, 8),
+        ("a", 1, 0.3, 0),
+    ]
