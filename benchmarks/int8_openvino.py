@@ -50,6 +50,7 @@ def main() -> None:
 
 def prepare(checkpoint: Path, calibration: Path, held_out: Path, folder: Path, nncf_python: str) -> None:
     """Write what is compared."""
+    folder.mkdir(parents=True, exist_ok=True)
     import torch
     import transformers
 

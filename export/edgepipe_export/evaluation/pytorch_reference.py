@@ -48,12 +48,14 @@ class PyTorchEncoder:
         max_length: Longest input in tokens; None where it has no limit.
         device: Where it runs.
         on_cpu: Whether that is a processor.
+        few_shapes: Whether the first run of each shape takes long.
         dtype: Of its weights.
         output_shapes: None are known before it runs.
     """
 
     device = DeviceSpec("cpu")
     on_cpu = True
+    few_shapes = False
     dtype = FP32
     output_shapes: Mapping[str, Sequence[int | str | None]] = MappingProxyType({})
 

@@ -80,6 +80,7 @@ class DeviceProfile:
         buckets: The shapes (batch, length) to pad to where nobody says otherwise.
         precisions: Variants without files of their own, and those whose files they read: graphs that the device can
             compute in another precision.
+        few_shapes: Whether the first run of each shape takes several times as long as those after it.
         gate: By which name the manifest records what was measured there; None where that is what was measured on a
             processor.
     """
@@ -91,6 +92,7 @@ class DeviceProfile:
     shares_cache: bool = True
     buckets: tuple[Shape, ...] = ()
     precisions: Mapping[str, str] = field(default_factory=dict)
+    few_shapes: bool = False
     gate: str | None = None
 
 

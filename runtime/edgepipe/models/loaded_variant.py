@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepipe.backend.device import DeviceSpec
+from edgepipe.backend.engines import device_profile
 from edgepipe.backend.session import Session, SessionConfig, SessionOwner
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.model_config import ModelConfig
@@ -45,6 +46,11 @@ class LoadedVariant(SessionOwner):
     def on_cpu(self) -> bool:
         """Whether it runs on a processor, with no other device before it."""
         return self.session.on_cpu
+
+    @property
+    def few_shapes(self) -> bool:
+        """Whether the first run of each shape takes long; see :class:`~edgepipe.backend.session.DeviceProfile`."""
+        return device_profile(self._session_config).few_shapes
 
     @property
     def output_shapes(self) -> Mapping[str, Sequence[int | str | None]]:

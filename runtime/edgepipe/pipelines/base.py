@@ -22,7 +22,7 @@ from edgepipe.bundle.model_config import ModelConfig
 from edgepipe.bundle.tasks import TASKS
 from edgepipe.errors import DependencyError, InputError, not_finite_error
 from edgepipe.models.graph_outputs import check_output
-from edgepipe.pipelines.batching import WINDOW, batches, chunks, reads_padding
+from edgepipe.pipelines.batching import WINDOW, batches, chunks, reads_padding, round_length
 from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.pipelines.text_columns import as_list
@@ -73,6 +73,11 @@ class TaskModel(Protocol):
     @property
     def config(self) -> ModelConfig:
         """The checkpoint's ``config.json``."""
+        ...
+
+    @property
+    def few_shapes(self) -> bool:
+        """Whether the first run of each shape takes long."""
         ...
 
     @property
@@ -445,12 +450,38 @@ class Task(SessionOwner):
             check_output(outputs, name, (*axes, None) if self.scores_per_label else axes)
 
     def _batches(self, lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-        return batches(lengths, batch_size, on_cpu=self.model.on_cpu)
+        padded = map(self._padded_length, lengths)
+        return batches(list(padded), batch_size, on_cpu=self.model.on_cpu, few_shapes=self.model.few_shapes)
+
+    @cached_property
+    def _rounds_lengths(self) -> bool:
+        """Whether inputs get more padding than their batch needs, for an engine that makes kernels for each shape."""
+        return (
+            self.model.few_shapes
+            and not self.generates
+            and not self._batches_in_order
+            and self.tokenizer.pad_token_id is not None
+            and "attention_mask" in getattr(self.model, "input_names", ())
+        )
+
+    def _padded_length(self, length: int) -> int:
+        """How long inputs become of which the longest has so many tokens."""
+        if not self._rounds_lengths:
+            return length
+        rounded, limit = round_length(length), self.model.max_length
+        return length if limit is not None and rounded > limit else rounded
 
     def _pad(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
-        if len(pieces) == 1:
+        if len(pieces) == 1 and not self._rounds_lengths:
             return {name: [values] for name, values in pieces[0].items()}
-        return self.tokenizer.pad(pieces, return_tensors="np")
+        return self._pad_arrays(pieces)
+
+    def _pad_arrays(self, pieces: Sequence[Mapping[str, list[int]]]) -> Mapping[str, Any]:
+        """Pieces as arrays of one length, int64[pieces, tokens] each."""
+        longest = max(len(piece["input_ids"]) for piece in pieces)
+        length = self._padded_length(longest)
+        how: dict[str, Any] = {"padding": "max_length", "max_length": length} if length > longest else {}
+        return self.tokenizer.pad(pieces, return_tensors="np", **how)
 
     def _check_finite(self, outputs: Outputs) -> None:
         """Check that a result can be made of outputs: a logit may be minus infinity, which is never the best.

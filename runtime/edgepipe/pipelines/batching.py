@@ -23,6 +23,11 @@ CPU_CALL = 16
 # 2,300 tokens a second); with 4,096, whose activations no cache holds, it is 15 to 30 % slower.
 CPU_TOKENS = 1024
 
+# An engine that makes kernels for each shape gets few of them: lengths are rounded up to one of four in every doubling.
+# A call of such an engine costs more too: with two threads 110 tokens on a MiniLM of six layers, less on wider models.
+_STEP = 8
+FEW_SHAPES_CALL = 64
+
 # Other devices are full with larger batches, and a call costs them more: padded tokens for each row of a batch, and a
 # call's cost in tokens. Estimates, not measurements.
 TOKENS_PER_ROW = 128
@@ -95,7 +100,15 @@ def chunks(
         raise failure
 
 
-def batches(lengths: Sequence[int], batch_size: int, *, on_cpu: bool = True) -> Iterator[list[int]]:
+def round_length(length: int) -> int:
+    """The length to pad to where few different ones are wanted: 20 up to 512."""
+    step = max(_STEP, 1 << max(0, (max(length, 1) - 1).bit_length() - 3))
+    return -(-max(length, 1) // step) * step
+
+
+def batches(
+    lengths: Sequence[int], batch_size: int, *, on_cpu: bool = True, few_shapes: bool = False
+) -> Iterator[list[int]]:
     """Indices of pieces that go through the graph together, the shortest first.
 
     Of all ways to cut the pieces, sorted by length, into batches, the one that costs least: a batch costs its tokens,
@@ -107,8 +120,10 @@ def batches(lengths: Sequence[int], batch_size: int, *, on_cpu: bool = True) -> 
         batch_size: Most pieces of a batch.
         on_cpu: Whether the graph runs on a processor: a batch of more than one piece then has `CPU_TOKENS` at most,
             padding included; elsewhere `TOKENS_PER_ROW` for each of its rows.
+        few_shapes: Whether the engine makes kernels for each shape.
     """
     call, most = (CPU_CALL, CPU_TOKENS) if on_cpu else (DEVICE_CALL, TOKENS_PER_ROW * batch_size)
+    call = FEW_SHAPES_CALL if few_shapes else call
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     costs = [0]  # of the first so many pieces, cut best
     starts = [0]  # where the last batch of them begins

@@ -186,9 +186,7 @@ class EmbeddingTask(Task):
         rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
         for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
             counted = np.array([bool(pieces[index]["input_ids"]) for index in batch])
-            arrays: dict[str, NDArray[Any]] = dict(
-                self.tokenizer.pad([pieces[index] for index in batch], return_tensors="np")
-            )
+            arrays: dict[str, NDArray[Any]] = dict(self._pad_arrays([pieces[index] for index in batch]))
             if not counted.all():
                 arrays = {name: np.pad(array, ((0, 0), (0, not array.shape[1]))) for name, array in arrays.items()}
                 arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone

@@ -105,3 +105,44 @@ def test_bf16_that_decides_otherwise_is_left_out(tmp_path: Path) -> None:
 def _require_bf16() -> None:
     if "BF16" not in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this processor has no bf16")
+
+
+@pytest.mark.parametrize("task", ["text-classification", "token-classification", "question-answering", "fill-mask"])
+def test_few_lengths_reach_the_graph_and_results_are_the_same(
+    task: str, tiny_export: Callable[..., Exported], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = {"labels": ("O", "B-PER", "I-PER")} if task == "token-classification" else {}
+    made = tiny_export("bert", task=task, **labels)
+    here, there = pipeline(task, made.bundle), pipeline(task, made.bundle, device="openvino")
+    seen: set[int] = set()
+    run = there.model.session.run
+
+    def run_and_note(feeds: Any) -> Any:
+        seen.add(feeds["input_ids"].shape[1])
+        return run(feeds)
+
+    monkeypatch.setattr(there.model.session, "run", run_and_note)
+    words = ["the", "a", "of", "in", "is", "to", "and", "on"]
+    texts = [" ".join(words[: 1 + number % len(words)]) for number in range(12)]
+    inputs: Any = {
+        "question-answering": [{"question": "what is it", "context": text} for text in texts],
+        "fill-mask": [f"{text} {here.tokenizer.mask_token}" for text in texts],
+    }.get(task, texts)
+    for options in ({}, {"batch_size": 4}):
+        for found, expected in zip(there(inputs, **options), here(inputs, **options), strict=True):
+            compare_results(found, expected)
+    limit = there.model.max_length
+    assert limit is not None
+    assert all(length % 8 == 0 or length == limit for length in seen)
+
+
+def compare_results(found: Any, expected: Any) -> None:
+    """Equal but for rounding."""
+    if isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            compare_results(one, other)
+        return
+    assert {name: value for name, value in found.items() if name != "score"} == {
+        name: value for name, value in expected.items() if name != "score"
+    }
+    assert found["score"] == pytest.approx(expected["score"], abs=1e-5)

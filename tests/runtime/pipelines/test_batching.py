@@ -23,6 +23,7 @@ from edgepipe.pipelines.batching import (
     batches,
     chunks,
     reads_padding,
+    round_length,
 )
 from tests.tiny import ARCHITECTURES, build, heads
 from tests.tiny.table import MORE
@@ -68,6 +69,21 @@ def test_neighbors_in_length_go_together(lengths: list[int], size: int, on_cpu: 
 @given(st.integers(min_value=1, max_value=CPU_TOKENS // 20), st.integers(min_value=0, max_value=60), SIZES)
 def test_pieces_of_one_length_fill_their_batches(length: int, count: int, size: int) -> None:
     assert len(list(batches([length] * count, size))) == -(-count // size)
+
+
+@given(LENGTHS, SIZES)
+def test_few_shapes_are_full_batches_of_few_lengths(lengths: list[int], size: int) -> None:
+    rounded = [round_length(length) for length in lengths]
+    made = list(batches(rounded, size, few_shapes=True))
+    assert sorted(itertools.chain.from_iterable(made)) == list(range(len(lengths)))
+    assert len(made) <= len(list(batches(rounded, size)))
+
+
+def test_lengths_are_rounded_up_to_one_of_four_in_every_doubling() -> None:
+    found = {length: round_length(length) for length in range(1, 2048)}
+    assert all(length <= rounded < length + max(8, length / 4) for length, rounded in found.items())
+    assert len({rounded for length, rounded in found.items() if length <= 512}) == 20
+    assert all(round_length(rounded) == rounded for rounded in found.values())
 
 
 def cost(lengths: list[int], made: list[list[int]]) -> int:

@@ -27,6 +27,7 @@ class TorchEncoder:
 
     device = DeviceSpec("cpu")
     on_cpu = True
+    few_shapes = False
     dtype = "fp32"
     directory = Path()
     max_length = LIMIT

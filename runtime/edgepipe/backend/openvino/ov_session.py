@@ -33,6 +33,8 @@ _PROFILE = DeviceProfile(
     preferred_variants=("fp32", BF16, "int8-static", "w8", "q4", "fp16", "int8", "q8", "uint8"),
     unsupported_variants=("q4f16", "bnb4"),
     precisions={BF16: STORED_AS[BF16]},
+    # It makes kernels for each shape.
+    few_shapes=True,
     gate=NAME,
 )
 
