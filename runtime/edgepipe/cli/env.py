@@ -133,13 +133,7 @@ def _caches() -> dict[str, Path | None]:
     """The folders that edgepipe keeps things in, by what they are for; None where nothing is kept."""
     from edgepipe.backend.disk_cache import cache_folder
 
-    found: dict[str, Path | None] = {}
-    try:
-        import edgepipe_export.output.cache  # noqa: F401 - without the exporter there are none
-    except ImportError:
-        pass
-    else:
-        found["exports"] = cache_folder()
+    found = {"edgepipe": cache_folder()}
     try:
         from huggingface_hub.constants import HF_HUB_CACHE
     except ImportError:

@@ -73,12 +73,12 @@ def test_a_cache_counts_each_file_once(tmp_path: Path) -> None:
     (tmp_path / "two").write_bytes(bytes(24))
     os.link(tmp_path / "two", tmp_path / "three")
     (tmp_path / "four").symlink_to(tmp_path / "two")
-    cache = told(EDGEPIPE_CACHE=str(tmp_path), HOME=str(tmp_path.parent))["caches"]["exports"]
+    cache = told(EDGEPIPE_CACHE=str(tmp_path), HOME=str(tmp_path.parent))["caches"]["edgepipe"]
     assert cache == {"path": f"~/{tmp_path.name}", "bytes": 1024, "files": 2}
 
 
 def test_where_nothing_is_kept_there_is_no_cache() -> None:
-    assert told(EDGEPIPE_CACHE="")["caches"]["exports"] == {"path": None, "bytes": 0, "files": 0}
+    assert told(EDGEPIPE_CACHE="")["caches"]["edgepipe"] == {"path": None, "bytes": 0, "files": 0}
     assert "nothing is kept" in run_python(PROGRAM, env={"EDGEPIPE_CACHE": ""})
 
 
@@ -96,7 +96,7 @@ def test_names_of_users_and_passwords_stay_private(tmp_path: Path) -> None:
 def test_a_broken_installation_is_what_is_told_of() -> None:
     found = json.loads(run_python(PROGRAM, "--json", blocked=("onnxruntime", "edgepipe_export", "huggingface_hub")))
     assert found["engines"]["onnxruntime"]["error"].startswith("onnxruntime cannot be imported (No module named")
-    assert (found["processor"]["target"], found["caches"]) == (None, {})
+    assert (found["processor"]["target"], list(found["caches"])) == (None, ["edgepipe"])
     assert "onnxruntime cannot be imported" in run_python(PROGRAM, blocked=("onnxruntime",))
 
 
