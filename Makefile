@@ -1,5 +1,5 @@
 # make demo · make test · make test-oldest · make check · make format · make docs · make test-gpu · make interop
-# make fuzz · make chaos · make soak · make bench · make bench-throughput · make bench-generation · make coverage
+# make fuzz · make chaos · make soak · make bench · make bench-throughput · make bench-peers · make bench-generation · make coverage
 # make lock · make audit · make release-check · make clean
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
@@ -22,7 +22,8 @@ SOAK_SEED ?= 17
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
-.PHONY: setup demo test test-oldest test-gpu check format docs coverage bench bench-throughput bench-generation interop
+.PHONY: setup demo test test-oldest test-gpu check format docs coverage interop
+.PHONY: bench bench-throughput bench-peers bench-generation
 .PHONY: fuzz chaos soak lock audit release-check clean
 
 setup: $(VENV)/.dev
@@ -100,6 +101,10 @@ bench: $(VENV)/.dev
 
 bench-throughput: $(VENV)/.dev
 	$(BIN)/python benchmarks/throughput.py
+
+# Downloads OpenVINO, optimum-intel, NNCF and CTranslate2; a machine that does nothing else for half an hour.
+bench-peers: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.peers.compare
 
 bench-generation: $(VENV)/.dev
 	$(BIN)/python benchmarks/generation.py --context

@@ -18,15 +18,32 @@ LIMIT = 512
 
 
 def make(name: str, folder: Path) -> None:
-    """Write everything for one of the checkpoints in CONFIGS."""
+    """Write everything for one of the checkpoints."""
     import onnx
-    import torch
-    from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig
 
     from edgepipe_export import export
 
+    checkpoint, bundle, inside = (folder / part for part in ("checkpoint", "bundle", "inside"))
+    make_checkpoint(name, checkpoint)
+    export(str(checkpoint), bundle, dtypes=("fp32", "int8"), verify=False)
+    inside.mkdir()
+    for file in bundle.iterdir():
+        if file.is_file() and file.name != "edgepipe.json":
+            shutil.copy(file, inside)
+    onnx.save(onnx.load(bundle / "onnx" / "model.onnx"), inside / "model.onnx")
+
+
+def make_checkpoint(name: str, folder: Path) -> None:
+    """Write one of the checkpoints alone."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, BertConfig, DistilBertConfig
+
     configs = {
         "distilbert-base": lambda: DistilBertConfig(vocab_size=30522),
+        "bert-base": lambda: BertConfig(vocab_size=30522),
+        "minilm": lambda: BertConfig(
+            vocab_size=30522, hidden_size=384, intermediate_size=1536, num_hidden_layers=6, num_attention_heads=12
+        ),
         "tiny": lambda: BertConfig(
             vocab_size=30522, hidden_size=128, intermediate_size=512, num_hidden_layers=2, num_attention_heads=2
         ),
@@ -35,15 +52,8 @@ def make(name: str, folder: Path) -> None:
     config.id2label, config.label2id = {0: "NEGATIVE", 1: "POSITIVE"}, {"NEGATIVE": 0, "POSITIVE": 1}
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config).eval()
-    checkpoint, bundle, inside = (folder / part for part in ("checkpoint", "bundle", "inside"))
-    model.save_pretrained(checkpoint)
-    tokenizer(config.model_type).save_pretrained(checkpoint)
-    export(str(checkpoint), bundle, dtypes=("fp32", "int8"), verify=False)
-    inside.mkdir()
-    for file in bundle.iterdir():
-        if file.is_file() and file.name != "edgepipe.json":
-            shutil.copy(file, inside)
-    onnx.save(onnx.load(bundle / "onnx" / "model.onnx"), inside / "model.onnx")
+    model.save_pretrained(folder)
+    tokenizer(config.model_type).save_pretrained(folder)
 
 
 def tokenizer(model_type: str):  # type: ignore[no-untyped-def]

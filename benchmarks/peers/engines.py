@@ -1,0 +1,159 @@
+"""Engines that run an encoder with a head: ``engines.py ENGINE PATH OPTION TOKENIZER THREADS`` answers lines of JSON.
+
+A request is one of these; times are in seconds.
+
+- ``{"rows": 8, "tokens": 128, "calls": 5}``: the graph alone, as many calls; the answer has ``seconds`` of each.
+- ``{"texts": [...]}``: texts one by one; the answer has their ``logits``.
+- ``{"texts": [...], "batch_size": 8}``: tokenized, padded to the longest of each batch, run, and the best label of each
+  found, as a script would; the answer has ``seconds`` for all of them.
+
+Each engine is what its own documentation shows: no more, and nothing that slows it. This file runs in the environments
+of the others, so it imports nothing of this project but `edgepipe` for its own engine.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import Tokenizer
+
+# A graph: token ids and attention mask, int64 of (rows, tokens), to logits or hidden states.
+Run = Callable[[Any, Any], Any]
+# Calls that are not timed before those that are.
+_WAKE = 2
+# onnxruntime's threads spin for a while after a run, and would disturb the next engine.
+_SETTLE = 0.05
+
+
+def edgepipe(path: str, option: str, threads: int) -> tuple[Run, Callable[..., Any]]:
+    """A bundle; the option is ``<dtype>@<device>``."""
+    from edgepipe import pipeline
+
+    dtype, _, device = option.partition("@")
+    task = pipeline("text-classification", path, dtype=dtype, device=device, num_threads=threads)
+    session: Any = task.model.session  # type: ignore[attr-defined]
+    return _by_names(session.inputs, lambda feeds: next(iter(session.run(feeds).values()))), task
+
+
+def onnxruntime(path: str, option: str, threads: int) -> tuple[Run, None]:
+    """A graph in twenty lines."""
+    from onnxruntime import InferenceSession, SessionOptions
+
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    session = InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    names = [node.name for node in session.get_inputs()]
+    return _by_names(names, lambda feeds: session.run(None, feeds)[0]), None
+
+
+def openvino(path: str, option: str, threads: int) -> tuple[Run, None]:
+    """A graph with its LATENCY hint and a cache beside it; the option is the precision, or nothing for its default."""
+    from openvino import Core
+
+    core = Core()
+    core.set_property({"CACHE_DIR": str(Path(path).parent / "cache")})
+    config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    model = core.compile_model(path, "CPU", config | ({"INFERENCE_PRECISION_HINT": option} if option else {}))
+    request = model.create_infer_request()
+    names = [next(iter(port.get_names())) for port in model.inputs]
+    return _by_names(names, lambda feeds: request.infer(feeds)[0]), None
+
+
+def torch(path: str, option: str, threads: int) -> tuple[Run, None]:
+    """A checkpoint in PyTorch; the option is ``fp32`` or ``bf16``, ``compiled`` may follow."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    torch.set_num_threads(threads)
+    precision, _, compiled = option.partition(" ")
+    model = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    call = torch.compile(model, dynamic=True) if compiled else model
+
+    def run(ids: Any, mask: Any) -> Any:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            logits = call(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits
+            return logits.float().numpy()
+
+    return run, None
+
+
+def ctranslate2(path: str, option: str, threads: int) -> tuple[Run, None]:
+    """An encoder without its head; the option is the type it computes in."""
+    import ctranslate2
+
+    encoder = ctranslate2.Encoder(path, compute_type=option, intra_threads=threads)
+
+    def run(ids: Any, mask: Any) -> Any:
+        rows = [row[: int(length)].tolist() for row, length in zip(ids, mask.sum(1), strict=True)]
+        return np.asarray(encoder.forward_batch(rows).last_hidden_state)
+
+    return run, None
+
+
+def _by_names(names: Any, run: Callable[[dict[str, Any]], Any]) -> Run:
+    def call(ids: Any, mask: Any) -> Any:
+        given = {"input_ids": ids, "attention_mask": mask}
+        return run({name: given[name] if name in given else np.zeros_like(ids) for name in names})
+
+    return call
+
+
+class _Requests:
+    def __init__(self, run: Run, label: Callable[..., Any] | None, tokenizer: str) -> None:
+        self._run = run
+        self._label = label or self._script
+        self._tokenizer = Tokenizer.from_file(tokenizer)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(512)
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        if "rows" in request:
+            return {"seconds": self._time_graph(**request)}
+        if "batch_size" in request:
+            start = time.perf_counter()
+            self._label(request["texts"], batch_size=request["batch_size"])
+            return {"seconds": time.perf_counter() - start}
+        return {"logits": [self._run(*self._encode([text]))[0].tolist() for text in request["texts"]]}
+
+    def _time_graph(self, rows: int, tokens: int, calls: int) -> list[float]:
+        ids = np.random.default_rng(0).integers(1000, 2000, (rows, tokens))
+        mask = np.ones_like(ids)
+        time.sleep(_SETTLE)
+        times = []
+        for number in range(-_WAKE, calls):
+            start = time.perf_counter()
+            self._run(ids, mask)
+            if number >= 0:
+                times.append(time.perf_counter() - start)
+        return times
+
+    def _encode(self, texts: list[str]) -> tuple[Any, Any]:
+        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(texts)]
+        longest = max(map(len, rows))
+        ids = np.array([row + [0] * (longest - len(row)) for row in rows])
+        return ids, (np.arange(longest) < [[len(row)] for row in rows]).astype(np.int64)
+
+    def _script(self, texts: list[str], batch_size: int) -> list[int]:
+        best: list[int] = []
+        for first in range(0, len(texts), batch_size):
+            best += self._run(*self._encode(texts[first : first + batch_size])).argmax(1).tolist()
+        return best
+
+
+def main() -> None:
+    engine, path, option, tokenizer, threads = sys.argv[1:]
+    load = {function.__name__: function for function in (edgepipe, onnxruntime, openvino, torch, ctranslate2)}[engine]
+    requests = _Requests(*load(path, option, int(threads)), tokenizer)
+    print('"ready"', flush=True)
+    for line in sys.stdin:
+        print(json.dumps(requests.answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
