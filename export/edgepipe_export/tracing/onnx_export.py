@@ -12,6 +12,7 @@ from torch import nn
 from edgepipe_export.checkpoint.architectures import patch_model
 from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes
 from edgepipe_export.tracing.passes.deduplicate_weights import DeduplicateWeightsPass
+from edgepipe_export.tracing.passes.remove_idle_gathers import RemoveIdleGathersPass
 from edgepipe_export.tracing.passes.remove_idle_reshapes import RemoveIdleReshapesPass
 from edgepipe_export.tracing.passes.remove_unused_inputs import RemoveUnusedInputsPass
 from edgepipe_export.tracing.passes.rename_dimensions import RenameDimensionsPass
@@ -69,6 +70,7 @@ def clean_up(model: onnx_ir.Model, axes: Axes) -> None:
     """
     for graph_pass in (
         RemoveIdleReshapesPass(),
+        RemoveIdleGathersPass(),
         RemoveUnusedNodesPass(),
         RemoveUnusedInputsPass(),
         RenameDimensionsPass(axes),

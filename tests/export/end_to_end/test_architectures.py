@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir
 import pytest
 import torch
 import transformers
 
 from edgepipe import Bundle, Model, pipeline
+from edgepipe.backend.engines import create_session
 from edgepipe.errors import InputError
 from edgepipe_export import export
+from edgepipe_export.tracing.passes.fuse_attention import FuseAttentionPass
+from edgepipe_export.tracing.serialization import save_graph
 from tests.conftest import Exported, shared
 from tests.golden.cases import MODELS
 from tests.golden.compare import assert_same
@@ -23,6 +27,8 @@ every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 BATCHES = (1, 2, 5)
 LENGTHS = (1, 2, 31, LIMIT)
 FIRST = MODELS["single label"]
+# DeBERTa's relative positions are products of their own, and ModernBERT turns queries and keys by their positions.
+WRITTEN_OUT = ("deberta-v2", "deberta-v3", "modernbert")
 
 
 def tokens(exported: Exported, batch: int, length: int) -> dict[str, torch.Tensor]:
@@ -130,3 +136,23 @@ def test_a_real_checkpoint(minilm_sst2: Path, minilm_sst2_bundle: Bundle) -> Non
     ours = pipeline("text-classification", minilm_sst2_bundle)
     assert_same(ours(sentences), expected)
     assert_same(ours(sentences, batch_size=8), expected)
+
+
+@every_architecture
+def test_attention_as_one_operator(architecture: str, tiny_export: Callable[..., Exported], tmp_path: Path) -> None:
+    """What int8 has in the place of written-out attention, in fp32: where it is found, nothing changes."""
+    made = tiny_export(architecture, **FIRST)
+    graph = onnx_ir.load(made.bundle.graph("fp32"))
+    layers = sum(node.op_type == "Softmax" for node in graph.graph)
+    fused = FuseAttentionPass()(graph).modified
+    assert fused == (architecture not in WRITTEN_OUT), [node.op_type for node in graph.graph]
+    if not fused:
+        return
+    assert sum(node.op_type == "Attention" for node in graph.graph) == layers
+    save_graph(graph, tmp_path / "model.onnx")
+    written_out, session = create_session(made.bundle.graph("fp32")), create_session(tmp_path / "model.onnx")
+    assert session.output_shapes == written_out.output_shapes
+    for length in LENGTHS:
+        given = {name: tensor.numpy() for name, tensor in tokens(made, 5, length).items()}
+        feeds = {name: given[name] for name in session.inputs}
+        np.testing.assert_allclose(session.run(feeds)["logits"], written_out.run(feeds)["logits"], atol=1e-5)

@@ -17,7 +17,7 @@ from onnx_ir.passes import InPlacePass, PassResult
 
 from edgepipe_export.quantization.methods.activations import channel_maxima
 from edgepipe_export.quantization.recipe import FP32, QuantizationJob
-from edgepipe_export.quantization.weights.layers import WeightUse, find_layers, find_uses
+from edgepipe_export.quantization.weights.layers import WeightUse, added_bias, find_layers, find_uses
 from edgepipe_export.tracing.graph_editing import add_constant
 
 if TYPE_CHECKING:
@@ -70,10 +70,12 @@ class SmoothActivationsPass(InPlacePass):
         for name, uses in by_input.items():
             weight_maxima = np.max([np.abs(use.array()).max(1) for use in uses], axis=0)
             factors = _smoothing_factors(self.maxima[name], weight_maxima, self.strength)
-            smoothed = _divide_channels(graph, uses[0].activations, uses, factors)
+            activations = uses[0].activations
+            if not (_divide_norm(activations, uses, factors) or _divide_values(graph, activations, uses, factors)):
+                activations = _divide_by_node(graph, activations, uses, factors)
             for use in uses:
-                use.node.replace_input_with(0, smoothed)
-                _multiply_rows(use, factors)
+                use.node.replace_input_with(0, activations)
+                _store(use, use.array() * factors[:, None])
         return PassResult(model, modified=bool(by_input))
 
 
@@ -88,20 +90,18 @@ def _smoothing_factors(
     return factors.astype(np.float32)
 
 
-def _multiply_rows(use: WeightUse, factors: NDArray[np.float32]) -> None:
-    rows = use.array() * factors[:, None]
+def _store(use: WeightUse, array: NDArray[np.float32]) -> None:
+    """Let a weight be float32[inputs, outputs]."""
     assert use.weight.const_value is not None
     use.weight.const_value = onnx_ir.tensor(
-        np.ascontiguousarray(rows.T if use.transposed else rows), name=use.weight.name
+        np.ascontiguousarray(array.T if use.transposed else array), name=use.weight.name
     )
 
 
-def _divide_channels(
+def _divide_by_node(
     graph: onnx_ir.Graph, activations: onnx_ir.Value, uses: list[WeightUse], factors: NDArray[np.float32]
 ) -> onnx_ir.Value:
-    """The activations with each channel divided by its factor: in the layer norm before them, or by a node."""
-    if _divide_norm(activations, uses, factors):
-        return activations
+    """The activations with each channel divided by its factor."""
     inverse = add_constant(graph, f"{activations.name}_smoothing", (1 / factors).astype(np.float32))
     node = onnx_ir.node("Mul", [activations, inverse], name=f"{activations.name}_smoothed")
     value = node.outputs[0]
@@ -110,12 +110,41 @@ def _divide_channels(
     return value
 
 
+def _divide_values(
+    graph: onnx_ir.Graph, activations: onnx_ir.Value, uses: list[WeightUse], factors: NDArray[np.float32]
+) -> bool:
+    """Divide the columns of the product that makes the values which attention averages, if nothing else reads them."""
+    attention = activations.producer()
+    if attention is None or attention.op_type != "Attention" or not _only_read_by(activations, uses):
+        return False
+    states = attention.inputs[2]
+    add = None if states is None else states.producer()
+    product = None if add is None or add.inputs[0] is None else add.inputs[0].producer()
+    if states is None or len(states.uses()) != 1 or product is None:
+        return False
+    bias = added_bias(product)
+    use = next((use for use in find_uses(graph) if use.node is product), None)
+    if bias is None or bias[0] is not add or use is None or len(use.weight.uses()) != 1:
+        return False
+    numbers, array = bias[1].const_value, use.array()
+    if numbers is None or numbers.size != factors.size or array.shape[1] != factors.size:
+        return False
+    _store(use, array / factors)
+    # A vector of its own: layers may share theirs, one of zeros for instance.
+    divided = add_constant(graph, f"{activations.name}_smoothed_bias", numbers.numpy() / factors)
+    add.replace_input_with(list(add.inputs).index(bias[1]), divided)
+    return True
+
+
+def _only_read_by(activations: onnx_ir.Value, uses: list[WeightUse]) -> bool:
+    nodes = {usage.node for usage in activations.uses()}
+    return not activations.is_graph_output() and nodes == {use.node for use in uses}
+
+
 def _divide_norm(activations: onnx_ir.Value, uses: list[WeightUse], factors: NDArray[np.float32]) -> bool:
     """Divide the weights of the layer norm that makes the activations, if nothing else reads them."""
     norm = activations.producer()
-    if norm is None or norm.op_type != "LayerNormalization" or activations.is_graph_output():
-        return False
-    if {usage.node for usage in activations.uses()} != {use.node for use in uses}:
+    if norm is None or norm.op_type != "LayerNormalization" or not _only_read_by(activations, uses):
         return False
     for value in norm.inputs[1:]:
         if value is None:

@@ -1,8 +1,9 @@
 """int8: 8-bit weights, activations quantized as they come (onnxruntime's dynamic quantization).
 
 Matrix products with constant weights run in integers; embeddings, and heads tied to them, are stored in 8-bit blocks;
-everything else, the products inside attention included, stays fp32. No data is needed, but with some of it the
-activations are smoothed first: one scale for all of them is what costs most of the accuracy.
+everything else, the products inside attention included, stays fp32. Attention of encoders becomes one operator where
+its form allows that. No data is needed, but with some of it the activations are smoothed first: one scale for all of
+them is what costs most of the accuracy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from edgepipe_export.quantization.methods.onnxruntime_quantizer import quantize_
 from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import CPU, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import HOST_TARGETS
-from edgepipe_export.quantization.weights.layers import find_layers, find_stacked_products
+from edgepipe_export.quantization.weights.layers import find_layers, find_stacked_products, has_cache
+from edgepipe_export.tracing.passes.fuse_attention import FuseAttentionPass
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def quantize(job: QuantizationJob, options: Int8Options) -> Mapping[str, Any]:
         options = replace(options, reduce_range=job.target.reduce_range)
     model = onnx_ir.load(job.source)
     layers = find_layers(model)
+    if not job.target.standard_attention and not has_cache(model.graph):
+        FuseAttentionPass()(model)
     options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
     quantize_blockwise_layers(model, job, layers, options.embedding_block)
 

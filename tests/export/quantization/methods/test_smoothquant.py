@@ -17,6 +17,7 @@ from edgepipe_export.quantization.quantize import quantize
 from edgepipe_export.quantization.target import Target
 from edgepipe_export.quantization.weights.layers import find_layers
 from edgepipe_export.tracing.serialization import save_graph
+from tests.export.quantization.small_graphs import SmallGraph
 from tests.hostile import inject_outliers
 from tests.tiny import build
 
@@ -94,6 +95,43 @@ def test_outliers_go_into_the_weights_and_results_stay(tmp_path: Path, also_read
     (smoothed,) = channel_maxima(after, batches).values()
     ratio = [peak.max() / np.median(peak) for peak in (peaks["norm_output"], smoothed)]
     assert ratio[1] < ratio[0] / 3
+
+
+def attending() -> onnx_ir.Model:
+    """Queries, keys and values of one input, attention, and a product of what it gives."""
+    numbers, graph = np.random.default_rng(0), SmallGraph()
+    states = graph.input("states", ["batch", "length", WIDTH])
+    made = []
+    for name in ("query", "key", "value"):
+        weight = graph.constant(f"{name}.weight", numbers.normal(size=(WIDTH, WIDTH)).astype(np.float32))
+        bias = numbers.normal(size=WIDTH).astype(np.float32)
+        if name == "value":
+            bias[OUTLIER] = 200
+        product = graph.node("MatMul", states, weight, name=name, shape=["batch", "length", WIDTH])
+        vector = graph.constant(f"{name}.bias", bias)
+        made.append(graph.node("Add", product, vector, name=f"{name}_biased", shape=["batch", "length", WIDTH]))
+    heads = {"q_num_heads": 4, "kv_num_heads": 4, "scale": WIDTH**-0.5}
+    context = graph.node("Attention", *made, name="attention", shape=["batch", "length", WIDTH], **heads)
+    weight = graph.constant("output.weight", numbers.normal(size=(WIDTH, OUTPUTS)).astype(np.float32))
+    model = graph.finish(graph.node("MatMul", context, weight, name="output", shape=["batch", "length", OUTPUTS]))
+    model.graph.opset_imports[""] = 23
+    return model
+
+
+def test_what_attention_averages_takes_its_factors_into_the_values(tmp_path: Path) -> None:
+    model = attending()
+    batches = [{"states": np.random.default_rng(1).normal(size=(2, 9, WIDTH)).astype(np.float32)}]
+    before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
+    save_graph(model, before)
+    peaks = channel_maxima(before, batches)
+    assert int(peaks["attention_out"].argmax()) == OUTLIER
+    operators = [node.op_type for node in model.graph]
+    SmoothActivationsPass(peaks, 0.75, {"output.weight"})(model)
+    assert [node.op_type for node in model.graph] == operators
+    save_graph(model, after)
+    np.testing.assert_allclose(run(after, batches[0]), run(before, batches[0]), rtol=1e-4, atol=1e-3)
+    smoothed = channel_maxima(after, batches)["attention_out"]
+    assert smoothed.max() / np.median(smoothed) < peaks["attention_out"].max() / np.median(peaks["attention_out"]) / 3
 
 
 @pytest.mark.parametrize("dtype", ["int8", "w8"])

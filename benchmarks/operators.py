@@ -1,0 +1,136 @@
+"""Where the time of int8 goes, before and after what edgepipe does to the graph: python -m benchmarks.operators BUNDLE
+
+Of the bundle's fp32 graph of an encoder it makes three of int8: `plain`, onnxruntime's `quantize_dynamic` for each
+channel; `written out`, ours with attention in standard operators; and `int8`, ours. They are timed in turn, and ratios
+are to `written out`. Then onnxruntime's profiler says what each kind of operator takes. The share of the processor's
+peak is that of all products with weights, had they been as fast as one large product was in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import defaultdict
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import onnx_ir
+import onnxruntime
+from benchmarks.products import bind, model
+from benchmarks.products import int8 as int8_product
+from benchmarks.quantized import ENCODED, make_parser, random_inputs
+from benchmarks.turns import format_medians, measure_medians
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from edgepipe import Bundle, Tokenizer
+from edgepipe.backend.engines import create_session
+from edgepipe.backend.onnxruntime.inference_session import SLOWER_ON_CPU
+from edgepipe.backend.session import SessionConfig
+from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.quantization.quantize import quantize
+from edgepipe_export.quantization.recipes import int8
+from edgepipe_export.quantization.target import find_target
+from edgepipe_export.quantization.weights.layers import find_uses
+
+SHAPES = (*ENCODED, (32, 128))
+LARGE, CALIBRATED = (1024, 768, 3072), 64
+PLAIN, BEFORE, AFTER = "plain", "written out", "int8"
+
+
+def calibration(bundle: Bundle) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """Texts that ship with the exporter, one at a time."""
+    inputs = create_session(bundle.graph("fp32")).inputs
+    tokenizer = Tokenizer.from_pretrained(bundle.path)
+    encoded = [tokenizer(text) for text in sentences()[:CALIBRATED]]
+    return [{name: np.array([own[name]], np.int64) for name in inputs} for own in encoded]
+
+
+def make_graphs(bundle: Bundle, folder: Path) -> dict[str, Path]:
+    """The three graphs."""
+    source, batches = bundle.graph("fp32"), calibration(bundle)
+    graphs = {name: folder / f"{name.replace(' ', '_')}.onnx" for name in (PLAIN, BEFORE, AFTER)}
+    quantize_dynamic(
+        source, graphs[PLAIN], per_channel=True, weight_type=QuantType.QInt8, use_external_data_format=True
+    )
+    with patch.object(int8, "FuseAttentionPass", lambda: lambda model: None):
+        quantize("int8", source, graphs[BEFORE], find_target(), batches=batches)
+    quantize("int8", source, graphs[AFTER], find_target(), batches=batches)
+    return graphs
+
+
+def profile(graph: Path, inputs: dict[str, np.ndarray[Any, Any]], threads: int, calls: int) -> dict[str, list[float]]:
+    """By the kind of operator: how many there are, and the microseconds they take together."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_profiling, options.profile_file_prefix = True, str(graph.with_suffix(""))
+    session = onnxruntime.InferenceSession(
+        graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(SLOWER_ON_CPU)
+    )
+    for _ in range(calls):
+        session.run(None, inputs)
+    nodes: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in json.loads(Path(session.end_profiling()).read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            nodes[event["args"]["op_name"], event["name"]].append(event["dur"])
+    kinds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+    for (kind, _), times in nodes.items():
+        kinds[kind][0] += 1
+        kinds[kind][1] += median(times)
+    return dict(sorted(kinds.items(), key=lambda item: -item[1][1]))
+
+
+def count_operations(graph: Path, batch: int, length: int) -> float:
+    """Multiplications and additions of all products with weights."""
+    total = 0.0
+    for use in find_uses(onnx_ir.load(graph).graph):
+        shape = use.activations.shape
+        if not use.is_table:
+            rows = batch if shape is not None and len(shape) == 2 else batch * length
+            total += 2.0 * rows * use.array().size
+    return total
+
+
+def main() -> None:
+    arguments = make_parser(__doc__).parse_args()
+    bundle = Bundle.load(arguments.bundle)
+    rows, width, outputs = LARGE
+    with tempfile.TemporaryDirectory() as scratch:
+        graphs = make_graphs(bundle, Path(scratch))
+        config = SessionConfig(num_threads=arguments.threads)
+        sessions = {name: create_session(graph, config) for name, graph in graphs.items()}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = arguments.threads
+        alone = model(*int8_product(width, outputs), width, outputs).SerializeToString()
+        large = onnxruntime.InferenceSession(alone, options, providers=["CPUExecutionProvider"])
+        activations = np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
+        vocabulary = int(bundle.config["vocab_size"])
+        for batch, length in SHAPES:
+            inputs = {
+                name: random_inputs(own, dict.fromkeys(own.inputs, (batch, length)), vocabulary)
+                for name, own in sessions.items()
+            }
+            runs = {name: partial(own.run, inputs[name]) for name, own in sessions.items()}
+            runs["large product"] = bind(large, activations)
+            found = measure_medians(runs, arguments.rounds, arguments.calls)
+            peak = 2.0 * rows * width * outputs / found.pop("large product")
+            best = count_operations(bundle.graph("fp32"), batch, length) / peak
+            print(f"{batch}x{length}: {format_medians(found, BEFORE, 'ms', 1e3, 2)}", flush=True)
+            shares = ", ".join(f"{name} {best / took:.2f}" for name, took in found.items())
+            print(f"  share of the peak, {peak / 1e9:.0f} GOP/s: {shares}", flush=True)
+            for name, graph in graphs.items():
+                kinds = profile(graph, inputs[name], arguments.threads, arguments.calls)
+                whole = sum(took for _, took in kinds.values())
+                text = ", ".join(
+                    f"{int(count)} {kind} {took / whole:.0%}"
+                    for kind, (count, took) in kinds.items()
+                    if took > whole / 100
+                )
+                print(f"  {name}: {whole / 1e3:.2f} ms in operators: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
