@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # dtype: the module with its recipe, which is imported when the recipe is first used.
 RECIPES: dict[str, str] = {
     "int8": "edgepipe_export.quantization.recipes.int8",
+    "int8-rows": "edgepipe_export.quantization.recipes.int8_rows",
     "int8-static": "edgepipe_export.quantization.recipes.int8_static",
     "w8": "edgepipe_export.quantization.recipes.w8",
     "q4": "edgepipe_export.quantization.recipes.q4",

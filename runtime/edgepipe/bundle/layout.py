@@ -13,6 +13,7 @@ SUFFIXES: dict[str, str] = {
     "fp32": "",
     "fp16": "_fp16",
     "int8": "_int8",
+    "int8-rows": "_int8_rows",
     "int8-static": "_int8_static",
     "w8": "_w8",
     "q4": "_q4",

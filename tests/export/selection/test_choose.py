@@ -109,7 +109,7 @@ def test_auto_writes_one_and_says_what_it_measured(tmp_path: Path) -> None:
     bundle: Bundle = export(model, tmp_path / "out", tokenizer=tokenizer, dtypes="auto", **options)
     manifest: Any = bundle.manifest
     rows = {row["dtype"]: row for row in manifest.candidates}
-    assert rows.keys() == {"fp32", "int8", "int8-static", "w8", "q4"}
+    assert rows.keys() == {"fp32", "int8", "int8-rows", "int8-static", "w8", "q4"}
     (chosen,) = bundle.dtypes
     assert [dtype for dtype, row in rows.items() if row["chosen"]] == [chosen]
     assert rows[chosen]["bytes"] == min(row["bytes"] for row in rows.values() if row["passed"])

@@ -58,7 +58,7 @@ def test_elsewhere_the_bundle_s_default_is_taken(session: SessionConfig | None, 
     assert choose_variant(bundle, "fp16", session) == "fp16"
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int8-static", "q8", "uint8"])
+@pytest.mark.parametrize("dtype", ["int8", "int8-rows", "int8-static", "q8", "uint8"])
 def test_what_has_no_kernels_is_refused(dtype: str, tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path / "bundle", dtype, "fp32")
     with pytest.raises(DeviceError, match=rf"no CUDA kernels for {dtype}, .*take dtype='fp32', or device=\"cpu\""):
@@ -80,7 +80,7 @@ def test_every_dtype_is_for_a_gpu_or_refused_there(tmp_path: Path) -> None:
             assert choose_variant(bundle, dtype, CUDA[0]) == dtype
             assert choose_variant(bundle, None, CUDA[0]) == dtype
         except DeviceError:
-            assert dtype in ("int8", "int8-static", "q8", "uint8")
+            assert dtype in ("int8", "int8-rows", "int8-static", "q8", "uint8")
 
 
 def test_attention_that_a_gpu_cannot_do_is_said(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ _CUDA_PROFILE = DeviceProfile(
     # Products in 8-bit integers. onnxruntime has no CUDA kernel for DynamicQuantizeLinear, and computes quantized-and-
     # dequantized graphs in fp32 there: the one would go back and forth between the devices, the other be slower than
     # fp32. It computes no graph of fp32 in bf16.
-    unsupported_variants=("int8", "int8-static", "q8", "uint8", "bf16"),
+    unsupported_variants=("int8", "int8-rows", "int8-static", "q8", "uint8", "bf16"),
     shares_cache=False,
 )
 
