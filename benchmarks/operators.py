@@ -8,17 +8,13 @@ peak is that of all products with weights, had they been as fast as one large pr
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections import defaultdict
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import onnx_ir
 import onnxruntime
 from benchmarks.products import bind, model
 from benchmarks.products import int8 as int8_product
@@ -28,16 +24,16 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe.backend.engines import create_session
-from edgepipe.backend.onnxruntime.inference_session import SLOWER_ON_CPU
+from edgepipe.backend.onnxruntime.operator_profile import profile_operators
 from edgepipe.backend.session import SessionConfig
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.quantization.quantize import quantize
 from edgepipe_export.quantization.recipes import int8
 from edgepipe_export.quantization.target import find_target
-from edgepipe_export.quantization.weights.layers import find_uses
 
 SHAPES = (*ENCODED, (32, 128))
 LARGE, CALIBRATED = (1024, 768, 3072), 64
+INTEGER = ("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "MatMulInteger")
 PLAIN, BEFORE, AFTER = "plain", "written out", "int8"
 
 
@@ -60,38 +56,6 @@ def make_graphs(bundle: Bundle, folder: Path) -> dict[str, Path]:
         quantize("int8", source, graphs[BEFORE], find_target(), batches=batches)
     quantize("int8", source, graphs[AFTER], find_target(), batches=batches)
     return graphs
-
-
-def profile(graph: Path, inputs: dict[str, np.ndarray[Any, Any]], threads: int, calls: int) -> dict[str, list[float]]:
-    """By the kind of operator: how many there are, and the microseconds they take together."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_profiling, options.profile_file_prefix = True, str(graph.with_suffix(""))
-    session = onnxruntime.InferenceSession(
-        graph, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(SLOWER_ON_CPU)
-    )
-    for _ in range(calls):
-        session.run(None, inputs)
-    nodes: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for event in json.loads(Path(session.end_profiling()).read_text()):
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            nodes[event["args"]["op_name"], event["name"]].append(event["dur"])
-    kinds: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
-    for (kind, _), times in nodes.items():
-        kinds[kind][0] += 1
-        kinds[kind][1] += median(times)
-    return dict(sorted(kinds.items(), key=lambda item: -item[1][1]))
-
-
-def count_operations(graph: Path, batch: int, length: int) -> float:
-    """Multiplications and additions of all products with weights."""
-    total = 0.0
-    for use in find_uses(onnx_ir.load(graph).graph):
-        shape = use.activations.shape
-        if not use.is_table:
-            rows = batch if shape is not None and len(shape) == 2 else batch * length
-            total += 2.0 * rows * use.array().size
-    return total
 
 
 def main() -> None:
@@ -117,19 +81,21 @@ def main() -> None:
             runs["large product"] = bind(large, activations)
             found = measure_medians(runs, arguments.rounds, arguments.calls)
             peak = 2.0 * rows * width * outputs / found.pop("large product")
-            best = count_operations(bundle.graph("fp32"), batch, length) / peak
+            profiles = {
+                name: profile_operators(graph, config, inputs[name], arguments.calls) for name, graph in graphs.items()
+            }
+            best = sum(own.operations for own in profiles[AFTER].operators if own.kind in INTEGER) / peak
             print(f"{batch}x{length}: {format_medians(found, BEFORE, 'ms', 1e3, 2)}", flush=True)
             shares = ", ".join(f"{name} {best / took:.2f}" for name, took in found.items())
             print(f"  share of the peak, {peak / 1e9:.0f} GOP/s: {shares}", flush=True)
-            for name, graph in graphs.items():
-                kinds = profile(graph, inputs[name], arguments.threads, arguments.calls)
-                whole = sum(took for _, took in kinds.values())
-                text = ", ".join(
-                    f"{int(count)} {kind} {took / whole:.0%}"
-                    for kind, (count, took) in kinds.items()
-                    if took > whole / 100
-                )
-                print(f"  {name}: {whole / 1e3:.2f} ms in operators: {text}", flush=True)
+            for name, times in profiles.items():
+                whole = sum(own.seconds for own in times.operators)
+                parts = [
+                    f"{own.count} {own.kind} {own.seconds / whole:.0%}"
+                    for own in times.operators
+                    if own.seconds > whole / 100
+                ]
+                print(f"  {name}: {whole * 1e3:.2f} ms in operators: {', '.join(parts)}", flush=True)
 
 
 if __name__ == "__main__":

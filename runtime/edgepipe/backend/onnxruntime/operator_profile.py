@@ -29,7 +29,7 @@ _PRODUCTS = frozenset(
     }
 )
 # Attention as one operator: queries, keys and values of (rows, tokens, width).
-_ATTENTION = frozenset({"MultiHeadAttention"})
+_ATTENTION = frozenset({"MultiHeadAttention", "Attention"})
 
 
 def profile_operators(graph: Path, config: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int) -> GraphTimes:

@@ -50,6 +50,24 @@ def test_operators_are_counted_and_products_have_their_operations(operator: str,
     assert times.seconds > 0
 
 
+def test_attention_has_the_operations_of_both_its_products(tmp_path: Path) -> None:
+    tokens, heads, width = 7, 2, 8
+    node = helper.make_node("Attention", ["left", "left", "left"], ["result"], q_num_heads=heads, kv_num_heads=heads)
+    value, output = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["rows", "tokens", width]) for name in ("left", "result")
+    )
+    graph = helper.make_graph([node], "attention", [value], [output])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), tmp_path / "graph.onnx"
+    )
+    run = engine_for(SessionConfig("cpu")).profile
+    assert run is not None
+    feeds = {"left": np.ones((ROWS, tokens, width), np.float32)}
+    (times,) = run(tmp_path / "graph.onnx", SessionConfig("cpu"), feeds, RUNS).operators
+    scores = 2 * ROWS * tokens * tokens * width
+    assert (times.kind, times.count, times.operations) == ("Attention", 1, 2 * scores)
+
+
 def test_kinds_are_sorted_and_means_are_of_a_run() -> None:
     times = GraphTimes.of(3.0, 2, [("a", 0.5, 0), ("b", 1.0, 8), ("a", 0.1, 0), ("b", 2.0, 8)])
     assert [(each.kind, each.count, each.seconds, each.operations) for each in times.operators] == [
