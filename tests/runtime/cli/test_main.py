@@ -83,7 +83,7 @@ def test_the_shell_completes_commands_and_options() -> None:
     [
         (("export", "--recipe", "fea"), ["feature-extraction"]),
         (("export", "--task", "fill"), ["fill-mask"]),
-        (("export", "--dtype", "fp32,int8-"), ["fp32,int8-rows", "fp32,int8-static"]),
+        (("export", "--dtype", "fp32,int8-"), ["fp32,int8-static", "fp32,int8-rows"]),
         (("export", "--target", "avx"), ["avx2", "avx512"]),
         (("export", "--prefer", "s"), ["speed", "size"]),
         (("run", "--dtype", "w"), ["w8"]),

@@ -186,7 +186,7 @@ def _find_heads(value: onnx_ir.Value | None, permutation: Sequence[int]) -> _Hea
 
 
 def _is_mask(biases: Sequence[onnx_ir.Value], scores: onnx_ir.Shape, heads: int) -> bool:
-    """Whether the operator takes the sum of biases: of its axes it spreads only the first two."""
+    """Whether the operator takes the sum of biases, spread over all queries."""
     shapes = [bias.shape for bias in biases]
     if any(shape is None or len(shape) != 4 for shape in shapes) or len(scores) != 4:
         return False
@@ -196,7 +196,7 @@ def _is_mask(biases: Sequence[onnx_ir.Value], scores: onnx_ir.Shape, heads: int)
     spread = all(
         size == 1 or _same(size, whole) for own, whole in zip(axes[:2], (scores[0], heads), strict=True) for size in own
     )
-    full = all(any(_same(size, scores[axis]) for size in axes[axis]) for axis in (2, 3))
+    full = any(_same(size, scores[3]) for size in axes[3])
     fits = all(size == 1 or _same(size, scores[axis]) for axis in (2, 3) for size in axes[axis])
     return spread and full and fits
 
@@ -247,5 +247,17 @@ class _Fusion(NodeReplacement):
             mask = biases[0]
             for bias in biases[1:]:
                 mask = self.add("Add", mask, bias)
-            self.masks[biases] = self.add("Max", mask, self.number("lowest_score", _LOWEST))
+            mask = self.add("Max", mask, self.number("lowest_score", _LOWEST))
+            if all(bias.shape is not None and bias.shape[2] == 1 for bias in biases):
+                mask = self._spread(mask)
+            self.masks[biases] = mask
         return self.masks[biases]
+
+    def _spread(self, mask: onnx_ir.Value) -> onnx_ir.Value:
+        """A mask that is the same for all queries, for each of them: of its axes the operator spreads the first two."""
+        queries = self.add("Shape", self.match.query.states, start=1, end=2)
+        one = self.numbers("one", [1])
+        shape = self.add("Concat", one, one, queries, one, axis=0)
+        for value in (queries, shape):
+            value.type = onnx_ir.TensorType(onnx_ir.DataType.INT64)
+        return self.add("Expand", mask, shape)
