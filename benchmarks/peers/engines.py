@@ -53,11 +53,11 @@ def onnxruntime(path: str, option: str, threads: int) -> tuple[Run, None]:
 
 
 def openvino(path: str, option: str, threads: int) -> tuple[Run, None]:
-    """A graph with its LATENCY hint and a cache beside it; the option is the precision, or nothing for its default."""
+    """A graph with its LATENCY hint and a cache of its own; the option is the precision, or nothing for its default."""
     from openvino import Core
 
     core = Core()
-    core.set_property({"CACHE_DIR": str(Path(path).parent / "cache")})
+    core.set_property({"CACHE_DIR": str(Path(path).parent / f"cache-{option}")})
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     model = core.compile_model(path, "CPU", config | ({"INFERENCE_PRECISION_HINT": option} if option else {}))
     request = model.create_infer_request()
