@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgepipe.forks import RenewedLock, within_engine
+from edgepipe.forks import RenewedLock, is_any_running, within_engine
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle
 
@@ -93,6 +95,32 @@ def test_a_fork_waits_until_other_threads_are_out_of_an_engine() -> None:
         os._exit(len(left))
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 1
     thread.join()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells what threads do")
+def test_threads_that_compute_are_seen() -> None:
+    content, stop = bytes(1_000_000), threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            hashlib.sha256(content)  # without the interpreter's lock
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    seen = wait_until(is_any_running)
+    stop.set()
+    thread.join()
+    assert seen
+    assert wait_until(lambda: not is_any_running())
+
+
+def wait_until(holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if holds():
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def test_a_thread_in_an_engine_may_fork_itself() -> None:
