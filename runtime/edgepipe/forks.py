@@ -7,6 +7,9 @@ Between runs engines can be forked: a child lacks their threads, and the calling
 
 An engine's own threads look for more work for a moment after a run, and hold locks then. Of 400 forks beside four
 threads that called OpenVINO 11 hung for that. So a fork waits until those threads sleep, too: of 1,000 then none hung.
+
+What a parent loaded is never destroyed in a child: engines wait for their threads then, which a child does not have, so
+that a child that ended by ``sys.exit`` never did.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ import os
 import threading
 import time
 import weakref
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from typing import TypeVar
+
+Loaded = TypeVar("Loaded")
 
 # Seconds that a fork waits for the runs of all other threads together; then it is done as it always was.
 PATIENCE = 60.0
@@ -58,11 +65,18 @@ class _ThreadLock(threading.local):
 
 
 _renewed: weakref.WeakSet[RenewedLock] = weakref.WeakSet()
+_loaded: weakref.WeakSet[object] = weakref.WeakSet()
 _registry = threading.RLock()
 _thread_locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()
 _own = _ThreadLock()
 # What the fork in progress holds.
 _held: list[threading.RLock] = []
+
+
+def keep_in_children(loaded: Loaded) -> Loaded:
+    """What an engine loaded, which has threads: children that are forked later never destroy it."""
+    _loaded.add(loaded)
+    return loaded
 
 
 def within_engine() -> AbstractContextManager[object]:
@@ -125,6 +139,16 @@ def _go_on_in_child() -> None:
     _go_on()
     for lock in list(_renewed):
         lock.renew()
+    if _loaded:
+        _hold_forever(_loaded)
+
+
+def _hold_forever(values: Iterable[object]) -> None:
+    """Give each value a reference that nobody gives back, the interpreter's end included."""
+    import ctypes
+
+    for value in values:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no forks

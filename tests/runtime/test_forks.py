@@ -159,3 +159,22 @@ def test_forks_beside_calls_that_other_threads_make(device: str, tmp_path: Path)
         os._exit(0)
     """
     assert run_python(program, str(bundle), device) == "{0}\n"
+
+
+@pytest.mark.parametrize("device", ["cpu", "openvino"])
+def test_a_child_ends_as_any_process(device: str, tmp_path: Path) -> None:
+    if device == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO has no wheel for this system, or is not installed")
+    program = """
+        import os, signal, sys, warnings
+        from edgepipe import pipeline
+        warnings.simplefilter("ignore")
+        classify = pipeline(model=sys.argv[1], num_threads=2, device=sys.argv[2], dtype="fp32")
+        expected = classify(["a b c"] * 4)
+        process = os.fork()
+        if process == 0:
+            signal.alarm(30)
+            sys.exit(7 if classify(["a b c"] * 4) == expected else 3)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    """
+    assert run_python(program, str(write_bundle(tmp_path / "bundle")), device) == "7\n"

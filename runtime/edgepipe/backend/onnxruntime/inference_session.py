@@ -32,7 +32,7 @@ from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.bundle.integrity import EXPORT_AGAIN
 from edgepipe.errors import BundleError, ClosedError, InputError
-from edgepipe.forks import within_engine
+from edgepipe.forks import keep_in_children, within_engine
 
 
 def check_device(config: SessionConfig) -> None:
@@ -135,12 +135,12 @@ def start_session(graph: Path, options: Any, providers: list[Provider], *, captu
     capturing = enable_capture(providers) if capture else None
     if capturing is not None:
         try:
-            return ort.InferenceSession(str(graph), options, providers=capturing, enable_fallback=0)
+            return keep_in_children(ort.InferenceSession(str(graph), options, providers=capturing, enable_fallback=0))
         except ort_errors() as error:
             if not is_capture_refusal(error):
                 raise
-    return ort.InferenceSession(
-        str(graph), options, providers=providers, disabled_optimizers=refused, enable_fallback=0
+    return keep_in_children(
+        ort.InferenceSession(str(graph), options, providers=providers, disabled_optimizers=refused, enable_fallback=0)
     )
 
 

@@ -20,7 +20,7 @@ from edgepipe.backend.session import DeviceProfile, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.bundle.layout import STORED_AS
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError
-from edgepipe.forks import within_engine
+from edgepipe.forks import keep_in_children, within_engine
 
 NAME = "openvino"
 _DEVICES = (NAME, f"{NAME}:cpu")
@@ -61,7 +61,9 @@ class OvSession:
         core, options = load_core(), compile_options(config)
         require_translation(graph)
         with explain_load_failure(graph):
-            compiled = load_compiled(graph, options, lambda: core.compile_model(str(graph), CPU, options))
+            compiled = keep_in_children(
+                load_compiled(graph, options, lambda: core.compile_model(str(graph), CPU, options))
+            )
         self._graph = graph
         self._compiled = compiled
         self._idle: list[Any] = []
@@ -117,7 +119,7 @@ class OvSession:
         try:
             return self._idle.pop()
         except IndexError:
-            return compiled.create_infer_request()
+            return keep_in_children(compiled.create_infer_request())
 
     def _infer(self, request: Any, feeds: Mapping[str, NDArray[Any]], *, shared: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name: in the request's own memory if `shared`, else copies."""
