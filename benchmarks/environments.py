@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
+TRANSFORMERS_JS = "4.3.2"
 
 
 def optimum_python(*more: str) -> Path:
@@ -19,6 +21,22 @@ def optimum_python(*more: str) -> Path:
         ["optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"],
         *[[package, "optimum-onnx[onnxruntime]==0.1.0"] for package in more],
     )
+
+
+def transformers_js_command(program: Path) -> list[str]:
+    """How a program for transformers.js is run, with its packages in ``node_modules`` beside it.
+
+    Raises:
+        SystemExit: Node is not installed, or its packages could not be.
+    """
+    if shutil.which("npm") is None:
+        raise SystemExit("npm is not installed; transformers.js needs Node 20 or newer with npm")
+    if not (program.parent / "node_modules" / "@huggingface" / "transformers").is_dir():
+        print("installing transformers.js", file=sys.stderr)
+        # Without scripts: the binaries for the CPU are in the packages, and the scripts would fetch those for CUDA.
+        options = ["--ignore-scripts", "--no-save", "--no-package-lock", "--no-audit", "--no-fund", "--prefix", "."]
+        run(["npm", "install", *options, f"@huggingface/transformers@{TRANSFORMERS_JS}"], program.parent)
+    return ["node", str(program)]
 
 
 def make(folder: Path, *installed: Sequence[str]) -> Path:
