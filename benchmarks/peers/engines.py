@@ -1,14 +1,15 @@
-"""Engines that run an encoder with a head: ``engines.py ENGINE PATH OPTION TOKENIZER THREADS`` answers lines of JSON.
+"""Engines that run an encoder: ``engines.py ENGINE PATH OPTION TOKENIZER THREADS`` answers lines of JSON.
 
 A request is one of these; times are in seconds.
 
 - ``{"rows": 8, "tokens": 128, "calls": 5}``: the graph alone, as many calls; the answer has ``seconds`` of each.
-- ``{"texts": [...]}``: texts one by one; the answer has their ``logits``.
+- ``{"texts": [...]}``: texts one by one; the answer has their ``outputs``, logits or the vectors of sentences.
 - ``{"texts": [...], "batch_size": 8}``: tokenized, padded to the longest of each batch, run, and the best label of each
-  found, as a script would; the answer has ``seconds`` for all of them.
+  found, as a script would, or its vector; the answer has ``seconds`` for all of them.
 
 Each engine is what its own documentation shows: no more, and nothing that slows it. This file runs in the environments
-of the others, so it imports nothing of this project but `edgepipe` for its own engine.
+of the others, so it imports nothing of this project but `edgepipe` for its own engine. transformers.js has the same
+requests in ``engine_transformers_js.mjs``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,15 @@ _WAKE = 2
 _SETTLE = 0.05
 
 
-def edgepipe(path: str, option: str, threads: int) -> tuple[Run, Callable[..., Any]]:
-    """A bundle; the option is ``<dtype>@<device>``."""
+def edgepipe(path: str, option: str, threads: int) -> tuple[Run | None, Callable[..., Any]]:
+    """A bundle; the option is ``<dtype>@<device>``. One for feature extraction gives the vectors of sentences."""
     from edgepipe import pipeline
 
     dtype, _, device = option.partition("@")
-    task = pipeline("text-classification", path, dtype=dtype, device=device, num_threads=threads)
-    session: Any = task.model.session  # type: ignore[attr-defined]
+    task: Any = pipeline(None, path, dtype=dtype, device=device, num_threads=threads)
+    if hasattr(task, "embed"):
+        return None, task.embed
+    session = task.model.session
     return _by_names(session.inputs, lambda feeds: next(iter(session.run(feeds).values()))), task
 
 
@@ -96,6 +100,28 @@ def ctranslate2(path: str, option: str, threads: int) -> tuple[Run, None]:
     return run, None
 
 
+def sentence_transformers(path: str, option: str, threads: int) -> tuple[None, Callable[..., Any]]:
+    """The vectors of sentences; the option is the backend, with the graph's name for ``onnx``."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(threads)
+    backend, _, graph = option.partition(" ")
+    settings: dict[str, Any] = {}
+    if backend == "onnx":
+        from onnxruntime import SessionOptions
+
+        options = SessionOptions()
+        options.intra_op_num_threads = threads
+        settings = {
+            "provider": "CPUExecutionProvider",
+            "session_options": options,
+            "file_name": f"onnx/{graph}.onnx",
+        }
+    model = SentenceTransformer(path, device="cpu", backend=backend, model_kwargs=settings)
+    return None, partial(model.encode, show_progress_bar=False)
+
+
 def _by_names(names: Any, run: Callable[[dict[str, Any]], Any]) -> Run:
     def call(ids: Any, mask: Any) -> Any:
         given = {"input_ids": ids, "attention_mask": mask}
@@ -104,10 +130,16 @@ def _by_names(names: Any, run: Callable[[dict[str, Any]], Any]) -> Run:
     return call
 
 
+ENGINES: dict[str, Callable[[str, str, int], tuple[Any, Any]]] = {
+    load.__name__: load for load in (edgepipe, onnxruntime, openvino, torch, ctranslate2, sentence_transformers)
+}
+
+
 class _Requests:
-    def __init__(self, run: Run, label: Callable[..., Any] | None, tokenizer: str) -> None:
+    def __init__(self, run: Run | None, read: Callable[..., Any] | None, tokenizer: str) -> None:
+        """An engine has a graph that is run, a function that reads texts, or both."""
         self._run = run
-        self._label = label or self._script
+        self._read = read or self._script
         self._tokenizer = Tokenizer.from_file(tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(512)
@@ -117,12 +149,16 @@ class _Requests:
             return {"seconds": self._time_graph(**request)}
         if "batch_size" in request:
             start = time.perf_counter()
-            self._label(request["texts"], batch_size=request["batch_size"])
+            self._read(request["texts"], batch_size=request["batch_size"])
             return {"seconds": time.perf_counter() - start}
-        return {"logits": [self._run(*self._encode([text]))[0].tolist() for text in request["texts"]]}
+        return {"outputs": [self._answer_one(text)[0].tolist() for text in request["texts"]]}
+
+    def _answer_one(self, text: str) -> Any:
+        return self._read([text], batch_size=1) if self._run is None else self._run(*self._encode([text]))
 
     def _time_graph(self, rows: int, tokens: int, calls: int) -> list[float]:
-        ids = np.random.default_rng(0).integers(1000, 2000, (rows, tokens))
+        assert self._run is not None
+        ids = np.random.default_rng(0).integers(200, 800, (rows, tokens))
         mask = np.ones_like(ids)
         time.sleep(_SETTLE)
         times = []
@@ -140,6 +176,7 @@ class _Requests:
         return ids, (np.arange(longest) < [[len(row)] for row in rows]).astype(np.int64)
 
     def _script(self, texts: list[str], batch_size: int) -> list[int]:
+        assert self._run is not None
         best: list[int] = []
         for first in range(0, len(texts), batch_size):
             best += self._run(*self._encode(texts[first : first + batch_size])).argmax(1).tolist()
@@ -148,8 +185,7 @@ class _Requests:
 
 def main() -> None:
     engine, path, option, tokenizer, threads = sys.argv[1:]
-    load = {function.__name__: function for function in (edgepipe, onnxruntime, openvino, torch, ctranslate2)}[engine]
-    requests = _Requests(*load(path, option, int(threads)), tokenizer)
+    requests = _Requests(*ENGINES[engine](path, option, int(threads)), tokenizer)
     print('"ready"', flush=True)
     for line in sys.stdin:
         print(json.dumps(requests.answer(json.loads(line))), flush=True)

@@ -1,0 +1,1 @@
+"""The comparison with other engines (`make bench-peers`): that it asks, counts and reports rightly, not how fast."""
