@@ -49,6 +49,7 @@ class PyTorchEncoder:
         device: Where it runs.
         on_cpu: Whether that is a processor.
         few_shapes: Whether the first run of each shape takes long.
+        workers: How many of its runs go side by side.
         dtype: Of its weights.
         output_shapes: None are known before it runs.
     """
@@ -56,6 +57,7 @@ class PyTorchEncoder:
     device = DeviceSpec("cpu")
     on_cpu = True
     few_shapes = False
+    workers = 1
     dtype = FP32
     output_shapes: Mapping[str, Sequence[int | str | None]] = MappingProxyType({})
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepipe.arguments import is_whole
+from edgepipe.arguments import check_whole, is_whole
 from edgepipe.backend.device import Device, DeviceSpec, DeviceTensor, TensorView
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.shape_buckets import Shape, check_buckets
@@ -28,7 +28,7 @@ class SessionConfig:
     Attributes:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, an index as transformers takes it (-1 is the CPU), or the name of
             another engine: ``"openvino"``.
-        num_threads: Threads inside one operator; by default what the process may use.
+        num_threads: Threads inside one operator; by default what the process may use, divided by `workers`.
         low_memory: Leave the weights mapped from their file instead of packing copies of them: slower, but most of
             the memory is shared between processes and can be given back by the kernel.
         providers: onnxruntime's own list of execution providers, in place of `device`.
@@ -38,6 +38,7 @@ class SessionConfig:
             :class:`~edgepipe.backend.bucketed_runs.BucketedRuns`. None: some on a GPU, none elsewhere.
         precision: What a graph in fp32 is computed in, a name of the device's `precisions`; None for fp32.
         rest: What a quantized graph leaves in fp32 may be computed in, by a device that has it; None for fp32 alone.
+        workers: How many runs go side by side on a processor, from as many threads.
     """
 
     device: str | int | None = None
@@ -48,10 +49,12 @@ class SessionConfig:
     buckets: Sequence[Shape] | None = None
     precision: str | None = None
     rest: str | None = None
+    workers: int = 1
 
     def __post_init__(self) -> None:
         if self.num_threads is not None and not is_whole(self.num_threads, 1):
             raise InputError(f"num_threads must be a whole number of at least 1, or None, got {self.num_threads!r}")
+        check_whole("workers", self.workers, 1)
         if self.device is not None and self.providers is not None:
             raise InputError("device and providers exclude each other: give one of them")
         given = self.providers

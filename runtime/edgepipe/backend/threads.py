@@ -50,6 +50,11 @@ def available_threads() -> int:
     return count_processors().threads
 
 
+def threads_of_worker(workers: int) -> int:
+    """How many threads one operator uses, unless told otherwise, where so many runs go side by side."""
+    return max(1, available_threads() // workers)
+
+
 def _processors() -> set[int]:
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)

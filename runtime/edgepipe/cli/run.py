@@ -77,6 +77,9 @@ _NO_LINES = {
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts that go through at once."
 )
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Batches that run side by side."
+)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--local-files-only", is_flag=True, help="Do not use the network.")
 @quiet_option

@@ -53,6 +53,11 @@ class LoadedVariant(SessionOwner):
         return device_profile(self._session_config).few_shapes
 
     @property
+    def workers(self) -> int:
+        """How many runs go side by side; see :class:`~edgepipe.backend.session.SessionConfig`."""
+        return 1 if self._session_config is None else self._session_config.workers
+
+    @property
     def output_shapes(self) -> Mapping[str, Sequence[int | str | None]]:
         """The outputs' declared shapes, with names or None for the dimensions that vary."""
         return self.session.output_shapes

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -26,6 +26,7 @@ from edgepipe.pipelines.batching import WINDOW, batches, chunks, reads_padding, 
 from edgepipe.pipelines.cut_texts import CutTexts, asks_to_cut
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.pipelines.text_columns import as_list
+from edgepipe.pipelines.workers import Workers, read_ahead
 from edgepipe.tokenization.batch_encoding import BatchEncoding
 from edgepipe.tokenization.tokenizer import Tokenizer
 
@@ -78,6 +79,11 @@ class TaskModel(Protocol):
     @property
     def few_shapes(self) -> bool:
         """Whether the first run of each shape takes long."""
+        ...
+
+    @property
+    def workers(self) -> int:
+        """How many of its runs go side by side."""
         ...
 
     @property
@@ -216,9 +222,11 @@ class Task(SessionOwner):
     def close(self) -> None:
         """Release the model and its memory. Closing twice does nothing; a call afterwards is a `ClosedError`."""
         self.model.close()
+        self._workers.close()
 
     def __repr__(self) -> str:
-        given = {"batch_size": self.batch_size} if self.batch_size != 1 else {}
+        own = {"batch_size": self.batch_size, "workers": self._workers.count}
+        given = {name: value for name, value in own.items() if value != 1}
         options = "".join(f", {name}={value!r}" for name, value in {**given, **self.options}.items())
         return f"{type(self).__name__}(task={self.task!r}, model={self.model!r}{options})"
 
@@ -287,6 +295,10 @@ class Task(SessionOwner):
     def is_one(self, inputs: Any) -> bool:
         """Whether this is one input, and not a list or iterator of them."""
         return not isinstance(inputs, Iterable) or isinstance(inputs, (str, bytes, Mapping))
+
+    @cached_property
+    def _workers(self) -> Workers:
+        return Workers(self.model.workers)
 
     @cached_property
     def id2label(self) -> Labels:
@@ -361,10 +373,15 @@ class Task(SessionOwner):
         if self._batches_in_order:
             yield from self._run_in_order(requests, batch_size, settings)
             return
-        first = 0
-        for chunk in chunks(requests, batch_size, window=self.window, whole_batches=self.generates):
-            yield from self._run_chunk(chunk, batch_size, settings, first)
-            first += len(chunk)
+        started: deque[Sequence[Request]] = deque()
+
+        def pieces_of_chunks() -> Iterator[list[Mapping[str, list[int]]]]:
+            for chunk in chunks(requests, batch_size, window=self.window):
+                started.append(chunk)
+                yield list_pieces(chunk)
+
+        for outputs in self._outputs(pieces_of_chunks(), batch_size):
+            yield from self._decode_all(started.popleft(), outputs, settings)
 
     def _run_in_order(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
         """The results of requests, whose pieces are batched as transformers does it: so many as come one after another.
@@ -378,52 +395,50 @@ class Task(SessionOwner):
             InputError: what encoding an input raised, after the results of those before it.
         """
         waiting: deque[Request] = deque()
-        pieces: list[Mapping[str, list[int]]] = []
-        outputs: deque[Outputs] = deque()
-        source = iter(requests)
-        failure: InputError | None = None
-        ended = False
-        while not ended or pieces:
+
+        def start_batches() -> Iterator[Callable[[], list[Outputs]]]:
+            pieces: list[Mapping[str, list[int]]] = []
+            failure: InputError | None = None
             try:
-                request = None if ended else next(source, None)
+                for request in requests:
+                    waiting.append(request)
+                    pieces += request.pieces
+                    while len(pieces) >= batch_size:
+                        yield self._workers.start(partial(self._run_batch, pieces[:batch_size]))
+                        del pieces[:batch_size]
             except InputError as error:
-                request, failure = None, error
-            if request is None:
-                ended = True
-            else:
-                waiting.append(request)
-                pieces += request.pieces
-            while len(pieces) >= batch_size or (ended and pieces):
-                outputs += self._run_batch(pieces[:batch_size])
-                del pieces[:batch_size]
+                failure = error
+            yield self._workers.start(partial(self._run_batch, pieces)) if pieces else list
+            if failure is not None:
+                raise failure
+
+        outputs: deque[Outputs] = deque()
+        for wait in read_ahead(start_batches(), self._workers.ahead):
+            outputs += wait()
             while waiting and len(waiting[0].pieces) <= len(outputs):
                 request = waiting.popleft()
                 yield self.decode(request, [outputs.popleft() for _ in request.pieces], settings)
-        if failure is not None:
-            raise failure
 
-    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
+    def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any) -> Iterator[Any]:
         """The results of requests that are batched together, in their order.
 
         Args:
             requests: Encoded inputs.
             batch_size: How many pieces go through the graph at once.
             settings: Of the call.
-            first: How many inputs of the call came before these.
         """
-        pieces = [piece for request in requests for piece in request.pieces]
-        outputs = iter(self._outputs(pieces, batch_size))
-        for request in requests:
-            yield self.decode(request, list(islice(outputs, len(request.pieces))), settings)
+        [outputs] = self._outputs([list_pieces(requests)], batch_size)
+        return self._decode_all(requests, outputs, settings)
 
-    def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Outputs]:
-        """The graph's outputs for each piece, without those for padding."""
-        lengths = [len(piece["input_ids"]) for piece in pieces]
-        outputs: list[Outputs] = [{}] * len(pieces)
-        for batch in self._batches(lengths, batch_size):
-            for index, found in zip(batch, self._run_batch([pieces[index] for index in batch]), strict=True):
-                outputs[index] = found
-        return outputs
+    def _decode_all(self, requests: Sequence[Request], outputs: Sequence[Outputs], settings: Any) -> Iterator[Any]:
+        """The results of requests, from the graph's outputs for each of their pieces."""
+        rows = iter(outputs)
+        for request in requests:
+            yield self.decode(request, list(islice(rows, len(request.pieces))), settings)
+
+    def _outputs(self, lists: Iterable[Sequence[Mapping[str, list[int]]]], batch_size: int) -> Iterator[list[Outputs]]:
+        """The graph's outputs for the pieces of each list, without those for padding."""
+        return self._workers.run_batches(self._run_batch, lists, lambda lengths: self._batches(lengths, batch_size))
 
     def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Outputs]:
         """The graph's outputs for pieces that go through it at once, without those for padding unless it is kept."""
@@ -503,6 +518,11 @@ class Task(SessionOwner):
         if not self.token_level or self.keeps_padding or len(array) == length:
             return array
         return array[:length] if self.tokenizer.padding_side == "right" else array[-length:]
+
+
+def list_pieces(requests: Iterable[Request]) -> list[Mapping[str, list[int]]]:
+    """All pieces of requests, in their order."""
+    return [piece for request in requests for piece in request.pieces]
 
 
 def _make_again(kind: type[Task], tokenizer: Tokenizer, model: TaskModel, given: Mapping[str, Any]) -> Task:

@@ -252,6 +252,7 @@ def pipeline(
     device: AnyDevice = None,
     batch_size: int = 1,
     num_threads: int | None = None,
+    workers: int = 1,
     revision: str | None = None,
     local_files_only: bool = False,
     low_memory: bool = False,
@@ -280,7 +281,8 @@ def pipeline(
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, an index or a ``torch.device``. A device that is not there is an
             error.
         batch_size: How many inputs of a list or iterator go through the graph at once.
-        num_threads: Threads inside one operator; by default what the process may use.
+        num_threads: Threads inside one operator; by default what the process may use, divided by `workers`.
+        workers: How many batches of a list, or calls from several threads, run side by side on a processor.
         revision: Branch, tag or commit, for a Hub id.
         local_files_only: Do not use the network; the Hub's cache must have the files.
         low_memory: Keep the weights mapped from their file: slower, far less private memory.
@@ -303,7 +305,7 @@ def pipeline(
         _require_task(task)  # an unknown task is reported before anything is downloaded
     asked = take_pipeline_options(task_options, model, dtype, device)
     dtype = asked.dtype
-    config = SessionConfig(asked.device, num_threads, low_memory, providers, session_options, buckets)
+    config = SessionConfig(asked.device, num_threads, low_memory, providers, session_options, buckets, workers=workers)
     if isinstance(model, Bundle):
         bundle = model
     else:

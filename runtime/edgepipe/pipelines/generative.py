@@ -23,6 +23,7 @@ from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_O
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.batching import chunks
 from edgepipe.pipelines.options import check_options
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
 from edgepipe.tokenization.tokenizer import Tokenizer
@@ -85,7 +86,16 @@ class GenerativeTask(Task):
 
     @classmethod
     def load(cls, bundle: Bundle, dtype: str | None, session: SessionConfig) -> GraphDecoder:
-        """The bundle's decoder; see :meth:`Task.load`."""
+        """The bundle's decoder; see :meth:`Task.load`.
+
+        Raises:
+            InputError: several workers, which the search for tokens does not have.
+        """
+        if session.workers != 1:
+            raise InputError(
+                f"workers={session.workers} is for tasks that write no text: leave it out, and call the pipeline from "
+                "several threads, with num_threads=1"
+            )
         from edgepipe.models.decoder.decoder_loading import load_decoder
 
         return load_decoder(bundle, dtype, session)
@@ -166,6 +176,12 @@ class GenerativeTask(Task):
             return merged
         dropped = {*CHECKS, *UNSUPPORTED_OPTIONS}
         return {name: value for name, value in merged.items() if name in options or name not in dropped}
+
+    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        first = 0
+        for chunk in chunks(requests, batch_size, window=self.window, whole_batches=True):
+            yield from self._run_chunk(chunk, batch_size, settings, first)
+            first += len(chunk)
 
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
         """See :class:`Task`. `first` matters because draws for an input depend on its position in the call."""

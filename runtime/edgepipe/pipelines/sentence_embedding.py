@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from edgepipe.embeddings.pooling import check_modes, normalize
 from edgepipe.embeddings.sentence_config import SentenceConfig, read_sentence_config
 from edgepipe.errors import BundleError, EdgepipeError, InputError, first_line, not_finite_error
 from edgepipe.models.graph_outputs import check_output
-from edgepipe.pipelines.base import Request, Task, show_progress
+from edgepipe.pipelines.base import Request, Task, list_pieces, show_progress
 from edgepipe.pipelines.batching import chunks
 from edgepipe.pipelines.cut_texts import CutTexts
 from edgepipe.pipelines.options import check_text, min_limit
@@ -124,7 +124,7 @@ class EmbeddingTask(Task):
         cut = CutTexts()
         if isinstance(texts, str):
             request = cut.add(self._request([texts], embedding.prompt))
-            alone: Vectors = self._embed(request.pieces, 1, embedding)[0]
+            alone: Vectors = self._embed_batch(request.pieces, embedding)[0]
             cut.warn()
             return alone
         if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
@@ -134,13 +134,13 @@ class EmbeddingTask(Task):
             vectors = show_progress(vectors, len(texts) if isinstance(texts, Sized) else None)
         rows = list(vectors)
         if not rows:  # the empty text tells how many values a vector has
-            return self._embed([self._tokens("", embedding.prompt)], 1, embedding)[:0]
+            return self._embed_batch([self._tokens("", embedding.prompt)], embedding)[:0]
         return np.stack(rows)
 
     def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding, cut: CutTexts) -> Iterator[Vectors]:
         requests = self._encode_all(texts, lambda text: cut.add(self._request([text], embedding.prompt)))
-        for chunk in chunks(requests, size):
-            yield from self._embed([piece for request in chunk for piece in request.pieces], size, embedding)
+        for vectors in self._embed(map(list_pieces, chunks(requests, size)), size, embedding):
+            yield from vectors
 
     @cached_property
     def sentence_config(self) -> SentenceConfig:
@@ -176,30 +176,32 @@ class EmbeddingTask(Task):
         ids = self._tokens(prompt)["input_ids"] if prompt else []
         return len(ids) - bool(ids and ids[-1] in self.tokenizer.all_special_ids)
 
-    def _embed(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int, embedding: Embedding) -> Vectors:
-        """The vector of each piece, float32[pieces, dimension].
+    def _embed(
+        self, lists: Iterable[Sequence[Mapping[str, list[int]]]], batch_size: int, embedding: Embedding
+    ) -> Iterator[list[Vectors]]:
+        """The vector of each piece, float32[dimension], list by list."""
+        run = partial(self._embed_batch, embedding=embedding)
+        return self._workers.run_batches(run, lists, lambda lengths: self._batches(lengths, batch_size))
+
+    def _embed_batch(self, pieces: Sequence[Mapping[str, list[int]]], embedding: Embedding) -> Vectors:
+        """The vectors of pieces that go through the graph at once, float32[pieces, dimension].
 
         A text without tokens goes through the graph as padding that no module counts, as in the reference: most
         modules make zeros of it.
         """
-        prompt_length = self._prompt_length(embedding.prompt)
-        rows: list[Vectors] = [np.empty(0, np.float32)] * len(pieces)
-        for batch in self._batches([len(piece["input_ids"]) for piece in pieces], batch_size):
-            counted = np.array([bool(pieces[index]["input_ids"]) for index in batch])
-            arrays: dict[str, NDArray[Any]] = dict(self._pad_arrays([pieces[index] for index in batch]))
-            if not counted.all():
-                arrays = {name: np.pad(array, ((0, 0), (0, not array.shape[1]))) for name, array in arrays.items()}
-                arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone
-            outputs = self.model(**arrays)
-            self.check_outputs(outputs, *arrays["input_ids"].shape)
-            hidden = find_hidden_states(outputs)
-            arrays["attention_mask"][~counted] = 0
-            features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], prompt_length)
-            for module in embedding.modules:
-                features = _apply(module, features)
-            for index, vector in zip(batch, features[SENTENCE_EMBEDDING], strict=True):
-                rows[index] = vector
-        vectors = np.stack(rows)[:, : embedding.truncate_dim]
+        counted = np.array([bool(piece["input_ids"]) for piece in pieces])
+        arrays: dict[str, NDArray[Any]] = dict(self._pad_arrays(pieces))
+        if not counted.all():
+            arrays = {name: np.pad(array, ((0, 0), (0, not array.shape[1]))) for name, array in arrays.items()}
+            arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone
+        outputs = self.model(**arrays)
+        self.check_outputs(outputs, *arrays["input_ids"].shape)
+        hidden = find_hidden_states(outputs)
+        arrays["attention_mask"][~counted] = 0
+        features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], self._prompt_length(embedding.prompt))
+        for module in embedding.modules:
+            features = _apply(module, features)
+        vectors: Vectors = features[SENTENCE_EMBEDDING][:, : embedding.truncate_dim]
         if not np.isfinite(vectors).all():
             raise not_finite_error(_HIDDEN_STATES[0], self.model.dtype)
         return normalize(vectors) if embedding.normalize else vectors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
@@ -97,11 +98,14 @@ class SentenceSimilarity(EmbeddingTask):
         prompt = self.sentence_config.prompt()
         return self._request([source, *sentences], prompt)
 
-    def _outputs(self, pieces: Sequence[Mapping[str, list[int]]], batch_size: int) -> list[Mapping[str, Vectors]]:
+    def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Mapping[str, Vectors]]:
         """The vector of each piece, in place of its hidden states."""
+        return [{SENTENCE_EMBEDDING: vector} for vector in self._embed_batch(pieces, self._embedding)]
+
+    @cached_property
+    def _embedding(self) -> Embedding:
         config = self.sentence_config
-        embedding = Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
-        return [{SENTENCE_EMBEDDING: vector} for vector in self._embed(pieces, batch_size, embedding)]
+        return Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> list[float]:
         """The similarities of one dict."""

@@ -41,6 +41,7 @@ class LoadOptions(ReferenceLoadOptions, total=False):
     device: AnyDevice
     batch_size: int
     num_threads: int | None
+    workers: int
     revision: str | None
     local_files_only: bool
     low_memory: bool

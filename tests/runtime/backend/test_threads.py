@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe.backend.threads import _physical_cores, available_threads, count_processors
+from edgepipe.backend.threads import _physical_cores, available_threads, count_processors, threads_of_worker
 from tests.runtime.backend.test_cgroups import lay_out
 from tests.runtime.processes import run_python
 
@@ -23,6 +23,11 @@ def test_between_one_and_what_the_process_may_use() -> None:
     found = count_processors()
     assert (found.allowed, found.threads) == (allowed, available_threads())
     assert 1 <= found.cores <= found.allowed
+
+
+def test_workers_share_the_threads() -> None:
+    assert threads_of_worker(1) == available_threads()
+    assert [threads_of_worker(available_threads() * times) for times in (1, 2, 9)] == [1, 1, 1]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no processor affinity")

@@ -28,6 +28,7 @@ class TorchEncoder:
     device = DeviceSpec("cpu")
     on_cpu = True
     few_shapes = False
+    workers = 1
     dtype = "fp32"
     directory = Path()
     max_length = LIMIT

@@ -29,7 +29,7 @@ from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig
-from edgepipe.backend.threads import available_threads
+from edgepipe.backend.threads import threads_of_worker
 from edgepipe.bundle.integrity import EXPORT_AGAIN
 from edgepipe.errors import BundleError, ClosedError, InputError
 from edgepipe.forks import keep_in_children, within_engine
@@ -37,7 +37,22 @@ from edgepipe.forks import keep_in_children, within_engine
 
 def check_device(config: SessionConfig) -> None:
     """See :class:`~edgepipe.backend.session.Engine`."""
-    check_gpu(resolve_providers(config.device, config.providers))
+    providers = resolve_providers(config.device, config.providers)
+    _check_workers(config, providers)
+    check_gpu(providers)
+
+
+def _check_workers(config: SessionConfig, providers: list[Provider]) -> None:
+    """Refuse workers on a device that does one run at a time.
+
+    Raises:
+        InputError: they were asked for, and the first provider is not the processor's.
+    """
+    if config.workers != 1 and provider_name(providers[0]) != CPU:
+        raise InputError(
+            f"workers={config.workers} is for processors, and {provider_name(providers[0])} is none: leave it out, or "
+            'take device="cpu"'
+        )
 
 
 class OrtSession:
@@ -46,6 +61,7 @@ class OrtSession:
     def __init__(self, graph: Path, config: SessionConfig, *, capture: bool = False) -> None:
         """See :func:`~edgepipe.backend.engines.create_session`."""
         providers = resolve_providers(config.device, config.providers)
+        _check_workers(config, providers)
         options = make_options(config)  # outside of the try: its InputError is a ValueError too
         with explain_start_failure(graph, providers):
             session = start_session(graph, options, providers, capture=capture)
@@ -161,7 +177,7 @@ def make_options(config: SessionConfig) -> Any:
     if config.num_threads is not None:
         options.intra_op_num_threads = int(config.num_threads)
     elif options.intra_op_num_threads == 0:  # onnxruntime's "all physical cores of the host"
-        options.intra_op_num_threads = available_threads()
+        options.intra_op_num_threads = threads_of_worker(config.workers)
     if config.low_memory:
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.enable_cpu_mem_arena = False

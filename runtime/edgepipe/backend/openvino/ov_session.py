@@ -17,7 +17,7 @@ from edgepipe.backend.openvino.ov_host import HOST, ArrayBinding
 from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import DeviceProfile, SessionConfig
-from edgepipe.backend.threads import available_threads
+from edgepipe.backend.threads import threads_of_worker
 from edgepipe.bundle.layout import STORED_AS
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError
 from edgepipe.forks import keep_in_children, within_engine
@@ -80,7 +80,8 @@ class OvSession:
         self.on_cpu = True
         self.device: Device = HOST
         self.device_spec = DeviceSpec(NAME)
-        self.num_threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+        # It takes no more of them than there are processors.
+        self.num_threads = max(1, int(compiled.get_property("INFERENCE_NUM_THREADS")) // config.workers)
         self.captures = False
         self.serial = SerialExecutor(own_thread=False)
 
@@ -146,8 +147,9 @@ def compile_options(config: SessionConfig) -> dict[str, Any]:
         # By default it rounds activations to 8 bits where weights have 8 or 4, and a cache's keys and values.
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
         "KV_CACHE_PRECISION": "f32",
-        "INFERENCE_NUM_THREADS": int(config.num_threads or available_threads()),
-        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": config.workers * int(config.num_threads or threads_of_worker(config.workers)),
+        # A stream is a run beside others, and has its part of the threads.
+        "NUM_STREAMS": config.workers,
         # Several processes would all be pinned to the same processors.
         "ENABLE_CPU_PINNING": False,
     }

@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepipe import Model
 from edgepipe.backend.engines import create_session
+from edgepipe.backend.onnxruntime.inference_session import check_device
 from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.backend.threads import available_threads
 from edgepipe.errors import BundleError, InputError
@@ -31,10 +32,22 @@ def threads_of(session: Session) -> int:
 def test_threads(graph: Path) -> None:
     assert threads_of(create_session(graph)) == available_threads()
     assert threads_of(create_session(graph, SessionConfig(num_threads=3))) == 3
+    assert threads_of(create_session(graph, SessionConfig(workers=available_threads()))) == 1
+    assert threads_of(create_session(graph, SessionConfig(workers=2, num_threads=3))) == 3
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 5
     assert threads_of(create_session(graph, SessionConfig(session_options=options))) == 5
     assert threads_of(create_session(graph, SessionConfig(session_options=options, num_threads=2))) == 2
+
+
+def test_workers_are_for_processors(folder: Path) -> None:
+    other = next((name for name in onnxruntime.get_available_providers() if name != "CPUExecutionProvider"), None)
+    if other is None:
+        pytest.skip("this onnxruntime has no other provider")
+    config = SessionConfig(providers=[other, "CPUExecutionProvider"], workers=2)
+    for load in (lambda: create_session(folder / "onnx" / "model.onnx", config), lambda: check_device(config)):
+        with pytest.raises(InputError, match=f"workers=2 is for processors, and {other} is none"):
+            load()
 
 
 @pytest.mark.parametrize("options", [{}, "options", 3])

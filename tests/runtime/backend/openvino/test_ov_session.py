@@ -105,6 +105,12 @@ def test_a_closed_session(graph: Path) -> None:
 def test_threads(graph: Path) -> None:
     assert create_session(graph, HERE).num_threads == available_threads()
     assert create_session(graph, SessionConfig("openvino", num_threads=1)).num_threads == 1
+    assert create_session(graph, SessionConfig("openvino", num_threads=1, workers=2)).num_threads == 1
+
+
+def test_workers_are_streams_with_threads_of_their_own() -> None:
+    options = compile_options(SessionConfig("openvino", num_threads=2, workers=3))
+    assert (options["NUM_STREAMS"], options["INFERENCE_NUM_THREADS"]) == (3, 6)
 
 
 def test_fp32_is_exactly_that_and_nothing_is_rounded_unasked() -> None:
