@@ -101,7 +101,7 @@ def ctranslate2(path: str, option: str, threads: int) -> tuple[Run, None]:
 
 
 def sentence_transformers(path: str, option: str, threads: int) -> tuple[None, Callable[..., Any]]:
-    """The vectors of sentences; the option is the backend, with the graph's name for ``onnx``."""
+    """The vectors of sentences; the option is the backend, and the graph's file where that is not torch."""
     import torch
     from sentence_transformers import SentenceTransformer
 
@@ -113,11 +113,13 @@ def sentence_transformers(path: str, option: str, threads: int) -> tuple[None, C
 
         options = SessionOptions()
         options.intra_op_num_threads = threads
-        settings = {
-            "provider": "CPUExecutionProvider",
-            "session_options": options,
-            "file_name": f"onnx/{graph}.onnx",
-        }
+        settings = {"provider": "CPUExecutionProvider", "session_options": options, "file_name": graph}
+    if backend == "openvino":
+        # As in openvino above; by itself it would compute fp32 in bf16 where the processor has that.
+        config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+        config["CACHE_DIR"] = str(Path(path) / f"cache-{Path(graph).stem}")
+        exact = {} if "int8" in graph else {"INFERENCE_PRECISION_HINT": "f32"}
+        settings = {"ov_config": config | exact, "file_name": graph}
     model = SentenceTransformer(path, device="cpu", backend=backend, model_kwargs=settings)
     return None, partial(model.encode, show_progress_bar=False)
 

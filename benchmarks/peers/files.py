@@ -17,6 +17,8 @@ from edgepipe.backend.machine import cpu_flags
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 OPENVINO, CTRANSLATE2 = "2026.4.1", "4.8.5"
+# The newest that runs with optimum-onnx, which wants transformers 4.57.
+SENTENCE_TRANSFORMERS_ONNX = "5.7.0"
 # Of x86-64 and of ARM.
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 
@@ -31,6 +33,7 @@ def peers_python() -> Path:
         [f"torch=={torch}"],
         [f"torch=={torch}", "optimum-intel==2.2.0", "nncf==3.4.0", f"openvino=={OPENVINO}", "datasets==5.0.1"],
         [f"torch=={torch}", f"ctranslate2=={CTRANSLATE2}"],
+        [f"torch=={torch}", "optimum-intel==2.2.0", f"sentence-transformers=={version('sentence-transformers')}"],
     )
     # The build of the package index wants the CUDA build of torch, and transformers fails where it is there and broken.
     run([str(python), "-m", "pip", "uninstall", "--quiet", "--yes", "torchvision"])
@@ -62,7 +65,7 @@ def _python(environment: str, peers: Path | None) -> Path:
     if environment == PEERS:
         return peers or peers_python()
     if environment == OPTIMUM:
-        return optimum_python("sentence-transformers[onnx]")
+        return optimum_python(f"sentence-transformers[onnx]=={SENTENCE_TRANSFORMERS_ONNX}")
     assert environment == HERE
     return Path(sys.executable)
 
@@ -83,15 +86,20 @@ def make_files(section: Section, wanted: Collection[Contender], folder: Path, pe
         command = ["-m", "edgepipe", "export", checkpoint, str(folder / name), "--dtype", dtypes]
         return [*command, *options, "--calibration", texts, "--force"]
 
+    def export_sentences(backend: str) -> list[str]:
+        output = str(folder / f"sentence-{backend}")
+        return [str(FOLDER / "export_sentences.py"), checkpoint, texts, output, backend]
+
     openvino = (PEERS, [str(FOLDER / "export_openvino.py"), checkpoint, texts, str(folder)])
     steps: dict[str, tuple[str, list[str]]] = {
         "bundle": (HERE, export("bundle", section.dtypes)),
-        "openvino-bundle": (HERE, export("openvino-bundle", "fp32,w8,int8-static", "--target", "openvino")),
+        "openvino-bundle": (HERE, export("openvino-bundle", section.openvino_dtypes, "--target", "openvino")),
         "plain": (HERE, [str(FOLDER / "quantize_plain.py"), str(folder / "bundle"), str(folder / "plain")]),
         "openvino-fp32": openvino,
         "openvino-int8": openvino,
         "ctranslate2": (PEERS, [str(FOLDER / "convert_ctranslate2.py"), checkpoint, str(folder / "ctranslate2")]),
-        "sentence-onnx": (OPTIMUM, [str(FOLDER / "export_sentences.py"), checkpoint, str(folder / "sentence-onnx")]),
+        "sentence-onnx": (OPTIMUM, export_sentences("onnx")),
+        "sentence-openvino": (PEERS, export_sentences("openvino")),
     }
     # The bundle has the tokenizer, and the graph whose operations are counted.
     read = {"bundle", *(one.path.partition("/")[0] for one in wanted)}

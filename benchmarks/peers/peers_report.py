@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from benchmarks.environments import TRANSFORMERS_JS
-from benchmarks.peers.files import CTRANSLATE2, OPENVINO
+from benchmarks.peers.files import CTRANSLATE2, OPENVINO, SENTENCE_TRANSFORMERS_ONNX
 from benchmarks.peers.sections import SENTENCES, section_of
 
 _PACKAGES = ("edgepipe", "onnxruntime", "tokenizers", "numpy", "torch", "transformers", "sentence-transformers")
@@ -26,7 +26,12 @@ def build_record(
         rounds: How many.
         left_out: Contenders that did not run, and why.
     """
-    others = {"openvino": OPENVINO, "ctranslate2": CTRANSLATE2, "transformers.js": TRANSFORMERS_JS}
+    others = {
+        "sentence-transformers[onnx]": SENTENCE_TRANSFORMERS_ONNX,
+        "openvino": OPENVINO,
+        "ctranslate2": CTRANSLATE2,
+        "transformers.js": TRANSFORMERS_JS,
+    }
     return {
         "machine": machine,
         "versions": {name: version(name) for name in _PACKAGES} | others,

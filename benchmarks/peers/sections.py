@@ -42,6 +42,7 @@ class Section:
         pairs: Ours by name, and the peers that compute in the same precision.
         reference: The contender whose results are right.
         dtypes: Variants of the bundle for onnxruntime.
+        openvino_dtypes: And of the one for OpenVINO.
         shapes: Whether the graph is timed alone, too.
     """
 
@@ -50,6 +51,7 @@ class Section:
     pairs: Mapping[str, tuple[str, ...]]
     reference: str
     dtypes: str
+    openvino_dtypes: str
     shapes: bool = True
 
 
@@ -91,26 +93,41 @@ CLASSIFICATION = Section(
     },
     reference="torch fp32",
     dtypes="fp32,w8,int8",
+    openvino_dtypes="fp32,w8,int8-static",
 )
 SENTENCES = Section(
     "feature-extraction",
     (
         Contender("edgepipe fp32", "edgepipe", "bundle", "fp32@cpu"),
         Contender("edgepipe int8", "edgepipe", "bundle", "int8@cpu"),
+        Contender("edgepipe fp32, openvino", "edgepipe", "openvino-bundle", "fp32@openvino"),
+        Contender("edgepipe int8-static, openvino", "edgepipe", "openvino-bundle", "int8-static@openvino"),
         Contender("sentence-transformers fp32", "sentence_transformers", "checkpoint", "torch"),
-        Contender(
-            *("sentence-transformers fp32, onnx", "sentence_transformers", "sentence-onnx", "onnx model", OPTIMUM)
-        ),
-        Contender(
-            *("sentence-transformers int8, onnx", "sentence_transformers", "sentence-onnx", "onnx model_qint8", OPTIMUM)
+        *(
+            Contender(
+                f"sentence-transformers {dtype}, {backend}",
+                "sentence_transformers",
+                f"sentence-{backend}",
+                f"{backend} {backend}/{graph}",
+                environment,
+            )
+            for backend, environment, dtype, graph in (
+                ("onnx", OPTIMUM, "fp32", "model.onnx"),
+                ("onnx", OPTIMUM, "int8", "model_int8.onnx"),
+                ("openvino", PEERS, "fp32", "openvino_model.xml"),
+                ("openvino", PEERS, "int8", "openvino_model_int8.xml"),
+            )
         ),
     ),
     {
+        "edgepipe int8-static, openvino": ("sentence-transformers int8, openvino",),
+        "edgepipe fp32, openvino": ("sentence-transformers fp32, openvino",),
         "edgepipe int8": ("sentence-transformers int8, onnx",),
         "edgepipe fp32": ("sentence-transformers fp32", "sentence-transformers fp32, onnx"),
     },
     reference="sentence-transformers fp32",
     dtypes="fp32,int8",
+    openvino_dtypes="fp32,int8-static",
     shapes=False,
 )
 # The models of the report by name; any other is a checkpoint for text classification.
