@@ -62,8 +62,10 @@ def main() -> None:
             wanted = choose(section, arguments.only)
             left_out |= {one.name: missing(one) for one in wanted if missing(one)}
             wanted = [one for one in wanted if one.name not in left_out]
+            if not wanted:
+                continue
             folder = _prepare(name, section, wanted, keep / name, arguments)
-            if arguments.prepare or not wanted:
+            if arguments.prepare:
                 continue
             commands = {one.name: _command(one, folder, arguments.peers_python, threads) for one in wanted}
             record = _measure(name, section, wanted, commands, folder, threads, arguments)
