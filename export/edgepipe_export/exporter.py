@@ -84,6 +84,7 @@ class ExportOptions:
         budget: Seconds that the repair of variants may take, all together; of an export that chooses all that it
             measures.
         force: Whether to write a bundle that misses a bound.
+        repairs_for_speed: Whether a repair raises layers to what takes the least time; or the fewest bytes.
         remeasure: Whether to make and measure again what is cached.
         for_report: Whether to write what only a report shows among the measurements, too.
     """
@@ -97,6 +98,7 @@ class ExportOptions:
     tolerance: Tolerance
     budget: float
     force: bool
+    repairs_for_speed: bool
     remeasure: bool
     for_report: bool
 
@@ -174,7 +176,9 @@ def export(
             processor, or ``"cuda"``, where decoders' attention is in operators that have CUDA kernels in fp32 too; or
             ``"openvino"``, where variants are measured on that engine.
         prefer: What ``dtypes="auto"`` chooses: the best for ``"speed"``, ``"size"`` or ``"quality"`` of those that
-            pass, measured on this machine. All that was measured goes into the manifest.
+            pass, measured on this machine. All that was measured goes into the manifest. With ``"speed"`` a repair
+            raises layers to the precisions that take the least time here, where the target runs here; else to those
+            that take the fewest bytes.
         verify: Whether to compare every variant with its reference; False leaves the manifest's parity empty.
         force: Write the bundle even if a comparison fails; the manifest says so.
         remeasure: Make and measure again what an earlier export cached (see docs/reference/cache.md).
@@ -232,6 +236,7 @@ def export(
         Tolerance.from_max_drop(max_drop),
         _check_budget(budget),
         force,
+        prefer == "speed",
         remeasure,
         for_report,
     )
@@ -383,7 +388,7 @@ def _evaluate(
             options.tolerance,
             reference=hash_reference(loaded),
             steps=steps,
-            keep_texts=options.for_report,
+            for_report=options.for_report,
             device=options.target.device,
         )
         evaluator.measure(stages.step, budget=_MEASURED * options.budget if chooses else None)
@@ -422,10 +427,20 @@ def _repair(evaluator: Evaluator, options: ExportOptions, deadline: float, stage
     """Repair the variants that miss their bound, all with as much of the time that is left."""
     repairable = () if options.force else evaluator.repairable
     stages.expect(len(repairable) + options.last_stages)
+    weighs_time = options.repairs_for_speed and options.target.runs_here
+    if options.repairs_for_speed and not weighs_time and any(len(load_recipe(name).mixes) > 1 for name in repairable):
+        stages.note(
+            "repair",
+            f"times of {options.target.name} cannot be measured on this machine: layers go up to the precision that "
+            "takes the fewest bytes, as with --prefer size",
+        )
     for waiting, dtype in zip(range(len(repairable), 0, -1), repairable, strict=True):
         with stages.stage(f"repair {dtype}"):
             left = max(0.0, deadline - time.monotonic()) / waiting
-            evaluator.repair(dtype, left, stages.step, on_all_inputs=options.prefer is None)
+            evaluator.repair(dtype, left, stages.step, on_all_inputs=options.prefer is None, weighs_time=weighs_time)
+        if dtype in evaluator.weighed:
+            times, counts = evaluator.weighed[dtype]
+            stages.note("repair", f"with all products an input takes {times}; layers of {dtype} that went up: {counts}")
     if evaluator.unfinished:
         stages.note(
             "repair",

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from edgepipe_export.calibration.dataset import Dataset
 from edgepipe_export.calibration.split import CALIBRATED, measure_all
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.output.model_card import SourceCard, read_source_card, render_model_card
+from edgepipe_export.quantization.target import CPU_TARGETS, find_target
 from edgepipe_export.requirements import PACKAGES
 from tests.tiny import build
 
@@ -205,6 +207,30 @@ def test_where_none_that_was_asked_for_passes_nothing_is_written(checkpoint: Pat
         export(checkpoint, tmp_path / "out", dtypes=("int8",), max_drop=0, budget=0)
     assert caught.value.bundle is None
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "prefer", "said"),
+    [
+        ("elsewhere", "speed", "cannot be measured on this machine: layers go up to the precision"),
+        ("elsewhere", "size", ""),
+        ("this", "speed", "with all products an input takes "),
+        ("this", "size", ""),
+    ],
+    ids=["not here", "size elsewhere", "weighed", "size here"],
+)
+def test_a_repair_says_whether_it_weighed_time(
+    checkpoint: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], target: str, prefer: str, said: str
+) -> None:
+    if target == "elsewhere":
+        target = next(name for name in CPU_TARGETS if name != find_target().name)
+    options = {"target": target, "prefer": prefer, "budget": 30 if target == "this" else 0}
+    with suppress(ParityError):
+        export(checkpoint, tmp_path / "out", dtypes=("fp32", "int8"), max_drop=0, progress=True, **options)
+    told = capfd.readouterr().err
+    notes = [line for line in told.splitlines() if "cannot be measured" in line or "with all products" in line]
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)
 
 
 @pytest.mark.parametrize("verify", [True, False])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.layout import MANIFEST_NAME
+from edgepipe.bundle.layout import GRAPH_FOLDER, MANIFEST_NAME
 from edgepipe.bundle.manifest import FileEntry, Manifest, Variant
 from edgepipe.errors import ParityError
 from edgepipe_export.output.atomic_write import describe_file, describe_shared_files
@@ -101,6 +102,22 @@ class Workspace:
         """Make a variant with these precisions where it has others; it is a trial, and not cached."""
         if self._precisions.get(dtype) != precisions:
             self._record(dtype, precisions, self._quantize(dtype, precisions))
+
+    def copy(self, dtype: str, folder: Path) -> Bundle:
+        """Copy a variant as it is now into a bundle of its own: a session reads its files while others are made.
+
+        Args:
+            dtype: The variant.
+            folder: The folder to write; it must not exist.
+        """
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(GRAPH_FOLDER))
+        variant = self.manifest.variants[dtype]
+        for entry in variant.files:
+            (folder / entry.path).parent.mkdir(exist_ok=True)
+            shutil.copy2(self.folder / entry.path, folder / entry.path)
+        manifest = replace(self.manifest, variants={dtype: variant}, default_dtype=dtype)
+        (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+        return Bundle.load(folder)
 
     def make(
         self, dtype: str, precisions: Mapping[str, str] | None = None, note: Mapping[str, Any] | None = None

@@ -62,6 +62,11 @@ class Target:
         """The device that variants are measured on; None for onnxruntime on a processor."""
         return DEVICES.get(self.name)
 
+    @property
+    def runs_here(self) -> bool:
+        """Whether times that are measured on this machine are the target's."""
+        return self.device is not None or self.name == _detect()
+
     def check_precision(self, dtype: str) -> None:
         """Check that a variant without files of its own can be measured here.
 

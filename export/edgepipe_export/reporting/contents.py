@@ -23,6 +23,7 @@ from edgepipe_export.evaluation.checks import (
 )
 from edgepipe_export.evaluation.metrics.confusion import Confusion, read_confusion
 from edgepipe_export.selection.choose import Candidate
+from edgepipe_export.selection.latency import Latency
 from edgepipe_export.selection.measurements import REPORT_VERSION, Sensitivity, VariantMeasurements
 from edgepipe_export.selection.request_time import RequestTime
 
@@ -60,6 +61,8 @@ class Measurements:
         confusion: What was decided otherwise; None where nothing is decided, or an older version measured.
         time: Where the time of a request goes; None where that was not measured.
         precisions: The layers that a repair gave another precision; empty where an older version measured.
+        precision_times: How long an input takes in each precision that a repair chose from; empty where it did not
+            weigh time, or no report was asked for.
     """
 
     checks: tuple[Check, ...] = ()
@@ -68,6 +71,7 @@ class Measurements:
     confusion: Confusion | None = None
     time: RequestTime | None = None
     precisions: Mapping[str, str] = field(default_factory=dict)
+    precision_times: Mapping[str, Latency] = field(default_factory=dict)
 
 
 class VerificationResult(Protocol):
@@ -244,4 +248,5 @@ def _read_measurements(entry: Mapping[str, Any]) -> Measurements:
         None if entry.get("confusion") is None else read_confusion(entry["confusion"]),
         None if entry.get("time") is None else RequestTime(**entry["time"]),
         dict(entry.get("precisions", {})),
+        {name: Latency(**latency) for name, latency in entry.get("precision_times", {}).items()},
     )

@@ -26,6 +26,7 @@ from edgepipe_export.reporting.tables import (
     tabulate_variants,
 )
 from edgepipe_export.reporting.tradeoff import plot_tradeoff
+from edgepipe_export.selection.latency import Latency
 
 _FP32 = "fp32"
 
@@ -296,7 +297,17 @@ def _sensitivities(contents: Contents) -> Iterator[Block]:
             tuple(layer.layer in raised for layer in first),
             (f"left in {dtype}", "raised by the repair"),
         )
-        yield Block(heading=dtype, plots=(plot,), table=table, summary=f"All {len(layers)} layers as a table")
+        text = _describe_precision_times(contents.measurements[dtype].precision_times)
+        yield Block(
+            text=text, heading=dtype, plots=(plot,), table=table, summary=f"All {len(layers)} layers as a table"
+        )
+
+
+def _describe_precision_times(times: Mapping[str, Latency]) -> str:
+    if not times:
+        return ""
+    listed = ", ".join(f"{latency.median_ms:.3g} ms in {name}" for name, latency in times.items())
+    return f"The repair weighed time: with all products in one precision an input takes {listed}."
 
 
 def _disagreements(contents: Contents) -> Iterator[Block]:

@@ -10,13 +10,10 @@ from edgepipe.errors import InputError
 from edgepipe_export.quantization.quantize import RECIPES, load_recipe
 from edgepipe_export.quantization.recipe import CPU, FP32
 from edgepipe_export.quantization.target import Target
-from edgepipe_export.selection.latency import NOISY
+from edgepipe_export.selection.latency import NOISY, Latency, are_alike
 
 AUTO = "auto"
 PREFERENCES = ("speed", "size", "quality")
-
-# Latencies that are this near to the best are no better or worse, however quiet the machine: what is left decides.
-_ALIKE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,11 @@ class Candidate:
     distance: float
     passed: bool
     figures: Mapping[str, float]
+
+    @property
+    def latency(self) -> Latency:
+        """Its latency and how sure that is."""
+        return Latency(self.latency_ms, self.latency_spread)
 
 
 def check_preference(prefer: str) -> None:
@@ -97,15 +99,9 @@ def _passing(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _fastest(passed: Sequence[Candidate]) -> list[Candidate]:
-    """The fastest, and those that the rounds do not tell from it: within 3 %, or where their middle halves overlap."""
+    """The fastest, and those that the rounds do not tell from it."""
     fastest = min(passed, key=lambda entry: entry.latency_ms)
-    slowest_of_it = fastest.latency_ms * (1 + fastest.latency_spread / 2)
-    return [
-        entry
-        for entry in passed
-        if entry.latency_ms <= fastest.latency_ms * (1 + _ALIKE)
-        or entry.latency_ms * (1 - entry.latency_spread / 2) <= slowest_of_it
-    ]
+    return [entry for entry in passed if are_alike(fastest.latency, entry.latency)]
 
 
 def tabulate(candidates: Sequence[Candidate], chosen: Candidate) -> tuple[dict[str, Any], ...]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import platform
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.bundle.layout import GRAPH_FOLDER
 from edgepipe.errors import ParityError
 from edgepipe_export.evaluation.checks import PYTORCH, Check, Comparison, read_check, summarize
 from edgepipe_export.output.progress import Steps
@@ -17,7 +21,7 @@ from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.selection.choose import Candidate, choose, tabulate, undecided
 from edgepipe_export.selection.latency import Latency, is_noisy, measure
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
-from edgepipe_export.selection.mixed_precision import Repair, Trials, repair
+from edgepipe_export.selection.mixed_precision import Repair, Trials, find_extra_times, find_shares, repair
 from edgepipe_export.selection.request_time import RequestTime, measure_requests
 
 if TYPE_CHECKING:
@@ -27,6 +31,9 @@ if TYPE_CHECKING:
     from edgepipe_export.output.workspace import Workspace
 
     Report = Callable[[int, int], None]
+
+# How much of a repair's budget may pass before no more rounds of its precisions are added on a noisy machine.
+_TIMING = 0.6
 
 
 def _report_nothing(done: int, total: int) -> None:
@@ -41,6 +48,7 @@ class Evaluator:
         undecided: The candidates between which the machine was too noisy to choose.
         inputs_used: On how many inputs each candidate was measured, in words; empty before the choice.
         unfinished: The variants that pass by a repair whose time was over before the fewest layers were found.
+        weighed: Of the repairs that weighed time: what precisions take and which layers went up, in words, by dtype.
         left_out: The error about wanted variants that are not written, where others are; None where all are.
     """
 
@@ -53,7 +61,7 @@ class Evaluator:
         *,
         reference: str | None = None,
         steps: Steps | None = None,
-        keep_texts: bool = False,
+        for_report: bool = False,
         device: str | None = None,
     ) -> None:
         """Take over the variants of a workspace.
@@ -65,7 +73,8 @@ class Evaluator:
             tolerance: What a quantized variant may lose.
             reference: A digest of the PyTorch model; None where its comparison must not be cached.
             steps: Counts the steps of the comparison.
-            keep_texts: Whether texts of the user's data are written down.
+            for_report: Whether what only a report shows is written down: texts of the user's data, and the times of
+                precisions.
             device: The device that the comparison runs variants on; None for onnxruntime on a processor.
         """
         self._workspace = workspace
@@ -74,13 +83,14 @@ class Evaluator:
         self._tolerance = tolerance
         self._reference = reference
         self._steps = steps or Steps()
-        self._keep_texts = keep_texts
+        self._for_report = for_report
         self._device = device
         self.measured: dict[str, VariantMeasurements] = {}
         self.undecided: tuple[str, ...] = ()
         self.inputs_used = ""
         self.unfinished: tuple[str, ...] = ()
         self.left_out: ParityError | None = None
+        self.weighed: dict[str, tuple[str, str]] = {}
         self._repairs: dict[str, str] = {}
         self._stopped = False
         self._extra: dict[str, Any] = {}
@@ -117,7 +127,13 @@ class Evaluator:
         )
 
     def repair(
-        self, dtype: str, budget: float, progress: Report = _report_nothing, *, on_all_inputs: bool = True
+        self,
+        dtype: str,
+        budget: float,
+        progress: Report = _report_nothing,
+        *,
+        on_all_inputs: bool = True,
+        weighs_time: bool = False,
     ) -> bool:
         """Raise the precision of a variant's most costly layers until it passes; measure what that gives.
 
@@ -126,10 +142,13 @@ class Evaluator:
             budget: Seconds it may take.
             progress: Called with how many layers of how many were measured.
             on_all_inputs: Whether each mixed graph is measured on all inputs; or on no more than decide.
+            weighs_time: Whether layers go up to the precisions that take the least time on this machine; or to those
+                that take the fewest bytes.
 
         Returns:
             Whether it passes now.
         """
+        timed_until = time.monotonic() + _TIMING * budget
         deadline = None if on_all_inputs else time.monotonic() + budget
         tried: dict[frozenset[tuple[str, str]], VariantMeasurements] = {}
 
@@ -138,21 +157,43 @@ class Evaluator:
             return found.passed
 
         layers = self._workspace.layers(dtype)
+        shares = find_shares(layers)
+        latencies: dict[str, Latency] = {}
+
+        def time_ladder() -> dict[str, float]:
+            latencies.update(self._precision_times(dtype, shares, timed_until))
+            return find_extra_times(latencies[dtype], {name: latencies[name] for name in load_recipe(dtype).mixes})
+
         trials = Trials(
             tuple(layers),
             load_recipe(dtype).mixes,
             frozenset(name for name, layer in layers.items() if layer.operators),
             cost=lambda layer: self._layer_cost(dtype, {other: FP32 for other in layers if other != layer}),
             passes=passes,
+            shares=shares,
+            measure=time_ladder if weighs_time else None,
         )
         found = repair(trials, budget, progress=progress)
-        note = {"attempts": found.attempts, "layers_measured": len(found.costs), "complete": found.complete}
+        note = {
+            "attempts": found.attempts,
+            "layers_measured": len(found.costs),
+            "complete": found.complete,
+            "weighs_time": found.weighs_time,
+        }
         self._workspace.make(dtype, found.precisions, note={"repair": note})
         sensitivities = tuple(
             Sensitivity(name, layers[name].label, layers[name].size, cost) for name, cost in found.costs.items()
         )
         now = self.measured[dtype] if found.precisions is None else tried[frozenset(found.precisions.items())]
-        self.measured[dtype] = VariantMeasurements(now.checks, sensitivities, precisions=found.precisions or {})
+        self.measured[dtype] = VariantMeasurements(
+            now.checks,
+            sensitivities,
+            precisions=found.precisions or {},
+            # Times are never twice the same, and two bundles are to be: what they chose is in both.
+            precision_times=latencies if self._for_report else {},
+        )
+        if latencies:
+            self.weighed[dtype] = (_describe_times(latencies), _count_precisions(found.precisions or {}))
         self._repairs[dtype] = _describe_repair(found, len(layers), budget)
         passed = self.measured[dtype].passed
         if not found.complete:
@@ -326,6 +367,31 @@ class Evaluator:
             self._workspace.try_precisions(dtype, precisions)
         return self._workspace.bundle
 
+    def _precision_times(self, dtype: str, shares: Mapping[str, float], deadline: float) -> Mapping[str, Latency]:
+        """How long a variant takes with all its products in its own precision, and in each that it can mix with."""
+        mixes: dict[str, Mapping[str, str]] = {dtype: {}}
+        mixes |= {precision: dict.fromkeys(shares, precision) for precision in load_recipe(dtype).mixes}
+
+        def load_runs(scratch: Path) -> dict[str, Callable[[], int]]:
+            runs = {}
+            for name, precisions in mixes.items():
+                self._workspace.try_precisions(dtype, precisions)
+                runs[name] = self._comparison.timed_run(dtype, self._workspace.copy(dtype, scratch / name))
+            return runs
+
+        def compute() -> Mapping[str, Latency]:
+            graphs = self._workspace.folder / GRAPH_FOLDER
+            with tempfile.TemporaryDirectory(dir=graphs, prefix="timing-") as scratch:
+                return measure(load_runs(Path(scratch)), deadline=deadline)
+
+        return self._workspace.cache.value(
+            {"what": "precision times", "host": platform.node(), "mixes": list(mixes), **self._key(dtype, {})},
+            compute=compute,
+            to_json=_latencies_to_json,
+            from_json=lambda record: {name: Latency(**record[name]) for name in mixes},
+            keep=lambda found: not is_noisy(found),
+        )
+
     def _latencies(self, progress: Report, deadline: float) -> Mapping[str, Latency]:
         """The latencies of all variants, in turn; alone, or on another machine, they would be others."""
         bundle = self._workspace.bundle
@@ -337,7 +403,7 @@ class Evaluator:
                 progress=progress,
                 deadline=deadline,
             ),
-            to_json=lambda found: {dtype: asdict(latency) for dtype, latency in found.items()},
+            to_json=_latencies_to_json,
             from_json=lambda record: {dtype: Latency(**record[dtype]) for dtype in self.measured},
             keep=lambda found: not is_noisy(found),
         )
@@ -394,7 +460,7 @@ class Evaluator:
         }
         variants = {dtype: replace(variant, parity=parities[dtype]) for dtype, variant in manifest.variants.items()}
         self._workspace.record(replace(manifest, variants=variants))
-        write_report(self._workspace.folder, self._data, self.measured, self._extra, keep_texts=self._keep_texts)
+        write_report(self._workspace.folder, self._data, self.measured, self._extra, keep_texts=self._for_report)
 
 
 def leave_out(
@@ -438,12 +504,26 @@ def _share(end: float, waiting: int) -> float:
     return now + max(0.0, end - now) / waiting
 
 
+def _latencies_to_json(found: Mapping[str, Latency]) -> dict[str, dict[str, float]]:
+    return {name: asdict(latency) for name, latency in found.items()}
+
+
 def _to_json(found: VariantMeasurements) -> list[dict[str, Any]]:
     return [asdict(check) for check in found.checks]
 
 
 def _from_json(record: Any) -> VariantMeasurements:
     return VariantMeasurements(tuple(read_check(entry) for entry in record))
+
+
+def _describe_times(latencies: Mapping[str, Latency]) -> str:
+    times = ", ".join(f"{latency.median_ms:.3g} ms in {name}" for name, latency in latencies.items())
+    return f"{times} (on a noisy machine)" if is_noisy(latencies) else times
+
+
+def _count_precisions(precisions: Mapping[str, str]) -> str:
+    counts = Counter(precisions.values())
+    return ", ".join(f"{count} to {name}" for name, count in sorted(counts.items())) or "none"
 
 
 def _describe_repair(found: Repair, layers: int, budget: float) -> str:

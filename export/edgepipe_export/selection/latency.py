@@ -21,6 +21,9 @@ _TRIES = 4
 # Seconds before each run, see `time_runs`.
 _SETTLE = 0.05
 
+# Latencies that are this near to each other are equal, however quiet the machine.
+_ALIKE = 0.03
+
 # A machine whose rounds differ by more than this share of their median is busy with other things.
 NOISY = 0.15
 
@@ -99,6 +102,13 @@ def foreign_load() -> tuple[float, int] | None:
 def is_noisy(found: Mapping[str, Latency]) -> bool:
     """Whether the figures of any variant are too far apart to be believed."""
     return any(latency.spread > NOISY for latency in found.values())
+
+
+def are_alike(faster: Latency, slower: Latency) -> bool:
+    """Whether the rounds do not tell two variants apart: within 3 %, or where their middle halves overlap."""
+    return slower.median_ms <= faster.median_ms * (1 + _ALIKE) or (
+        slower.median_ms * (1 - slower.spread / 2) <= faster.median_ms * (1 + faster.spread / 2)
+    )
 
 
 def median_latency(times: Sequence[float]) -> Latency:

@@ -12,6 +12,7 @@ from edgepipe.bundle.layout import REPORT_NAME
 from edgepipe_export.calibration.dataset import BUILT_IN
 from edgepipe_export.evaluation.checks import Check, Disagreement
 from edgepipe_export.evaluation.metrics.confusion import Confusion
+from edgepipe_export.selection.latency import Latency
 from edgepipe_export.selection.request_time import RequestTime
 
 if TYPE_CHECKING:
@@ -49,12 +50,15 @@ class VariantMeasurements:
         sensitivities: Those of its layers, where a repair measured them; the most costly first.
         time: Where the time of a request goes; None where that was not measured.
         precisions: The layers that a repair gave another precision than the variant's, by name.
+        precision_times: How long an input takes with all products in the variant's own precision, and in each of those
+            that a repair chose from; empty where it did not weigh time.
     """
 
     checks: tuple[Check, ...]
     sensitivities: tuple[Sensitivity, ...] = field(default=())
     time: RequestTime | None = None
     precisions: Mapping[str, str] = field(default_factory=dict)
+    precision_times: Mapping[str, Latency] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -147,6 +151,8 @@ def _variant(measured: VariantMeasurements, withheld: Sequence[Any] | None) -> d
     if measured.sensitivities:
         record["sensitivities"] = [asdict(entry) for entry in measured.sensitivities]
         record["precisions"] = dict(measured.precisions)  # the manifest has them only if the variant is written
+    if measured.precision_times:
+        record["precision_times"] = {name: asdict(latency) for name, latency in measured.precision_times.items()}
     return record
 
 

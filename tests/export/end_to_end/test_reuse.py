@@ -78,7 +78,9 @@ def test_an_interrupted_repair_goes_on(
     def made(name: str, *, remeasure: bool = False) -> Path:
         output = tmp_path / name
         options = {"calibration": texts, "max_drop": 8, "progress": True, "remeasure": remeasure}
-        return export(checkpoint, output, dtypes=("int8",), **options).path
+        return export(
+            checkpoint, output, dtypes=("int8",), prefer="size", **options
+        ).path  # times would choose as they are
 
     cache = tmp_path / "cache"
     monkeypatch.setenv("EDGEPIPE_CACHE", str(cache))

@@ -85,6 +85,21 @@ def test_a_trial_is_made_only_where_precisions_differ(folder: Path) -> None:
     assert not root.exists(), "trials are not cached"
 
 
+def test_a_copy_stays_what_it_is(folder: Path) -> None:
+    """Sessions that are timed in turns read their files while other variants take their place."""
+    workspace = take_over(folder)
+    layer = next(iter(workspace.layers("w8")))
+    workspace.try_precisions("w8", {layer: "fp32"})
+    mixed = workspace.manifest.variants["w8"]
+    copy = workspace.copy("w8", folder / "onnx" / "copies" / "mixed")
+    workspace.try_precisions("w8", {})
+    assert copy.dtypes == ("w8",)
+    assert copy.manifest is not None
+    assert copy.manifest.variants["w8"] == mixed != workspace.manifest.variants["w8"]
+    assert copy.check()
+    assert files_of(copy.path) == {"model_w8.onnx", "model_w8.onnx_data"}
+
+
 def test_a_graph_comes_from_the_cache(folder: Path) -> None:
     cache = Cache(folder.parent / "cache", "basis", min_seconds=0)
     workspace = take_over(folder, cache=cache)

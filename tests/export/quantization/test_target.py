@@ -44,3 +44,4 @@ def test_this_machine_is_known_by_its_flags(
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr(target, "cpu_flags", lambda: frozenset(flags))
     assert find_target() == Target(expected)
+    assert [name for name in target.TARGETS if Target(name).runs_here] == [expected, "openvino"]

@@ -11,6 +11,7 @@ from edgepipe_export.evaluation.metrics.confusion import Confusion
 from edgepipe_export.reporting.contents import Contents, Measurements
 from edgepipe_export.reporting.plots import ConfusionPlot, CostPlot, DifferencePlot, TimePlot
 from edgepipe_export.reporting.sections import Block, Section, collect_sections, summarize_contents
+from edgepipe_export.selection.latency import Latency
 from edgepipe_export.selection.measurements import Sensitivity
 from tests.export.reporting.conftest import EXAMPLE, PARITIES
 from tests.export.reporting.test_tradeoff import CANDIDATES
@@ -132,6 +133,14 @@ def test_the_most_costly_layers_are_drawn(contents: Contents) -> None:
     assert isinstance(plot, CostPlot)
     assert plot.layers == tuple(layer.label for layer in layers[:20])
     assert found[1].summary == "All 25 layers as a table"
+    assert found[1].text == ""
+
+
+def test_what_a_repair_weighed_is_said(contents: Contents) -> None:
+    times = {"int8": Latency(4.0, 0.1), "w8": Latency(8.126, 0.1), "fp32": Latency(7.0, 0.1)}
+    measured = Measurements(sensitivities=(Sensitivity("/0", "a layer", 10, 0.5),), precision_times=times)
+    said = blocks(replace(contents, measurements={"int8": measured}), "sensitivities")[1].text
+    assert said.endswith("an input takes 4 ms in int8, 8.13 ms in w8, 7 ms in fp32.")
 
 
 CLOSE = "The machine was noisy; latencies that are close may be equal."

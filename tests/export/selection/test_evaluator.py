@@ -6,7 +6,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from edgepipe_export.output.workspace import Workspace
 from edgepipe_export.quantization.quantize import default_options
 from edgepipe_export.quantization.target import find_target
 from edgepipe_export.selection.evaluator import Evaluator
+from edgepipe_export.selection.latency import Latency
 from tests.conftest import Exported
 from tests.hostile import inject_outliers
 from tests.tiny import build
@@ -281,7 +282,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Evalua
     folder = tmp_path_factory.mktemp("hostile") / "bundle"
     manifest = export(model, folder, tokenizer=tokenizer, verify=False).manifest
     assert manifest is not None
-    workspace = Workspace(folder, manifest, ("model",), find_target("vnni"))
+    workspace = Workspace(folder, manifest, ("model",), find_target())
     loaded = load(resolve(Request(model, "text-classification", tokenizer, None, False, False)))
     gate = evaluate(workspace, loaded)
     workspace.make("int8")
@@ -314,6 +315,54 @@ def test_a_hostile_model_fails_and_is_repaired(hostile: tuple[Workspace, Evaluat
     costs = [entry["cost"] for entry in report["variants"]["int8"]["sensitivities"]]
     assert len(costs) == layers
     assert costs == sorted(costs, reverse=True)
+
+
+def test_a_repair_weighs_what_its_precisions_take(
+    hostile: tuple[Workspace, Evaluator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By times that are given: the variants themselves are made, loaded, run and compared."""
+    workspace, gate = hostile
+    given = {"int8": Latency(1.0, 0.0), "w8": Latency(9.0, 0.0), "fp32": Latency(2.0, 0.0)}
+    loaded: list[int] = []
+
+    def measure(runs: Mapping[str, Callable[[], int]], **_: Any) -> Mapping[str, Latency]:
+        loaded.extend(run() for run in runs.values())
+        return {name: given[name] for name in runs}
+
+    monkeypatch.setattr("edgepipe_export.selection.evaluator.measure", measure)
+    workspace.make("int8")
+    gate.measure()
+    assert gate.repair("int8", 300, weighs_time=True)
+    assert len(loaded) == 3
+    assert min(loaded) > 0
+    assert list(workspace.folder.glob("onnx/timing-*")) == []
+    recipe = workspace.manifest.variants["int8"].recipe
+    assert recipe["repair"]["weighs_time"]
+    products = {name for name, layer in workspace.layers("int8").items() if layer.products}
+    assert {wanted for name, wanted in recipe["precisions"].items() if name in products} == {"fp32"}
+    times, counts = gate.weighed["int8"]
+    assert times == "1 ms in int8, 9 ms in w8, 2 ms in fp32"
+    assert "fp32" in counts
+
+
+def test_times_of_precisions_are_kept_and_written_for_a_report(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgepipe_export.selection.latency._SETTLE", 0.0)
+    workspace.make("int8")
+    found = []
+    for for_report in (True, False):
+        steps = Steps()
+        data = measure_all(Dataset(TEXTS, None, BUILT_IN))
+        gate = Evaluator(
+            workspace, Told(steps, ("int8",)), data, Tolerance.from_max_drop(None), for_report=for_report, steps=steps
+        )
+        gate.measure()
+        assert not gate.repair("int8", 300, weighs_time=True)
+        found.append(gate.measured["int8"].precision_times)
+        assert "int8" in gate.weighed
+    assert list(found[0]) == ["int8", "w8", "fp32"]
+    assert found[1] == {}
 
 
 def test_a_repair_measures_each_mixed_graph_once(

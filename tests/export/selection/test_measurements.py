@@ -19,6 +19,7 @@ from edgepipe_export.evaluation.checks import Check, Disagreement, read_check
 from edgepipe_export.evaluation.metrics.confusion import ChangedExample, Choice, Confusion, read_confusion
 from edgepipe_export.reporting.contents import read_contents
 from edgepipe_export.reporting.report import render_page
+from edgepipe_export.selection.latency import Latency
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
 from edgepipe_export.selection.request_time import RequestTime
 from tests.runtime.small_bundle import write_bundle
@@ -38,6 +39,9 @@ CHECK = Check(
 )
 
 
+TIMES = {"int8": Latency(4.0, 0.25), "w8": Latency(8.0, 0.5)}
+
+
 def refuse(constant: str) -> Any:
     raise AssertionError(f"{constant} is not JSON")
 
@@ -46,7 +50,8 @@ def refuse(constant: str) -> Any:
 def bundle(tmp_path: Path) -> Path:
     """A bundle of which a variant gave no numbers."""
     folder = write_bundle(tmp_path / "bundle", dtypes=("fp32", "int8"))
-    measured = VariantMeasurements((CHECK,), (Sensitivity("a", "a", 10, math.inf), Sensitivity("b", "b", 10, 0.5)))
+    layers = (Sensitivity("a", "a", 10, math.inf), Sensitivity("b", "b", 10, 0.5))
+    measured = VariantMeasurements((CHECK,), layers, precision_times=TIMES)
     write_report(
         folder,
         measure_all(Dataset(("a", "b", "c"), None, BUILT_IN)),
@@ -63,6 +68,7 @@ def test_what_is_no_number_becomes_null(bundle: Path) -> None:
     assert int8["worst"][0]["difference"] is None
     assert int8["worst"][0]["input"] == "text \ud800"
     assert [entry["cost"] for entry in int8["sensitivities"]] == [None, 0.5]
+    assert int8["precision_times"]["w8"] == {"median_ms": 8.0, "spread": 0.5}
     assert record["noise"] == {"spread": None, "noisy": True}
 
 
@@ -73,6 +79,7 @@ def test_the_report_knows_them_for_what_cannot_be_compared(bundle: Path) -> None
     assert found.checks[0].max_difference == math.inf
     assert found.worst[0].difference == math.inf
     assert [entry.cost for entry in found.sensitivities] == [math.inf, 0.5]
+    assert found.precision_times == TIMES
     assert ElementTree.fromstring(render_page(contents)) is not None
     json.loads(contents.to_json(), parse_constant=refuse)
 

@@ -74,7 +74,8 @@ def test_the_options_are_those_of_our_export() -> None:
 
 def test_help_has_the_values_and_the_defaults() -> None:
     said = " ".join(make_parser().format_help().split())
-    assert "--prefer {speed,size,quality} What --dtype auto chooses by. [default: speed]" in said
+    prefer = "What --dtype auto chooses by; and with speed a repair weighs time. [default: speed]"
+    assert f"--prefer {{speed,size,quality}} {prefer}" in said
     assert "1 % of other decisions" in said
 
 
