@@ -97,10 +97,10 @@ soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak --times $(SOAK_TIMES) --seed $(SOAK_SEED)
 
 bench: $(VENV)/.dev
-	$(BIN)/python benchmarks/request.py --optimum
+	$(BIN)/python -m benchmarks.pipelines.request --optimum
 
 bench-throughput: $(VENV)/.dev
-	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python -m benchmarks.pipelines.throughput
 
 # Downloads OpenVINO, optimum-intel, NNCF, CTranslate2, optimum-onnx and transformers.js (which needs Node 20 and npm, and
 # is left out without); a machine that does nothing else for an hour.
@@ -108,7 +108,7 @@ bench-peers: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.peers.compare
 
 bench-generation: $(VENV)/.dev
-	$(BIN)/python benchmarks/generation.py --context
+	$(BIN)/python -m benchmarks.generation.tokens_per_second --context
 
 # Every package that the stages install, with its hashes: after a change of pyproject.toml or constraints.txt.
 lock: $(VENV)/.release

@@ -1,6 +1,6 @@
 """Checkpoints of real sizes with random weights, and what the contenders load, written from them.
 
-    python benchmarks/checkpoints.py NAME FOLDER
+    python -m benchmarks.checkpoints NAME FOLDER
 
 writes FOLDER/checkpoint (for transformers), FOLDER/bundle (ours: fp32 and int8) and FOLDER/inside (the same fp32 graph
 with its weights inside model.onnx, as optimum writes it; for the bare script and for optimum).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from benchmarks.picture import MEASURES, OUTPUT, STYLES, read
+from benchmarks.pipelines.picture import MEASURES, OUTPUT, STYLES, read
 
 from tests.documentation.pages import text
 

@@ -30,7 +30,7 @@ NAMED = _named()
 
 
 def test_the_commands_are_found() -> None:
-    assert {"tests/tiny/coverage.py", "benchmarks/request.py", "tests/golden/make.py"} <= set(NAMED)
+    assert {"tests/tiny/coverage.py", "benchmarks/pipelines/request.py", "tests/golden/make.py"} <= set(NAMED)
 
 
 @pytest.mark.parametrize("path", NAMED)

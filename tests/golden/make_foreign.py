@@ -2,10 +2,10 @@
 
     python -m tests.golden.make_foreign [name ...]
 
-Run it where the reference is: optimum-onnx 0.1.0, which brings transformers 4.57.6 (``benchmarks/request.py --optimum``
-makes such an environment). Each directory of ``tests/data/foreign`` is what ``ORTModelFor….save_pretrained`` and
-``ORTQuantizer`` left, byte for byte; the file beside it has the answers: ``fp32`` those of PyTorch, ``q8`` those of
-optimum-onnx on ``model_quantized.onnx``.
+Run it where the reference is: optimum-onnx 0.1.0, which brings transformers 4.57.6
+(``python -m benchmarks.pipelines.request --optimum`` makes such an environment). Each directory of
+``tests/data/foreign`` is what ``ORTModelFor….save_pretrained`` and ``ORTQuantizer`` left, byte for byte; the file
+beside it has the answers: ``fp32`` those of PyTorch, ``q8`` those of optimum-onnx on ``model_quantized.onnx``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Attention that is written out in products and a softmax becomes ONNX's operator ``Attention``.
 
 onnxruntime computes the operator in one go, without the transposes before and behind it and without the whole matrix
-of scores in memory (`python -m benchmarks.operators`). Its kernel on processors is there from 1.24 on.
+of scores in memory (`python -m benchmarks.graphs.operators`). Its kernel on processors is there from 1.24 on.
 """
 
 from __future__ import annotations

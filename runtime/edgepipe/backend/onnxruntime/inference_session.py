@@ -139,7 +139,7 @@ class OrtSession:
 
 
 # Rewrites of onnxruntime's that cost time on a CPU, where SkipLayerNormalization takes longer than the addition and the
-# LayerNormalization that it stands for (`python -m benchmarks.fusions BUNDLE`).
+# LayerNormalization that it stands for (`python -m benchmarks.graphs.fusions BUNDLE`).
 SLOWER_ON_CPU = ("SkipLayerNormFusion",)
 
 

@@ -1,4 +1,4 @@
-"""One request, beside what else there is: `python benchmarks/request.py` (`make bench`).
+"""One request, beside what else there is: `python -m benchmarks.pipelines.request` (`make bench`).
 
 For a DistilBERT-base and for a tiny model: every contender is a file of its own, started as a process of its own, in
 turns for several rounds, and measures its start, its memory and its request time. The bar is `bare.py`, 20 lines on the
@@ -15,14 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from contenders import contenders, overhead, run_rounds
-from environments import optimum_python, run
-from report import Result, build_record, markdown
+from benchmarks.environments import optimum_python, run
+from benchmarks.pipelines.contenders import contenders, overhead, run_rounds
+from benchmarks.pipelines.request_report import Result, build_record, markdown
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
 
-HERE = Path(__file__).parent
+BENCHMARKS = Path(__file__).parents[1]
 MODELS = ("distilbert-base", "tiny")
 
 
@@ -56,7 +56,7 @@ def model_folder(name: str, parent: Path) -> Path:
     if not (folder / "inside" / "model.onnx").exists():
         print_progress(f"{name}: making the checkpoint and exporting it")
         folder.mkdir(parents=True, exist_ok=True)
-        run([sys.executable, str(HERE / "checkpoints.py"), name, str(folder)])
+        run([sys.executable, "-m", "benchmarks.checkpoints", name, str(folder)])
     return folder
 
 
@@ -74,7 +74,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, help="[default: what the process may use]")
     parser.add_argument("--optimum", action="store_true", help="run optimum-onnx too, in an environment of its own")
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use those that are there")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 

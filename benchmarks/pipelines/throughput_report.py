@@ -6,9 +6,9 @@ import statistics
 from dataclasses import dataclass
 from typing import Any
 
-from contenders import Contender
-from report import rows, versions
-from text_sets import TextSet
+from benchmarks.pipelines.contenders import Contender
+from benchmarks.pipelines.request_report import rows, versions
+from benchmarks.text_sets import TextSet
 
 OURS = "edgepipe fp32"
 OPTIMUM = "optimum-onnx"
@@ -86,7 +86,7 @@ def markdown(record: dict[str, Any]) -> str:
         f"{record['machine']}.",
         f"{found}.",
         f"Tokens a second, without padding, and the ratio of {OURS} to {OPTIMUM} in the same round: medians of",
-        f"{record['rounds']} rounds in turns. Made by `python benchmarks/throughput.py`.",
+        f"{record['rounds']} rounds in turns. Made by `python -m benchmarks.pipelines.throughput`.",
         "",
     ]
     table = [

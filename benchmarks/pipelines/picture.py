@@ -1,4 +1,4 @@
-"""The picture of the README: ``python benchmarks/picture.py`` draws benchmarks/results/request.json.
+"""The picture of the README: ``python -m benchmarks.pipelines.picture`` draws benchmarks/results/request.json.
 
 It is drawn twice, for light and dark pages, as docs/assets/request-light.svg and docs/assets/request-dark.svg.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 RESULTS = REPOSITORY / "benchmarks" / "results" / "request.json"
 OUTPUT = REPOSITORY / "docs" / "assets"
 

@@ -1,4 +1,4 @@
-"""Many texts of mixed lengths: `python benchmarks/throughput.py` (`make bench-throughput`).
+"""Many texts of mixed lengths: `python -m benchmarks.pipelines.throughput` (`make bench-throughput`).
 
 Tokens a second of text classification on a DistilBERT-base, edgepipe beside optimum-onnx's pipeline (and transformers'
 own with --torch) at the same batch size. Every contender is a worker process of its own; each round gives each of
@@ -18,16 +18,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from contenders import Contender, start_worker
-from environments import optimum_python
-from request import HERE, model_folder, print_progress
-from text_sets import TextSet, text_sets
-from throughput_report import OPTIMUM, OURS, Timing, build_record, markdown
+from benchmarks.environments import optimum_python
+from benchmarks.pipelines.contenders import Contender, start_worker
+from benchmarks.pipelines.request import BENCHMARKS, model_folder, print_progress
+from benchmarks.pipelines.throughput_report import OPTIMUM, OURS, Timing, build_record, markdown
+from benchmarks.text_sets import TextSet, text_sets
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
 
-DATA = HERE.parents[1] / "shared" / "data"
+DATA = BENCHMARKS.parents[1] / "shared" / "data"
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--torch", action="store_true", help="run transformers' own pipeline too")
     parser.add_argument("--optimum-python", help="an interpreter that has optimum-onnx  [default: one is set up]")
     parser.add_argument("--keep", type=Path, help="keep the model in this folder, and use it if it is there")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 

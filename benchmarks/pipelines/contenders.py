@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measure import LISTS
-from worker import ENVIRONMENT, Worker
+from benchmarks.pipelines.measure import LISTS
+from benchmarks.worker import ENVIRONMENT, Worker
 
 HERE = Path(__file__).parent
 TEXT = "This film is a quiet triumph, and I loved it."  # 14 tokens
@@ -116,7 +116,7 @@ def run_rounds(
 
 def overhead(bundle: Path, threads: int, seconds: float) -> dict[str, float]:
     """What overhead.py measures, the median of five processes; microseconds and a ratio."""
-    command = [sys.executable, str(HERE / "overhead.py"), str(bundle), TEXT, str(threads), str(seconds / 5)]
+    command = [sys.executable, "-m", "benchmarks.pipelines.overhead", str(bundle), TEXT, str(threads), str(seconds / 5)]
     measured = [json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout) for _ in range(5)]
     measured.sort(key=lambda entry: entry["ratio"])
     middle: dict[str, float] = measured[len(measured) // 2]

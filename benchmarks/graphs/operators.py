@@ -1,4 +1,4 @@
-"""Where the time of int8 goes, before and after what edgepipe does to the graph: python -m benchmarks.operators BUNDLE
+"""Where the time of int8 goes before and after edgepipe's passes: python -m benchmarks.graphs.operators BUNDLE
 
 Of the bundle's fp32 graph of an encoder it makes three of int8: `plain`, onnxruntime's `quantize_dynamic` for each
 channel; `written out`, ours with attention in standard operators; and `int8`, ours. They are timed in turn, and ratios
@@ -16,9 +16,9 @@ from unittest.mock import patch
 
 import numpy as np
 import onnxruntime
-from benchmarks.products import bind, model
-from benchmarks.products import int8 as int8_product
-from benchmarks.quantized import ENCODED, make_parser, random_inputs
+from benchmarks.graphs.products import bind, model
+from benchmarks.graphs.products import int8 as int8_product
+from benchmarks.graphs.quantized import ENCODED, make_parser, random_inputs
 from benchmarks.turns import format_medians, measure_medians
 from onnxruntime.quantization import QuantType, quantize_dynamic
 

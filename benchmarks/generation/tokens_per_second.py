@@ -1,4 +1,4 @@
-"""Tokens a second of generation: `python benchmarks/generation.py` (`make bench-generation`).
+"""Tokens a second of generation: `python -m benchmarks.generation.tokens_per_second` (`make bench-generation`).
 
 GPT-2 (124 million weights; a prompt of 32 tokens, 64 new ones, greedy) and BART-base (a source of 64, 48 new ones,
 greedy and 4 beams), batch 1, random weights: edgepipe beside transformers, optimum-onnx, CTranslate2 and a bare loop
@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from environments import optimum_python
-from report import versions
-from request import HERE, print_progress
-from worker import Worker
+from benchmarks.environments import optimum_python
+from benchmarks.pipelines.request import BENCHMARKS, print_progress
+from benchmarks.pipelines.request_report import versions
+from benchmarks.worker import Worker
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def markdown(record: dict[str, Any]) -> str:
         f"{record['machine']}.",
         f"{record['versions']}.",
         f"Tokens a second, medians of {record['rounds']} rounds in turns; ratios are medians of ratios within a round.",
-        "Made by `python benchmarks/generation.py`.",
+        "Made by `python -m benchmarks.generation.tokens_per_second`.",
     ]
     for result in record["results"]:
         lines += ["", f"## {result['work']}", "", "| | tokens a second | not the graph's time |", "|---|---:|---:|"]
@@ -201,7 +203,7 @@ def main() -> None:
             folder = Path(arguments.keep or temporary) / model
             if not (folder / "bundle").exists():
                 print_progress(f"{model}: making the checkpoint and exporting it")
-                command = [sys.executable, str(HERE / "generation_checkpoints.py"), model, str(folder)]
+                command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", model, str(folder)]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             answers_by_work |= measure_model(model, folder, threads, python, arguments.rounds)
             if model == "gpt2" and arguments.context:
@@ -231,7 +233,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--alone", action="store_true", help="without optimum-onnx and CTranslate2")
     parser.add_argument("--context", action="store_true", help="measure the cost of a token after long contexts too")
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use them if they are there")
-    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 

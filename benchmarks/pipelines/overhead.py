@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 
-from bare import classifier
+from benchmarks.pipelines.bare import classifier
 from tokenizers import Tokenizer
 
 from edgepipe import pipeline

@@ -1,11 +1,11 @@
-"""Speed on an NVIDIA GPU: `python benchmarks/cuda.py`.
+"""Speed on an NVIDIA GPU: `python -m benchmarks.cuda.latency`.
 
 BERT-base at 1 x 128 and 32 x 128 tokens, DistilBERT from text to label, GPT-2 and BART-base greedy, in fp16: edgepipe
 with buckets (captured as CUDA graphs) and without, beside PyTorch eager, torch.compile, and optimum-onnx on CUDA where
 an interpreter that has it is named. Every contender is a worker process of its own; each round runs each in turn,
 and medians count. Random weights. Copies to and from the GPU are in the time.
 
-    python benchmarks/cuda.py --optimum-python ENV/bin/python --bandwidth 4800 --arithmetic 990
+    python -m benchmarks.cuda.latency --optimum-python ENV/bin/python --bandwidth 4800 --arithmetic 990
 
 --bandwidth (GB/s) and --arithmetic (TFLOP/s, of fp16) are those of the card's data sheet; with them the table says how
 far a contender is from what they allow. `--tiny --device cpu` runs all of it on a processor, to see that it works.
@@ -27,8 +27,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cuda_work import WORKS, Work
-from worker import Worker
+from benchmarks.cuda.cuda_work import WORKS, Work
+from benchmarks.worker import Worker
 
 from edgepipe.backend.machine import machine_name
 
@@ -147,7 +147,7 @@ def _prepare_model(model: str, parent: Path, *, tiny: bool) -> Path:
     folder = parent / (f"{model}-tiny" if tiny else model)
     if not (folder / "bundle").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, str(HERE / "cuda_work.py"), model, str(folder), *(["tiny"] if tiny else [])]
+        command = [sys.executable, "-m", "benchmarks.cuda.cuda_work", model, str(folder), *(["tiny"] if tiny else [])]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{model} could not be written:\n{done.stderr}")
@@ -250,7 +250,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="[default: benchmarks/results; none with --tiny]")
     arguments = parser.parse_args()
     if arguments.output is None and not arguments.tiny:
-        arguments.output = HERE / "results"
+        arguments.output = HERE.parent / "results"
     return arguments
 
 

@@ -1,4 +1,4 @@
-"""How fast the variants of a bundle are beside its first: python -m benchmarks.quantized BUNDLE
+"""How fast the variants of a bundle are beside its first: python -m benchmarks.graphs.quantized BUNDLE
 
 Rounds are interleaved, so that a machine that is busy for a while slows all of them; medians and ratios are printed.
 Inputs are random ids, for encoders at 1x16, 1x128 and 8x128 tokens; for decoders one token after 32 and after 256.

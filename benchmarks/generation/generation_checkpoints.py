@@ -1,6 +1,6 @@
 """Checkpoints of real sizes with random weights that generate.
 
-    python benchmarks/generation_checkpoints.py NAME FOLDER
+    python -m benchmarks.generation.generation_checkpoints NAME FOLDER
 
 writes FOLDER/checkpoint (for transformers, optimum and CTranslate2) and FOLDER/bundle (ours). Speed does not depend on
 the values of weights, nor on the words of the vocabulary, of which only the number is the real one.

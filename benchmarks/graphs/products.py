@@ -1,4 +1,4 @@
-"""What onnxruntime's kernels take for one product of activations and a weight: python -m benchmarks.products
+"""What onnxruntime's kernels take for one product of activations and a weight: python -m benchmarks.graphs.products
 
 Products are most of a model: beside fp32, no recipe is much faster than its kernel is alone. A row is a token. Rounds
 in turn, medians; ratios are to fp32.

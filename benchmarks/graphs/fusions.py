@@ -1,8 +1,8 @@
-"""What onnxruntime's rewrites of graphs gain or cost on this machine: python -m benchmarks.fusions BUNDLE
+"""What onnxruntime's rewrites of graphs gain or cost on this machine: python -m benchmarks.graphs.fusions BUNDLE
 
 Each variant as edgepipe loads it, which refuses some rewrites (`SLOWER_ON_CPU` of
 `edgepipe.backend.onnxruntime.inference_session`), then with all of them, and with each of `--without` refused too;
-rounds in turn, medians, ratios to the first. Inputs as in `benchmarks.quantized`.
+rounds in turn, medians, ratios to the first. Inputs as in `benchmarks.graphs.quantized`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from benchmarks.quantized import cases, make_parser, random_inputs
+from benchmarks.graphs.quantized import cases, make_parser, random_inputs
 from benchmarks.turns import format_medians, measure_medians
 
 from edgepipe import Bundle

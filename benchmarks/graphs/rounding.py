@@ -1,4 +1,4 @@
-"""How near q4 comes to fp32 with each way to round: python -m benchmarks.rounding
+"""How near q4 comes to fp32 with each way to round: python -m benchmarks.graphs.rounding
 
 All is calibrated on 64 texts of the train files and measured on the dev files of ../shared. Figures are mean cosine to
 fp32 of sentence vectors (all-MiniLM-L6-v2, 100 texts), entity F1 (400 sentences of WikiANN) and accuracy (SST-2), each

@@ -110,8 +110,8 @@ def make(name: str, folder: Path, *, tiny: bool) -> None:
     """Write FOLDER/checkpoint and FOLDER/bundle (fp32 and fp16); speed does not depend on the values of weights."""
     import torch
     import transformers
-    from checkpoints import tokenizer
-    from generation_checkpoints import write_tokenizer
+    from benchmarks.checkpoints import tokenizer
+    from benchmarks.generation.generation_checkpoints import write_tokenizer
 
     from edgepipe_export import export
 

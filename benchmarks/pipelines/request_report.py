@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
-from contenders import Contender, Run
+from benchmarks.pipelines.contenders import Contender, Run
 
 BAR = "script"
 OURS = "edgepipe fp32"
@@ -103,7 +103,7 @@ def markdown(record: dict[str, Any]) -> str:
         f"{every}.",
         f"Medians; every contender ran in {record['rounds']} processes, transformers and optimum in a third",
         "as many, in turns. Private memory is what no file backs, after the first label.",
-        "Made by `python benchmarks/request.py`.",
+        "Made by `python -m benchmarks.pipelines.request`.",
         "",
     ]
     for model in record["models"]:

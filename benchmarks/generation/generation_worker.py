@@ -1,4 +1,4 @@
-"""What every contender of generation.py does: answer each line of standard input with a line of JSON."""
+"""What every contender of tokens_per_second.py does: answer each line of standard input with a line of JSON."""
 
 import json
 import statistics
