@@ -20,7 +20,7 @@ def single_threaded() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edgepipe.backend.onnxruntime.inference_session.available_threads", lambda: 1)
+        patch.setattr("edgepipe.backend.onnxruntime.inference_session.threads_of_worker", lambda workers: 1)
         yield
     torch.set_num_threads(before)
 

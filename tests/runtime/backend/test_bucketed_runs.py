@@ -136,5 +136,5 @@ def test_a_bucket_that_gives_something_else_is_not_used(tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("edgepipe.backend.onnxruntime.inference_session.available_threads", lambda: 1)
+    monkeypatch.setattr("edgepipe.backend.onnxruntime.inference_session.threads_of_worker", lambda workers: 1)
     return
