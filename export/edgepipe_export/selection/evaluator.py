@@ -21,7 +21,7 @@ from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.selection.choose import Candidate, choose, tabulate, undecided
 from edgepipe_export.selection.latency import Latency, is_noisy, measure
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
-from edgepipe_export.selection.mixed_precision import Repair, Trials, find_extra_times, find_shares, repair
+from edgepipe_export.selection.mixed_precision import Repair, Trials, find_extra_times, find_growth, find_shares, repair
 from edgepipe_export.selection.request_time import RequestTime, measure_requests
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ class Evaluator:
 
         layers = self._workspace.layers(dtype)
         shares = find_shares(layers)
+        size = self._workspace.manifest.variants[dtype].bytes  # nothing is raised yet
         latencies: dict[str, Latency] = {}
 
         def time_ladder() -> dict[str, float]:
@@ -171,6 +172,7 @@ class Evaluator:
             cost=lambda layer: self._layer_cost(dtype, {other: FP32 for other in layers if other != layer}),
             passes=passes,
             shares=shares,
+            growth=find_growth(layers, size),
             measure=time_ladder if weighs_time else None,
         )
         found = repair(trials, budget, progress=progress)

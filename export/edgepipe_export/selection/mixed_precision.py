@@ -5,7 +5,8 @@
 2. The most costly layers go up one rung (a blockwise precision, then fp32), 1, 2, 4 and more of them until the gate
    holds; then the fewest between the last that failed and the first that held are found by halving.
 3. Where time counts, each rung is measured: how much longer a run takes with all layers on it. The search begins with
-   the fastest rung, and tries another one as long as fewer layers on that would take less time.
+   the fastest rung, and tries another one as long as fewer layers on that would take less time. What makes the variant
+   more than a quarter larger is taken only where nothing else is enough.
 
 The search knows nothing of graphs: the functions of :class:`Trials` make and measure them.
 """
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # Seconds that a repair may take.
 DEFAULT_BUDGET = 300.0
 
+# How much larger fp32 may make a variant for the sake of time.
+_MOST_GROWTH = 0.25
+
 # How much of the budget goes into finding what each layer costs.
 _MEASURING = 0.5
 
@@ -42,6 +46,7 @@ class Trials:
         cost: How far the outputs are from fp32's when this layer alone is quantized.
         passes: Whether the gate holds with these layers in other precisions.
         shares: What part of the work of all products each layer does; layers that are not there take no time.
+        growth: By what part of its size each layer in fp32 makes the variant larger; 0 for layers that are not there.
         measure: How much longer an input takes with all products in each precision of the ladder than in the recipe's
             own, in milliseconds; None where time does not count.
     """
@@ -52,6 +57,7 @@ class Trials:
     cost: Callable[[str], float]
     passes: Callable[[Mapping[str, str]], bool]
     shares: Mapping[str, float] = field(default_factory=dict)
+    growth: Mapping[str, float] = field(default_factory=dict)
     measure: Callable[[], Mapping[str, float]] | None = None
 
 
@@ -120,6 +126,19 @@ def find_shares(layers: Mapping[str, Layer]) -> dict[str, float]:
     """
     sizes = {name: layer.size for name, layer in layers.items() if layer.products}
     return {name: size / sum(sizes.values()) for name, size in sizes.items()}
+
+
+def find_growth(layers: Mapping[str, Layer], size: int) -> dict[str, float]:
+    """By what part each product in fp32 makes a variant larger.
+
+    Args:
+        layers: All layers of its graphs.
+        size: Its bytes; each layer has its share of them.
+    """
+    numbers = sum(layer.size for layer in layers.values())
+    return {
+        name: max(0.0, 4 * layer.size / size - layer.size / numbers) for name, layer in layers.items() if layer.products
+    }
 
 
 def find_extra_times(own: Latency, ladder: Mapping[str, Latency]) -> dict[str, float]:
@@ -230,9 +249,16 @@ class _Search:
     def run(self) -> dict[str, str] | None:
         """The precisions of the fewest or the fastest layers; None where nothing passed in time."""
         best: tuple[_Way, int] | None = None
+        large: tuple[_Way, int] | None = None
         for way in _first_ways(self._trials, self._times):
             count = self._try(way) if best is None else self._try_faster(way, *best)
-            best = best if count is None else (way, count)
+            if count is None:
+                continue
+            if self._is_large(way, count):
+                large = (way, count)
+            else:
+                best = (way, count)
+        best = best or large
         for way in () if best is not None else _last_ways(self._trials):
             if (count := self._try(way)) is not None:
                 best = (way, count)
@@ -258,12 +284,20 @@ class _Search:
             return None  # neither faster nor more exact: as many layers, or more, that each take as long, or longer
         limit = self._extra_time(best, best_count)
         counts = range(1, _most(self._trials, self._ranked, way) + 1)
-        most = sum(self._extra_time(way, count) < limit for count in counts)  # the more, the longer
+        most = sum(  # the more, the longer and the larger
+            self._extra_time(way, count) < limit and not self._is_large(way, count) for count in counts
+        )
         return self._fewest(way, 0, most) if most and self._passes(way, most) else None
 
     def _extra_time(self, way: _Way, count: int) -> float:
         assert self._times is not None
         return extra_time(self._precisions(way, count), self._trials.shares, self._times)
+
+    def _is_large(self, way: _Way, count: int) -> bool:
+        """Whether fp32 makes too large a variant; only where time counts it is taken for anything but need."""
+        in_fp32 = (name for name, precision in self._precisions(way, count).items() if precision == FP32)
+        growth = sum(self._trials.growth.get(name, 0.0) for name in in_fp32)
+        return self._times is not None and growth > _MOST_GROWTH
 
     def _fewest(self, way: _Way, below: int, count: int) -> int:
         while count - below > 1 and not self.stopped:

@@ -11,7 +11,7 @@ import pytest
 
 from edgepipe_export.quantization.weights.layers import Layer
 from edgepipe_export.selection.latency import Latency
-from edgepipe_export.selection.mixed_precision import extra_time, find_extra_times, find_shares, repair
+from edgepipe_export.selection.mixed_precision import extra_time, find_extra_times, find_growth, find_shares, repair
 
 
 class Made:
@@ -28,6 +28,7 @@ class Made:
         weightless: Collection[str] = (),
         times: Mapping[str, float] | None = None,
         timeless: Collection[str] = (),
+        growth: float = 0.0,
     ) -> None:
         self.layers = list(costs)
         self.ladder = list(ladder)
@@ -37,6 +38,7 @@ class Made:
         self._left = ladder
         self._times = times
         self.shares = {name: 1 / len(costs) for name in costs if name not in {*weightless, *timeless}}
+        self.growth = dict.fromkeys(costs, growth)
         self.measure = None if times is None else self.time_ladder
         self.tried: list[Mapping[str, str]] = []
         self.now = 0.0
@@ -167,6 +169,31 @@ def test_what_takes_no_time_stays_small() -> None:
     assert found.precisions == {"layer 9": "w8", "layer 8": "fp32", "layer 7": "fp32"}  # 21 and 0.9 are left
 
 
+@pytest.mark.parametrize(
+    ("growth", "times", "raised"),
+    [
+        (0.0625, {"w8": 3.0, "fp32": 2.0}, ("fp32", 4)),  # a quarter larger
+        (0.07, {"w8": 3.0, "fp32": 2.0}, ("w8", 5)),
+        (0.07, {"w8": 2.0, "fp32": 2.1}, ("w8", 5)),  # four in fp32 are faster, and too large
+    ],
+    ids=["not large", "fp32 first", "w8 first"],
+)
+def test_time_does_not_make_a_variant_much_larger(
+    growth: float, times: Mapping[str, float], raised: tuple[str, int]
+) -> None:
+    bench = Made(TEN, 15.1, {"w8": 0.14, "fp32": 0.0}, times=times, growth=growth)
+    found = repair(bench, 1000, clock=bench.clock)
+    assert found.precisions is not None
+    assert (*set(found.precisions.values()), len(found.precisions)) == raised
+
+
+def test_what_is_large_is_taken_where_nothing_else_is_enough() -> None:
+    bench = Made(TEN, 15.1, {"w8": 0.9, "fp32": 0.0}, times={"w8": 3.0, "fp32": 2.0}, growth=0.2)
+    found = repair(bench, 1000, clock=bench.clock)
+    assert found.precisions is not None
+    assert list(found.precisions.values()) == ["fp32"] * 4
+
+
 def test_one_precision_alone_is_not_timed() -> None:
     bench = Made(TEN, 30, {"fp32": 0.0}, times={})
     found = repair(bench, 1000, clock=bench.clock)
@@ -201,6 +228,7 @@ def test_a_product_does_as_much_work_as_it_has_weights() -> None:
     times = {"w8": 4.0, "fp32": 2.0}
     assert extra_time({"table": "w8", "up": "w8", "head": "fp32", "Softmax": "fp32"}, shares, times) == 3.5
     assert find_shares({"table": layers["table"]}) == {}
+    assert find_growth(layers, 140) == pytest.approx({"up": 90 / 140, "head": 30 / 140})  # a byte a number before
 
 
 @pytest.mark.parametrize("budget", [0, 5, 14, 17, 30])
