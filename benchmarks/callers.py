@@ -117,7 +117,7 @@ def throughput_script(bundle: Path, classify: Any, texts: list[str]) -> Callable
     compiled = core.compile_model(str(graph), "CPU", config)
     queue = AsyncInferQueue(compiled)
     best: dict[int, int] = {}
-    queue.set_callback(lambda request, number: best.update({number: int(request.results[0].argmax())}))
+    queue.set_callback(lambda request, number: best.update({number: int(request.get_output_tensor(0).data.argmax())}))
     names = [port.get_any_name() for port in compiled.inputs]
 
     def run() -> dict[int, int]:

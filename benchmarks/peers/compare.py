@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -140,7 +141,8 @@ def _measure(
                 if number >= 0:
                     own.append(peak)
             for what, request in work:
-                for one in wanted:
+                # In another order each time: threads of an engine may spin for a while, and slow whoever comes next.
+                for one in random.sample(wanted, len(wanted)):
                     if what == "texts" and not one.reads_texts:
                         continue
                     taken = running[one.name].request(request)["seconds"]
@@ -223,8 +225,7 @@ def _write(record: dict[str, Any], output: Path) -> None:
 
 
 def _say(line: str) -> None:
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
+    print(line, file=sys.stderr, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

@@ -68,6 +68,8 @@ class Workers:
             for pieces in lists:
                 results: list[Any] = [None] * len(pieces)
                 batches = list(cut([len(piece["input_ids"]) for piece in pieces])) or [[]]
+                if self.count > 1:
+                    batches.reverse()  # the longest come last, and nobody is to wait for one of them alone
                 for number, places in enumerate(batches, 1):
                     batch = [pieces[place] for place in places]
                     wait = self.start(partial(run, batch)) if batch else list[Result]

@@ -11,6 +11,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from edgepipe.backend.engines import create_session
 from edgepipe.errors import ExportError
 from edgepipe_export.quantization.methods.quantize_rows import QuantizeRowsPass
+from edgepipe_export.quantization.target import find_target
 from edgepipe_export.tracing.serialization import save_graph
 from tests.export.quantization.small_graphs import SmallGraph
 
@@ -38,6 +39,7 @@ def quantized(tmp_path: Path) -> onnx_ir.Model:
         tmp_path / "quantized.onnx",
         per_channel=True,
         weight_type=QuantType.QInt8,
+        reduce_range=find_target().reduce_range,  # the graph runs here
         extra_options={"MatMulConstBOnly": True},
     )
     return onnx_ir.load(tmp_path / "quantized.onnx")

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 from edgepipe import Bundle
 from edgepipe.errors import InputError
 from edgepipe_export.quantization.quantize import default_options, find_layers, quantize
-from edgepipe_export.quantization.target import Target
+from edgepipe_export.quantization.target import find_target
 
 DTYPE = "int8-static"
+# Graphs run here, and a processor without VNNI adds products of all 8 bits wrongly.
+TARGET = find_target()
 
 
 def feeds(rows: int, length: int, seed: int = 0) -> dict[str, NDArray[Any]]:
@@ -30,7 +32,7 @@ BATCHES = [feeds(4, 9, seed=1), feeds(3, 14, seed=2)]  # of two lengths, which a
 def made(bundle: Bundle, folder: Path, **options: Any) -> Path:
     path = folder / "model_int8_static.onnx"
     chosen = replace(default_options(DTYPE), **options)
-    quantize(DTYPE, bundle.graph("fp32"), path, Target("vnni"), options=chosen, batches=BATCHES)
+    quantize(DTYPE, bundle.graph("fp32"), path, TARGET, options=chosen, batches=BATCHES)
     return path
 
 
@@ -75,7 +77,7 @@ def test_everything_in_8_bits_is_further_off(exported: Bundle, tmp_path: Path) -
 def test_layers_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
     source, path = exported.graph("fp32"), tmp_path / "model.onnx"
     precisions = {layer.name: "fp32" for layer in find_layers(source)}
-    quantize(DTYPE, source, path, Target("vnni"), precisions=precisions, batches=BATCHES)
+    quantize(DTYPE, source, path, TARGET, precisions=precisions, batches=BATCHES)
     np.testing.assert_allclose(run(path, BATCHES[0]), run(source, BATCHES[0]), atol=1e-6)
 
 
@@ -86,28 +88,28 @@ def test_operators_can_stay_fp32(exported: Bundle, tmp_path: Path) -> None:
     operators = [layer for layer in layers if layer.operators]
     assert layers == [*operators, *find_layers(source)]
     assert find_layers(source, DTYPE) == find_layers(source)
-    target = Target("vnni")
+
     errors = {}
     for count in (0, len(operators), len(layers)):
         path = tmp_path / f"{count}.onnx"
         precisions = {layer.name: "fp32" for layer in layers[:count]}
-        quantize(DTYPE, source, path, target, options=options, precisions=precisions, batches=BATCHES)
+        quantize(DTYPE, source, path, TARGET, options=options, precisions=precisions, batches=BATCHES)
         errors[count] = float(np.abs(run(path, inputs) - run(source, inputs)).mean())
     assert errors[0] > errors[len(operators)] > errors[len(layers)]
     assert errors[len(layers)] < 1e-6
     raised = {layer.name: "w8" for layer in layers if not layer.operators}
-    quantize(DTYPE, source, path, target, options=options, precisions=raised, batches=BATCHES)
+    quantize(DTYPE, source, path, TARGET, options=options, precisions=raised, batches=BATCHES)
     graph = onnx_ir.load(path).graph
     assert sum(node.op_type == "MatMulNBits" for node in graph) == 14
     with pytest.raises(InputError, match=r"cannot have the layer Softmax in 'w8'; it mixes with fp32"):
-        quantize(DTYPE, source, path, target, options=options, precisions={"Softmax": "w8"}, batches=BATCHES)
+        quantize(DTYPE, source, path, TARGET, options=options, precisions={"Softmax": "w8"}, batches=BATCHES)
     with pytest.raises(InputError, match="has no layer 'Softmax'"):
-        quantize(DTYPE, source, path, target, precisions={"Softmax": "fp32"}, batches=BATCHES)
+        quantize(DTYPE, source, path, TARGET, precisions={"Softmax": "fp32"}, batches=BATCHES)
 
 
 def test_it_needs_batches(exported: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"int8-static must be calibrated.*--calibration"):
-        quantize(DTYPE, exported.graph("fp32"), tmp_path / "model.onnx", Target("vnni"))
+        quantize(DTYPE, exported.graph("fp32"), tmp_path / "model.onnx", TARGET)
 
 
 def test_an_unknown_method(exported: Bundle, tmp_path: Path) -> None:
