@@ -67,7 +67,7 @@ def test_the_layers_that_read_outliers_go_up(hostile: Hostile, tmp_path: Path) -
     folder = tmp_path / "bundle"
     manifest = export(model, folder, tokenizer=tokenizer, task=hostile.task, verify=False).manifest
     assert manifest is not None
-    workspace = Workspace(folder, manifest, hostile.graphs, find_target("vnni"))
+    workspace = Workspace(folder, manifest, hostile.graphs, find_target())
     texts: Sequence[str] = sentences()[:TEXTS]
     if hostile.continues:
         write = pipeline(hostile.task, workspace.bundle)
