@@ -41,12 +41,14 @@ class Embedding:
 
     Attributes:
         prompt: What goes before every text.
+        prompt_length: Its tokens, less the one that ends a text.
         modules: What makes one vector of the tokens'.
         truncate_dim: How many values are kept, None for all.
         normalize: Whether vectors are scaled to length 1 in the end.
     """
 
     prompt: str
+    prompt_length: int
     modules: Sequence[Module]
     truncate_dim: int | None
     normalize: bool
@@ -112,8 +114,10 @@ class EmbeddingTask(Task):
             InputError: an input or option cannot be used, or the bundle does not say how to embed.
         """
         config = self.sentence_config
+        prompt = config.prompt(prompt, prompt_name)
         embedding = Embedding(
-            config.prompt(prompt, prompt_name),
+            prompt,
+            self._prompt_length(prompt),
             config.modules_for(None if pooling is None else _check_pooling(pooling)),
             config.truncate_dim if truncate_dim is None else check_whole("truncate_dim", truncate_dim, 1),
             normalize_embeddings,
@@ -198,7 +202,7 @@ class EmbeddingTask(Task):
         self.check_outputs(outputs, *arrays["input_ids"].shape)
         hidden = find_hidden_states(outputs)
         arrays["attention_mask"][~counted] = 0
-        features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], self._prompt_length(embedding.prompt))
+        features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], embedding.prompt_length)
         for module in embedding.modules:
             features = _apply(module, features)
         vectors: Vectors = features[SENTENCE_EMBEDDING][:, : embedding.truncate_dim]

@@ -105,7 +105,10 @@ class SentenceSimilarity(EmbeddingTask):
     @cached_property
     def _embedding(self) -> Embedding:
         config = self.sentence_config
-        return Embedding(config.prompt(), config.modules_for(None), config.truncate_dim, False)
+        prompt = config.prompt()
+        return Embedding(
+            prompt, self._prompt_length(prompt), config.modules_for(None), config.truncate_dim, normalize=False
+        )
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> list[float]:
         """The similarities of one dict."""
