@@ -26,7 +26,7 @@ from edgepipe_export.reporting.tables import (
     tabulate_variants,
 )
 from edgepipe_export.reporting.tradeoff import plot_tradeoff
-from edgepipe_export.selection.latency import Latency
+from edgepipe_export.selection.latency import Latency, describe_latencies
 
 _FP32 = "fp32"
 
@@ -306,8 +306,7 @@ def _sensitivities(contents: Contents) -> Iterator[Block]:
 def _describe_precision_times(times: Mapping[str, Latency]) -> str:
     if not times:
         return ""
-    listed = ", ".join(f"{latency.median_ms:.3g} ms in {name}" for name, latency in times.items())
-    return f"The repair weighed time: with all products in one precision an input takes {listed}."
+    return f"The repair weighed time: with all products in one precision an input takes {describe_latencies(times)}."
 
 
 def _disagreements(contents: Contents) -> Iterator[Block]:

@@ -19,7 +19,7 @@ from edgepipe_export.output.progress import Steps
 from edgepipe_export.quantization.quantize import load_recipe
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.selection.choose import Candidate, choose, tabulate, undecided
-from edgepipe_export.selection.latency import Latency, is_noisy, measure
+from edgepipe_export.selection.latency import Latency, describe_latencies, is_noisy, measure
 from edgepipe_export.selection.measurements import Sensitivity, VariantMeasurements, write_report
 from edgepipe_export.selection.mixed_precision import Repair, Trials, find_extra_times, find_growth, find_shares, repair
 from edgepipe_export.selection.request_time import RequestTime, measure_requests
@@ -519,7 +519,7 @@ def _from_json(record: Any) -> VariantMeasurements:
 
 
 def _describe_times(latencies: Mapping[str, Latency]) -> str:
-    times = ", ".join(f"{latency.median_ms:.3g} ms in {name}" for name, latency in latencies.items())
+    times = describe_latencies(latencies)
     return f"{times} (on a noisy machine)" if is_noisy(latencies) else times
 
 

@@ -111,6 +111,11 @@ def are_alike(faster: Latency, slower: Latency) -> bool:
     )
 
 
+def describe_latencies(found: Mapping[str, Latency]) -> str:
+    """How long a run takes in each variant or precision, in words."""
+    return ", ".join(f"{latency.median_ms:.3g} ms in {name}" for name, latency in found.items())
+
+
 def median_latency(times: Sequence[float]) -> Latency:
     """The latency that at least two rounds show, in milliseconds as they are."""
     median = statistics.median(times)

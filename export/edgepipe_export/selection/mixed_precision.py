@@ -111,9 +111,7 @@ def repair(
     times = None
     if trials.measure is not None and len(trials.ladder) > 1 and clock() < start + budget:
         times = trials.measure()
-    search = _Search(
-        trials, ranked, times, start + budget, clock, lambda done: progress(len(costs) + done, total)
-    )  # fmt: skip
+    search = _Search(trials, ranked, times, start + budget, clock, lambda done: progress(len(costs) + done, total))
     found = search.run()
     complete = not search.stopped and len(costs) == len(ranked)
     return Repair(found, costs, search.attempts, complete, times is not None)
