@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.text_sets import text_sets
+from benchmarks.text_sets import DATA, text_sets
 from benchmarks.turns import ROUNDS, format_medians, measure_medians
 
 from edgepipe import pipeline
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--dtype")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=available_threads())
-    parser.add_argument("--data", type=Path, default=Path("shared/data"), help="folder of sst2/dev.tsv")
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of sst2/dev.tsv")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     given = {"model": arguments.bundle, "dtype": arguments.dtype, "device": arguments.device}

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+# Real texts, which lie beside the repository.
+DATA = Path(__file__).parents[2] / "shared" / "data"
 SEED = 0
 SHORTEST, LONGEST = 8, 512
 # The log-normal mix: half of its texts have less than `_MEDIAN` tokens, and its tail reaches the longest.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
@@ -15,6 +16,11 @@ SETTLE, WAKE = 0.05, 3
 
 # By default.
 ROUNDS = 7
+
+
+def print_progress(line: str) -> None:
+    """Print how far it is, beside the result."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def measure_medians(runs: Mapping[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:

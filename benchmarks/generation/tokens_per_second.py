@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import optimum_python
-from benchmarks.pipelines.request import BENCHMARKS, print_progress
+from benchmarks.pipelines.request import BENCHMARKS
 from benchmarks.pipelines.request_report import versions
+from benchmarks.turns import print_progress
 from benchmarks.worker import Worker
 
 from edgepipe.backend.machine import machine_name

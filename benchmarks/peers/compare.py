@@ -29,7 +29,8 @@ from benchmarks.checkpoints import make_checkpoint, sentence_checkpoint
 from benchmarks.peers.files import engine_command, make_files, missing
 from benchmarks.peers.peers_report import build_record, markdown
 from benchmarks.peers.sections import MODELS, SENTENCES, Contender, Section, section_of
-from benchmarks.text_sets import text_sets
+from benchmarks.text_sets import DATA, text_sets
+from benchmarks.turns import print_progress
 from benchmarks.worker import Worker
 
 from edgepipe.backend.machine import machine_name
@@ -134,7 +135,9 @@ def _measure(
     with ExitStack() as stack:
         running = {one.name: stack.enter_context(Worker(one.name, commands[one.name])) for one in wanted}
         for number in range(-1, arguments.rounds):
-            _say(f"{name}: round {number + 1} of {arguments.rounds}" if number >= 0 else f"{name}: warming up")
+            print_progress(
+                f"{name}: round {number + 1} of {arguments.rounds}" if number >= 0 else f"{name}: warming up"
+            )
             for precision, own in peaks.items():
                 dtype, device = _PEAKS[precision]
                 _, peak = measure_peak(dtype, SessionConfig(device, threads))
@@ -206,7 +209,7 @@ def _measure_starts(wanted: Sequence[Contender], commands: Commands, rounds: int
     """Seconds from the start of a process to its first result, of each round; one before, which fills caches."""
     found: dict[str, list[float]] = {one.name: [] for one in wanted if one.reads_texts}
     for number in range(-1, rounds):
-        _say(f"starts, round {number + 1} of {rounds}")
+        print_progress(f"starts, round {number + 1} of {rounds}")
         for name, own in found.items():
             start = time.perf_counter()
             with Worker(name, commands[name]) as worker:
@@ -224,17 +227,13 @@ def _write(record: dict[str, Any], output: Path) -> None:
     print(text)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=(*MODELS, "tiny"), default=MODELS)
     parser.add_argument("--checkpoint", type=Path, help="a checkpoint for text classification, in place of the models")
     parser.add_argument("--calibration", type=Path, help="texts to quantize with, one a line")
     parser.add_argument("--texts", type=Path, help="texts to measure the agreement with PyTorch on, one a line")
-    parser.add_argument("--data", type=Path, default=BENCHMARKS.parents[1] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--only", nargs="+", metavar="PART", help="contenders whose names have one of these parts")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, help="[default: what the process may use]")

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.environments import TRANSFORMERS_JS
 from benchmarks.peers.files import CTRANSLATE2, OPENVINO, SENTENCE_TRANSFORMERS_ONNX
 from benchmarks.peers.sections import SENTENCES, section_of
+from benchmarks.pipelines.request_report import rows
 
 _PACKAGES = ("edgepipe", "onnxruntime", "tokenizers", "numpy", "torch", "transformers", "sentence-transformers")
 _TEXTS, _START = "texts", "start"
@@ -108,7 +109,7 @@ def _times(model: dict[str, Any]) -> list[str]:
         [name, *(f"{statistics.median(own[what]) * 1e3:.3g}" if what in own else "" for what in every)]
         for name, own in columns.items()
     ]
-    return _rows(["milliseconds", *every], table)
+    return rows(["milliseconds", *every], table)
 
 
 def _speeds(model: dict[str, Any]) -> list[str]:
@@ -126,7 +127,7 @@ def _speeds(model: dict[str, Any]) -> list[str]:
         ]
         for ratio in model["ratios"]
     ]
-    return _rows(["our speed over the peer's (worst round)", "peer", *every], table)
+    return rows(["our speed over the peer's (worst round)", "peer", *every], table)
 
 
 def _peak_lines(model: dict[str, Any]) -> list[str]:
@@ -140,7 +141,7 @@ def _peak_lines(model: dict[str, Any]) -> list[str]:
         "over the peak: one large product in the same round. Some products of an int8 model are in fp32; all of them",
         f"are held against the peak of int8. Peaks: {peaks}.",
         "",
-        *_rows(["share of the peak", "of", *model["operations"]], table),
+        *rows(["share of the peak", "of", *model["operations"]], table),
     ]
 
 
@@ -156,8 +157,4 @@ def _agreement(model: dict[str, Any]) -> list[str]:
     ]
     section = section_of(model["model"])
     first = "least cosine" if section is SENTENCES else "same label"
-    return _rows([f"beside {section.reference}", first, "largest difference of a value", "mean"], table)
-
-
-def _rows(header: list[str], table: list[list[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *table)]
+    return rows([f"beside {section.reference}", first, "largest difference of a value", "mean"], table)

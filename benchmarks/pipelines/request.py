@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks.environments import optimum_python, run
 from benchmarks.pipelines.contenders import contenders, overhead, run_rounds
 from benchmarks.pipelines.request_report import Result, build_record, markdown
+from benchmarks.turns import print_progress
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -58,12 +59,6 @@ def model_folder(name: str, parent: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         run([sys.executable, "-m", "benchmarks.checkpoints", name, str(folder)])
     return folder
-
-
-def print_progress(line: str) -> None:
-    """Print how far it is, on a terminal."""
-    if sys.stderr.isatty():
-        print(line, file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:

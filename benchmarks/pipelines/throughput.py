@@ -20,14 +20,13 @@ from typing import Any
 
 from benchmarks.environments import optimum_python
 from benchmarks.pipelines.contenders import Contender, start_worker
-from benchmarks.pipelines.request import BENCHMARKS, model_folder, print_progress
+from benchmarks.pipelines.request import BENCHMARKS, model_folder
 from benchmarks.pipelines.throughput_report import OPTIMUM, OURS, Timing, build_record, markdown
-from benchmarks.text_sets import TextSet, text_sets
+from benchmarks.text_sets import DATA, TextSet, text_sets
+from benchmarks.turns import print_progress
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
-
-DATA = BENCHMARKS.parents[1] / "shared" / "data"
 
 
 def main() -> None:
