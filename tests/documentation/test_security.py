@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.documentation.pages import text
 from tests.runtime.small_bundle import write_bundle
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS has no limit of addresses")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux keeps a limit of addresses")
 
 
 def run_limited(bundle: Path, **shorter: str) -> subprocess.CompletedProcess[str]:
