@@ -179,7 +179,8 @@ def test_gptq_brings_embeddings_nearer(embeddings: Workbench, tmp_path: Path) ->
 def test_entities_are_found_as_before(entities: Workbench, tmp_path: Path, dtype: str) -> None:
     expected = entities.of_fp32(entity_f1)
     assert expected > 0.7
-    assert entity_f1(entities, entities.make(dtype, tmp_path)) >= expected - 0.005
+    lost = 0.01 if find_target().reduce_range else 0.005  # weights of 7 bits, where 8 would overflow
+    assert entity_f1(entities, entities.make(dtype, tmp_path)) >= expected - lost
 
 
 def test_everything_in_8_bits_loses_the_entities(entities: Workbench, tmp_path: Path) -> None:
