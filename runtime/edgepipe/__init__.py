@@ -17,15 +17,15 @@ from edgepipe.errors import EdgepipeError
 
 if TYPE_CHECKING:
     from edgepipe.bundle.directory import Bundle
+    from edgepipe.factory import pipeline
     from edgepipe.models.encoder import Model
-    from edgepipe.pipelines.factory import pipeline
     from edgepipe.tokenization.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 __all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"]
 
 _MODULES = {
-    "pipeline": "edgepipe.pipelines.factory",
+    "pipeline": "edgepipe.factory",
     "Bundle": "edgepipe.bundle.directory",
     "Model": "edgepipe.models.encoder",
     "Tokenizer": "edgepipe.tokenization.tokenizer",

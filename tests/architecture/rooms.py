@@ -25,8 +25,9 @@ RUNTIME = {
     "generation": "tokenization",
     "pipelines": "bundle backend tokenization models embeddings generation",
     "tables": "bundle.strict_json pipelines",
-    "benchmarking": "text_table bundle backend tokenization models generation pipelines",
-    "cli": "text_table bundle backend tokenization models generation pipelines tables benchmarking",
+    "factory": "bundle backend tokenization models pipelines",
+    "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
+    "cli": "text_table bundle backend tokenization models generation pipelines factory tables benchmarking",
 }
 EXPORTER = {
     "requirements": "",

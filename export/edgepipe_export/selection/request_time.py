@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepipe.benchmarking.generation_speed import NEW_TOKENS, request_options
 from edgepipe.bundle.tasks import generates
-from edgepipe.pipelines.factory import pipeline
+from edgepipe.factory import pipeline
 from edgepipe_export.calibration.split import spread_by_length
 from edgepipe_export.calibration.texts import truncate_text
 from edgepipe_export.evaluation.tasks import find_evaluation, pipeline_task

@@ -28,9 +28,9 @@ from edgepipe.benchmarking.timing import take_turns, time_runs
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.tasks import generates
 from edgepipe.errors import InputError
+from edgepipe.factory import pipeline
 from edgepipe.models.encoder import Model
 from edgepipe.models.variants import choose_variant, open_bundle, stored_variant
-from edgepipe.pipelines.factory import pipeline
 from edgepipe.pipelines.generative import GenerativeTask
 
 __all__ = ["BenchReport", "ColdStart", "GenerationLatency", "Latency", "ShapeLatency", "bench"]
@@ -68,7 +68,7 @@ def bench(
         rounds: How many times all shapes are gone through, and how many processes are started.
         seconds: Measuring time of each shape, over all rounds; a graph that is slow is still run twice a round.
         num_threads: Threads inside one operator; by default what the process may use.
-        device: As in :func:`~edgepipe.pipelines.factory.pipeline`, as for the two arguments that follow.
+        device: As in :func:`~edgepipe.factory.pipeline`, as for the two arguments that follow.
         low_memory: Keep the weights mapped.
         providers: onnxruntime's own list, in place of `device`.
         progress: Called before each step: with what it is, how many are done, and how many there are.

@@ -22,8 +22,8 @@ from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.tasks import generates
 from edgepipe.errors import InputError
+from edgepipe.factory import pipeline
 from edgepipe.models.variants import open_bundle, profile_variant, stored_variant
-from edgepipe.pipelines.factory import pipeline
 from edgepipe.text_table import list_facts, table
 
 _ROUNDS = 7
@@ -155,7 +155,7 @@ def profile(
         batch_sizes: Texts of a batch.
         lengths: Tokens of each text; by default 16 and 128, as far as the model takes them.
         num_threads: Threads inside one operator; by default what the process may use.
-        device: As in :func:`~edgepipe.pipelines.factory.pipeline`.
+        device: As in :func:`~edgepipe.factory.pipeline`.
         low_memory: Keep the weights mapped.
         progress: Called before each step: with what it is, how many are done, and how many there are.
 

@@ -36,7 +36,7 @@ def bench(
     """Measure latency, throughput, cold start and peak memory of a bundle on this machine."""
     from edgepipe.benchmarking.benchmark import bench as measure_latencies
     from edgepipe.benchmarking.profile import profile
-    from edgepipe.pipelines.factory import embedded_bundle
+    from edgepipe.factory import embedded_bundle
 
     measure: Callable[..., BenchReport | ProfileReport] = profile if profiles else measure_latencies
 

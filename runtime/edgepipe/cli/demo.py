@@ -126,7 +126,7 @@ def export_in_subprocess(checkpoint: str, output: Path, *, quiet: bool = False) 
 
 def _embedded() -> Bundle:
     from edgepipe.bundle.directory import Bundle
-    from edgepipe.pipelines.factory import embedded_bundle
+    from edgepipe.factory import embedded_bundle
 
     return Bundle.load(embedded_bundle())
 
@@ -143,7 +143,7 @@ def show_embedded() -> str:
 
 def answer(bundle: Bundle) -> list[dict[str, Any]]:
     """The label that every variant gives each of a few sentences: ``dtype``, ``text``, ``label`` and ``score``."""
-    from edgepipe.pipelines.factory import pipeline
+    from edgepipe.factory import pipeline
 
     found = []
     for dtype in bundle.dtypes:
@@ -198,7 +198,7 @@ def measure_variants(bundle: Bundle, step: Callable[[str], None]) -> Iterator[Me
     """
     from edgepipe.benchmarking.cold_start import measure_cold_start
     from edgepipe.benchmarking.timing import take_turns, time_runs
-    from edgepipe.pipelines.factory import pipeline
+    from edgepipe.factory import pipeline
 
     assert bundle.manifest is not None
     loaded = [pipeline(bundle.task, bundle, dtype=dtype) for dtype in bundle.dtypes]

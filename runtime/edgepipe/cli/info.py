@@ -27,7 +27,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
     Without BUNDLE, the embedded default is shown.
     """
     from edgepipe.bundle.directory import Bundle
-    from edgepipe.pipelines.factory import embedded_bundle
+    from edgepipe.factory import embedded_bundle
 
     loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
     checked = len(loaded.check()) if check else None
@@ -42,7 +42,7 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 
 def describe(bundle: Bundle) -> dict[str, Any]:
     """What is known about a bundle, from its manifest or, without one, from its config, files and graph."""
-    from edgepipe.pipelines.factory import infer_task
+    from edgepipe.pipelines.task_loading import infer_task
 
     manifest = bundle.manifest
     return {

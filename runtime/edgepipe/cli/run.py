@@ -117,7 +117,7 @@ def run(
         from edgepipe.tables.table_writer import check_output
 
         check_output(output, files)
-    from edgepipe.pipelines.factory import pipeline
+    from edgepipe.factory import pipeline
 
     task = pipeline(model=model, **pipeline_arguments, **parse_options(pairs))
     takes_texts = json_input or task.json_example is None

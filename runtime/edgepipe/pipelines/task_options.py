@@ -35,7 +35,7 @@ class ReferenceLoadOptions(TypedDict, total=False):
 
 
 class LoadOptions(ReferenceLoadOptions, total=False):
-    """How a bundle is loaded, whatever its task; see :func:`~edgepipe.pipelines.factory.pipeline`."""
+    """How a bundle is loaded, whatever its task; see :func:`~edgepipe.factory.pipeline`."""
 
     dtype: AnyDtype
     device: AnyDevice

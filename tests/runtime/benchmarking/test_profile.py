@@ -9,7 +9,7 @@ import pytest
 
 from edgepipe.benchmarking.profile import ProfileReport, profile
 from edgepipe.errors import InputError
-from edgepipe.pipelines.factory import embedded_bundle
+from edgepipe.factory import embedded_bundle
 from tests.runtime.small_bundle import write_bundle
 
 # Nobody has measured the embedded variant on OpenVINO.

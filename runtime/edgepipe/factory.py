@@ -7,19 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
-from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.tasks import generates, task_entry, task_names
-from edgepipe.bundle.third_party import infer_graph_task
-from edgepipe.errors import BundleError, DependencyError, TaskError
-from edgepipe.models.encoder import Model
+from edgepipe.errors import DependencyError
 from edgepipe.models.variants import open_bundle
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype, check_same_config, take_pipeline_options
-from edgepipe.pipelines.registry import task_class
-from edgepipe.tokenization.loading import load_tokenizer_files
+from edgepipe.pipelines.task_loading import load_task, require_task
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -302,7 +297,7 @@ def pipeline(
         InputError: an option is unknown or has a wrong value.
     """
     if task is not None:
-        _require_task(task)  # an unknown task is reported before anything is downloaded
+        require_task(task)  # an unknown task is reported before anything is downloaded
     asked = take_pipeline_options(task_options, model, dtype, device)
     dtype = asked.dtype
     config = SessionConfig(asked.device, num_threads, low_memory, providers, session_options, buckets, workers=workers)
@@ -316,19 +311,8 @@ def pipeline(
     check_same_config(task_options.get("config"), bundle.config, model)
     given = None if asked.tokenizer is None else _read_tokenizer(asked.tokenizer, bundle)
     return bundle.read(
-        lambda opened: _load(task, opened, dtype, config, given, batch_size=batch_size, **asked.task_options)
+        lambda opened: load_task(task, opened, dtype, config, given, batch_size=batch_size, **asked.task_options)
     )
-
-
-def infer_task(bundle: Bundle) -> str | None:
-    """The task of a bundle: its manifest's or, without one, what config and graph tell; opens the graph for that."""
-    if not _graph_decides(bundle):
-        return bundle.task
-    try:
-        graph = bundle.graph(bundle.default_dtype)
-    except BundleError:  # several graphs, none of them alone
-        return bundle.task
-    return infer_graph_task(bundle.task, bundle.config, create_session(graph).output_shapes)
 
 
 def embedded_bundle() -> Path:
@@ -354,53 +338,3 @@ def _read_tokenizer(given: Any, bundle: Bundle) -> Tokenizer:
     text = bundle.config.get("text_config")
     size = bundle.config.get("vocab_size") or (text.get("vocab_size") if isinstance(text, dict) else None)
     return read_given_tokenizer(given, size if isinstance(size, int) else None)
-
-
-def _load(
-    task: str | None,
-    bundle: Bundle,
-    dtype: Any,
-    config: SessionConfig,
-    given: Tokenizer | None,
-    **arguments: Any,
-) -> Task:
-    """The task with all that it reads of the bundle."""
-    if not _graph_decides(bundle):
-        chosen = _task_of(task, bundle, bundle.task)
-        loaded = task_class(chosen).load(bundle, dtype, config)
-    else:  # what another tool made: the graph has the last word on what it is for
-        loaded = Model(bundle, dtype, config)
-        own = infer_graph_task(bundle.task, bundle.config, loaded.session.output_shapes)
-        chosen = _task_of(task, bundle, own)
-    # Not with from_pretrained: that the folder stays the same meanwhile is seen to already.
-    tokenizer = given or Tokenizer(*load_tokenizer_files(bundle.path, {}))
-    return task_class(chosen)(tokenizer, loaded, task=chosen, **arguments)
-
-
-def _require_task(task: str) -> None:
-    try:
-        task_class(task)
-    except TaskError as error:
-        if isinstance(task, str) and os.path.isdir(task):
-            raise TaskError(f"{task!r} is a directory, not a task; name a bundle with model={task!r}") from error
-        raise
-
-
-def _task_of(task: str | None, bundle: Bundle, own: str | None) -> str:
-    if task is None:
-        if own is None:
-            raise TaskError(
-                f"{bundle.path} does not say its task (architectures: {bundle.config.get('architectures')}); name "
-                f"one of {', '.join(task_names())}"
-            )
-        return own
-    if own is not None and task_entry(own).heads != task_entry(task).heads:
-        raise TaskError(
-            f"{bundle.path} is for {own}, not for {task}; take task={own!r} (--task), or name a bundle for {task}"
-        )
-    return task
-
-
-def _graph_decides(bundle: Bundle) -> bool:
-    """Whether outputs tell a bundle's task: not with a manifest; and what writes has logits like any head's."""
-    return bundle.manifest is None and not generates(bundle.task)
