@@ -223,7 +223,7 @@ def copy(source: Path, target: Path, digest: str, probe: str) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             shutil.rmtree(target)
-            sys.exit(f"The new bundle does not answer on this device: {done.stderr.strip()}")
+            sys.exit(f"The new bundle does not answer on this device: {done.stderr.strip().splitlines()[-1]}")
 
 
 def roll_back(store: Store, restart: Callable[[], None], *, only_unconfirmed: bool) -> None:

@@ -6,7 +6,8 @@
 4. quantize: the other variants, each from the fp32 graphs (:mod:`edgepipe_export.output.workspace`)
 5. evaluate: fp32 beside PyTorch, the others beside fp32 on data (:mod:`edgepipe_export.evaluation.comparison`)
 6. select: repair or refuse those that miss their bound, choose one (:mod:`edgepipe_export.selection.evaluator`)
-7. write: manifest and model card; the directory is renamed into place (:mod:`edgepipe_export.output.atomic_write`)
+7. write: probes (:mod:`edgepipe_export.probes.recording`), manifest and model card; the directory is renamed into place
+   (:mod:`edgepipe_export.output.atomic_write`)
 """
 
 from __future__ import annotations
@@ -87,6 +88,7 @@ class ExportOptions:
         repairs_for_speed: Whether a repair raises layers to what takes the least time; or the fewest bytes.
         remeasure: Whether to make and measure again what is cached.
         for_report: Whether to write what only a report shows among the measurements, too.
+        probes_from_data: Whether probes are inputs of the calibration file.
     """
 
     dtypes: tuple[str, ...]
@@ -101,6 +103,7 @@ class ExportOptions:
     repairs_for_speed: bool
     remeasure: bool
     for_report: bool
+    probes_from_data: bool
 
     @property
     def times_requests(self) -> bool:
@@ -135,6 +138,7 @@ def export(
     force: bool = False,
     remeasure: bool = False,
     for_report: bool = False,
+    probes_from_data: bool = False,
     overwrite: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -185,6 +189,8 @@ def export(
         for_report: Write what only a report shows into ``edgepipe_report.json``: where the time of a request goes on
             this machine, and those texts of `calibration` that variants decide otherwise. By default the numbers of the
             texts stand there, as a bundle is passed on, and two exports are the same byte for byte.
+        probes_from_data: Choose the bundle's probes (see docs/reference/probes.md) among the inputs of `calibration`,
+            which are then in the bundle. By default they are built-in texts, as a bundle is passed on.
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
@@ -220,6 +226,8 @@ def export(
     session = SessionConfig(processor.device)
     engine_for(session).check_device(session)
     check_preference(prefer)
+    if probes_from_data and calibration is None:
+        raise InputError("probes_from_data (--probes-from-data) takes probes of the data: give calibration= too")
     layer_outputs = {"hidden_states": output_hidden_states, "attentions": output_attentions}
     options = ExportOptions(
         () if chosen else check_dtypes(dtypes, processor),
@@ -239,6 +247,7 @@ def export(
         prefer == "speed",
         remeasure,
         for_report,
+        probes_from_data,
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -282,6 +291,7 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
         from edgepipe_export.checkpoint.patches.reformer import find_hashing
         from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
+        from edgepipe_export.probes.recording import write_probes
 
         loaded = load(checkpoint)
         if (seed := request.hash_seed) is not None and not find_hashing(loaded.model):
@@ -343,6 +353,13 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
             "see docs/how-to/node-and-browser.md",
         )
     with stages.stage("write"):
+        write_probes(
+            workspace.folder,
+            workspace.bundle,
+            dtypes,
+            options.target.device,
+            given if options.probes_from_data else None,
+        )
         _finish(workspace, dtypes, read_source_card(checkpoint.directory))
     return left_out
 

@@ -22,6 +22,7 @@ from edgepipe_export.evaluation.tolerances import Tolerance
 from edgepipe_export.output.interrupts import deliver_interrupts
 from edgepipe_export.output.log import log_to_file
 from edgepipe_export.output.progress import Progress, Steps
+from edgepipe_export.probes.recording import add_probes, check_updatable
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.requirements import require_packages
 
@@ -101,6 +102,7 @@ def verify(
     max_drop: float | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
+    update: bool = False,
     progress: bool | None = None,
 ) -> Verification:
     """Compare a bundle with a PyTorch model: tokens, tensors, and pipeline results.
@@ -122,6 +124,8 @@ def verify(
         max_drop: What a quantized variant may lose, as for :func:`~edgepipe_export.export`.
         allow_pickle: Whether weights may be unpickled.
         trust_remote_code: Whether Python files of the checkpoint may be run.
+        update: Whether to write probes into the bundle, where every check passed: a bundle of an earlier version has
+            none. It needs the variant fp32.
         progress: Whether to show stages on standard error: as a bar on a terminal, as lines elsewhere. By default only
             on a terminal.
 
@@ -135,6 +139,8 @@ def verify(
         TaskError: the model has no head for the bundle's task.
     """
     require_packages()
+    if update and dtype is not None:
+        raise InputError("update (--update) adds probes for all variants: leave dtype (--dtype) out")
     if texts is not None and (isinstance(texts, str) or not texts or not all(isinstance(t, str) for t in texts)):
         raise InputError(f"texts must be a list of at least one text, got {texts!r:.80}")
     if texts is not None and calibration is not None:
@@ -145,6 +151,8 @@ def verify(
     chosen = choose_variant(opened, dtype, session)
     # A variant that is not there, or not for the device, is reported before the model is loaded.
     opened.files(stored_variant(chosen, session))
+    if update:
+        check_updatable(opened)
     there = [name for name in opened.measured_dtypes if name in first] if first else opened.dtypes
     dtypes = tuple(there) if dtype is None else (dtype,)
     found = opened.config.get("hash_seed")
@@ -152,7 +160,7 @@ def verify(
     request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base, seed)
     panics = convert_panics("the checkpoint")
     with panics, Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
-        stages.expect(3 + len(dtypes))
+        stages.expect(3 + len(dtypes) + update)
         with stages.stage("resolve"):
             checkpoint = resolve(request)
         with stages.stage("load"):
@@ -174,6 +182,9 @@ def verify(
                 rows += comparison.check(name, FP32 if by_fp32 else PYTORCH, tolerance)
                 if given is not None and name == FP32:
                     rows += comparison.measure(name, PYTORCH, tolerance)
+        if update and all(row.passed for row in rows):
+            with stages.stage("probes"):
+                add_probes(opened, session.device)
     described = {
         "origin": data.origin,
         "inputs": len(data.inputs),

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from edgepipe.tokenization.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"]
+__all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "pipeline"]
 
 _MODULES = {
     "pipeline": "edgepipe.factory",
+    "check": "edgepipe.checking.bundle_check",
     "Bundle": "edgepipe.bundle.directory",
     "Model": "edgepipe.models.encoder",
     "Tokenizer": "edgepipe.tokenization.tokenizer",

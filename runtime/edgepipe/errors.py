@@ -6,7 +6,8 @@
     ├── InputError            what was passed to a call: wrong type, lone surrogates, unknown option
     ├── TaskError             an unknown task, or one that does not fit the bundle or checkpoint
     ├── BundleError           the directory: missing, truncated or altered files, a foreign graph
-    │   └── VariantError      a dtype the bundle does not have
+    │   ├── VariantError      a dtype the bundle does not have, or one that fails its probes here
+    │   └── NotFiniteError    a graph that gives nan or inf, of which no result can be made
     ├── DownloadError         the Hub: no such repository or file, no network and nothing cached
     ├── DeviceError           a device or execution provider that cannot be used here
     │   ├── KernelError       a graph has an operator that the device cannot run
@@ -52,7 +53,11 @@ class BundleError(EdgepipeError):
 
 
 class VariantError(BundleError, ValueError):
-    """The bundle has no variant of the wanted dtype."""
+    """The bundle has no variant of the wanted dtype, or it does not give here what it gave where it was made."""
+
+
+class NotFiniteError(BundleError):
+    """An output is nan or inf, so that no result can be made of it."""
 
 
 class DownloadError(EdgepipeError):
@@ -102,9 +107,9 @@ class Terminated(BaseException):
     """The system wants the process to end: as with an interrupt, what is half written is removed on the way out."""
 
 
-def not_finite_error(output: str, dtype: str) -> BundleError:
+def not_finite_error(output: str, dtype: str) -> NotFiniteError:
     """The error where a graph's output is not a finite number, so that no result can be made of it."""
-    return BundleError(
+    return NotFiniteError(
         f"the output {output} of the variant {dtype} is not finite (nan or inf), so there is no result; take another "
         "variant (dtype=, --dtype), or look at the checkpoint: its weights may hold such numbers or overflow in 16 bits"
     )

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.bundle.directory import Bundle
+from edgepipe.checking.first_check import NEVER, check_mode, load_checked
 from edgepipe.errors import DependencyError
-from edgepipe.models.variants import open_bundle
+from edgepipe.models.variants import open_bundle, variant_name
 from edgepipe.pipelines.base import Task
-from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype, check_same_config, take_pipeline_options
+from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype, Verify, check_same_config, take_pipeline_options
 from edgepipe.pipelines.task_loading import load_task, require_task
 from edgepipe.tokenization.tokenizer import Tokenizer
 
@@ -254,6 +255,7 @@ def pipeline(
     providers: Sequence[Provider] | None = None,
     session_options: Any = None,
     buckets: Sequence[Shape] | None = None,
+    verify: Verify = "first",
     **task_options: Any,
 ) -> Task:
     """Load a bundle for a task; the result is called as transformers' pipeline of that task is.
@@ -285,6 +287,9 @@ def pipeline(
         session_options: An ``onnxruntime.SessionOptions`` to start from; it is changed, so give each its own.
         buckets: Shapes (batch, length) that an encoder's inputs are padded to; by default some on a GPU, none
             elsewhere.
+        verify: When the variant has to give for a handful of the bundle's probes what it gave where it was made:
+            ``"first"``, when it meets a new processor, engine, provider or number of threads; ``"always"``, at every
+            load; ``"never"``. One that fails is an error or, where `dtype` names none, replaced by one that passes.
         tokenizer: In place of the bundle's: an :class:`edgepipe.Tokenizer`, a directory, or a fast tokenizer of
             transformers. The bundle was compared with PyTorch with its own.
         **task_options: Options of the task that hold for every call. What transformers' ``pipeline`` takes beside
@@ -292,10 +297,12 @@ def pipeline(
 
     Raises:
         TaskError: the task is unknown or does not fit the bundle.
-        BundleError: the bundle is damaged or has no such variant.
+        BundleError: the bundle is damaged or has no such variant, or this one does not give here what it gave where it
+            was made.
         DeviceError: the device or a provider cannot be used here.
         InputError: an option is unknown or has a wrong value.
     """
+    check_mode(verify)
     if task is not None:
         require_task(task)  # an unknown task is reported before anything is downloaded
     asked = take_pipeline_options(task_options, model, dtype, device)
@@ -310,9 +317,15 @@ def pipeline(
         )
     check_same_config(task_options.get("config"), bundle.config, model)
     given = None if asked.tokenizer is None else _read_tokenizer(asked.tokenizer, bundle)
-    return bundle.read(
-        lambda opened: load_task(task, opened, dtype, config, given, batch_size=batch_size, **asked.task_options)
-    )
+    arguments = {"batch_size": batch_size, **asked.task_options}
+
+    def load(opened: Bundle) -> Task:
+        def load_variant(name: str | None) -> Task:
+            return load_task(task, opened, name, config, given, **arguments)
+
+        return load_checked(load_variant, opened, variant_name(dtype), config, NEVER if given else verify)
+
+    return bundle.read(load)
 
 
 def embedded_bundle() -> Path:

@@ -25,9 +25,10 @@ RUNTIME = {
     "generation": "tokenization",
     "pipelines": "bundle backend tokenization models embeddings generation",
     "tables": "bundle.strict_json pipelines",
-    "factory": "bundle backend tokenization models pipelines",
+    "checking": "text_table bundle backend models embeddings pipelines",
+    "factory": "bundle backend tokenization models pipelines checking",
     "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
-    "cli": "text_table bundle backend tokenization models generation pipelines factory tables benchmarking",
+    "cli": "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking",
 }
 EXPORTER = {
     "requirements": "",
@@ -37,10 +38,11 @@ EXPORTER = {
     "calibration": "",
     "output": "requirements calibration checkpoint quantization",
     "evaluation": "calibration checkpoint tracing quantization output",
+    "probes": "calibration quantization output evaluation",
     "selection": "calibration quantization evaluation output",
     "reporting": "requirements evaluation selection",
-    "exporter": "requirements calibration checkpoint tracing quantization output evaluation selection",
-    "verifier": "requirements calibration checkpoint quantization output evaluation",
+    "exporter": "requirements calibration checkpoint tracing quantization output evaluation probes selection",
+    "verifier": "requirements calibration checkpoint quantization output evaluation probes",
 }
 
 

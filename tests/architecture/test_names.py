@@ -13,7 +13,7 @@ from edgepipe.pipelines.registry import task_class
 from tests.architecture.sources import REPOSITORY, ROOTS, files
 
 PUBLIC = {
-    "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "pipeline"],
+    "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "pipeline"],
     "edgepipe_export": ["Verification", "export", "report", "verify"],
     "edgepipe_models": ["Recipe", "default_bundle", "recipe", "recipes"],
 }

@@ -43,6 +43,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, tiny_export: Callable[...,
     folder = tmp_path_factory.mktemp("documentation")
     write_bundle(folder / "bundle", ("fp32", "int8"))
     write_bundle(folder / "classifier")
+    shutil.copytree(tiny_export("bert").bundle.path, folder / "exported")
     (folder / "reviews.txt").write_text("\n".join(TEXTS), encoding="utf-8")
 
     model, tokenizer = build_generative("gpt2")
@@ -103,6 +104,13 @@ def test_embeddings(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = run("docs/reference/embeddings.md", bundles, monkeypatch)
     assert names["extract"].embed("A text").shape == (32,)
     assert len(names["compare"]({"source_sentence": "a", "sentences": ["b", "c"]})) == 2
+
+
+def test_checking(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino", reason="openvino has no wheel for this system")
+    with called(bundles, "exported", "my-bundle"):
+        names = run("docs/how-to/checking.md", bundles, monkeypatch)
+    assert names["found"].engine.startswith("openvino")
 
 
 def test_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,9 +54,9 @@ def uninterrupted(bundle: Path, texts: Path, tmp_path_factory: pytest.TempPathFa
     output = tmp_path_factory.mktemp("output") / "results.jsonl"
     done = run(bundle, texts, output)
     assert done.returncode == 0, done.stderr
-    warned, *_, last = done.stderr.splitlines()
+    *warned, last = done.stderr.splitlines()
     assert last == f"{LINES} lines, 0 of those read now have an error: {output}"
-    assert warned.startswith("texts that were cut at 16 tokens")
+    assert any(line.startswith("texts that were cut at 16 tokens") for line in warned)
     assert done.stderr.count("texts that were cut") == 1
     assert [path.name for path in output.parent.iterdir()] == [output.name]
     return output

@@ -21,6 +21,7 @@ _OF_DEFAULT = ("cpu", "cuda")
 @cache
 def _onnxruntime() -> Engine:
     from edgepipe.backend.onnxruntime.inference_session import OrtSession, check_device
+    from edgepipe.backend.onnxruntime.ort_module import load_ort
     from edgepipe.backend.onnxruntime.providers import device_profile
 
     folder = "edgepipe.backend.onnxruntime"
@@ -31,11 +32,13 @@ def _onnxruntime() -> Engine:
         device_profile,
         describe,
         _import_later(f"{folder}.operator_profile", "profile_operators"),
+        lambda: f"{DEFAULT} {load_ort().__version__}",
     )
 
 
 @cache
 def _openvino() -> Engine:
+    from edgepipe.backend.openvino.ov_module import load_openvino
     from edgepipe.backend.openvino.ov_session import OvSession, check_device, device_profile
 
     folder = "edgepipe.backend.openvino"
@@ -46,6 +49,8 @@ def _openvino() -> Engine:
         device_profile,
         describe,
         _import_later(f"{folder}.ov_operator_profile", "profile_operators"),
+        # Without the build behind it: 2026.4.1-20426-0ec67e1f6de-releases/2026/4.
+        lambda: f"openvino {load_openvino().__version__.partition('-')[0]}",
     )
 
 

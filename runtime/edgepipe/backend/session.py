@@ -262,6 +262,7 @@ class Engine:
         describe: What is installed of it and which devices it has, as JSON can hold it: for a report of a fault.
         profile: Runs a graph so many times with the engine's profiler, from its file, a configuration and arrays for
             its inputs.
+        version: Its name and version, e.g. ``"onnxruntime 1.32.0"``.
     """
 
     create_session: Callable[..., Session]
@@ -269,3 +270,4 @@ class Engine:
     device_profile: Callable[[SessionConfig], DeviceProfile]
     describe: Callable[[], Mapping[str, Any]] = dict
     profile: Callable[[Path, SessionConfig, Mapping[str, NDArray[Any]], int], GraphTimes] | None = None
+    version: Callable[[], str] = str

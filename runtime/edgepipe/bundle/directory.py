@@ -158,7 +158,7 @@ class Bundle:
             )
         bundle = cls(path, manifest, _read_config(config_path), state)
         if manifest is not None:
-            for entry in bundle._recorded_files():
+            for entry in bundle.recorded_files:
                 check_size(path / entry.path, entry.bytes)
         if not bundle.dtypes:
             graphs = (file for folder in GRAPH_FOLDERS for file in (path / folder).glob("*.onnx"))
@@ -307,10 +307,9 @@ class Bundle:
         """
         if self.manifest is None:
             raise BundleError(f"{self.path} has no {MANIFEST_NAME}: there is nothing to check its files against")
-        entries = self._recorded_files()
-        for entry in entries:
+        for entry in self.recorded_files:
             check_sha256(self.path / entry.path, entry.sha256)
-        return entries
+        return self.recorded_files
 
     def _missing_graph(self, dtype: str, name: str) -> BundleError:
         there = [file.name for file in self.files(dtype) if file.suffix == ".onnx"]
@@ -326,8 +325,11 @@ class Bundle:
             why = f"only OpenVINO computes the graph of {STORED_AS[dtype]} in it (device='openvino')"
         raise VariantError(f"{self.path} cannot give dtype {dtype!r}: {why}; there is {', '.join(self.dtypes)}")
 
-    def _recorded_files(self) -> tuple[FileEntry, ...]:
-        assert self.manifest is not None
+    @property
+    def recorded_files(self) -> tuple[FileEntry, ...]:
+        """The manifest's entries of the files that are there or should be; none without a manifest."""
+        if self.manifest is None:
+            return ()
         return (*self.manifest.files, *chain(*self._present_variants().values()))
 
     def _present_variants(self) -> dict[str, tuple[FileEntry, ...]]:

@@ -120,13 +120,13 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("its lists and objects are within each other too often") from None
 
 
-def read_json(path: Path, kind: type = dict) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path, kind: type = dict, limit: int = LONGEST_TEXT) -> Any:
+    """The content of a JSON file of no more than so many bytes.
 
     Raises:
         BundleError: it cannot be read, is not JSON, or holds something else than a `kind`.
     """
-    text = read_text(path)
+    text = read_text(path, limit)
     try:
         content = parse_json(text)
     except ValueError as error:

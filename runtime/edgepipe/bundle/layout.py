@@ -8,6 +8,9 @@ from collections.abc import Sequence
 MANIFEST_NAME = "edgepipe.json"
 REPORT_NAME = "edgepipe_report.json"
 
+# What the variants gave for some inputs where they were made.
+PROBES_NAME = "edgepipe_probes.json"
+
 # dtype -> the suffix of its files, ours first, then those that only other tools write.
 SUFFIXES: dict[str, str] = {
     "fp32": "",

@@ -79,6 +79,7 @@ def _recipes() -> Iterable[str]:
     type=click.Path(path_type=Path),
     help="Texts to measure quantized variants on: text, CSV, TSV, JSONL or CoNLL.  [default: a built-in set]",
 )
+@click.option("--probes-from-data", is_flag=True, help="Take the bundle's probes from the calibration file.")
 @click.option(
     "--max-drop",
     type=float,

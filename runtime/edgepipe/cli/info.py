@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgepipe.bundle.layout import STORED_AS
+from edgepipe.bundle.layout import MANIFEST_NAME, STORED_AS
 from edgepipe.cli.shared_options import complete_folder, echo_json, json_option, quiet_download_option
+from edgepipe.errors import BundleError
 from edgepipe.text_table import list_facts, table, terminal_width
 
 if TYPE_CHECKING:
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", required=False, shell_complete=complete_folder)
 @click.option("--check", is_flag=True, help="Check the sha256 of every file.")
+@click.option("--digest", is_flag=True, help="Show one sha256 alone: of the manifest, which has those of all files.")
 @json_option
 @quiet_download_option
-def info(bundle: str | None, check: bool, as_json: bool) -> None:
+def info(bundle: str | None, check: bool, digest: bool, as_json: bool) -> None:
     """Show what a bundle is: task, source, variants, sizes, parity.
 
     Without BUNDLE, the embedded default is shown.
@@ -31,6 +33,11 @@ def info(bundle: str | None, check: bool, as_json: bool) -> None:
 
     loaded = Bundle.load(embedded_bundle() if bundle is None else bundle)
     checked = len(loaded.check()) if check else None
+    if digest:
+        if loaded.manifest is None:
+            raise BundleError(f"{loaded.path} has no {MANIFEST_NAME}: there is nothing that names its files")
+        click.echo(loaded.digest)
+        return
     description = describe(loaded)
     if as_json:
         echo_json(description | {"checked_files": checked})
@@ -57,6 +64,7 @@ def describe(bundle: Bundle) -> dict[str, Any]:
         "default_dtype": bundle.default_dtype,
         "versions": dict(manifest.versions) if manifest else None,
         "machine": manifest.machine if manifest else None,
+        "digest": manifest.digest if manifest else None,
         "variants": [_variant(bundle, dtype) for dtype in bundle.measured_dtypes],
     }
 

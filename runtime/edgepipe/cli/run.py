@@ -80,6 +80,13 @@ _NO_LINES = {
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Batches that run side by side."
 )
+@click.option(
+    "--verify",
+    type=click.Choice(("first", "always", "never")),
+    default="first",
+    show_default=True,
+    help="When to check that the variant gives here what it gave where it was made.",
+)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--local-files-only", is_flag=True, help="Do not use the network.")
 @quiet_option

@@ -41,6 +41,9 @@ from edgepipe.text_table import terminal_width
 @click.option(
     "--device", shell_complete=device_completion, help="cpu, cuda or openvino, for the bundle.  [default: cpu]"
 )
+@click.option(
+    "--update", is_flag=True, help="Write probes into the bundle, if all passed: an earlier version made none."
+)
 @click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts.")
 @json_option
 @quiet_option
@@ -56,6 +59,7 @@ def verify(
     allow_pickle: bool,
     dtype: str | None,
     device: str | None,
+    update: bool,
     page: Path | None,
     as_json: bool,
     quiet: bool,
@@ -78,6 +82,7 @@ def verify(
         allow_pickle=allow_pickle,
         dtype=dtype,
         device=device,
+        update=update,
         progress=not quiet,
     )
     click.echo(verification.to_json() if as_json else verification.table(width=terminal_width(sys.stdout)))

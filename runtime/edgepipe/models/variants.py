@@ -201,13 +201,13 @@ def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
 
 def _warn_of_overflow(bundle: Bundle, dtype: str, engine: str | None = None) -> None:
     """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
-    if not _uses_8_bits(bundle, dtype):
+    if not uses_8_bits(bundle, dtype):
         return
     from edgepipe.backend.machine import saturates
 
     if not saturates():
         return
-    exact = [name for name in bundle.dtypes if not _uses_8_bits(bundle, name)]
+    exact = [name for name in bundle.dtypes if not uses_8_bits(bundle, name)]
     warnings.warn(
         f"{bundle.path}: {dtype} was made for another processor: its weights use all of 8 bits, and sums of such "
         "products overflow on this one, which has no VNNI, so that results may be wrong; "
@@ -224,7 +224,7 @@ def _rest(bundle: Bundle, dtype: str) -> str | None:
     return rest if isinstance(rest, str) else None
 
 
-def _uses_8_bits(bundle: Bundle, dtype: str) -> bool:
+def uses_8_bits(bundle: Bundle, dtype: str) -> bool:
     """Whether a variant multiplies integers without room for their sum; of others' variants that is not known."""
     if bundle.manifest is None or dtype not in bundle.dtypes:
         return False

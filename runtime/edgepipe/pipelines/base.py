@@ -440,6 +440,23 @@ class Task(SessionOwner):
         """The graph's outputs for the pieces of each list, without those for padding."""
         return self._workers.run_batches(self._run_batch, lists, lambda lengths: self._batches(lengths, batch_size))
 
+    def compute_outputs(
+        self, pieces: Sequence[Mapping[str, list[int]]], following: Sequence[int] = ()
+    ) -> Sequence[Outputs]:
+        """What the model gives for pieces that go through it at once: for those who compare models, not results.
+
+        Args:
+            pieces: Token ids and masks.
+            following: What a task that writes text is made to write.
+
+        Returns:
+            The outputs for each piece; of a task that writes text for each step.
+
+        Raises:
+            BundleError: an output is missing, or is not finite.
+        """
+        return self._run_batch(pieces)
+
     def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Outputs]:
         """The graph's outputs for pieces that go through it at once, without those for padding unless it is kept."""
         model: Any = self.model  # tasks whose model cannot be called do not come here

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
+from edgepipe.embeddings.modules import SENTENCE_EMBEDDING
 from edgepipe.errors import InputError
 from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.options import build_tokenizer_options, check_options, check_text, check_tokenizer_arguments
-from edgepipe.pipelines.sentence_embedding import EmbeddingTask, Vectors, find_hidden_states
+from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask, Vectors, find_hidden_states
 
 if TYPE_CHECKING:
     from edgepipe.pipelines.task_options import CallFeatureExtraction
@@ -128,6 +129,17 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
         """Token ids of one text."""
         encoding = self.tokenizer(check_text(item), **settings.tokenizer)
         return Request([encoding], is_cut=encoding.is_cut)
+
+    def compute_outputs(
+        self, pieces: Sequence[Mapping[str, list[int]]], following: Sequence[int] = ()
+    ) -> Sequence[Outputs]:
+        """See :meth:`Task.compute_outputs`; beside the hidden states the vector of a text, if the bundle has one."""
+        outputs = super().compute_outputs(pieces)
+        modules = self.sentence_config.modules
+        if modules is None:
+            return outputs
+        vectors = self._embed_batch(pieces, Embedding("", 0, modules, None, normalize=False))
+        return [{**own, SENTENCE_EMBEDDING: vector} for own, vector in zip(outputs, vectors, strict=True)]
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: FeatureExtractionSettings) -> Any:
         """The hidden states of one text, float32[1, tokens, hidden]."""

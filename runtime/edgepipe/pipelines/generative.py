@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgepipe.arguments import ReferenceOption
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.layout import LOGITS
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, GenerationConfig
 from edgepipe.generation.config_sources import generation_config, read_generation_config
@@ -22,7 +23,7 @@ from edgepipe.generation.generate import GeneratedSequence, TokenStreamer, gener
 from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_OPTIONS
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
 from edgepipe.generation.streamer import TextStreamer
-from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.batching import chunks
 from edgepipe.pipelines.options import check_options
 from edgepipe.pipelines.pipeline_options import CALL_OPTIONS
@@ -266,6 +267,26 @@ class GenerativeTask(Task):
         if switch is None or read <= switch:
             return limited, (False, 0)
         return limited, (True, 0 if length > switch else length)
+
+    def compute_outputs(
+        self, pieces: Sequence[Mapping[str, list[int]]], following: Sequence[int] = ()
+    ) -> Sequence[Outputs]:
+        """The logits of each step of a text that is written token by token; see :meth:`Task.compute_outputs`.
+
+        After the first step there are two rows of it, as in beam search: what both have in common may be held once.
+        """
+        ids = np.array([pieces[0]["input_ids"]], np.int64)
+        decoding = self.decoder.begin(ids, np.ones_like(ids))
+        fed = [np.array([[token]], np.int64) for token in following]
+        first, *rest = fed if self.decoder.is_encoder_decoder else [ids, *fed]
+        steps = [decoding.step(first)[-1].copy()]
+        rows = np.zeros(2, np.int64)
+        decoding.select(rows)
+        steps += [decoding.step(tokens[rows])[-1].copy() for tokens in rest]
+        outputs = [{LOGITS: step} for step in steps]
+        for each in outputs:
+            self._check_finite(each)
+        return outputs
 
     def _limit_new_tokens(self, config: GenerationConfig, request: Request) -> GenerationConfig:
         return limit_new_tokens(config, self.decoder, len(request.pieces[0]["input_ids"]))

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from edgepipe.arguments import (
     ReferenceOption,
@@ -53,6 +53,7 @@ class TorchDevice(Protocol):
 
 AnyDtype = str | TorchDtype | None
 AnyDevice = str | int | TorchDevice | None
+Verify = Literal["first", "always", "never"]
 
 # What `pipeline` of transformers takes beside what edgepipe's own takes. Those of `_RESOLVED` are looked at below.
 PIPELINE_OPTIONS: Mapping[str, ReferenceOption] = {

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from edgepipe.backend.session import Provider
 from edgepipe.backend.shape_buckets import Shape
 from edgepipe.generation.generate import TokenStreamer
-from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype
+from edgepipe.pipelines.pipeline_options import AnyDevice, AnyDtype, Verify
 
 Grouping = Literal["simple", "first", "average", "max"]
 Ids = int | Sequence[int]
@@ -42,6 +42,7 @@ class LoadOptions(ReferenceLoadOptions, total=False):
     batch_size: int
     num_threads: int | None
     workers: int
+    verify: Verify
     revision: str | None
     local_files_only: bool
     low_memory: bool

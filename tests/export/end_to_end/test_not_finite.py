@@ -49,10 +49,10 @@ def test_no_encoder_gives_a_result(
     bundle = spoil(tiny_export("bert", task=task, **labels).bundle, tmp_path, value)
     text, options = CALLS[task]
     with pytest.raises(BundleError, match=r"the output \w+ of the variant fp32 is not finite"):
-        pipeline(task, bundle)(text, **options)
+        pipeline(task, bundle, verify="never")(text, **options)
     if task == "feature-extraction":
         with pytest.raises(BundleError, match="the output last_hidden_state of the variant fp32 is not finite"):
-            pipeline(task, bundle).embed(["a b c"], pooling="mean")
+            pipeline(task, bundle, verify="never").embed(["a b c"], pooling="mean")
 
 
 @pytest.fixture(scope="module")
@@ -66,4 +66,4 @@ def decoder(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_no_decoder_goes_on(options: dict[str, Any], decoder: Bundle, tmp_path: Path) -> None:
     bundle = spoil(decoder, tmp_path, float("nan"))
     with pytest.raises(BundleError, match="the output logits of the variant fp32 is not finite"):
-        pipeline("text-generation", bundle)("a b c", max_new_tokens=3, **options)
+        pipeline("text-generation", bundle, verify="never")("a b c", max_new_tokens=3, **options)

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from edgepipe import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import Manifest, Parity
 from edgepipe.cli.main import cli
-from tests.runtime.small_bundle import LABELS, record_precision, write_bundle
+from tests.runtime.small_bundle import LABELS, flip_last_byte, record_precision, write_bundle
 from tests.runtime.terminal import run_on_terminal
 
 
@@ -63,6 +64,7 @@ def test_only_facts_are_shown(tmp_path: Path) -> None:
         "architecture",
         "max length",
         "default dtype",
+        "digest",
     ]
     assert all(line[15:].strip() for line in facts)
 
@@ -90,3 +92,14 @@ def test_lines_fit_a_narrow_terminal(tmp_path: Path, columns: int) -> None:
     assert [word for line in wide.lines for word in line.split()][:8] == (
         [word for line in shown.lines for word in line.split()][:8]
     )
+
+
+def test_the_digest_alone(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    shown = CliRunner().invoke(cli, ["info", str(folder), "--digest"])
+    assert (shown.exit_code, shown.output) == (0, f"{Bundle.load(folder).digest}\n")
+    flip_last_byte(folder / "onnx" / "model.onnx_data")
+    assert CliRunner().invoke(cli, ["info", str(folder), "--digest", "--check"]).exit_code == 1
+    (folder / MANIFEST_NAME).unlink()
+    shown = CliRunner().invoke(cli, ["info", str(folder), "--digest"])
+    assert shown.exit_code == 1

@@ -32,7 +32,7 @@ def test_the_exit_status_says_whether_all_held(calls: list[tuple[Any, ...]]) -> 
     missed = CliRunner().invoke(cli, ["verify", "bad", "a-model", "--json"])
     assert (missed.exit_code, missed.output) == (1, "{}\n")
     unset = dict.fromkeys(["texts", "calibration", "max_drop", "base", "tokenizer", "dtype", "device"])
-    nothing = unset | {"allow_pickle": False, "progress": True}
+    nothing = unset | {"allow_pickle": False, "update": False, "progress": True}
     assert calls == [("good", "a-model", nothing), ("bad", "a-model", nothing)]
 
 
@@ -58,6 +58,7 @@ def test_texts_come_before_the_lines_of_files(calls: list[tuple[Any, ...]], tmp_
         "allow_pickle": True,
         "dtype": "int8",
         "device": "cuda",
+        "update": False,
         "progress": True,
     }
 

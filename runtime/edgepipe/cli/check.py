@@ -1,0 +1,40 @@
+"""``edgepipe check``: a bundle beside what it gave where it was made, on this machine and without the checkpoint."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from edgepipe.cli.shared_options import (
+    complete_folder,
+    device_completion,
+    dtype_completion,
+    json_option,
+    quiet_download_option,
+)
+from edgepipe.text_table import terminal_width
+
+
+@click.command()
+@click.argument("bundle", required=False, shell_complete=complete_folder)
+@click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
+@click.option("--device", shell_complete=device_completion, help="cpu, cuda, cuda:1 or openvino.  [default: cpu]")
+@click.option("--threads", "num_threads", type=click.IntRange(min=1), help="[default: what the process may use]")
+@json_option
+@quiet_download_option
+def check(bundle: str | None, dtype: str | None, device: str | None, num_threads: int | None, as_json: bool) -> None:
+    """Check that a BUNDLE gives on this machine what it gave where it was made.
+
+    Its files, its token ids, the outputs of each variant and the results are compared with the bundle's probes. Without
+    BUNDLE, the embedded default is checked. The exit status is 1 where something is wrong.
+    """
+    from edgepipe.checking.bundle_check import check as check_bundle
+    from edgepipe.factory import embedded_bundle
+
+    found = check_bundle(
+        embedded_bundle() if bundle is None else bundle, dtype=dtype, device=device, num_threads=num_threads
+    )
+    click.echo(found.to_json() if as_json else found.table(width=terminal_width(sys.stdout)))
+    if not found.passed:
+        raise click.exceptions.Exit(1)

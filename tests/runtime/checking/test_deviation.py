@@ -1,0 +1,73 @@
+"""What is rounding and what is not: on the same kind of machine, and on another."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from edgepipe.checking.deviation import compare_rows, measure_distance
+from edgepipe.checking.probes import Rows
+from edgepipe.checking.sketch import sketch
+
+PROBES = 12
+TOLERANCE = 1e-4
+
+
+def logits(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((PROBES, 3)) * 3
+
+
+def moved(values: np.ndarray, size: float, seed: int = 1) -> np.ndarray:
+    return values + size * 3 * np.random.default_rng(seed).standard_normal(values.shape)
+
+
+def rows(values: np.ndarray) -> list[Rows]:
+    return [({"logits": sketch(each, logits=True)},) for each in values]
+
+
+EXACT = logits()
+QUANTIZED = moved(EXACT, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("got", "elsewhere", "passes"),
+    [
+        pytest.param(QUANTIZED, False, True, id="the_same"),
+        pytest.param(moved(QUANTIZED, 1e-5, 2), False, True, id="rounding"),
+        pytest.param(moved(QUANTIZED, 1e-3, 2), False, False, id="more_than_rounding"),
+        pytest.param(moved(QUANTIZED, 1e-3, 2), True, True, id="rounding_elsewhere"),
+        pytest.param(moved(EXACT, 0.05, 3), True, True, id="as_near_to_fp32"),
+        pytest.param(moved(EXACT, 0.05, 3), False, False, id="as_near_to_fp32_on_the_same_machine"),
+        pytest.param(moved(EXACT, 0.15, 3), True, False, id="farther_from_fp32"),
+        pytest.param(EXACT, True, False, id="fp32_itself"),
+        pytest.param(QUANTIZED[:, ::-1], True, False, id="labels_turned"),
+    ],
+)
+def test_a_quantized_variant(got: np.ndarray, elsewhere: bool, passes: bool) -> None:
+    found = compare_rows(rows(got), rows(QUANTIZED), rows(EXACT), TOLERANCE, elsewhere=elsewhere)
+    assert found.passed is passes
+    assert found.exported == pytest.approx(measure_distance(rows(QUANTIZED), rows(EXACT), rows(EXACT)))
+
+
+def test_one_probe_that_is_far_counts_among_many_that_are_not() -> None:
+    got = EXACT.copy()
+    got[7, 1] += 0.01
+    found = compare_rows(rows(got), rows(EXACT), rows(EXACT), TOLERANCE, elsewhere=False)
+    assert (found.passed, found.worst, found.output) == (False, 7, "logits")
+
+
+def test_decisions_that_nothing_explains() -> None:
+    got = EXACT.copy()
+    got[2] = got[2][[1, 2, 0]]
+    found = compare_rows(rows(got), rows(EXACT), rows(EXACT), TOLERANCE, elsewhere=False)
+    assert found.decisions == 1
+    assert found.decided == PROBES
+
+
+def test_an_output_that_is_missing_or_has_another_shape() -> None:
+    wanted = rows(EXACT)
+    for got in ([({},)] * PROBES, rows(EXACT[:, :2]), [(*each, *each) for each in wanted]):
+        found = compare_rows(got, wanted, wanted, TOLERANCE, elsewhere=True)
+        assert (found.passed, found.from_export) == (False, math.inf)
