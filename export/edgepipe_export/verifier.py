@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
-from edgepipe.errors import CheckpointError, InputError, convert_panics
+from edgepipe.errors import CheckpointError, InputError, NotFiniteError, convert_panics
 from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants, stored_variant
+from edgepipe.pipelines.task_loading import infer_task
 from edgepipe.text_table import table, wrap
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
@@ -157,7 +158,7 @@ def verify(
     dtypes = tuple(there) if dtype is None else (dtype,)
     found = opened.config.get("hash_seed")
     seed = found if isinstance(found, int) else None  # as it was exported with
-    request = Request(model, opened.task, tokenizer, revision, allow_pickle, trust_remote_code, base, seed)
+    request = Request(model, infer_task(opened), tokenizer, revision, allow_pickle, trust_remote_code, base, seed)
     panics = convert_panics("the checkpoint")
     with panics, Progress(progress) as stages, deliver_interrupts(), log_to_file(lambda: stages.current):
         stages.expect(3 + len(dtypes) + update)
@@ -165,6 +166,7 @@ def verify(
             checkpoint = resolve(request)
         with stages.stage("load"):
             from edgepipe_export.checkpoint.load import load
+            from edgepipe_export.evaluation.checks import Check
             from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
             from edgepipe_export.evaluation.parity import check_tokens
 
@@ -179,9 +181,13 @@ def verify(
         for name in dtypes:
             with stages.stage(f"compare {name}"), steps.report_to(stages.step, comparison.count_steps(name)):
                 by_fp32 = given is not None and name != FP32 and FP32 in opened.dtypes
-                rows += comparison.check(name, FP32 if by_fp32 else PYTORCH, tolerance)
-                if given is not None and name == FP32:
-                    rows += comparison.measure(name, PYTORCH, tolerance)
+                reference = FP32 if by_fp32 else PYTORCH
+                try:
+                    rows += comparison.check(name, reference, tolerance)
+                    if given is not None and name == FP32:
+                        rows += comparison.measure(name, PYTORCH, tolerance)
+                except NotFiniteError as error:  # the others are worth to be seen
+                    rows.append(Check("results", name, reference, 0, {}, None, "finite", False, str(error)))
         if update and all(row.passed for row in rows):
             with stages.stage("probes"):
                 add_probes(opened, session.device)

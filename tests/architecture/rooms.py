@@ -43,6 +43,7 @@ EXPORTER = {
     "reporting": "requirements evaluation selection",
     "exporter": "requirements calibration checkpoint tracing quantization output evaluation probes selection",
     "verifier": "requirements calibration checkpoint quantization output evaluation probes",
+    "auditor": "checkpoint quantization evaluation exporter verifier",
 }
 
 

@@ -14,7 +14,7 @@ from tests.architecture.sources import REPOSITORY, ROOTS, files
 
 PUBLIC = {
     "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "pipeline"],
-    "edgepipe_export": ["Verification", "export", "report", "verify"],
+    "edgepipe_export": ["Audit", "Verification", "audit", "export", "report", "verify"],
     "edgepipe_models": ["Recipe", "default_bundle", "recipe", "recipes"],
 }
 

@@ -14,7 +14,7 @@ import click
 
 from edgepipe.cli.exit_status import Commands, run_and_exit
 
-COMMANDS = ("bench", "check", "demo", "env", "export", "info", "recipes", "report", "run", "verify")
+COMMANDS = ("audit", "bench", "check", "demo", "env", "export", "info", "recipes", "report", "run", "verify")
 
 
 class CommandFiles(Mapping[str, click.Command]):
