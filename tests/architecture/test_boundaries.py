@@ -19,6 +19,7 @@ RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "o
     "jinja2",
     "pyarrow",
     "openvino",
+    "model_signing",
 }
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
 

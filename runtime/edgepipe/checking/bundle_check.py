@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgepipe.backend.engines import engine_for
@@ -25,7 +25,8 @@ from edgepipe.checking.probe_runs import (
     sketch_rows,
 )
 from edgepipe.checking.probes import HANDFUL, Probe, Probes, has_probes
-from edgepipe.errors import BundleError, EdgepipeError, KernelError, NotFiniteError
+from edgepipe.checking.signature import check_signature
+from edgepipe.errors import BundleError, EdgepipeError, InputError, KernelError, NotFiniteError
 from edgepipe.models.variants import open_bundle, preferred_variants, stored_variant
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.registry import task_class
@@ -111,6 +112,9 @@ def check(
     device: str | int | None = None,
     num_threads: int | None = None,
     providers: Sequence[Provider] | None = None,
+    signature: str | os.PathLike[str] | None = None,
+    public_key: str | os.PathLike[str] | None = None,
+    certificate_chain: str | os.PathLike[str] | None = None,
 ) -> BundleCheck:
     """Check on this machine that a bundle still gives what it gave where it was made: files, tokens, outputs, results.
 
@@ -125,14 +129,28 @@ def check(
         device: Where it runs, as in :func:`~edgepipe.pipeline`, as for the two arguments that follow.
         num_threads: Threads inside one operator.
         providers: onnxruntime's own list of execution providers, in place of `device`.
+        signature: A file of OpenSSF's model signing over the directory, which has to hold.
+        public_key: With which key it was made; or
+        certificate_chain: with a certificate that leads to these.
 
     Raises:
         BundleError: the bundle is damaged, or has no probes, or no such variant.
+        DependencyError: a signature is to be checked, and model-signing is not installed.
         DeviceError: the device cannot be used here.
+        InputError: a signature without a key, or a key without a signature.
     """
+    if signature is None and (public_key is not None or certificate_chain is not None):
+        raise InputError("a key or certificates check a signature: give signature (--signature) too")
     session = SessionConfig(device, num_threads, providers=providers)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
-    return opened.read(lambda there: _check(there, dtype, session))
+    unsigned = None
+    if signature is not None:
+        try:
+            check_signature(opened.path, signature, public_key, certificate_chain)
+        except BundleError as error:
+            unsigned = str(error)
+    found = opened.read(lambda there: _check(there, dtype, session))
+    return found if unsigned is None else replace(found, altered=(unsigned, *found.altered))
 
 
 def _check(bundle: Bundle, dtype: str | None, session: SessionConfig) -> BundleCheck:

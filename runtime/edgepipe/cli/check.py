@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -21,9 +22,23 @@ from edgepipe.text_table import terminal_width
 @click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
 @click.option("--device", shell_complete=device_completion, help="cpu, cuda, cuda:1 or openvino.  [default: cpu]")
 @click.option("--threads", "num_threads", type=click.IntRange(min=1), help="[default: what the process may use]")
+@click.option(
+    "--signature", type=click.Path(path_type=Path), help="A file of OpenSSF's model signing, which has to hold."
+)
+@click.option("--public-key", type=click.Path(path_type=Path), help="The key that it was made with, PEM.")
+@click.option("--certificate-chain", type=click.Path(path_type=Path), help="Or certificates, PEM.")
 @json_option
 @quiet_download_option
-def check(bundle: str | None, dtype: str | None, device: str | None, num_threads: int | None, as_json: bool) -> None:
+def check(
+    bundle: str | None,
+    dtype: str | None,
+    device: str | None,
+    num_threads: int | None,
+    signature: Path | None,
+    public_key: Path | None,
+    certificate_chain: Path | None,
+    as_json: bool,
+) -> None:
     """Check that a BUNDLE gives on this machine what it gave where it was made.
 
     Its files, its token ids, the outputs of each variant and the results are compared with the bundle's probes. Without
@@ -33,7 +48,13 @@ def check(bundle: str | None, dtype: str | None, device: str | None, num_threads
     from edgepipe.factory import embedded_bundle
 
     found = check_bundle(
-        embedded_bundle() if bundle is None else bundle, dtype=dtype, device=device, num_threads=num_threads
+        embedded_bundle() if bundle is None else bundle,
+        dtype=dtype,
+        device=device,
+        num_threads=num_threads,
+        signature=signature,
+        public_key=public_key,
+        certificate_chain=certificate_chain,
     )
     click.echo(found.to_json() if as_json else found.table(width=terminal_width(sys.stdout)))
     if not found.passed:
