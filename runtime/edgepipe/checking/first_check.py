@@ -9,6 +9,8 @@ from typing import Any
 from edgepipe.backend.disk_cache import cache_folder
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.integrity import sha256
+from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.checking.probe_runs import describe_machine
 from edgepipe.checking.probes import has_probes
 from edgepipe.checking.verdicts import find_verdict, keep_verdict, name_verdict
@@ -103,7 +105,7 @@ def find_failure(bundle: Bundle, task: Task, session: SessionConfig, *, again: b
     model: Any = task.model
     name = name_verdict(
         {
-            "bundle": bundle.digest,
+            "manifest": sha256(bundle.path / MANIFEST_NAME),  # quicker than its digest
             "dtype": model.dtype,
             "machine": describe_machine(task, session),
             "threads": model.num_threads,
