@@ -291,7 +291,6 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
         from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
         from edgepipe_export.checkpoint.patches.reformer import find_hashing
         from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
-        from edgepipe_export.probes.recording import write_probes
 
         loaded = load(checkpoint)
         if (seed := request.hash_seed) is not None and not find_hashing(loaded.model):
@@ -353,14 +352,8 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
             "see docs/how-to/node-and-browser.md",
         )
     with stages.stage("write"):
-        write_probes(
-            workspace.folder,
-            workspace.bundle,
-            dtypes,
-            options.target.device,
-            given if options.probes_from_data else None,
-        )
-        _finish(workspace, dtypes, read_source_card(checkpoint.directory))
+        chosen = given if options.probes_from_data else None
+        _finish(workspace, dtypes, read_source_card(checkpoint.directory), options.target.device, chosen)
     return left_out
 
 
@@ -541,7 +534,13 @@ def _make_manifest(
     )
 
 
-def _finish(workspace: Workspace, dtypes: tuple[str, ...], original: SourceCard) -> None:
+def _finish(
+    workspace: Workspace, dtypes: tuple[str, ...], original: SourceCard, device: str | None, data: Dataset | None
+) -> None:
+    """Write the probes, of the data where there are some, the manifest and the model card."""
+    from edgepipe_export.probes.recording import write_probes
+
+    write_probes(workspace.folder, workspace.bundle, dtypes, device, data)
     workspace.name_variants(dtypes)
     unwanted = [dtype for dtype in workspace.manifest.variants if dtype not in dtypes]
     variants = workspace.manifest.variants

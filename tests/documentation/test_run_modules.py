@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,8 @@ _SCRIPT = re.compile(r"python[\d.]*\)? ((?:benchmarks|scripts|tests)/[\w/]+\.py)
 def _named() -> dict[str, str]:
     """Each module that a file says how to run, as its path, and one file that says it."""
     files = [REPOSITORY / "Makefile", *REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
-    files += [path for folder in ("tests", "benchmarks", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
+    folders = ("tests", "benchmarks", "scripts")
+    files += [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py") if not _is_hidden(path)]
     found: dict[str, str] = {}
     for file in sorted(files):
         content = file.read_text(encoding="utf-8")
@@ -24,6 +26,11 @@ def _named() -> dict[str, str]:
         paths = [f"{path}/__main__.py" if (REPOSITORY / path).is_dir() else f"{path}.py" for path in modules]
         found |= dict.fromkeys([*paths, *_SCRIPT.findall(content)], file.relative_to(REPOSITORY).as_posix())
     return found
+
+
+def _is_hidden(path: Path) -> bool:
+    """Whether it is in an environment that a benchmark has made for itself, e.g. benchmarks/peers/.venv-peers."""
+    return any(part.startswith(".") for part in path.relative_to(REPOSITORY).parts)
 
 
 NAMED = _named()

@@ -53,6 +53,7 @@ def test_what_a_bundle_holds(exported: Bundle) -> None:
         "README.md",
         "config.json",
         "edgepipe.json",
+        "edgepipe_probes.json",
         "edgepipe_report.json",
         "onnx/model.onnx",
         "onnx/model.onnx_data",
@@ -85,7 +86,7 @@ def test_the_manifest(exported: Bundle) -> None:
     assert (quantized.texts, quantized.seen) == (len(sentences()) - CALIBRATED, 0)
     assert quantized.max_abs_diff["logits"] > 1e-4
     assert manifest.variants["int8"].recipe["per_channel"] is True
-    assert len(exported.check()) == 7
+    assert len(exported.check()) == 8
 
 
 def test_the_config_tells_transformers_js_where_the_weights_are(exported: Bundle) -> None:

@@ -58,7 +58,8 @@ def list_candidates(task: Task, options: Mapping[str, Any], data: Dataset | None
     if data is None:
         yield from _encode(task, SCRIPT, [[item] for item in _make(task, _SCRIPTS, longest)], options)
         yield from _encode(task, LONG, [[item] for item in _make(task, [" ".join(sentences())], longest)], options)
-    yield from _encode(task, BATCH, [chosen[:_BATCH]], options)
+    # The shortest: this one is among those that a variant is loaded with.
+    yield from _encode(task, BATCH, [sorted(chosen, key=lambda item: len(str(item)))[:_BATCH]], options)
 
 
 def _spread(items: Sequence[Any], count: int) -> list[Any]:

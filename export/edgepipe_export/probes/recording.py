@@ -15,7 +15,7 @@ from edgepipe.bundle.tasks import generates
 from edgepipe.checking.deviation import measure_distance
 from edgepipe.checking.probe_runs import compute_rows, decode_made_up, describe_machine, sketch_rows
 from edgepipe.checking.probes import HANDFUL, MOST_BYTES, Probe, Probes, Rows
-from edgepipe.errors import BundleError, EdgepipeError, KernelError
+from edgepipe.errors import BundleError, EdgepipeError, KernelError, TaskError
 from edgepipe.pipelines.task_loading import load_task
 from edgepipe_export.calibration.dataset import BUILT_IN
 from edgepipe_export.evaluation.tasks import find_evaluation, pipeline_task
@@ -117,13 +117,17 @@ def make_probes(
         reference: The bundle with fp32; by default the same.
 
     Returns:
-        None where no input can be made for the task.
+        None where no input can be made for the task, or the checkpoint's labels do not let it answer.
     """
     name = bundle.task or ""
     task = name if generates(name) else pipeline_task(name)
     options = {} if generates(name) else {**find_evaluation(task).options[-1], **(data.options if data else {})}
     session = SessionConfig()
-    with load_task(task, reference or bundle, FP32, session) as model:
+    try:
+        loaded = load_task(task, reference or bundle, FP32, session)
+    except TaskError:  # said to whoever loads it
+        return None
+    with loaded as model:
         probes = list_candidates(model, options, data)
         candidates = [each for probe in probes if (each := _try(model, probe, options)) is not None]
         machines = {FP32: describe_machine(model, session)} if FP32 in dtypes else {}
