@@ -10,6 +10,7 @@ import numpy as np
 from edgepipe import Bundle, Model, Tokenizer
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
+from edgepipe.generation.search.teacher_forcing import force_tokens, write_likeliest
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe.pipelines.registry import task_class
 from edgepipe_export.evaluation.tasks import find_evaluation, pipeline_task
@@ -192,19 +193,8 @@ class VariantLanguageModel:
         self._tokenizer = tokenizer
 
     def step_logits(self, ids: Ids, mask: Ids, following: Ids) -> list[Logits]:
-        """See :class:`LanguageModel`.
-
-        Of one row a second is made after the first step, as beam search does, and what it gives is returned: what both
-        have in common may be held once.
-        """
-        decoding = self._decoder.begin(ids, mask)
-        fed = [following[:, step : step + 1] for step in range(following.shape[1])]
-        first, *rest = fed if self._decoder.is_encoder_decoder else [ids, *fed]
-        found = [decoding.step(first).copy()]
-        rows = np.arange(len(ids)) if len(ids) > 1 else np.zeros(2, np.int64)
-        decoding.select(rows)
-        found += [decoding.step(tokens[rows])[-len(ids) :].copy() for tokens in rest]
-        return found
+        """See :class:`LanguageModel`."""
+        return force_tokens(self._decoder, ids, mask, following)
 
     def logits(self, ids: Ids, target: Ids | None) -> Logits:
         """See :class:`LanguageModel`."""
@@ -221,10 +211,5 @@ class VariantLanguageModel:
 
     def follow(self, ids: Ids, count: int) -> tuple[Ids, list[Logits]]:
         """See :class:`LanguageModel`."""
-        decoding, last = self._decoder.begin(ids[None], np.ones_like(ids[None])), ids[None]
-        tokens, logits = [], []
-        for _ in range(count):
-            logits.append(decoding.step(last).copy())
-            last = logits[-1].argmax(axis=1)[:, None]
-            tokens.append(int(last[0, 0]))
+        tokens, logits = write_likeliest(self._decoder, ids, count)
         return np.array(tokens, np.int64), logits

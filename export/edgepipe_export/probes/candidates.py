@@ -11,6 +11,7 @@ import numpy as np
 from edgepipe.checking.probe_runs import encode_inputs
 from edgepipe.checking.probes import Probe
 from edgepipe.errors import EdgepipeError, InputError
+from edgepipe.generation.search.teacher_forcing import write_likeliest
 from edgepipe_export.calibration.texts import sentences, truncate_text
 from edgepipe_export.evaluation.tasks import inputs_of, make_inputs, select_texts
 
@@ -97,18 +98,15 @@ def _list_prompts(task: Task, data: Dataset | None) -> Iterator[Probe]:
 def _write_on(task: Any, probe: Probe) -> tuple[int, ...]:
     """The likeliest tokens behind a prompt, an encoder-decoder's first one included; none where there is no room."""
     decoder = task.decoder
-    ids = np.array([probe.pieces[0]["input_ids"]], np.int64)
-    following = [_decoder_start(task)] if decoder.is_encoder_decoder else []
-    room = _STEPS if decoder.max_length is None else decoder.max_length - (len(following) or ids.shape[1])
-    last = np.array([following], np.int64) if following else ids
+    ids = np.array(probe.pieces[0]["input_ids"], np.int64)
+    start = _decoder_start(task) if decoder.is_encoder_decoder else None
+    first = () if start is None else (start,)
+    room = _STEPS if decoder.max_length is None else decoder.max_length - (len(first) or len(ids))
     try:
-        decoding = decoder.begin(ids, np.ones_like(ids))
-        for _ in range(min(_STEPS, room)):
-            last = decoding.step(last).argmax(axis=1)[:, None]
-            following.append(int(last[0, 0]))
+        tokens, _ = write_likeliest(decoder, ids, min(_STEPS, room), start)
     except EdgepipeError:  # a token without embedding, a source that is too long
         return ()
-    return tuple(following)
+    return (*first, *tokens)
 
 
 def _decoder_start(task: Any) -> int:

@@ -22,6 +22,7 @@ from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate import GeneratedSequence, TokenStreamer, generate, stream
 from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_OPTIONS
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
+from edgepipe.generation.search.teacher_forcing import force_tokens
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Outputs, Request, Task
 from edgepipe.pipelines.batching import chunks
@@ -271,19 +272,10 @@ class GenerativeTask(Task):
     def compute_outputs(
         self, pieces: Sequence[Mapping[str, list[int]]], following: Sequence[int] = ()
     ) -> Sequence[Outputs]:
-        """The logits of each step of a text that is written token by token; see :meth:`Task.compute_outputs`.
-
-        After the first step there are two rows of it, as in beam search: what both have in common may be held once.
-        """
+        """The logits of each step of a text that is written token by token; see :meth:`Task.compute_outputs`."""
         ids = np.array([pieces[0]["input_ids"]], np.int64)
-        decoding = self.decoder.begin(ids, np.ones_like(ids))
-        fed = [np.array([[token]], np.int64) for token in following]
-        first, *rest = fed if self.decoder.is_encoder_decoder else [ids, *fed]
-        steps = [decoding.step(first)[-1].copy()]
-        rows = np.zeros(2, np.int64)
-        decoding.select(rows)
-        steps += [decoding.step(tokens[rows])[-1].copy() for tokens in rest]
-        outputs = [{LOGITS: step} for step in steps]
+        steps = force_tokens(self.decoder, ids, np.ones_like(ids), np.array([following], np.int64))
+        outputs = [{LOGITS: step[0]} for step in steps]
         for each in outputs:
             self._check_finite(each)
         return outputs
