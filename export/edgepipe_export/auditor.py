@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from edgepipe.backend.engines import create_session
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.integrity import read_json
 from edgepipe.bundle.labels import read_labels
 from edgepipe.bundle.layout import DECODER, ENCODER, MODEL, PAST, PLAIN_DECODER
 from edgepipe.bundle.tasks import generates, task_entry, task_names
@@ -108,7 +108,7 @@ class Audit:
     def to_json(self) -> str:
         """All of it as JSON."""
         record = asdict(replace(self, verification=None))
-        checks = None if self.verification is None else json.loads(self.verification.to_json())["checks"]
+        checks = None if self.verification is None else [asdict(row) for row in self.verification.rows]
         return strict_json.dumps({"passed": self.passed, **record, "verification": checks})
 
 
@@ -143,13 +143,15 @@ def audit(
     """
     if repair is not None and model is None:
         raise InputError("repair (--repair) exports the checkpoint again: name it too")
-    opened = directory if isinstance(directory, Bundle) else open_bundle(directory, None, SessionConfig(device))
-    request = None if model is None else Request(model, infer_task(opened), None, None, allow_pickle, False)
+    session = SessionConfig(device)
+    opened = directory if isinstance(directory, Bundle) else open_bundle(directory, None, session)
+    task = infer_task(opened)
+    request = None if model is None else Request(model, task, None, None, allow_pickle, False)
     source = None if request is None else resolve(request).directory
     findings = [*_find_own_problems(opened), *(() if source is None else _compare_with_source(opened, source))]
     verification = None
     if model is None:
-        variants = [_run_variant(opened, dtype) for dtype in opened.dtypes]
+        variants = [_run_variant(opened, dtype, session) for dtype in opened.dtypes]
     else:
         verification = verify(
             opened,
@@ -172,12 +174,11 @@ def audit(
             model, repair, dtypes=tuple(dtypes), calibration=calibration, max_drop=max_drop, allow_pickle=allow_pickle,
             progress=progress,
         )  # fmt: skip
-    return Audit(str(opened.path), _list_tasks(opened), tuple(findings), tuple(variants), verification)
+    return Audit(str(opened.path), _list_tasks(task), tuple(findings), tuple(variants), verification)
 
 
-def _list_tasks(bundle: Bundle) -> tuple[str, ...]:
-    """The tasks that have the heads of the bundle's own."""
-    own = infer_task(bundle)
+def _list_tasks(own: str | None) -> tuple[str, ...]:
+    """A bundle's own task, and those that have the same heads."""
     if own is None:
         return ()
     heads = task_entry(own).heads
@@ -236,7 +237,7 @@ def _compare_with_source(bundle: Bundle, source: Path) -> Iterator[Finding]:
 
 def _compare_labels(bundle: Bundle, source: Path) -> Iterator[Finding]:
     path = source / "config.json"
-    theirs: Any = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    theirs = read_json(path) if path.is_file() else {}
     if "id2label" not in theirs or "id2label" not in bundle.config:
         return
     own, wanted = (read_labels(config) for config in (bundle.config, theirs))
@@ -284,15 +285,14 @@ def _are_equal(one: Any, other: Any) -> bool:
     return True
 
 
-def _run_variant(bundle: Bundle, dtype: str) -> AuditedVariant:
+def _run_variant(bundle: Bundle, dtype: str, session: SessionConfig) -> AuditedVariant:
     """Whether a variant answers at all."""
     size = bundle.count_bytes(dtype)
     try:
-        task: Any = load_task(None, bundle, dtype, SessionConfig())
+        task: Any = load_task(None, bundle, dtype, session)
         with task:
             pieces = [dict(task.tokenizer("a b c", return_attention_mask=True))]
-            if not task.generates:
-                task.compute_outputs(pieces)
+            task.compute_outputs(pieces, following=[0])
     except EdgepipeError as error:
         return AuditedVariant(dtype, size, False, str(error))
     return AuditedVariant(dtype, size, None, "it runs; name the checkpoint to compare it")

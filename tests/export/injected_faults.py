@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgepipe.bundle.layout import MANIFEST_NAME, graph_file
-from edgepipe.bundle.manifest import Manifest
-from edgepipe_export.output.atomic_write import describe_file
+from edgepipe.bundle.layout import graph_file
+from tests.runtime.probed_bundle import sign
 
 Arrays = dict[str, NDArray[Any]]
-
-
-def sign_again(folder: Path) -> None:
-    """Have the manifest name the files as they are now."""
-    path = folder / MANIFEST_NAME
-    manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
-    variants = {
-        dtype: replace(variant, files=tuple(describe_file(folder, folder / entry.path) for entry in variant.files))
-        for dtype, variant in manifest.variants.items()
-    }
-    files = tuple(describe_file(folder, folder / entry.path) for entry in manifest.files)
-    path.write_text(replace(manifest, variants=variants, files=files).to_json(), encoding="utf-8")
 
 
 def edit_graph(
@@ -48,7 +34,7 @@ def edit_graph(
     data = path.with_name(f"{path.name}_data")
     data.unlink()
     onnx.save_model(model, path, save_as_external_data=True, location=data.name)
-    sign_again(folder)
+    sign(folder)
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
@@ -201,4 +187,4 @@ def swap_variants(folder: Path, one: str, other: str) -> None:
                 if entry.key == "location":
                     entry.value = entry.value.replace(graph_file(was), graph_file(dtype))
         onnx.save_model(model, path)
-    sign_again(folder)
+    sign(folder)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgepipe import Bundle
 from edgepipe.errors import CheckpointError, InputError
@@ -16,6 +18,7 @@ from edgepipe_export import Audit, audit, export
 from tests.documentation.pages import text
 from tests.export import injected_faults as faults
 from tests.golden.make_foreign import FOLDER, FOREIGN, SMALL
+from tests.runtime.probed_bundle import sign
 from tests.tiny import build
 from tests.tiny.generation import export_generative
 
@@ -101,7 +104,7 @@ def test_labels_in_another_order(classifier: tuple[Path, Path], folder: Path) ->
         config["label2id"] = {"good": 0, "fair": 1, "bad": 2}
 
     faults.edit_json(folder / "config.json", turn)
-    faults.sign_again(folder)
+    sign(folder)
     found = audit(forget_manifest(Bundle.load(folder)), classifier[0], max_drop=DROP)
     assert parts(found) == ["labels"]
     assert "in another order than the checkpoint's (bad, fair, good), here good, fair, bad" in found.findings[0].problem
@@ -208,6 +211,22 @@ def test_a_directory_that_writes(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "checkpoint")
     found = audit(forget_manifest(bundle), tmp_path / "checkpoint")
     assert verdicts(found) == {"fp32": True}, found.table()
+
+
+def test_a_variant_that_writes_has_to_write_without_the_checkpoint_too(tmp_path: Path) -> None:
+    bundle = export_generative("gpt2", tmp_path)[2]
+    folder = forget_manifest(bundle)
+    assert verdicts(audit(folder)) == {"fp32": None}
+    path = folder / "onnx" / "model.onnx"
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            array = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(np.full_like(array, np.nan), tensor.name))
+    onnx.save_model(model, path)
+    [variant] = audit(folder).variants
+    assert variant.passed is False
+    assert "not finite" in variant.verdict
 
 
 def test_no_tokenizer_that_runs_alone(folder: Path, classifier: tuple[Path, Path]) -> None:

@@ -18,6 +18,7 @@ from edgepipe_export import export
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.probes.recording import write_probes
 from tests.export import injected_faults as faults
+from tests.runtime.probed_bundle import sign
 from tests.tiny import TOKENIZERS, build
 from tests.tiny.generation import export_generative
 
@@ -60,7 +61,7 @@ def move_elsewhere(folder: Path) -> None:
             machine["instructions"] = ["avx2", "avx512_vnni"]
 
     faults.edit_json(folder / "edgepipe_probes.json", change)
-    faults.sign_again(folder)
+    sign(folder)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -142,7 +143,7 @@ def test_swapped_variants(folder: Path) -> None:
 
 def test_another_tokenizer_of_the_family(folder: Path) -> None:
     shutil.copy(TOKENIZERS / "distilbert" / "tokenizer.json", folder / "tokenizer.json")
-    faults.sign_again(folder)
+    sign(folder)
     assert "the tokenizer is not the one" in str(found(folder, "fp32").cause)
 
 
@@ -151,7 +152,7 @@ def test_an_altered_normalizer(folder: Path) -> None:
         record["normalizer"]["lowercase"] = not record["normalizer"]["lowercase"]
 
     faults.edit_json(folder / "tokenizer.json", keep_case)
-    faults.sign_again(folder)
+    sign(folder)
     assert "the tokenizer is not the one" in str(found(folder, "fp32").cause)
 
 
@@ -160,7 +161,7 @@ def test_a_changed_order_of_labels(folder: Path) -> None:
         record["id2label"] = dict(zip("012", ("good", "fair", "bad"), strict=True))
 
     faults.edit_json(folder / "config.json", turn)
-    faults.sign_again(folder)
+    sign(folder)
     assert "the same outputs give other results" in str(found(folder, "fp32").cause)
 
 
@@ -193,7 +194,7 @@ def test_wrong_pooling(tmp_path: Path) -> None:
             record.update({"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True})
 
     faults.edit_json(bundle.path / "1_Pooling" / "config.json", take_first)
-    faults.sign_again(bundle.path)
+    sign(bundle.path)
     assert "pooling or another module" in str(found(bundle.path, "fp32").cause)
 
 
