@@ -307,9 +307,10 @@ class Bundle:
         """
         if self.manifest is None:
             raise BundleError(f"{self.path} has no {MANIFEST_NAME}: there is nothing to check its files against")
-        for entry in self.recorded_files:
+        entries = self.recorded_files
+        for entry in entries:
             check_sha256(self.path / entry.path, entry.sha256)
-        return self.recorded_files
+        return entries
 
     def _missing_graph(self, dtype: str, name: str) -> BundleError:
         there = [file.name for file in self.files(dtype) if file.suffix == ".onnx"]

@@ -14,7 +14,7 @@ from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.integrity import check_sha256
-from edgepipe.bundle.layout import PROBES_NAME, STORED_AS
+from edgepipe.bundle.layout import STORED_AS
 from edgepipe.checking.causes import RESULTS, TOKENIZER, explain_deviation, explain_not_finite, explain_swap
 from edgepipe.checking.deviation import Deviation, compare_rows, measure_distance
 from edgepipe.checking.probe_runs import (
@@ -24,7 +24,7 @@ from edgepipe.checking.probe_runs import (
     encode_inputs,
     sketch_rows,
 )
-from edgepipe.checking.probes import HANDFUL, Probe, Probes, has_probes
+from edgepipe.checking.probes import HANDFUL, Probe, Probes, find_probes
 from edgepipe.checking.signature import check_signature
 from edgepipe.errors import BundleError, EdgepipeError, InputError, KernelError, NotFiniteError
 from edgepipe.models.variants import open_bundle, preferred_variants, stored_variant
@@ -181,7 +181,7 @@ def load_probes(bundle: Bundle) -> Probes:
         raise BundleError(
             f"{bundle.path} is of another tool and has no probes to check it with; export its checkpoint with edgepipe"
         )
-    if not has_probes(bundle):
+    if find_probes(bundle) is None:
         raise BundleError(
             f"{bundle.path} is of an earlier version and has no probes to check it with; edgepipe verify BUNDLE MODEL "
             "--update adds them"
@@ -260,9 +260,9 @@ def check_first(bundle: Bundle, task: Task, session: SessionConfig) -> str | Non
     Raises:
         BundleError: the probes were altered.
     """
-    for entry in bundle.recorded_files:
-        if entry.path == PROBES_NAME:
-            check_sha256(bundle.path / entry.path, entry.sha256)
+    entry = find_probes(bundle)
+    assert entry is not None, "nobody checks without probes"
+    check_sha256(bundle.path / entry.path, entry.sha256)
     probes = Probes.load(bundle.path)
     dtype = task.model.dtype
     if dtype not in probes.tolerances:

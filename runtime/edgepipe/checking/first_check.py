@@ -12,7 +12,7 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.integrity import sha256
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.checking.probe_runs import describe_machine
-from edgepipe.checking.probes import has_probes
+from edgepipe.checking.probes import find_probes
 from edgepipe.checking.verdicts import find_verdict, keep_verdict, name_verdict
 from edgepipe.errors import EdgepipeError, InputError, VariantError
 from edgepipe.pipelines.base import Task
@@ -52,7 +52,7 @@ def load_checked(
     task = load(dtype)
     if verify == NEVER or bundle.manifest is None:
         return task
-    if not has_probes(bundle):
+    if find_probes(bundle) is None:
         _tell_once(bundle)
         return task
     failed = task.model.dtype

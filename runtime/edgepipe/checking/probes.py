@@ -12,6 +12,7 @@ from edgepipe.arguments import is_number, is_whole
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.integrity import EXPORT_AGAIN, read_json
 from edgepipe.bundle.layout import PROBES_NAME
+from edgepipe.bundle.manifest import FileEntry
 from edgepipe.checking.sketch import Sketch
 from edgepipe.errors import BundleError
 
@@ -27,9 +28,10 @@ HANDFUL = 4
 Rows = tuple[Mapping[str, Sketch], ...]
 
 
-def has_probes(bundle: Bundle) -> bool:
-    """Whether a bundle was made with probes."""
-    return bundle.manifest is not None and any(entry.path == PROBES_NAME for entry in bundle.manifest.files)
+def find_probes(bundle: Bundle) -> FileEntry | None:
+    """What the manifest says of the file of probes; None where the bundle was made without."""
+    files = () if bundle.manifest is None else bundle.manifest.files
+    return next((entry for entry in files if entry.path == PROBES_NAME), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Unpack, overload
 
+import numpy as np
+
 from edgepipe.embeddings.modules import SENTENCE_EMBEDDING
 from edgepipe.errors import InputError
 from edgepipe.pipelines.base import Outputs, Request, Result
@@ -138,7 +140,9 @@ class FeatureExtraction(EmbeddingTask, Generic[Result]):
         modules = self.sentence_config.modules
         if modules is None:
             return outputs
-        vectors = self._embed_batch(pieces, Embedding("", 0, modules, None, normalize=False))
+        hidden = np.stack([find_hidden_states(own) for own in outputs])
+        mask = self._pad_arrays(pieces)["attention_mask"]
+        vectors = self._apply_modules(hidden, mask, Embedding("", 0, modules, None, normalize=False))
         return [{**own, SENTENCE_EMBEDDING: vector} for own, vector in zip(outputs, vectors, strict=True)]
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: FeatureExtractionSettings) -> Any:

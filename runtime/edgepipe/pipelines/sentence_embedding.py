@@ -200,9 +200,16 @@ class EmbeddingTask(Task):
             arrays["attention_mask"][~counted] = 1  # a graph need not take a row of padding alone
         outputs = self.model(**arrays)
         self.check_outputs(outputs, *arrays["input_ids"].shape)
-        hidden = find_hidden_states(outputs)
         arrays["attention_mask"][~counted] = 0
-        features = Features({TOKEN_EMBEDDINGS: hidden}, arrays["attention_mask"], embedding.prompt_length)
+        return self._apply_modules(find_hidden_states(outputs), arrays["attention_mask"], embedding)
+
+    def _apply_modules(self, hidden: Vectors, mask: NDArray[np.int64], embedding: Embedding) -> Vectors:
+        """What the modules make of hidden states, float32[pieces, tokens, hidden], under a mask, int64[pieces, tokens].
+
+        Returns:
+            float32[pieces, dimension].
+        """
+        features = Features({TOKEN_EMBEDDINGS: hidden}, mask, embedding.prompt_length)
         for module in embedding.modules:
             features = _apply(module, features)
         vectors: Vectors = features[SENTENCE_EMBEDDING][:, : embedding.truncate_dim]
