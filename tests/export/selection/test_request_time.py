@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import warnings
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgepipe import Bundle
+from edgepipe.bundle.layout import MANIFEST_NAME, PROBES_NAME
+from edgepipe.bundle.manifest import Manifest
 from edgepipe_export.calibration.dataset import Dataset
 from edgepipe_export.selection.request_time import RequestTime, RequestTimer, measure_requests, time_requests
 
@@ -119,3 +125,13 @@ def test_the_parts_of_an_encoder(exported: Bundle) -> None:
 def test_the_parts_of_a_model_that_writes(writer: Any, family: str) -> None:
     _, _, bundle = writer(family)
     assert_has_parts(measure(bundle, ("fp32",))["fp32"])
+
+
+def test_a_bundle_that_is_being_made_has_no_probes_yet(exported: Bundle, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported.path, tmp_path / "bundle"))
+    manifest = Manifest.from_json((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
+    files = tuple(entry for entry in manifest.files if entry.path != PROBES_NAME)
+    (folder / MANIFEST_NAME).write_text(replace(manifest, files=files).to_json(), encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that they are missing is told to those who load a finished one
+        assert_has_parts(measure(Bundle.load(folder), ("fp32",))["fp32"])
