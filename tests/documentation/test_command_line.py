@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from edgepipe import Bundle
 from edgepipe.benchmarking.results import BenchReport
-from edgepipe.cli.info import describe
+from edgepipe.cli.commands.info import describe
 from edgepipe.cli.main import cli
 from edgepipe_export import Verification
 from tests.documentation.pages import text

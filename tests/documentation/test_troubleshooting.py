@@ -15,7 +15,7 @@ PAGE = "docs/how-to/troubleshooting.md"
 # Words of somebody else; or what is caught and becomes another message of ours.
 EXPLAINED = {
     ("runtime/edgepipe/pipelines/base.py", "input …: …"): "the message of an input of a list, behind its position",
-    ("runtime/edgepipe/cli/export.py", "…"): "the message of edgepipe_models.recipe, which is collected there",
+    ("runtime/edgepipe/cli/commands/export.py", "…"): "the message of edgepipe_models.recipe, which is collected there",
     ("runtime/edgepipe/cli/main.py", "…"): "click asks the table of commands, and says it in its own words",
     ("runtime/edgepipe/tokenization/chat_template.py", "…"): "what a chat template says; ours begins with its cause",
     ("runtime/edgepipe/embeddings/modules.py", "…: …"): "the message of check_modes, behind the file's name",

@@ -15,7 +15,7 @@ from typing import Any
 
 from edgepipe import Bundle, pipeline
 from edgepipe.bundle.manifest import digest_record
-from edgepipe.cli.info import describe, render
+from edgepipe.cli.commands.info import describe, render
 from edgepipe.errors import BundleError, EdgepipeError
 from tests.fuzz.campaign import Campaign, Outcome, describe_error
 from tests.fuzz.mutations import mutate_bytes, mutate_graph, mutate_json

@@ -1,1 +1,1 @@
-"""The ``edgepipe`` command, one file a command."""
+"""The ``edgepipe`` command: what all its commands share; each is a file in ``commands``."""

@@ -1,7 +1,7 @@
-"""The ``edgepipe`` command: the table of its commands, one file each.
+"""The ``edgepipe`` command: the table of its commands.
 
-To add one: a file here with a function of its name, and its name in ``COMMANDS``. ``edgepipe --help`` reads all
-these files: a command imports what is slow to load in its function.
+To add one: a file in ``commands`` with a function of its name, and its name in ``COMMANDS``. ``edgepipe --help`` reads
+all these files: a command imports what is slow to load in its function.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CommandFiles(Mapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in COMMANDS:
             raise KeyError(name)
-        command: click.Command = getattr(import_module(f"edgepipe.cli.{name}"), name)
+        command: click.Command = getattr(import_module(f"edgepipe.cli.commands.{name}"), name)
         return command
 
     def __iter__(self) -> Iterator[str]:

@@ -13,8 +13,8 @@ import click
 
 from edgepipe.arguments import nearest_name
 from edgepipe.bundle.tasks import TASKS, resolve_alias, task_names
+from edgepipe.cli.commands.export import export
 from edgepipe.cli.exit_status import run_and_exit
-from edgepipe.cli.export import export
 from edgepipe.errors import TaskError
 
 PROGRAM = "optimum-cli export edgepipe"

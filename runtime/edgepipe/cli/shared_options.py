@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -75,6 +75,13 @@ def _quiet(*, exposed: bool) -> Callable[..., Any]:
 quiet_option = _quiet(exposed=True)
 # For commands that show nothing beside their result but a download.
 quiet_download_option = _quiet(exposed=False)
+calibration_option = click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
+)
+max_drop_option = click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
+allow_pickle_option = click.option("--allow-pickle", is_flag=True, help="Load pickled weights, as for export.")
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 dtype_completion = complete_name(_dtypes)
 files_option = click.option(
@@ -108,6 +115,38 @@ def echo_json(value: Any) -> None:
     from edgepipe.bundle import strict_json
 
     click.echo(strict_json.dumps(value))
+
+
+class Comparison(Protocol):
+    """What a command found that compares a bundle with what it should give."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        ...
+
+    def table(self, *, width: int | None = None) -> str:
+        """All of it for people."""
+        ...
+
+    def to_json(self) -> str:
+        """All of it as JSON."""
+        ...
+
+
+def echo_comparison(found: Comparison, *, as_json: bool) -> None:
+    """Write a comparison to standard output."""
+    click.echo(found.to_json() if as_json else found.table(width=terminal_width(sys.stdout)))
+
+
+def require_passed(found: Comparison) -> None:
+    """End with exit status 1 where something is wrong.
+
+    Raises:
+        Exit: something is.
+    """
+    if not found.passed:
+        raise click.exceptions.Exit(1)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import modules as models
 
 from edgepipe import Bundle, Model, pipeline
 from edgepipe.bundle.third_party import infer_graph_task, is_sentence_encoder, max_positions
-from edgepipe.cli.info import describe
+from edgepipe.cli.commands.info import describe
 from edgepipe.errors import TaskError
 from tests.golden.compare import assert_same
 from tests.runtime.embeddings.sentence_modules import HIDDEN, write_modules

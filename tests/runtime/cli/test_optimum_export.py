@@ -14,7 +14,7 @@ import pytest
 
 from edgepipe import Bundle, pipeline
 from edgepipe.bundle.tasks import TASKS, task_names
-from edgepipe.cli.export import export as export_command
+from edgepipe.cli.commands.export import export as export_command
 from edgepipe.cli.optimum_export import AUTO, SYNONYMS, add_arguments, export_and_exit, resolve_task
 from edgepipe.errors import TaskError
 from tests.runtime.small_bundle import write_bundle

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from edgepipe import Bundle, Model, pipeline
-from edgepipe.cli.info import describe
+from edgepipe.cli.commands.info import describe
 from edgepipe.errors import BundleError
 from tests.golden.compare import assert_same
 from tests.runtime.foreign_folders import as_repository

@@ -7,7 +7,7 @@ import importlib.metadata
 import pytest
 
 from edgepipe.backend.openvino.ov_installation import describe_installation
-from edgepipe.cli.env import _facts, describe_environment
+from edgepipe.cli.commands.env import _facts, describe_environment
 
 
 def test_the_packages_and_the_precisions() -> None:

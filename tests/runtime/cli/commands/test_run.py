@@ -16,8 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import pipeline
-from edgepipe.cli.main import cli, main
-from edgepipe.cli.run import (
+from edgepipe.cli.commands.run import (
     _count_lines,
     parse_inputs,
     render_result,
@@ -25,6 +24,7 @@ from edgepipe.cli.run import (
     write_results,
     write_texts,
 )
+from edgepipe.cli.main import cli, main
 from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.input_rows import inputs_of, rows_of_lines
 from edgepipe.tables.table_file import TableFile
@@ -33,7 +33,7 @@ from tests.golden.prove_generation import built, loaded
 from tests.runtime.small_bundle import write_bundle
 from tests.runtime.terminal import run_on_terminal
 
-FOREIGN = Path(__file__).parents[2] / "data" / "foreign"
+FOREIGN = Path(__file__).parents[3] / "data" / "foreign"
 ENTITY = {"entity": "B-PER", "score": np.float32(0.5), "word": "Zoë", "start": 0, "end": 3}
 
 

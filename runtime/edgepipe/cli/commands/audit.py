@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
-from edgepipe.cli.shared_options import complete_folder, device_completion, json_option, load_exporter, quiet_option
-from edgepipe.text_table import terminal_width
+from edgepipe.cli.shared_options import (
+    allow_pickle_option,
+    calibration_option,
+    complete_folder,
+    device_completion,
+    echo_comparison,
+    json_option,
+    load_exporter,
+    max_drop_option,
+    quiet_option,
+    require_passed,
+)
 
 
 @click.command()
 @click.argument("directory", shell_complete=complete_folder)
 @click.argument("model", required=False, shell_complete=complete_folder)
-@click.option(
-    "--calibration",
-    type=click.Path(path_type=Path),
-    help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
-)
-@click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
+@calibration_option
+@max_drop_option
 @click.option("--device", shell_complete=device_completion, help="cpu, cuda or openvino.  [default: cpu]")
 @click.option("--repair", type=click.Path(path_type=Path), metavar="OUT", help="Write a bundle of MODEL that passes.")
-@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, as for export.")
+@allow_pickle_option
 @json_option
 @quiet_option
 def audit(
@@ -51,8 +56,7 @@ def audit(
         allow_pickle=allow_pickle,
         progress=not quiet,
     )
-    click.echo(found.to_json() if as_json else found.table(width=terminal_width(sys.stdout)))
+    echo_comparison(found, as_json=as_json)
     if repair is not None and not as_json:
         click.echo(f"\nrepaired: {repair}")
-    if not found.passed:
-        raise click.exceptions.Exit(1)
+    require_passed(found)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import sys
 from itertools import chain
 from pathlib import Path
 
 import click
 
 from edgepipe.cli.shared_options import (
+    allow_pickle_option,
+    calibration_option,
     complete_folder,
     device_completion,
     dtype_completion,
+    echo_comparison,
     files_option,
     json_option,
     load_exporter,
+    max_drop_option,
     quiet_option,
+    require_passed,
 )
 from edgepipe.tables.text_lines import read_lines
-from edgepipe.text_table import terminal_width
 
 
 @click.command()
@@ -26,17 +29,13 @@ from edgepipe.text_table import terminal_width
 @click.argument("model", shell_complete=complete_folder)
 @click.option("--text", "-t", "texts", multiple=True, help="A text to compare on.  [default: a built-in set]")
 @files_option
-@click.option(
-    "--calibration",
-    type=click.Path(path_type=Path),
-    help="Measure on this file as an export's gate does: text, CSV, TSV, JSONL or CoNLL, with or without labels.",
-)
-@click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
+@calibration_option
+@max_drop_option
 @click.option(
     "--base", shell_complete=complete_folder, help="The base of an adapter or a file of weights, as for export."
 )
 @click.option("--tokenizer", shell_complete=complete_folder, help="Directory of another tokenizer, as for export.")
-@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, as for export.")
+@allow_pickle_option
 @click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
 @click.option(
     "--device", shell_complete=device_completion, help="cpu, cuda or openvino, for the bundle.  [default: cpu]"
@@ -85,10 +84,9 @@ def verify(
         update=update,
         progress=not quiet,
     )
-    click.echo(verification.to_json() if as_json else verification.table(width=terminal_width(sys.stdout)))
+    echo_comparison(verification, as_json=as_json)
     if page is not None:
         page = exporter.report(bundle, page, verification=verification)
         if not as_json:
             click.echo(f"\nreport: {page}")
-    if not verification.passed:
-        raise click.exceptions.Exit(1)
+    require_passed(verification)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import Bundle, pipeline
-from edgepipe.cli.demo import SENTENCES, Measured, answer, compare, export_in_subprocess, show_labels
+from edgepipe.cli.commands.demo import SENTENCES, Measured, answer, compare, export_in_subprocess, show_labels
 from edgepipe.cli.main import cli
 from edgepipe.errors import ExportError
 from tests.runtime.processes import run_python
@@ -71,7 +71,7 @@ def test_memory_that_is_not_known_is_not_compared() -> None:
 def test_a_checkpoint_is_exported_and_compared_with_transformers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("edgepipe.cli.demo._STARTS", 1)
+    monkeypatch.setattr("edgepipe.cli.commands.demo._STARTS", 1)
     build("bert", directory=tmp_path / "checkpoint")
     result = CliRunner().invoke(cli, ["demo", str(tmp_path / "checkpoint")], catch_exceptions=False)
     assert result.exit_code == 0
@@ -94,9 +94,9 @@ def test_json_of_a_checkpoint_has_labels_and_measurements(monkeypatch: pytest.Mo
         exported.append((checkpoint, quiet))
         write_bundle(output, ("fp32", "int8"))
 
-    monkeypatch.setattr("edgepipe.cli.demo.export_in_subprocess", export)
+    monkeypatch.setattr("edgepipe.cli.commands.demo.export_in_subprocess", export)
     measured = [Measured("transformers", 4, 8.0, 3.0, None), Measured("int8", 1, 2.0, 1.0, 5, "9 of 9, as fp32")]
-    monkeypatch.setattr("edgepipe.cli.demo.measure", lambda *_, **__: measured)
+    monkeypatch.setattr("edgepipe.cli.commands.demo.measure", lambda *_, **__: measured)
     result = CliRunner().invoke(cli, ["demo", "a-model", "--json", "-q"], catch_exceptions=False)
     found = json.loads(result.stdout)
     assert (found["model"], result.stderr, exported) == ("a-model", "", [("a-model", True)])

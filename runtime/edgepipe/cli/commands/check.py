@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
@@ -11,10 +10,11 @@ from edgepipe.cli.shared_options import (
     complete_folder,
     device_completion,
     dtype_completion,
+    echo_comparison,
     json_option,
     quiet_download_option,
+    require_passed,
 )
-from edgepipe.text_table import terminal_width
 
 
 @click.command()
@@ -56,6 +56,5 @@ def check(
         public_key=public_key,
         certificate_chain=certificate_chain,
     )
-    click.echo(found.to_json() if as_json else found.table(width=terminal_width(sys.stdout)))
-    if not found.passed:
-        raise click.exceptions.Exit(1)
+    echo_comparison(found, as_json=as_json)
+    require_passed(found)

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from edgepipe.cli.info import describe, render
+from edgepipe.cli.commands.info import describe, render
 from edgepipe.cli.shared_options import (
     complete_folder,
     complete_name,

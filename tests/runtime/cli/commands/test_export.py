@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 import edgepipe_export
 from edgepipe import Bundle
-from edgepipe.cli.export import TARGETS
-from edgepipe.cli.info import describe
+from edgepipe.cli.commands.export import TARGETS
+from edgepipe.cli.commands.info import describe
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError
 from edgepipe_export.quantization.target import TARGETS as EXPORTER_TARGETS
