@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.manifest import Parity
+from edgepipe.checking.reproduction import ReproducedFigure, compare_parity, describe_reproduction
 from edgepipe.errors import CheckpointError, InputError, NotFiniteError, convert_panics
 from edgepipe.models.variants import choose_variant, open_bundle, preferred_variants, stored_variant
 from edgepipe.pipelines.task_loading import infer_task
 from edgepipe.text_table import table, wrap
 from edgepipe.tokenization.tokenizer import Tokenizer
 from edgepipe_export.calibration.readers import check_path
-from edgepipe_export.calibration.split import measure_all
+from edgepipe_export.calibration.split import Split, split_again
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.evaluation.checks import PYTORCH
-from edgepipe_export.evaluation.tolerances import Tolerance
+from edgepipe_export.evaluation.tolerances import Tolerance, fewest_to_measure
 from edgepipe_export.output.interrupts import deliver_interrupts
 from edgepipe_export.output.log import log_to_file
 from edgepipe_export.output.progress import Progress, Steps
@@ -44,11 +46,13 @@ class Verification:
         notes: Which variants were calibrated with these data.
         data: What was compared on: its ``origin``, how many ``inputs``, whether with the right answers (``gold``), and
             its digest (``data_sha256``).
+        figures: The figures of ``edgepipe.json``, each beside what was measured now.
     """
 
     rows: tuple[Check, ...]
     notes: tuple[str, ...] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
+    figures: tuple[ReproducedFigure, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -76,13 +80,17 @@ class Verification:
         ]
         figures = [f"{row.dtype}, {row.check}: {_list_figures(row.figures)}" for row in self.rows if row.figures]
         failed = [f"FAILED: {row}" for row in self.rows if not row.passed]
-        below = [line for text in (*figures, *self.notes, *failed) for line in wrap(text, width)]
+        again = describe_reproduction(self.figures)
+        below = [line for text in (*figures, *self.notes, *again, *failed) for line in wrap(text, width)]
         return "\n".join([table(headers, lines, width=width), *below])
 
     def to_json(self) -> str:
         """The checks as JSON."""
         checks = [asdict(row) for row in self.rows]
-        return strict_json.dumps({"passed": self.passed, "checks": checks, "notes": list(self.notes)})
+        figures = [asdict(each) | {"reproduced": each.reproduced} for each in self.figures]
+        return strict_json.dumps(
+            {"passed": self.passed, "checks": checks, "notes": list(self.notes), "figures": figures}
+        )
 
 
 def _list_figures(figures: Mapping[str, float]) -> str:
@@ -166,24 +174,32 @@ def verify(
             checkpoint = resolve(request)
         with stages.stage("load"):
             from edgepipe_export.checkpoint.load import load
-            from edgepipe_export.evaluation.checks import Check
+            from edgepipe_export.evaluation.checks import Check, summarize
             from edgepipe_export.evaluation.comparison import load_dataset, make_comparison, prepare_dataset
             from edgepipe_export.evaluation.parity import check_tokens
 
             loaded, task = load(checkpoint), checkpoint.task
             _require_same_kind(opened, loaded)
             given = load_dataset(path, loaded)
+            where = None if device in (None, "cpu", -1) else str(device)
             own, steps = Tokenizer.from_pretrained(opened.path), Steps()
-            data = prepare_dataset(task, own, opened.max_length, given, texts)
-            comparison = make_comparison(opened, loaded, task, texts, measure_all(data), session, steps)
+            data = _split_as_recorded(opened, prepare_dataset(task, own, opened.max_length, given, texts))
+            comparison = make_comparison(opened, loaded, task, texts, data, session, steps)
         with stages.stage("compare tokens"):
             rows = [check_tokens(own, loaded.tokenizer, comparison.texts)]
+            figures: list[ReproducedFigure] = []
         for name in dtypes:
             with stages.stage(f"compare {name}"), steps.report_to(stages.step, comparison.count_steps(name)):
                 by_fp32 = given is not None and name != FP32 and FP32 in opened.dtypes
                 reference = FP32 if by_fp32 else PYTORCH
                 try:
-                    rows += comparison.check(name, reference, tolerance)
+                    checks = comparison.check(name, reference, tolerance)
+                    rows += checks
+                    if (recorded := _recorded_parity(opened, name)) is not None:
+                        exact = name == FP32
+                        compared = len(comparison.texts) if exact else checks[-1].compared
+                        digest = None if exact else data.data.digest
+                        figures += compare_parity(name, recorded, summarize(checks, compared, data.seen, where, digest))
                     if given is not None and name == FP32:
                         rows += comparison.measure(name, PYTORCH, tolerance)
                 except NotFiniteError as error:  # the others are worth to be seen
@@ -192,27 +208,41 @@ def verify(
             with stages.stage("probes"):
                 add_probes(opened, session.device)
     described = {
-        "origin": data.origin,
-        "inputs": len(data.inputs),
-        "gold": data.gold is not None,
-        "data_sha256": data.digest,
+        "origin": data.data.origin,
+        "inputs": len(data.measured.inputs),
+        "gold": data.data.gold is not None,
+        "data_sha256": data.data.digest,
+        "seen": data.seen,
     }
-    return Verification(tuple(rows), tuple(_calibration_notes(opened, dtypes, data)), described)
+    return Verification(tuple(rows), tuple(_calibration_notes(opened, dtypes, data)), described, tuple(figures))
 
 
-def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Dataset) -> Iterator[str]:
-    """Name the variants that were calibrated with some of these data: measurements on them flatter these variants."""
+def _recorded_parity(bundle: Bundle, dtype: str) -> Parity | None:
+    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
+    return None if variant is None else variant.parity
+
+
+def _split_as_recorded(bundle: Bundle, data: Dataset) -> Split:
+    """The data as the export split them, if these are its data."""
+    variants = [] if bundle.manifest is None else list(bundle.manifest.variants.values())
+    calibrated = {str(variant.recipe.get("calibrated", {}).get("data_sha256")) for variant in variants}
+    measured = {str(variant.parity.data_sha256) for variant in variants if variant.parity is not None}
+    return split_again(data, fewest_to_measure(gold=data.gold is not None), calibrated, measured)
+
+
+def _calibration_notes(bundle: Bundle, dtypes: Sequence[str], data: Split) -> Iterator[str]:
+    """Name the variants that were calibrated with some of these data, and whether measurements flatter them."""
     variants = {} if bundle.manifest is None else bundle.manifest.variants
     for dtype in dtypes:
         variant = variants.get(dtype)
         calibrated = {} if variant is None else variant.recipe.get("calibrated", {})
-        if variant is None or calibrated.get("data_sha256") != data.digest:
+        if calibrated.get("data_sha256") != data.data.digest:
             continue
-        note = f"{dtype} was calibrated with {calibrated.get('inputs')} of these {len(data.inputs)} inputs"
-        parity = variant.parity
-        if parity is not None and parity.seen == 0:
-            note += f"; at export it was measured on {parity.texts} others (edgepipe.json)"
-        yield note
+        note = f"{dtype} was calibrated with {calibrated.get('inputs')} of these {len(data.data.inputs)} inputs"
+        if data.seen:
+            yield f"{note}, and is measured on them too, which flatters it"
+        else:
+            yield f"{note}, and is measured on the {len(data.measured.inputs)} others, as at export"
 
 
 def _require_same_kind(bundle: Bundle, loaded: LoadedCheckpoint) -> None:

@@ -7,7 +7,7 @@ measurements could not be compared. Too few inputs serve for both, and a warning
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, TypeVar
@@ -88,6 +88,25 @@ def split(data: Dataset, enough: int) -> Split:
         return Split(data, data.select(chain(*chosen)), data.select(chain(*left)), 0, wanted)
     chosen = _draw(units, min(most, len(units)))
     return Split(data, data.select(chain(*chosen)), data, sum(map(len, chosen)), wanted)
+
+
+def split_again(data: Dataset, enough: int, calibrated: Collection[str], measured: Collection[str]) -> Split:
+    """The split of an earlier export: the same inputs are measured on once more, and none that was calibrated with.
+
+    Args:
+        data: The inputs.
+        enough: See :func:`split`.
+        calibrated: The digests of the data that its variants were calibrated with.
+        measured: Those of the data that they were measured on.
+
+    Returns:
+        All inputs to measure on where these are other data.
+    """
+    orders = (data, shuffle(data))  # an export that chooses goes through them in another order
+    known = next((each for each in orders if each.digest in calibrated), None)
+    if known is not None:
+        return split(known, enough)
+    return measure_all(next((each for each in orders if each.digest in measured), data))
 
 
 def measure_all(data: Dataset) -> Split:

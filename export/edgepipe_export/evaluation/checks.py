@@ -201,7 +201,9 @@ def describe_options(options: Mapping[str, Any]) -> str:
     return "pipeline" + "".join(f", {name}={value}" for name, value in options.items())
 
 
-def summarize(checks: Sequence[Check], texts: int, seen: int, device: str | None = None) -> Parity:
+def summarize(
+    checks: Sequence[Check], texts: int, seen: int, device: str | None = None, data_sha256: str | None = None
+) -> Parity:
     """The checks of one variant as the manifest records them; see :class:`~edgepipe.bundle.manifest.Parity`."""
     tensors: dict[str, float] = {}
     scores: list[float] = []
@@ -223,4 +225,5 @@ def summarize(checks: Sequence[Check], texts: int, seen: int, device: str | None
         passed=all(check.passed for check in checks),
         figures={name: value for check in checks for name, value in check.figures.items()},
         device=device,
+        data_sha256=data_sha256,
     )

@@ -178,7 +178,8 @@ def show_verification(contents: Contents, verification: VerificationResult, mach
         if not checks:
             continue
         calibrated = variant.recipe.get("calibrated", {})
-        seen = calibrated.get("inputs", 0) if calibrated.get("data_sha256") == data.get("data_sha256") else 0
+        is_calibrated = calibrated.get("data_sha256") == data.get("data_sha256")
+        seen = calibrated.get("inputs", 0) if is_calibrated and data.get("seen") else 0
         variants[dtype] = replace(variant, parity=summarize(checks, checks[-1].compared, seen))
         before = contents.measurements.get(dtype, Measurements())
         found = VariantMeasurements(checks)

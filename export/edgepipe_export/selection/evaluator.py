@@ -457,6 +457,7 @@ class Evaluator:
                 len(self._comparison.texts) if dtype == FP32 else found.compared,
                 self._data.seen if self._workspace.calibrates(dtype) else 0,
                 self._device,
+                None if dtype == FP32 else self._data.data.digest,
             )
             for dtype, found in self.measured.items()
         }

@@ -87,6 +87,8 @@ class Parity:
         seen: On how many of the texts the variant was calibrated too, which flatters it; None where that was not
             recorded.
         device: The device whose results were measured, e.g. ``"openvino"``; None for onnxruntime on a processor.
+        data_sha256: A digest of the data that the texts are from; None where it was not recorded, and for fp32, which
+            is compared on built-in ones.
     """
 
     reference: str
@@ -99,11 +101,19 @@ class Parity:
     figures: Mapping[str, float] = field(default_factory=dict)
     seen: int | None = None
     device: str | None = None
+    data_sha256: str | None = None
 
     @property
     def measured_on(self) -> str:
         """On how many texts it was measured, in words."""
         return f"{self.texts} texts" + (f", {self.seen} of them calibrated with" if self.seen else "")
+
+    def list_figures(self) -> dict[str, float]:
+        """All figures that are there, by their names in the file, e.g. ``"max_abs_diff.logits"``."""
+        tensors = {f"max_abs_diff.{name}": value for name, value in self.max_abs_diff.items()}
+        own = {"max_score_diff": self.max_score_diff, "label_agreement": self.label_agreement}
+        others = {f"figures.{name}": value for name, value in self.figures.items()}
+        return {name: value for name, value in (tensors | own | others).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

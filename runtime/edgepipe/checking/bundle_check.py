@@ -25,6 +25,7 @@ from edgepipe.checking.probe_runs import (
     sketch_rows,
 )
 from edgepipe.checking.probes import HANDFUL, Probe, Probes, find_probes
+from edgepipe.checking.reproduction import ReproducedFigure, describe_reproduction
 from edgepipe.checking.signature import check_signature
 from edgepipe.errors import BundleError, EdgepipeError, InputError, KernelError, NotFiniteError
 from edgepipe.models.variants import open_bundle, preferred_variants, stored_variant
@@ -63,6 +64,7 @@ class BundleCheck:
         engine: What the variants ran on.
         altered: What is wrong with files, a sentence each.
         variants: The variants.
+        figures: What the bundle says of its variants, beside what came out here.
     """
 
     bundle: str
@@ -70,6 +72,7 @@ class BundleCheck:
     engine: str
     altered: tuple[str, ...]
     variants: tuple[VariantCheck, ...]
+    figures: tuple[ReproducedFigure, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -87,13 +90,19 @@ class BundleCheck:
             [each.dtype, str(each.probes), *_describe(each.deviation), _RESULTS[each.passed]] for each in self.variants
         ]
         below = [f"{each.dtype}: {each.cause}" for each in self.variants if each.cause is not None]
-        lines = [line for text in (*self.altered, *below) for line in wrap(text, width)]
+        again = describe_reproduction(self.figures)
+        lines = [line for text in (*self.altered, *below, *again) for line in wrap(text, width)]
         return "\n".join([f"{self.engine} on {self.machine}", "", table(headers, rows, width=width), *lines])
 
     def to_json(self) -> str:
         """All of it as JSON."""
-        return strict_json.dumps({"passed": self.passed, **asdict(self)})
+        figures = [asdict(each) | {"reproduced": each.reproduced} for each in self.figures]
+        return strict_json.dumps({"passed": self.passed, **asdict(self), "figures": figures})
 
+
+# The figure of the probes, and why the manifest's are not measured.
+_DISTANCE = "probes.distance_from_fp32"
+_NEEDS_CHECKPOINT = "they need the checkpoint (edgepipe verify BUNDLE MODEL)"
 
 _RESULTS = {True: "passed", False: "FAILED", None: "not recorded"}
 
@@ -164,7 +173,20 @@ def _check(bundle: Bundle, dtype: str | None, session: SessionConfig) -> BundleC
         bundle.files(stored_variant(dtype, session))
     variants = tuple(check_variant(bundle, probes, name, session) for name in dtypes)
     engine = engine_for(session).version()
-    return BundleCheck(str(bundle.path), machine_name(session.num_threads), engine, altered, variants)
+    figures = tuple(_compare_figures(bundle, probes, variants))
+    return BundleCheck(str(bundle.path), machine_name(session.num_threads), engine, altered, variants, figures)
+
+
+def _compare_figures(bundle: Bundle, probes: Probes, variants: Sequence[VariantCheck]) -> Iterator[ReproducedFigure]:
+    """What was recorded of each variant, and what of it probes alone can show."""
+    for each in variants:
+        found = each.deviation
+        if found is not None:
+            near = probes.tolerances[each.dtype]
+            yield ReproducedFigure(each.dtype, _DISTANCE, found.exported, found.from_fp32, near + found.exported / 2)
+        parity = None if bundle.manifest is None else bundle.manifest.variants[each.dtype].parity
+        for name, value in ({} if parity is None else parity.list_figures()).items():
+            yield ReproducedFigure(each.dtype, name, value, obstacle=_NEEDS_CHECKPOINT)
 
 
 def _runs(dtype: str, preferred: Sequence[str]) -> bool:

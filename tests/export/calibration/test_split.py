@@ -194,9 +194,11 @@ def test_recipes_say_what_they_were_calibrated_with(gated: Bundle) -> None:
     assert report["calibration"] == known
 
 
-def test_the_same_data_once_more_flatter(gated: Bundle, checkpoint: Path, texts: Path) -> None:
-    note = "was calibrated with 53 of these 160 inputs; at export it was measured on 107 others (edgepipe.json)"
+def test_the_same_data_once_more_are_split_once_more(gated: Bundle, checkpoint: Path, texts: Path) -> None:
+    note = "was calibrated with 53 of these 160 inputs, and is measured on the 107 others, as at export"
     again = verify(gated, checkpoint, calibration=texts, max_drop=80)
+    assert {each.reproduced for each in again.figures} == {True}
+    assert {each.dtype for each in again.figures} == set(DTYPES)
     assert again.notes == tuple(f"{dtype} {note}" for dtype in DTYPES[1:])
     assert f"q4 {note}" in again.table()
     assert json.loads(again.to_json())["notes"] == list(again.notes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import Bundle, pipeline
+from edgepipe.bundle.manifest import Manifest
 from edgepipe.cli.main import cli
 from edgepipe.errors import InputError
 from edgepipe_export import export, verify
@@ -118,3 +120,18 @@ def test_a_check_takes_as_many_steps_as_it_said(dtype: str, gated: Bundle, check
         with steps.report_to(lambda done, total, told=told: told.append(done), 10_000):  # type: ignore[misc]
             comparison.check(dtype, "pytorch-fp32" if dtype == "fp32" else "fp32", Tolerance.from_max_drop(30))
         assert told[-1] == comparison.count_steps(dtype)
+
+
+def test_a_manifest_that_boasts(copied: Path, checkpoint: Path) -> None:
+    path = copied / "edgepipe.json"
+    manifest = Manifest.from_json(path.read_text(encoding="utf-8"))
+    honest = verify(copied, checkpoint)
+    assert {each.reproduced for each in honest.figures} == {True}
+    assert "fp32: 3 of 3 recorded figures came out the same" in honest.table()
+    parity = manifest.variants["int8"].parity
+    assert parity is not None
+    boast = replace(manifest.variants["int8"], parity=replace(parity, figures={**parity.figures, "kl": 0.0}))
+    path.write_text(replace(manifest, variants={**manifest.variants, "int8": boast}).to_json(), encoding="utf-8")
+    found = verify(Bundle.load(copied), checkpoint)
+    assert [(each.dtype, each.name) for each in found.figures if not each.reproduced] == [("int8", "figures.kl")]
+    assert "int8: figures.kl is " in found.table()

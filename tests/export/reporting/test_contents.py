@@ -149,6 +149,7 @@ def test_a_variant_that_was_calibrated_with_these_data_says_so(contents: Content
     variants = dict(contents.manifest.variants)
     variants["int8"] = replace(variants["int8"], recipe={"calibrated": {"inputs": 32, "data_sha256": "same"}})
     calibrated = replace(contents, manifest=replace(contents.manifest, variants=variants))
-    for digest, seen in (("same", 32), ("other", 0)):
-        shown = show_verification(calibrated, Found((CHECK,), {"data_sha256": digest}), "")
+    for digest, left_out, seen in (("same", False, 32), ("same", True, 0), ("other", False, 0)):
+        data = {"data_sha256": digest, "seen": 0 if left_out else 32}
+        shown = show_verification(calibrated, Found((CHECK,), data), "")
         assert shown.parities["int8"].seen == seen
