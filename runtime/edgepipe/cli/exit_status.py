@@ -48,13 +48,18 @@ def _notice_lost_reader() -> Iterator[None]:
 
 
 def run_and_exit(work: Callable[[], Any]) -> NoReturn:
-    """Run a command and leave with its exit status; warnings are a line each."""
+    """Run a command and leave with its exit status; warnings are a line each.
+
+    Args:
+        work: Runs the command; outside of its standalone mode click returns the status that a command ends with.
+    """
     signal.signal(signal.SIGTERM, _terminate)
     warnings.showwarning = lambda message, *_: click.echo(f"Warning: {escape_controls(str(message))}", err=True)
     status = 0
     try:
         _prepare_streams()
-        work()
+        returned = work()
+        status = returned if isinstance(returned, int) else 0
         _end_at_signals()
     except click.exceptions.Exit as leave:
         status = leave.exit_code

@@ -6,10 +6,12 @@ import os
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
+from tests.runtime.probed_bundle import turn_weights, write_probed_bundle
 from tests.runtime.small_bundle import write_bundle
 
 TEXT = "Zoë 😀"
@@ -50,6 +52,40 @@ def test_a_reader_that_goes_away_is_no_failure(folder: Path, tmp_path: Path, arg
         os.close(reading)
         _, told = process.communicate(timeout=120)
     assert (process.returncode, told) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that gives something else than where it was made."""
+    path = write_probed_bundle(tmp_path_factory.mktemp("altered"), ("fp32",))
+    turn_weights(path, "fp32")
+    return path
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["text", "json"])
+def test_a_comparison_that_fails_ends_with_1(altered: Path, options: list[str]) -> None:
+    done = run("check", altered, *options)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "computes something else" in done.stdout
+
+
+def test_one_that_passes_ends_with_0() -> None:
+    assert run("check").returncode == 0
+
+
+def test_the_status_of_a_command_is_that_of_the_process() -> None:
+    program = """
+        import click
+        from edgepipe.cli.exit_status import run_and_exit
+
+        @click.command()
+        def fail():
+            raise click.exceptions.Exit(7)
+
+        run_and_exit(lambda: fail.main([], standalone_mode=False))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False, timeout=60)
+    assert done.returncode == 7
 
 
 def test_standard_output_that_is_closed(folder: Path) -> None:
