@@ -13,8 +13,8 @@ whole: ``current``, which the service runs, and ``previous``::
     previous -> bundles/3fe1c0a9d2b7
     unconfirmed                          the name of a bundle that the service has not answered with yet
 
-What ``current`` names was copied whole, is on the disk, has the sha256 sums of its manifest, and answered a text on
-this device.
+What ``current`` names was copied whole, is on the disk, has the sha256 sums of its manifest, answered a text on this
+device, and passed ``edgepipe check`` here, if it has probes.
 """
 
 from __future__ import annotations
@@ -206,11 +206,11 @@ def is_whole(bundle: Path, digest: str) -> bool:
 
 
 def copy(source: Path, target: Path, digest: str, probe: str) -> None:
-    """Copy a bundle, have the disk hold it, and see that it is whole and answers here.
+    """Copy a bundle, have the disk hold it, and see that it is whole, answers, and gives here what it gave at export.
 
     Raises:
         OSError: it cannot be written.
-        SystemExit: it is not whole, or does not answer.
+        SystemExit: it is not whole, does not answer, or gives something else here.
     """
     shutil.copytree(source, target)
     for path in [*target.rglob("*"), target]:
@@ -218,12 +218,17 @@ def copy(source: Path, target: Path, digest: str, probe: str) -> None:
     if not is_whole(target, digest):
         shutil.rmtree(target)
         sys.exit("The copy differs from its source: the disk may be failing.")
-    if probe:  # in a process of its own: what the engine does to that is no danger to this one
-        command = [sys.executable, "-m", "edgepipe", "run", str(target), probe]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    commands = [["run", str(target), probe]] if probe else []
+    if (target / "edgepipe_probes.json").is_file():
+        commands.append(["check", str(target), "--dtype", Bundle.load(target).default_dtype])
+    for command in commands:  # in processes of their own: what the engine does to them is no danger to this one
+        done = subprocess.run([sys.executable, "-m", "edgepipe", *command], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             shutil.rmtree(target)
-            sys.exit(f"The new bundle does not answer on this device: {done.stderr.strip().splitlines()[-1]}")
+            print(done.stdout, done.stderr, sep="", end="", file=sys.stderr)
+            sys.exit(
+                f"The new bundle does not pass on this device: edgepipe {command[0]} ended with {done.returncode}."
+            )
 
 
 def roll_back(store: Store, restart: Callable[[], None], *, only_unconfirmed: bool) -> None:

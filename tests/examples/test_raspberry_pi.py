@@ -23,6 +23,7 @@ from edgepipe import Bundle
 from tests.conftest import REPOSITORY
 from tests.examples.servers import free_port
 from tests.examples.start_unit import EXAMPLE, localize, read_unit, start, stop
+from tests.runtime.probed_bundle import turn_weights, write_probed_bundle
 from tests.runtime.small_bundle import LABELS, LIMIT, flip_last_byte, write_bundle
 
 UNITS = ("edgepipe.service", "edgepipe-rollback.service")
@@ -230,10 +231,24 @@ def test_a_bundle_that_does_not_answer_here_changes_nothing(device: Device, tmp_
     mute = write_named(tmp_path / "mute", inputs=("input_ids", "what_nothing_makes"))
     done = device.run("install", mute, *NO_SERVICE)
     assert done.returncode == 1
-    assert "does not answer on this device: Error: " in done.stderr
+    assert "does not pass on this device: edgepipe run ended with 1" in done.stderr
     assert "what_nothing_makes" in done.stderr
     assert device.current() == before
     assert [path.name for path in (device.root / "bundles").iterdir()] == [before.name]
+
+
+def test_a_bundle_that_gives_something_else_here_is_not_installed(
+    device: Device, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = write_probed_bundle(tmp_path / "altered", ("fp32",))
+    assert device.run("install", bundles["old"], *NO_SERVICE).returncode == 0
+    before = device.current()
+    turn_weights(folder, "fp32")  # as a processor that computes something else: every digest fits
+    done = device.run("install", folder, "--probe", "", *NO_SERVICE)
+    assert done.returncode == 1
+    assert "computes something else" in done.stderr
+    assert "does not pass on this device: edgepipe check ended with 1" in done.stderr
+    assert device.current() == before
 
 
 def test_a_full_disk_changes_nothing(device: Device, bundles: dict[str, Path]) -> None:
