@@ -47,6 +47,7 @@ from edgepipe_export.output.log import log_to_file
 from edgepipe_export.output.model_card import SourceCard, read_source_card, render_model_card
 from edgepipe_export.output.progress import Progress, Steps
 from edgepipe_export.output.workspace import Workspace, describe_variant
+from edgepipe_export.probes.proving import find_prover, prove_variants
 from edgepipe_export.quantization.quantize import add_stored, check_dtypes, graph_path, load_recipe
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import CPU_TARGETS, Target, find_target
@@ -89,6 +90,7 @@ class ExportOptions:
         remeasure: Whether to make and measure again what is cached.
         for_report: Whether to write what only a report shows among the measurements, too.
         probes_from_data: Whether probes are inputs of the calibration file.
+        prover: The command that runs Python on the processor that variants are for; none where they are not proved.
     """
 
     dtypes: tuple[str, ...]
@@ -104,6 +106,7 @@ class ExportOptions:
     remeasure: bool
     for_report: bool
     probes_from_data: bool
+    prover: tuple[str, ...]
 
     @property
     def times_requests(self) -> bool:
@@ -112,8 +115,8 @@ class ExportOptions:
 
     @property
     def last_stages(self) -> int:
-        """How many stages follow once all variants are measured and repaired: choosing, timing, writing."""
-        return (self.prefer is not None) + self.times_requests + 1
+        """How many stages follow once all variants are measured and repaired: choosing, timing, writing, proving."""
+        return (self.prefer is not None) + self.times_requests + 1 + bool(self.prover)
 
 
 def export(
@@ -139,6 +142,7 @@ def export(
     remeasure: bool = False,
     for_report: bool = False,
     probes_from_data: bool = False,
+    prove_on: str | None = None,
     overwrite: bool = False,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
@@ -191,6 +195,8 @@ def export(
             texts stand there, as a bundle is passed on, and two exports are the same byte for byte.
         probes_from_data: Choose the bundle's probes (see docs/reference/probes.md) among the inputs of `calibration`,
             which are then in the bundle. By default they are built-in texts, as a bundle is passed on.
+        prove_on: A processor, e.g. ``"arm64"``, that variants are checked on before they are written, by the command in
+            the environment variable ``EDGEPIPE_PROVE_ON_ARM64`` (see docs/how-to/boards.md).
         overwrite: Replace a bundle that exists at `output`, once the new one is complete.
         allow_pickle: Load pickled weights where there are no safetensors; that runs what their author put in.
         trust_remote_code: Run Python files that come with the checkpoint.
@@ -248,6 +254,7 @@ def export(
         remeasure,
         for_report,
         probes_from_data,
+        find_prover(prove_on),
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -354,6 +361,17 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     with stages.stage("write"):
         chosen = given if options.probes_from_data else None
         _finish(workspace, dtypes, read_source_card(checkpoint.directory), options.target.device, chosen)
+    if options.prover:
+        with stages.stage("prove"):
+            place, failed = prove_variants(folder, options.prover, force=options.force)
+        for dtype, cause in failed.items():
+            stages.note("prove", f"{dtype} does not give on {place} what it gives here: {cause}")
+    elif not options.target.runs_here and options.target.name in CPU_TARGETS:
+        stages.note(
+            "prove",
+            f"variants are for {options.target.name}, and were measured on this processor; run edgepipe check on the "
+            "device, or pass prove_on (--prove-on)",
+        )
     return left_out
 
 

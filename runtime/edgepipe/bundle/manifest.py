@@ -124,11 +124,13 @@ class Variant:
         files: The graphs and their external weights.
         recipe: Name and options of what made it, e.g. ``{"name": "int8", "per_channel": True}``.
         parity: None where nothing was measured (``verify=False``).
+        proved_on: Other machines on which it passed its probes before it was written, e.g. emulated ones.
     """
 
     files: tuple[FileEntry, ...]
     recipe: Mapping[str, Any]
     parity: Parity | None = None
+    proved_on: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -267,7 +269,8 @@ def _variant(entry: dict[str, Any]) -> Variant:
     parity = entry["parity"]
     if not isinstance(entry["recipe"], dict):
         raise TypeError(f"recipe is {entry['recipe']!r:.80}")
-    return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else _parity(parity))
+    proved_on = tuple(map(str, entry.get("proved_on", ())))
+    return Variant(_files(entry["files"]), entry["recipe"], None if parity is None else _parity(parity), proved_on)
 
 
 def _parity(entry: dict[str, Any]) -> Parity:

@@ -81,6 +81,11 @@ def _recipes() -> Iterable[str]:
 )
 @click.option("--probes-from-data", is_flag=True, help="Take the bundle's probes from the calibration file.")
 @click.option(
+    "--prove-on",
+    metavar="NAME",
+    help="Check variants on this processor, e.g. arm64, by the command in EDGEPIPE_PROVE_ON_NAME.",
+)
+@click.option(
     "--max-drop",
     type=float,
     help="Points that accuracy or F1 may drop.  [default: 0.5; without labels 1 % of other decisions]",

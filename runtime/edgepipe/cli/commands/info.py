@@ -14,7 +14,6 @@ from edgepipe.text_table import list_facts, table, terminal_width
 
 if TYPE_CHECKING:
     from edgepipe.bundle.directory import Bundle
-    from edgepipe.bundle.manifest import Parity
 
 
 @click.command()
@@ -85,6 +84,9 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         facts.append((key.replace("_", " "), str(value)))
+    proved = [f"{variant['dtype']} on {place}" for variant in description["variants"] for place in variant["proved_on"]]
+    if proved:
+        facts.append(("proved", "; ".join(proved)))
     rows = [
         [
             variant["dtype"],
@@ -103,10 +105,12 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
 
 
 def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
-    parity: Parity | None = bundle.manifest.variants[dtype].parity if bundle.manifest else None
+    recorded = bundle.manifest.variants[dtype] if bundle.manifest else None
+    parity = recorded.parity if recorded else None
     stored = STORED_AS.get(dtype, dtype)
     return {
         "dtype": dtype,
+        "proved_on": list(recorded.proved_on) if recorded else [],
         "bytes": bundle.count_bytes(stored),
         "files": [str(file.relative_to(bundle.path)) for file in bundle.files(stored)],
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
