@@ -14,14 +14,16 @@ from typing import Any
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def dumps(value: Any) -> str:
-    """Indented JSON; a number that is infinite or none becomes null."""
-    text = json.dumps(make_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+def dumps(value: Any, *, indent: int | None = 2) -> str:
+    """JSON, indented or on one line; a number that is infinite or none becomes null, and an array lists."""
+    text = json.dumps(make_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
     return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def make_finite(value: Any) -> Any:
-    """The same value, with None in place of each number that is infinite or none."""
+    """The same value, with None in place of each number that is infinite or none, and lists in place of arrays."""
+    if hasattr(value, "tolist"):  # numpy's
+        return make_finite(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

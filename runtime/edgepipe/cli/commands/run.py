@@ -87,6 +87,11 @@ _NO_LINES = {
     show_default=True,
     help="When to check that the variant gives here what it gave where it was made.",
 )
+@click.option(
+    "--serve-stdin",
+    is_flag=True,
+    help="Stay: a line of JSON on standard input for each request, a line of JSON back. See docs/how-to/services.md.",
+)
 @click.option("--revision", help="Branch, tag or commit, for a Hub id.")
 @click.option("--local-files-only", is_flag=True, help="Do not use the network.")
 @quiet_option
@@ -99,6 +104,7 @@ def run(
     as_json: bool,
     pairs: tuple[str, ...],
     json_input: bool,
+    serve_stdin: bool,
     quiet: bool,
     **pipeline_arguments: Any,
 ) -> None:
@@ -110,6 +116,9 @@ def run(
     for a chat. Zero-shot classification needs -o candidate_labels=sport,politics. Text that is generated shows on a
     terminal while it is written.
     """
+    if serve_stdin:
+        _serve(arguments, {"texts": arguments[1:], "--file": files, "--output": output}, pairs, pipeline_arguments)
+        return
     model, texts = split_model(arguments, has_file=bool(files))
     if not texts and not files and sys.stdin.isatty():
         raise click.UsageError("no text: give some as arguments, with --file, or on standard input")
@@ -149,6 +158,21 @@ def run(
         write_inputs(task, inputs_of(rows), as_json=as_json, count=count)
     else:
         write_output(task, rows, sources, output, has_texts=bool(texts) or not sources, count=count)
+
+
+def _serve(
+    arguments: Sequence[str], refused: Mapping[str, Any], pairs: Sequence[str], pipeline_arguments: Mapping[str, Any]
+) -> None:
+    """Answer requests on standard input; `refused` has what makes no sense beside."""
+    for name, value in refused.items():
+        if value:
+            raise click.UsageError(f"--serve-stdin takes its requests from standard input: leave {name} out")
+    from edgepipe.cli.line_service import serve_lines
+    from edgepipe.factory import pipeline
+
+    model = arguments[0] if arguments else None
+    with pipeline(model=model, **pipeline_arguments, **parse_options(pairs)) as task:
+        serve_lines(task, sys.stdin.buffer, sys.stdout.buffer)
 
 
 def open_sources(files: Iterable[Path]) -> list[Source]:
