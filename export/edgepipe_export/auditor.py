@@ -21,7 +21,7 @@ from edgepipe.bundle.layout import DECODER, ENCODER, MODEL, PAST, PLAIN_DECODER
 from edgepipe.bundle.tasks import generates, task_entry, task_names
 from edgepipe.bundle.third_party import MODULES_NAME, is_sentence_encoder, read_module_entries
 from edgepipe.embeddings.modules import Pooling, read_modules
-from edgepipe.errors import EdgepipeError, InputError
+from edgepipe.errors import BundleError, EdgepipeError, InputError
 from edgepipe.models.variants import open_bundle
 from edgepipe.pipelines.task_loading import infer_task, load_task
 from edgepipe.text_table import table, wrap
@@ -123,7 +123,7 @@ def audit(
     allow_pickle: bool = False,
     progress: bool | None = None,
 ) -> Audit:
-    """Look through an ONNX directory that any tool made: optimum, transformers.js, sentence-transformers, edgepipe.
+    """Look through an ONNX directory that any tool made: optimum, transformers and others.
 
     Args:
         directory: The directory or its Hub id.
@@ -136,7 +136,7 @@ def audit(
         progress: Whether to show stages on standard error.
 
     Raises:
-        BundleError: it has no graph that can be read.
+        BundleError: it has no graph that can be read; the message says which tool's directory it is, where that shows.
         CheckpointError: the checkpoint cannot be loaded, or is of another architecture.
         InputError: `repair` without `model`.
         ParityError: a variant of the repaired bundle misses its bound; see :func:`~edgepipe_export.export`.
@@ -144,6 +144,8 @@ def audit(
     if repair is not None and model is None:
         raise InputError("repair (--repair) exports the checkpoint again: name it too")
     session = SessionConfig(device)
+    if not isinstance(directory, Bundle):
+        _require_readable(Path(directory))
     opened = directory if isinstance(directory, Bundle) else open_bundle(directory, None, session)
     task = infer_task(opened)
     request = None if model is None else Request(model, task, None, None, allow_pickle, False)
@@ -175,6 +177,28 @@ def audit(
             progress=progress,
         )  # fmt: skip
     return Audit(str(opened.path), _list_tasks(task), tuple(findings), tuple(variants), verification)
+
+
+def _require_readable(folder: Path) -> None:
+    """Name what is no directory of ONNX graphs as transformers.js lays them out, where it can be told.
+
+    Raises:
+        BundleError: it is none.
+    """
+    if (folder / "genai_config.json").is_file():
+        raise BundleError(
+            f"{folder} is onnxruntime-genai's: its graphs take no padding and want one buffer for the whole cache, so "
+            "only onnxruntime-genai runs them right; edgepipe export MODEL OUT makes a bundle of the checkpoint"
+        )
+    if (folder / "config.json").is_file():
+        return
+    if any(folder.glob("*.xml")):
+        raise BundleError(f"{folder} is OpenVINO's IR, and no ONNX; edgepipe export MODEL OUT --target openvino")
+    if any(folder.glob("*.onnx")):
+        raise BundleError(
+            f"{folder} has graphs, but no config.json, which says what they are; copy config.json and tokenizer.json "
+            "of the checkpoint into it, and audit it again"
+        )
 
 
 def _list_tasks(own: str | None) -> tuple[str, ...]:

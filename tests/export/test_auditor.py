@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import numpy_helper
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from edgepipe import Bundle
-from edgepipe.errors import CheckpointError, InputError
+from edgepipe.cli.main import cli
+from edgepipe.errors import BundleError, CheckpointError, InputError
 from edgepipe_export import Audit, audit, export
 from tests.documentation.pages import text
 from tests.export import injected_faults as faults
@@ -238,6 +241,56 @@ def test_no_tokenizer_that_runs_alone(folder: Path, classifier: tuple[Path, Path
 def forget_manifest_quietly(folder: Path) -> Path:
     (folder / "edgepipe.json").unlink()
     return folder
+
+
+def test_what_transformers_exporters_wrote(classifier: tuple[Path, Path], tmp_path: Path) -> None:
+    exporters = pytest.importorskip("transformers.exporters")
+    model = AutoModelForSequenceClassification.from_pretrained(classifier[0]).eval()
+    tokenizer = AutoTokenizer.from_pretrained(classifier[0])
+    inputs = dict(tokenizer(["one two", "three"], return_tensors="pt", padding=True))
+    made = exporters.OnnxExporter().export(model, inputs, exporters.OnnxConfig(dynamic=True))
+    made.save_pretrained(tmp_path / "made")
+    tokenizer.save_pretrained(tmp_path / "made")
+    assert (tmp_path / "made" / "export.json").is_file()
+    found = audit(tmp_path / "made", classifier[0])
+    assert (parts(found), verdicts(found)) == ([], {"fp32": True}), found.table()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("genai_config.json", "model.onnx"), "is onnxruntime-genai's"),
+        (("openvino_model.xml", "openvino_model.bin"), "is OpenVINO's IR"),
+        (("model.onnx", "model_config.json"), "has graphs, but no config.json"),  # Olive
+    ],
+    ids=["onnxruntime-genai", "openvino", "olive"],
+)
+def test_what_cannot_be_read_is_named(names: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(BundleError, match=message):
+        audit(tmp_path)
+
+
+def test_the_page_of_a_directory_of_another_tool(classifier: tuple[Path, Path], folder: Path, tmp_path: Path) -> None:
+    faults.edit_json(folder / "config.json", lambda config: config.update(id2label={"0": "x", "1": "y", "2": "z"}))
+    sign(folder)
+    directory = forget_manifest(Bundle.load(folder))
+    page = tmp_path / "page.html"
+    arguments = ["audit", str(directory), str(classifier[0]), "--max-drop", "40", "--report", str(page), "--quiet"]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code == 1, done.output
+    assert f"report: {page}" in done.output
+    text_of_page = page.read_text(encoding="utf-8")
+    assert "Missing or wrong" in text_of_page
+    record = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [each["part"] for each in record["findings"]] == ["labels"]
+    assert {each["dtype"] for each in record["variants"]} == {"fp32", "int8", "fp16"}
+    assert all(each["parity"] is not None for each in record["variants"])
+    # Without the checkpoint there are sizes.
+    assert CliRunner().invoke(cli, ["audit", str(directory), "--report", str(page), "--quiet"]).exit_code == 0
+    record = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    assert {each["parity"] for each in record["variants"]} == {None}
 
 
 def test_every_kind_of_finding_is_on_the_page() -> None:

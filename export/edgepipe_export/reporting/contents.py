@@ -10,9 +10,11 @@ from typing import Any, Protocol
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.integrity import parse_json
+from edgepipe.bundle.labels import name_labels, read_labels
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
-from edgepipe.bundle.manifest import Manifest, Parity, Variant
+from edgepipe.bundle.manifest import FileEntry, Manifest, Parity, Source, Variant
 from edgepipe.errors import BundleError
+from edgepipe.pipelines.task_loading import infer_task
 from edgepipe_export.evaluation.checks import (
     Check,
     Disagreement,
@@ -97,6 +99,7 @@ class Contents:
         calibration: What variants were measured on: its origin, how many inputs, whether with the right answers.
         noise: How much the machine's speed varied while candidates were measured; None where none were.
         verified: Whether quality was measured by a verification, and not at export.
+        findings: What an audit found missing or wrong: what it is about, and a sentence.
     """
 
     manifest: Manifest
@@ -105,6 +108,7 @@ class Contents:
     calibration: Mapping[str, Any] | None = None
     noise: Mapping[str, Any] | None = None
     verified: bool = False
+    findings: tuple[tuple[str, str], ...] = ()
 
     def ratio(self, dtype: str) -> float | None:
         """A variant's size, as a part of fp32's; None where neither the variants nor the candidates have fp32."""
@@ -147,6 +151,7 @@ class Contents:
             "variants": [self._variant_record(dtype, variant) for dtype, variant in manifest.variants.items()],
             "candidates": [asdict(candidate) for candidate in self.candidates],
             "noise": self.noise,
+            "findings": [{"part": part, "problem": problem} for part, problem in self.findings],
         }
         return strict_json.dumps(record) + "\n"
 
@@ -218,6 +223,36 @@ def read_contents(bundle: Bundle) -> Contents:
         raise BundleError(
             f"{bundle.path}: {MANIFEST_NAME} or {REPORT_NAME} is damaged ({error}); export the bundle again"
         ) from error
+
+
+def describe_directory(bundle: Bundle) -> Contents:
+    """What can be said of a directory that another tool made: its files, and what its config says."""
+    labels = name_labels(read_labels(bundle.config)) if "id2label" in bundle.config else ()
+    architectures = bundle.config.get("architectures")
+    names = [path.relative_to(bundle.path).as_posix() for path in sorted(bundle.path.rglob("*")) if path.is_file()]
+    variants = {
+        dtype: Variant(tuple(_describe(bundle, path) for path in bundle.files(dtype)), {"name": "another tool's"})
+        for dtype in bundle.dtypes
+    }
+    manifest = Manifest(
+        infer_task(bundle) or "no task that is known",
+        Source(bundle.path.name, None, str(architectures[0]) if architectures else "not known"),
+        {},
+        "",
+        bundle.max_length,
+        "the smaller of config.json's and the tokenizer's",
+        tuple(labels),
+        bundle.default_dtype,
+        variants,
+        tuple(_describe(bundle, bundle.path / name) for name in names),
+        bundle.max_target_length,
+    )
+    return Contents(manifest, (), {})
+
+
+def _describe(bundle: Bundle, path: Path) -> FileEntry:
+    """A file without its digest, which nobody recorded."""
+    return FileEntry(path.relative_to(bundle.path).as_posix(), path.stat().st_size, "")
 
 
 def _read_record(path: Path) -> Mapping[str, Any]:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,13 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.hub import fetch_measurements
 from edgepipe.bundle.layout import MANIFEST_NAME, REPORT_NAME
 from edgepipe.errors import ExportError, InputError
-from edgepipe_export.reporting.contents import Contents, VerificationResult, read_contents, show_verification
+from edgepipe_export.reporting.contents import (
+    Contents,
+    VerificationResult,
+    describe_directory,
+    read_contents,
+    show_verification,
+)
 from edgepipe_export.reporting.formatting import to_xml_text
 from edgepipe_export.reporting.markdown import render_markdown
 from edgepipe_export.reporting.sections import collect_sections, summarize_contents
@@ -40,6 +47,7 @@ _FROM_EXPORT = (
     "All figures are those of the bundle's manifest, and of the file of measurements beside it; nothing was measured "
     "again."
 )
+_NOT_MEASURED = "Sizes are those of the files. Quality was not measured."
 _FROM_VERIFICATION = "Quality was measured by a verification; the bundle itself has the figures of its export."
 
 
@@ -49,6 +57,7 @@ def report(
     *,
     format: str = "html",
     verification: VerificationResult | None = None,
+    findings: Sequence[tuple[str, str]] | None = None,
 ) -> Path:
     """Write the report of a bundle.
 
@@ -60,6 +69,8 @@ def report(
             ``"md"``: that file alone.
         verification: What :func:`~edgepipe_export.verify` found of the bundle: shown in place of the quality that was
             measured at export, with its texts.
+        findings: What :func:`~edgepipe_export.audit` found missing or wrong: what it is about, and a sentence. With it,
+            or with a verification, the directory may be another tool's.
 
     Returns:
         The path of the file.
@@ -72,9 +83,11 @@ def report(
     """
     path = check_output(f"report.{format}" if output is None else output, format=format)
     loaded = load_bundle(bundle)
-    contents = read_contents(loaded)
+    is_foreign = loaded.manifest is None and (verification is not None or findings is not None)
+    contents = describe_directory(loaded) if is_foreign else read_contents(loaded)
     if verification is not None:
         contents = show_verification(contents, verification, machine_name())
+    contents = replace(contents, findings=tuple(findings or ()))
     own = {MANIFEST_NAME, REPORT_NAME, *(entry.path for entry in contents.manifest.files)}
     texts = {path: render_report(contents, format)}
     if format == "html":
@@ -178,7 +191,7 @@ def _render_markdown(contents: Contents) -> str:
 
 
 def _write_footer(contents: Contents) -> str:
-    source = _FROM_VERIFICATION if contents.verified else _FROM_EXPORT
+    source = _FROM_VERIFICATION if contents.verified else _FROM_EXPORT if contents.parities else _NOT_MEASURED
     return f"{source} Written by edgepipe {edgepipe.__version__}."
 
 

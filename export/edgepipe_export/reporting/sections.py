@@ -18,6 +18,7 @@ from edgepipe_export.reporting.tables import (
     tabulate_checks,
     tabulate_confusions,
     tabulate_disagreements,
+    tabulate_findings,
     tabulate_metrics,
     tabulate_recipes,
     tabulate_sensitivities,
@@ -88,7 +89,8 @@ def summarize_contents(contents: Contents) -> list[str]:
         ratio, agreement = contents.ratio(dtype), variant.parity.label_agreement
         size = format_size(variant.bytes) if ratio is None else f"{format_share(ratio)} of fp32's size"
         same = "" if agreement is None else f", {format_share(agreement)} agreement"
-        bound = "held" if variant.parity.passed else "missed, and written by force"
+        missed = "missed" if contents.verified else "missed, and written by force"
+        bound = "held" if variant.parity.passed else missed
         sentences.append(f"{dtype}: {size}{same}, bound {bound}.")
     return sentences
 
@@ -96,6 +98,7 @@ def summarize_contents(contents: Contents) -> list[str]:
 def collect_sections(contents: Contents) -> list[Section]:
     """The sections that there are measurements for."""
     sections = [
+        Section("findings", "Missing or wrong", _open_table(tabulate_findings(contents))),
         Section("variants", "Variants", (Block(table=tabulate_variants(contents)),)),
         Section("choice", "Candidates" if contents.candidates else "Size, latency and quality", _tradeoff(contents)),
         Section("figures", "Quality", _open_table(tabulate_metrics(contents))),

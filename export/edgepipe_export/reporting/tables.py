@@ -111,6 +111,12 @@ def tabulate_variants(contents: Contents) -> PageTable:
     return PageTable("Size and parity of each variant", headers, rows, ["Compared with", "Bound"])
 
 
+def tabulate_findings(contents: Contents) -> PageTable | None:
+    """What an audit found; None where nothing is missing, or nobody looked."""
+    rows: list[list[Content]] = [[Cell(part, is_code=True), problem] for part, problem in contents.findings]
+    return PageTable("What is missing or wrong", ["Part", "Problem"], rows, ["Problem"]) if rows else None
+
+
 def tabulate_metrics(contents: Contents) -> PageTable | None:
     """Every metric, a column a variant; None where nothing was measured."""
     measured = {dtype: collect_metrics(parity) for dtype, parity in contents.parities.items()}

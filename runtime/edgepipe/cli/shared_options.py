@@ -82,6 +82,9 @@ calibration_option = click.option(
 )
 max_drop_option = click.option("--max-drop", type=float, help="What a quantized variant may lose, as for export.")
 allow_pickle_option = click.option("--allow-pickle", is_flag=True, help="Load pickled weights, as for export.")
+report_option = click.option(
+    "--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 dtype_completion = complete_name(_dtypes)
 files_option = click.option(
@@ -193,6 +196,21 @@ def _fit_label(label: str) -> str:
         return label
     room = max(1, min(_LABEL, width - 1 - len("  100%  00:00:00")))
     return f"{label if len(label) <= room else label[: room - 1] + '…':<{room}}"
+
+
+def check_page(page: Path | None) -> Path | None:
+    """The absolute path of a report's page, checked before the work whose result it shows.
+
+    Raises:
+        DependencyError: a package that a page needs is missing.
+        InputError: a page cannot be there.
+    """
+    if page is None:
+        return None
+    from edgepipe_export.reporting.report import check_output
+
+    checked: Path = check_output(page)
+    return checked
 
 
 def load_exporter() -> Any:

@@ -9,6 +9,7 @@ import click
 from edgepipe.cli.shared_options import (
     allow_pickle_option,
     calibration_option,
+    check_page,
     complete_folder,
     device_completion,
     echo_comparison,
@@ -16,6 +17,7 @@ from edgepipe.cli.shared_options import (
     load_exporter,
     max_drop_option,
     quiet_option,
+    report_option,
     require_passed,
 )
 
@@ -28,6 +30,7 @@ from edgepipe.cli.shared_options import (
 @click.option("--device", shell_complete=device_completion, help="cpu, cuda or openvino.  [default: cpu]")
 @click.option("--repair", type=click.Path(path_type=Path), metavar="OUT", help="Write a bundle of MODEL that passes.")
 @allow_pickle_option
+@report_option
 @json_option
 @quiet_option
 def audit(
@@ -38,6 +41,7 @@ def audit(
     device: str | None,
     repair: Path | None,
     allow_pickle: bool,
+    page: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -46,7 +50,9 @@ def audit(
     With the MODEL that it was made from, each variant is compared with it. The exit status is 1 where a variant fails
     or something is wrong.
     """
-    found = load_exporter().audit(
+    exporter = load_exporter()
+    page = check_page(page)
+    found = exporter.audit(
         directory,
         model,
         calibration=calibration,
@@ -57,6 +63,11 @@ def audit(
         progress=not quiet,
     )
     echo_comparison(found, as_json=as_json)
+    if page is not None:
+        findings = [(each.part, each.problem) for each in found.findings]
+        page = exporter.report(directory, page, verification=found.verification, findings=findings)
+        if not as_json:
+            click.echo(f"\nreport: {page}")
     if repair is not None and not as_json:
         click.echo(f"\nrepaired: {repair}")
     require_passed(found)

@@ -10,6 +10,7 @@ import click
 from edgepipe.cli.shared_options import (
     allow_pickle_option,
     calibration_option,
+    check_page,
     complete_folder,
     device_completion,
     dtype_completion,
@@ -19,6 +20,7 @@ from edgepipe.cli.shared_options import (
     load_exporter,
     max_drop_option,
     quiet_option,
+    report_option,
     require_passed,
 )
 from edgepipe.tables.text_lines import read_lines
@@ -43,7 +45,7 @@ from edgepipe.tables.text_lines import read_lines
 @click.option(
     "--update", is_flag=True, help="Write probes into the bundle, if all passed: an earlier version made none."
 )
-@click.option("--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts.")
+@report_option
 @json_option
 @quiet_option
 def verify(
@@ -66,10 +68,7 @@ def verify(
     """Compare a BUNDLE with the MODEL it was made from, tensor by tensor and result by result."""
     given = [*texts, *chain.from_iterable(read_lines(file) for file in files)]
     exporter = load_exporter()
-    if page is not None:
-        from edgepipe_export.reporting.report import check_output
-
-        page = check_output(page)
+    page = check_page(page)
     verification = exporter.verify(
         bundle,
         model,
