@@ -123,6 +123,7 @@ def test_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 NOT_RUN = {
     "docs/how-to/cuda.md": "needs a GPU; tests/gpu",
     "docs/explanation/cuda-speed.md": "needs a GPU; tests/gpu",
+    "docs/how-to/plugin-providers.md": "needs plug-ins; tests/packaging/test_plugins.py",
     "docs/how-to/from-optimum.md": "needs an environment with optimum",
     "docs/reference/interop.md": "needs an environment with optimum; make interop",
 }

@@ -15,13 +15,12 @@ from edgepipe.errors import InputError
 from edgepipe.forks import within_engine
 
 DEFAULT = "onnxruntime"
-_OF_DEFAULT = ("cpu", "cuda")
+_OF_DEFAULT = ("cpu", "cuda", "auto")
 
 
 @cache
 def _onnxruntime() -> Engine:
     from edgepipe.backend.onnxruntime.inference_session import OrtSession, check_device
-    from edgepipe.backend.onnxruntime.ort_module import load_ort
     from edgepipe.backend.onnxruntime.providers import device_profile
 
     folder = "edgepipe.backend.onnxruntime"
@@ -32,8 +31,15 @@ def _onnxruntime() -> Engine:
         device_profile,
         describe,
         _import_later(f"{folder}.operator_profile", "profile_operators"),
-        lambda: f"{DEFAULT} {load_ort().__version__}",
+        _describe_ort,
     )
+
+
+def _describe_ort(config: SessionConfig) -> str:
+    from edgepipe.backend.onnxruntime.ort_module import load_ort
+    from edgepipe.backend.onnxruntime.providers import describe_plugin_versions
+
+    return f"{DEFAULT} {load_ort().__version__}{describe_plugin_versions(config)}"
 
 
 @cache
@@ -50,7 +56,7 @@ def _openvino() -> Engine:
         describe,
         _import_later(f"{folder}.ov_operator_profile", "profile_operators"),
         # Without the build behind it: 2026.4.1-20426-0ec67e1f6de-releases/2026/4.
-        lambda: f"openvino {load_openvino().__version__.partition('-')[0]}",
+        lambda _: f"openvino {load_openvino().__version__.partition('-')[0]}",
     )
 
 
@@ -60,6 +66,7 @@ def _import_later(module: str, name: str) -> Callable[..., Any]:
 
 
 # An engine is chosen by the device's name: `device="NAME"` or `device="NAME:..."`. Its modules are imported then.
+# What is none of these may be a plug-in of onnxruntime's.
 ENGINES: dict[str, Callable[[], Engine]] = {DEFAULT: _onnxruntime, "openvino": _openvino}
 
 
@@ -74,9 +81,21 @@ def engine_for(config: SessionConfig) -> Engine:
     name = config.device.partition(":")[0]
     others = [other for other in ENGINES if other != DEFAULT]
     if name not in (*_OF_DEFAULT, *others):
-        hint = did_you_mean(name, [*_OF_DEFAULT, *others]) or f"; other engines: {', '.join(others)}"
-        raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {config.device!r}{hint}')
+        from edgepipe.backend.onnxruntime.plugins.plugin_devices import parse_device
+        from edgepipe.backend.onnxruntime.plugins.plugin_packages import PLUGINS, describe_plugins
+
+        if name == DEFAULT or parse_device(config.device) is None:
+            names = [*_OF_DEFAULT, *others, *PLUGINS]
+            hint = did_you_mean(name, names) or f"; other engines: {', '.join(others)}; {describe_plugins()}"
+            raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {config.device!r}{hint}')
     return ENGINES.get(name, ENGINES[DEFAULT])()
+
+
+def device_names() -> tuple[str, ...]:
+    """The devices that are known by name: of the engines, and of onnxruntime's plug-ins that are installed."""
+    from edgepipe.backend.onnxruntime.plugins.plugin_packages import installed_plugins
+
+    return (*_OF_DEFAULT, *(other for other in ENGINES if other != DEFAULT), *installed_plugins())
 
 
 def create_session(graph: Path, config: SessionConfig | None = None, *, capture: bool = False) -> Session:

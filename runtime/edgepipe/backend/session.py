@@ -27,7 +27,8 @@ class SessionConfig:
 
     Attributes:
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, an index as transformers takes it (-1 is the CPU), or the name of
-            another engine: ``"openvino"``.
+            another engine: ``"openvino"``; or of a plug-in of onnxruntime's, ``"webgpu"``, ``"webgpu:GPU"``,
+            ``"webgpu,cpu"`` where the processor may compute what it cannot; or ``"auto"``, onnxruntime's own choice.
         num_threads: Threads inside one operator; by default what the process may use, divided by `workers`.
         low_memory: Leave the weights mapped from their file instead of packing copies of them: slower, but most of
             the memory is shared between processes and can be given back by the kernel.
@@ -139,8 +140,11 @@ class Session(Protocol):
         output_shapes: Their declared shapes, with names or None for the dimensions that vary.
         output_dtypes: Their numpy dtype names.
         providers: What runs it, first choice first, by the engine's names.
+        placement: How many operators of each kind each of them runs; empty where edgepipe knows that without asking.
         on_cpu: Whether a processor is that first choice.
         device: Where it computes.
+        in_place: Whether an output may be written over an input, as a cache that grows is: not where values are copied
+            to other memory and back.
         device_spec: The name of what computes it: that of the first of `providers`.
         num_threads: Threads inside one operator.
         captures: Whether runs can be recorded and replayed.
@@ -154,8 +158,10 @@ class Session(Protocol):
     output_shapes: dict[str, list[int | str | None]]
     output_dtypes: dict[str, str]
     providers: list[str]
+    placement: Mapping[str, Mapping[str, int]]
     on_cpu: bool
     device: Device
+    in_place: bool
     device_spec: DeviceSpec
     num_threads: int
     captures: bool
@@ -190,6 +196,21 @@ class Session(Protocol):
     def close(self) -> None:
         """Let go of the graph and its weights; the memory is free when no run and no binding uses it any more."""
         ...
+
+
+def describe_placement(placement: Mapping[str, Mapping[str, int]]) -> str:
+    """A session's `placement` in words: how many nodes each provider runs, and which those behind the first.
+
+    ::
+
+        describe_placement({"WebGpuExecutionProvider": {"MatMul": 24}, "CPUExecutionProvider": {"Shape": 2}})
+        # 'WebGpuExecutionProvider 24 nodes; CPUExecutionProvider 2 nodes (Shape 2)'
+    """
+    parts: list[str] = []
+    for provider, kinds in placement.items():
+        which = f" ({', '.join(f'{kind} {number}' for kind, number in kinds.items())})" if parts else ""
+        parts.append(f"{provider} {sum(kinds.values())} nodes{which}")
+    return "; ".join(parts)
 
 
 class SessionOwner(ABC):
@@ -262,7 +283,7 @@ class Engine:
         describe: What is installed of it and which devices it has, as JSON can hold it: for a report of a fault.
         profile: Runs a graph so many times with the engine's profiler, from its file, a configuration and arrays for
             its inputs.
-        version: Its name and version, e.g. ``"onnxruntime 1.32.0"``.
+        version: Its name and version, e.g. ``"onnxruntime 1.32.0"``, and those of what it runs a configuration on.
     """
 
     create_session: Callable[..., Session]
@@ -270,4 +291,4 @@ class Engine:
     device_profile: Callable[[SessionConfig], DeviceProfile]
     describe: Callable[[], Mapping[str, Any]] = dict
     profile: Callable[[Path, SessionConfig, Mapping[str, NDArray[Any]], int], GraphTimes] | None = None
-    version: Callable[[], str] = str
+    version: Callable[[SessionConfig], str] = lambda _: ""

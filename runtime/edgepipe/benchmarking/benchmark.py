@@ -122,6 +122,7 @@ def bench(
         cold_start=cold_start,
         generation=generation,
         new_tokens=NEW_TOKENS if generation else 0,
+        placement=model.session.placement,
     )
 
 

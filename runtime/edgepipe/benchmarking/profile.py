@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain, count
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgepipe.backend.machine import machine_name, runtime_versions
-from edgepipe.backend.session import GraphTimes, SessionConfig
+from edgepipe.backend.session import GraphTimes, SessionConfig, describe_placement
 from edgepipe.backend.threads import available_threads
 from edgepipe.benchmarking.benchmark import check_shapes
 from edgepipe.benchmarking.peak import measure_peak
@@ -73,6 +73,7 @@ class ProfileReport:
         bundle: Name of the bundle's directory.
         dtype: The variant.
         engine: What runs it.
+        placement: How many operators of each kind each provider runs; empty where edgepipe knows that without asking.
         machine: The machine in words.
         versions: Versions of the packages.
         peak: Additions and multiplications a second of a large product in the variant's precision, in the same run.
@@ -88,6 +89,7 @@ class ProfileReport:
     peak: float
     peak_of: str
     batches: tuple[BatchProfile, ...]
+    placement: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The report as JSON text."""
@@ -105,6 +107,8 @@ class ProfileReport:
             ("versions", ", ".join(f"{name} {version}" for name, version in self.versions.items())),
             ("peak", f"{self.peak / 1e9:,.0f} GOP/s in {self.peak_of}, one large product in this run"),
         ]
+        if self.placement:
+            facts.insert(1, ("nodes", describe_placement(self.placement)))
         blocks = [list_facts(facts, width=width)]
         for batch in self.batches:
             heading = f"{batch.rows} x {batch.tokens} tokens, {batch.whole * 1e3:.2f} ms from texts to results"
@@ -195,6 +199,7 @@ def profile(
         peak=peak,
         peak_of=peak_of,
         batches=tuple(batches),
+        placement=task.model.session.placement,
     )
 
 

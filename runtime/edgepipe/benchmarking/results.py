@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Self
 
 import numpy as np
 
+from edgepipe.backend.session import describe_placement
 from edgepipe.bundle import strict_json
 from edgepipe.text_table import list_facts, table, wrap
 
@@ -120,6 +121,7 @@ class BenchReport:
         dtype: The variant.
         bytes: Size of the variant's files.
         providers: Execution providers in use, first choice first.
+        placement: How many operators of each kind each runs; empty where edgepipe knows that without asking.
         low_memory: Whether weights were kept mapped.
         threads: Threads inside one operator.
         machine: The machine in words.
@@ -149,6 +151,7 @@ class BenchReport:
     cold_start: ColdStart
     generation: tuple[GenerationLatency, ...] = ()
     new_tokens: int = 0
+    placement: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The report as JSON text, keys in the order of the fields."""
@@ -166,6 +169,8 @@ class BenchReport:
             f"{self.machine}; {', '.join(provider.removesuffix('ExecutionProvider') for provider in self.providers)}",
             ", ".join(f"{name} {version}" for name, version in self.versions.items()),
         ]
+        if self.placement:
+            heading.append(describe_placement(self.placement))
         start = self.cold_start
         written = f", {self.new_tokens} new" if self.new_tokens else ""
         process = [

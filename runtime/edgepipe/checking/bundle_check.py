@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from edgepipe.backend.engines import engine_for
 from edgepipe.backend.machine import machine_name
-from edgepipe.backend.session import Provider, SessionConfig
+from edgepipe.backend.session import Provider, SessionConfig, describe_placement
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.integrity import check_sha256
@@ -45,6 +45,7 @@ class VariantCheck:
         cause: What may be behind a failure, and what to do; or why nothing was compared.
         probes: How many probes were run.
         deviation: How far its outputs are; None where it has none.
+        placement: How many operators of each kind each provider runs; empty where edgepipe knows that without asking.
     """
 
     dtype: str
@@ -52,6 +53,7 @@ class VariantCheck:
     cause: str | None
     probes: int
     deviation: Deviation | None = None
+    placement: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ class BundleCheck:
             [each.dtype, str(each.probes), *_describe(each.deviation), _RESULTS[each.passed]] for each in self.variants
         ]
         below = [f"{each.dtype}: {each.cause}" for each in self.variants if each.cause is not None]
+        below += [f"{each.dtype}: {describe_placement(each.placement)}" for each in self.variants if each.placement]
         again = describe_reproduction(self.figures)
         lines = [line for text in (*self.altered, *below, *again) for line in wrap(text, width)]
         return "\n".join([f"{self.engine} on {self.machine}", "", table(headers, rows, width=width), *lines])
@@ -172,7 +175,7 @@ def _check(bundle: Bundle, dtype: str | None, session: SessionConfig) -> BundleC
         dtypes = [dtype]
         bundle.files(stored_variant(dtype, session))
     variants = tuple(check_variant(bundle, probes, name, session) for name in dtypes)
-    engine = engine_for(session).version()
+    engine = engine_for(session).version(session)
     figures = tuple(_compare_figures(bundle, probes, variants))
     return BundleCheck(str(bundle.path), machine_name(session.num_threads), engine, altered, variants, figures)
 
@@ -228,7 +231,9 @@ def check_variant(bundle: Bundle, probes: Probes, dtype: str, session: SessionCo
             warnings.simplefilter("ignore")  # what nobody has measured here is measured now
             task = load_task(probes.task, bundle, dtype, session)
         with task:
-            return run_check(bundle, probes, task, dtype, session)
+            found = run_check(bundle, probes, task, dtype, session)
+            model: Any = task.model
+            return replace(found, placement=model.session.placement)
     except KernelError as error:
         return VariantCheck(dtype, None, str(error), 0)
     except BundleError as error:
@@ -268,7 +273,7 @@ def run_check(
             if other != dtype and measure_distance(got, recorded[: len(chosen)], exact) <= probes.tolerances[dtype]:
                 return fail(explain_swap(dtype, other), found)
         is_reference = engine_for(session) is engine_for(SessionConfig()) and task.model.on_cpu
-        cause = explain_deviation(bundle, dtype, found, engine_for(session).version(), is_reference=is_reference)
+        cause = explain_deviation(bundle, dtype, found, engine_for(session).version(session), is_reference=is_reference)
         return fail(cause, found)
     for probe, rows in zip(chosen, computed, strict=True):
         if not _gives_same_results(task, probe, rows, probes.options):

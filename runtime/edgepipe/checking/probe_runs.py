@@ -61,7 +61,7 @@ def describe_machine(task: Task, session: SessionConfig) -> dict[str, Any]:
     """What decides how a variant's outputs are rounded, as JSON can hold it: engine, providers, instructions."""
     model: Any = task.model
     return {
-        "engine": engine_for(session).version(),
+        "engine": engine_for(session).version(session),
         "providers": list(model.session.providers),
         "instructions": list(kernel_flags()),
     }

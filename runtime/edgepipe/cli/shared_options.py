@@ -90,7 +90,21 @@ dtype_completion = complete_name(_dtypes)
 files_option = click.option(
     "--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line."
 )
-device_completion = complete_name(lambda: ("cpu", "cuda", "openvino"))
+
+
+def _devices() -> Iterable[str]:
+    from edgepipe.backend.engines import device_names
+
+    return device_names()
+
+
+device_completion = complete_name(_devices)
+# Of every command that runs a bundle's graphs.
+device_option = click.option(
+    "--device",
+    shell_complete=device_completion,
+    help="cpu, cuda, cuda:1, openvino, auto, or a plug-in: webgpu, webgpu:GPU.  [default: cpu]",
+)
 
 
 def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -101,9 +115,7 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
             shell_complete=dtype_completion,
             help="Variant, e.g. fp32 or int8.  [default: the bundle's; on CUDA fp16, else fp32]",
         ),
-        click.option(
-            "--device", shell_complete=device_completion, help="cpu, cuda, cuda:1 or openvino.  [default: cpu]"
-        ),
+        device_option,
         click.option(
             "--threads", "num_threads", type=click.IntRange(min=1), help="[default: what the process may use]"
         ),

@@ -160,6 +160,25 @@ def _locate(bundle: Bundle, dtype: str, session: SessionConfig, graph: str = MOD
     return bundle.graph(stored, graph), config
 
 
+def list_nodes(bundle: Bundle, dtype: str, session: SessionConfig) -> dict[str, dict[str, int]]:
+    """How many operators of each kind each provider runs of a variant's graphs, all of them together.
+
+    Empty where the engine does not tell: of onnxruntime on a processor or a GPU of NVIDIA's, and of OpenVINO.
+
+    Raises:
+        KernelError: the processor would compute what another device was asked for.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for file in bundle.files(stored_variant(dtype, session)):
+        if file.suffix == ".onnx":
+            placement = create_session(file, session).placement
+            for provider, kinds in placement.items():
+                own = found.setdefault(provider, {})
+                for kind, number in kinds.items():
+                    own[kind] = own.get(kind, 0) + number
+    return found
+
+
 def profile_variant(
     bundle: Bundle, dtype: str, session: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int
 ) -> GraphTimes:

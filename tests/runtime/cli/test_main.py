@@ -14,6 +14,7 @@ import pytest
 from click.shell_completion import BashComplete
 from click.testing import CliRunner
 
+from edgepipe.backend.onnxruntime.plugins.plugin_packages import installed_plugins
 from edgepipe.cli import commands
 from edgepipe.cli import main as command_line
 from edgepipe.cli.main import COMMANDS, cli
@@ -87,7 +88,7 @@ def test_the_shell_completes_commands_and_options() -> None:
         (("export", "--target", "avx"), ["avx2", "avx512"]),
         (("export", "--prefer", "s"), ["speed", "size"]),
         (("run", "--dtype", "w"), ["w8"]),
-        (("bench", "--device", ""), ["cpu", "cuda", "openvino"]),
+        (("bench", "--device", ""), ["cpu", "cuda", "auto", "openvino", *installed_plugins()]),
     ],
 )
 def test_the_shell_completes_values(words: tuple[str, ...], expected: list[str]) -> None:

@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgepipe.backend.onnxruntime.ort_module import load_ort
-from edgepipe.backend.onnxruntime.providers import CUDA
+from edgepipe.backend.onnxruntime.ort_module import CUDA, load_ort
 from edgepipe.backend.session import Provider
 
 _OPTION = "enable_cuda_graph"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
-from edgepipe.backend.onnxruntime.providers import CUDA, gpu_index, provider_name
+from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort, ort_errors
+from edgepipe.backend.onnxruntime.providers import gpu_index, provider_name
 from edgepipe.backend.session import Provider
 from edgepipe.bundle.integrity import EXPORT_AGAIN, find_obstacle
 from edgepipe.errors import (
@@ -33,6 +33,12 @@ _OUT_OF_MEMORY = (
 _BAD_OPTION = r"Failed to parse provider option \"(?P<name>\w+)\"|Unknown provider option: \"(?P<new>\w+)\""
 
 _CUDA_FAILURE = r"CUDA failure (?P<code>\d+): (?P<text>[^;]+?) ;"
+
+# What `session.disable_cpu_ep_fallback` in a user's session options has onnxruntime say.
+_NO_FALLBACK = r"graph nodes that are assigned to the default CPU EP"
+
+# A plug-in that lists a device and cannot start there; its own cause comes last.
+_NOT_STARTED = r"PluginExecutionProviderFactory::CreateProvider.*\[ONNXRuntimeError\] : \d+ : \w+ : (?P<cause>.+)"
 
 _NO_KERNEL = r"Could not find an implementation for (?P<operator>\w+)\("
 
@@ -138,7 +144,24 @@ def _classify(graph: Path, providers: Sequence[Provider], error: Exception) -> E
         return KernelError(
             f"{graph} needs {missing['operator']}, for which onnxruntime {version} has no kernel on {names}"
         )
+    start = re.search(_NOT_STARTED, text, re.DOTALL)
+    if start is not None:
+        names = ", ".join(name for name in map(provider_name, providers) if name != CPU)
+        return DeviceError(
+            f"onnxruntime {version} could not start {names}: {' '.join(start['cause'].split())}; its options may help "
+            '(providers=), or take device="cpu"'
+        )
+    if re.search(_NO_FALLBACK, text):
+        return KernelError(
+            f"{graph}: nodes are left to the processor, which session.disable_cpu_ep_fallback of your session_options "
+            "forbids; leave that out, and only what computes more than shapes, ids and masks is forbidden"
+        )
     damaged = _find_damage(graph, text)
+    if not providers and damaged is None:
+        return DeviceError(
+            f'onnxruntime {version} could not load {graph} on what it chose for device="auto": {first_line(error)}; '
+            "name a device yourself"
+        )
     return BundleError(f"onnxruntime {version} cannot load {graph}: {damaged or first_line(error)}")
 
 

@@ -25,8 +25,8 @@ from edgepipe.backend.onnxruntime.diagnostics import (
 )
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.onnxruntime.ort_device import device_of
-from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
-from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
+from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort, ort_errors
+from edgepipe.backend.onnxruntime.providers import is_plugin_device, provider_name, resolve_providers
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import Provider, SessionConfig
 from edgepipe.backend.threads import threads_of_worker
@@ -48,10 +48,10 @@ def _check_workers(config: SessionConfig, providers: list[Provider]) -> None:
     Raises:
         InputError: they were asked for, and the first provider is not the processor's.
     """
-    if config.workers != 1 and provider_name(providers[0]) != CPU:
+    first = provider_name(providers[0]) if providers else config.device
+    if config.workers != 1 and first != CPU:
         raise InputError(
-            f"workers={config.workers} is for processors, and {provider_name(providers[0])} is none: leave it out, or "
-            'take device="cpu"'
+            f'workers={config.workers} is for processors, and {first} is none: leave it out, or take device="cpu"'
         )
 
 
@@ -64,11 +64,12 @@ class OrtSession:
         _check_workers(config, providers)
         options = make_options(config)  # outside of the try: its InputError is a ValueError too
         with explain_start_failure(graph, providers):
-            session = start_session(graph, options, providers, capture=capture)
+            session = open_session(graph, options, providers, config, capture=capture)
         self._graph = graph
         self._session = session
         self.providers: list[str] = session.get_providers()
         check_started(providers, self.providers)
+        self.placement = _check_nodes(graph, session, config, providers)
         try:
             inputs, outputs = session.get_inputs(), session.get_outputs()
             self.inputs: dict[str, str] = {node.name: _numpy_dtype(node.type) for node in inputs}
@@ -86,6 +87,8 @@ class OrtSession:
         provider_options = session.get_provider_options()
         self.on_cpu = self.providers[0] == CPU
         self.device: Device = device_of(self.providers, provider_options)
+        # WebGPU gave other tokens where past and present keys had one buffer in the host's memory.
+        self.in_place = self.on_cpu or not self.device.is_host
         self.device_spec = DeviceSpec(
             self.providers[0].removesuffix("ExecutionProvider").lower(),
             None if self.device.is_host else self.device.index,
@@ -138,14 +141,63 @@ class OrtSession:
         return IoBinding(session, make_run_options(NO_CAPTURE if graph_id is None else graph_id))
 
 
+def open_session(
+    graph: Path, options: Any, providers: list[Provider], config: SessionConfig, *, capture: bool = False
+) -> Any:
+    """The session of a configuration, one that captures where `capture` says so and it is possible.
+
+    Args:
+        graph: The graph's file.
+        options: :func:`make_options` of the configuration.
+        providers: What its device or list stands for, see :func:`resolve_providers`.
+        config: The configuration.
+        capture: Whether to record runs.
+    """
+    if _is_known(config, providers):
+        return start_session(graph, options, providers, capture=capture)
+    from edgepipe.backend.onnxruntime.plugins.node_placement import record_placement
+    from edgepipe.backend.onnxruntime.plugins.plugin_devices import choose_devices
+
+    record_placement(options)
+    return start_session(graph, options, [] if choose_devices(options, config) else providers, capture=capture)
+
+
+def _is_known(config: SessionConfig, providers: list[Provider]) -> bool:
+    """Whether a list begins with what edgepipe itself knows the kernels of, and no plug-in's device stands for it."""
+    return bool(providers) and provider_name(providers[0]) in (CPU, CUDA) and not is_plugin_device(config.device)
+
+
+def _check_nodes(
+    graph: Path, session: Any, config: SessionConfig, providers: list[Provider]
+) -> Mapping[str, Mapping[str, int]]:
+    """Which provider runs how many operators of each kind; empty for those that edgepipe knows the kernels of.
+
+    Raises:
+        KernelError: the processor computes what another provider was asked for.
+    """
+    if _is_known(config, providers):
+        return {}
+    from edgepipe.backend.onnxruntime.plugins.node_placement import check_placement, read_placement, tell_choice
+
+    placement = read_placement(session)
+    names = list(map(provider_name, providers))
+    if names:
+        check_placement(graph, placement, names[0], allows_cpu=CPU in names)
+    else:
+        tell_choice(placement)
+    return placement
+
+
 # Rewrites of onnxruntime's that cost time on a CPU, where SkipLayerNormalization takes longer than the addition and the
 # LayerNormalization that it stands for (`python -m benchmarks.graphs.fusions BUNDLE`).
 SLOWER_ON_CPU = ("SkipLayerNormFusion",)
 
 
 def start_session(graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
-    """The session, one that captures where `capture` says so and it is possible."""
+    """The session with a list of providers; an empty list leaves them to the options. See :func:`open_session`."""
     ort = load_ort()
+    if not providers:  # the options name them
+        return keep_in_children(ort.InferenceSession(str(graph), options, enable_fallback=0))
     on_cpu = all(provider_name(provider) == CPU for provider in providers)
     refused = list(SLOWER_ON_CPU) if on_cpu else []
     capturing = enable_capture(providers) if capture else None

@@ -8,6 +8,8 @@ from typing import Any
 from edgepipe.backend.machine import package_versions
 from edgepipe.backend.onnxruntime.cuda_diagnostics import query_driver
 from edgepipe.backend.onnxruntime.ort_module import load_ort
+from edgepipe.backend.onnxruntime.plugins.plugin_devices import describe_devices
+from edgepipe.backend.onnxruntime.plugins.plugin_packages import PLUGINS
 from edgepipe.errors import DependencyError
 
 # Packages that bring the module `onnxruntime`; all of them write the same files.
@@ -24,14 +26,20 @@ def describe_installation() -> dict[str, Any]:
 
     Returns:
         ``packages`` (versions by name), and where it can be imported ``version``, ``build`` and ``providers``, else
-        ``error``; ``nvidia`` where there is a driver.
+        ``error``; ``plugins`` (the devices of each, or why there are none) where some are installed; ``nvidia`` where
+        there is a driver.
     """
-    found: dict[str, Any] = {"packages": package_versions(_PACKAGES)}
+    found: dict[str, Any] = {
+        "packages": package_versions([*_PACKAGES, *(plugin.package for plugin in PLUGINS.values())])
+    }
     try:
         ort = load_ort()
     except DependencyError as error:
         return found | {"error": str(error)}
     found |= {"version": ort.__version__, "build": ort.get_build_info(), "providers": ort.get_available_providers()}
+    plugins = describe_devices()
+    if plugins:
+        found["plugins"] = plugins
     driver = query_driver()
     if driver.driver:
         found["nvidia"] = {

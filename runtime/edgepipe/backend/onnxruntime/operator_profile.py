@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgepipe.backend.onnxruntime.diagnostics import explain_start_failure
-from edgepipe.backend.onnxruntime.inference_session import make_options, start_session
+from edgepipe.backend.onnxruntime.inference_session import make_options, open_session
 from edgepipe.backend.onnxruntime.providers import resolve_providers
 from edgepipe.backend.session import GraphTimes, SessionConfig
 from edgepipe.forks import within_engine
@@ -40,23 +40,30 @@ def profile_operators(graph: Path, config: SessionConfig, feeds: Mapping[str, ND
     with tempfile.TemporaryDirectory(prefix="edgepipe-profile-") as folder:
         options.profile_file_prefix = str(Path(folder) / "trace")
         with explain_start_failure(graph, providers):
-            session = start_session(graph, options, providers, capture=False)
+            session = open_session(graph, options, providers, config)
         with within_engine():
             for _ in range(_WARM_UP + runs):
                 session.run(None, dict(feeds))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     wholes = [event for event in events if event.get("name") == "model_run"][_WARM_UP:]
+    first = session.get_providers()[0]
     start = min(event["ts"] for event in wholes)
     kernels = [event for event in events if event["ts"] >= start and event["name"].endswith("_kernel_time")]
     return GraphTimes.of(
         statistics.median(event["dur"] for event in wholes) / 1e6,
         len(wholes),
         (
-            (event["args"]["op_name"], event["dur"] / 1e6, _count_operations(event["args"]))
+            (_name_operator(event["args"], first), event["dur"] / 1e6, _count_operations(event["args"]))
             for event in kernels
             if "op_name" in event.get("args", {})
         ),
     )
+
+
+def _name_operator(node: Mapping[str, Any], first: str) -> str:
+    """The kind of an operator, and which provider runs it where that is not the first one."""
+    provider = node.get("provider", first)
+    return node["op_name"] if provider == first else f"{node['op_name']} ({provider.removesuffix('ExecutionProvider')})"
 
 
 def _count_operations(node: Mapping[str, Any]) -> int:

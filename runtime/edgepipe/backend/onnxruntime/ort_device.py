@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import Device, DeviceTensor, TensorView
 from edgepipe.backend.onnxruntime.diagnostics import explain_run_failure
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
-from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
-from edgepipe.backend.onnxruntime.providers import CUDA
+from edgepipe.backend.onnxruntime.ort_module import CUDA, load_ort, ort_errors
 
 
 class OrtDevice(Device):

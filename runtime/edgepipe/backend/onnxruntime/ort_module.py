@@ -9,6 +9,9 @@ from typing import Any
 
 from edgepipe.errors import DependencyError
 
+# Its providers for the processor, and for NVIDIA's GPUs.
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
 _INSTALL = "pip install 'edgepipe[cpu]' (or 'edgepipe[gpu]' for NVIDIA GPUs)"
 
 

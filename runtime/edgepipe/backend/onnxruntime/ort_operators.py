@@ -6,8 +6,7 @@ from functools import cache
 from typing import Any
 
 from edgepipe.backend.onnxruntime.onnx_writer import ELEMENT_TYPES, Node, write_model
-from edgepipe.backend.onnxruntime.ort_module import load_ort
-from edgepipe.backend.onnxruntime.providers import CPU, CUDA
+from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort
 
 _GATHER, _DTYPE = {"axis": 1}, ""
 # Nodes, inputs and outputs; a value has a dtype and a number of axes, and `_DTYPE` stands for that of the values.

@@ -10,12 +10,10 @@ from functools import cache
 from typing import Any
 
 from edgepipe.arguments import did_you_mean, is_whole
-from edgepipe.backend.onnxruntime.ort_module import load_ort
+from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort
 from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES
 from edgepipe.errors import DeviceError, InputError
-
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 # Those that onnxruntime-gpu 1.31 reads; older ones read fewer, and say so themselves.
 CUDA_OPTIONS = (
@@ -74,8 +72,14 @@ def resolve_providers(device: str | int | None, providers: Sequence[Provider] | 
         if not chosen:
             raise InputError(f"providers is empty; this onnxruntime has {', '.join(available)}")
         for name in map(provider_name, chosen):
-            if name not in available:
-                raise DeviceError(f"this onnxruntime ({ort.__version__}) has no {name!r}, only {', '.join(available)}")
+            if name not in available and not _is_plugin(name):
+                raise DeviceError(
+                    f"this onnxruntime ({ort.__version__}) has no {name!r}, only {', '.join(available)}{_advise(name)}"
+                )
+    elif is_plugin_device(device):
+        from edgepipe.backend.onnxruntime.plugins.plugin_devices import resolve_device
+
+        chosen = resolve_device(device)
     else:
         index = cuda_index(device)
         if index is None:
@@ -89,6 +93,56 @@ def resolve_providers(device: str | int | None, providers: Sequence[Provider] | 
     if any(provider_name(provider) == CUDA for provider in chosen):
         _load_cuda_libraries()
     return chosen
+
+
+# Where builds of onnxruntime with a provider come from.
+_BUILDS: Mapping[str, str] = {
+    "ACLExecutionProvider": "build onnxruntime from its source with --use_acl",
+    "ArmNNExecutionProvider": "onnxruntime has dropped it, build it from its source with --use_acl or --use_xnnpack",
+    "CoreMLExecutionProvider": "onnxruntime's wheels for macOS have it",
+    "DmlExecutionProvider": "on Windows, pip uninstall -y onnxruntime, then pip install onnxruntime-directml",
+    "XnnpackExecutionProvider": "build onnxruntime from its source with --use_xnnpack",
+}
+
+
+def _is_plugin(name: str) -> bool:
+    from edgepipe.backend.onnxruntime.plugins.plugin_devices import request_of
+
+    return request_of(name) is not None
+
+
+def _advise(name: str) -> str:
+    """How to get a provider that is not there, to end a message with."""
+    if name in _BUILDS:
+        return f"; {_BUILDS[name]}"
+    from edgepipe.backend.onnxruntime.plugins.plugin_packages import PLUGINS
+
+    packages = [plugin.package for plugin in PLUGINS.values() if plugin.provider == name]
+    return "".join(f"; pip install {package}" for package in packages)
+
+
+def is_plugin_device(device: str | int | None) -> bool:
+    """Whether a device is that of a plug-in, or "auto".
+
+    Raises:
+        InputError: it is, and what follows the name is wrong.
+    """
+    if not isinstance(device, str) or device in ("cpu", "cuda") or device.startswith("cuda:"):
+        return False
+    from edgepipe.backend.onnxruntime.plugins.plugin_devices import parse_device
+
+    return parse_device(device) is not None
+
+
+def describe_plugin_versions(config: SessionConfig) -> str:
+    """The plug-ins that a configuration runs on, with versions and hardware, each behind a comma; empty for none."""
+    if not is_plugin_device(config.device) and all(
+        provider_name(each) in (CPU, CUDA) for each in config.providers or ()
+    ):
+        return ""
+    from edgepipe.backend.onnxruntime.plugins.plugin_devices import describe_devices_of
+
+    return describe_devices_of(config)
 
 
 def _with_defaults(provider: Provider) -> Provider:
@@ -125,6 +179,10 @@ def device_profile(config: SessionConfig) -> DeviceProfile:
     Raises:
         InputError: the device is none.
     """
+    if is_plugin_device(config.device):
+        from edgepipe.backend.onnxruntime.plugins.plugin_devices import profile_plugin
+
+        return profile_plugin(config) or DeviceProfile()
     if config.providers is None:
         return DeviceProfile() if cuda_index(config.device) is None else replace(_CUDA_PROFILE, buckets=ON_DEVICES)
     first = provider_name(config.providers[0]) if config.providers else CPU

@@ -68,6 +68,7 @@ class OvSession:
         self._compiled = compiled
         self._idle: list[Any] = []
         self.providers = [_PROFILE.name]
+        self.placement: Mapping[str, Mapping[str, int]] = {}
         inputs = {_port_name(port): port for port in compiled.inputs}
         outputs = {_port_name(port): port for port in compiled.outputs}
         self.inputs: dict[str, str] = {name: _dtype(port) for name, port in inputs.items()}
@@ -79,6 +80,7 @@ class OvSession:
         self.output_dtypes: dict[str, str] = {name: _dtype(port) for name, port in outputs.items()}
         self.on_cpu = True
         self.device: Device = HOST
+        self.in_place = True
         self.device_spec = DeviceSpec(NAME)
         # It takes no more of them than there are processors.
         self.num_threads = max(1, int(compiled.get_property("INFERENCE_NUM_THREADS")) // config.workers)

@@ -8,7 +8,7 @@ import click
 
 from edgepipe.cli.shared_options import (
     complete_folder,
-    device_completion,
+    device_option,
     dtype_completion,
     echo_comparison,
     json_option,
@@ -20,7 +20,7 @@ from edgepipe.cli.shared_options import (
 @click.command()
 @click.argument("bundle", required=False, shell_complete=complete_folder)
 @click.option("--dtype", shell_complete=dtype_completion, help="Variant.  [default: all that are there]")
-@click.option("--device", shell_complete=device_completion, help="cpu, cuda, cuda:1 or openvino.  [default: cpu]")
+@device_option
 @click.option("--threads", "num_threads", type=click.IntRange(min=1), help="[default: what the process may use]")
 @click.option(
     "--signature", type=click.Path(path_type=Path), help="A file of OpenSSF's model signing, which has to hold."

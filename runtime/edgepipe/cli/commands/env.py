@@ -216,6 +216,12 @@ def _engine_facts(name: str, engine: Mapping[str, Any]) -> dict[str, str]:
     facts = {name: packages + precisions}
     if "providers" in engine:
         facts |= {"providers": ", ".join(engine["providers"]), "build": engine["build"]}
+    if "plugins" in engine:
+        told = (
+            f"{own}: {devices if isinstance(devices, str) else ', '.join(devices) or 'no device'}"
+            for own, devices in engine["plugins"].items()
+        )
+        facts["plug-ins"] = "; ".join(told)
     if "nvidia" in engine:
         nvidia = engine["nvidia"]
         gpus = nvidia["gpus"] if isinstance(nvidia["gpus"], int) else ", ".join(nvidia["gpus"])

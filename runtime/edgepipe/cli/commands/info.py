@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgepipe.bundle.layout import MANIFEST_NAME, STORED_AS
-from edgepipe.cli.shared_options import complete_folder, echo_json, json_option, quiet_download_option
+from edgepipe.cli.shared_options import complete_folder, device_option, echo_json, json_option, quiet_download_option
 from edgepipe.errors import BundleError
 from edgepipe.text_table import list_facts, table, terminal_width
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 @click.argument("bundle", required=False, shell_complete=complete_folder)
 @click.option("--check", is_flag=True, help="Check the sha256 of every file.")
 @click.option("--digest", is_flag=True, help="Show one sha256 alone: of the manifest, which has those of all files.")
+@device_option
 @json_option
 @quiet_download_option
-def info(bundle: str | None, check: bool, digest: bool, as_json: bool) -> None:
+def info(bundle: str | None, check: bool, digest: bool, device: str | None, as_json: bool) -> None:
     """Show what a bundle is: task, source, variants, sizes, parity.
 
-    Without BUNDLE, the embedded default is shown.
+    Without BUNDLE, the embedded default is shown. With --device it is loaded there, to show which nodes run on what.
     """
     from edgepipe.bundle.directory import Bundle
     from edgepipe.factory import embedded_bundle
@@ -37,7 +38,7 @@ def info(bundle: str | None, check: bool, digest: bool, as_json: bool) -> None:
             raise BundleError(f"{loaded.path} has no {MANIFEST_NAME}: there is nothing that names its files")
         click.echo(loaded.digest)
         return
-    description = describe(loaded)
+    description = describe(loaded) | (describe_nodes(loaded, device) if device is not None else {})
     if as_json:
         echo_json(description | {"checked_files": checked})
         return
@@ -68,6 +69,20 @@ def describe(bundle: Bundle) -> dict[str, Any]:
     }
 
 
+def describe_nodes(bundle: Bundle, device: str) -> dict[str, Any]:
+    """What a device runs of a bundle: the variant that it takes, and how many operators of each kind by provider.
+
+    Raises:
+        DeviceError: the device cannot be used here, or leaves to the processor what it was asked for.
+    """
+    from edgepipe.backend.session import SessionConfig
+    from edgepipe.models.variants import choose_variant, list_nodes
+
+    session = SessionConfig(device)
+    dtype = choose_variant(bundle, None, session)
+    return {"device": device, "device_dtype": dtype, "nodes": list_nodes(bundle, dtype, session)}
+
+
 def render(description: dict[str, Any], *, width: int | None = None) -> str:
     """A description as text: a line a fact, then a table of the variants.
 
@@ -77,7 +92,7 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
     """
     facts = []
     for key, value in description.items():
-        if key == "variants" or value in (None, [], {}, ""):
+        if key in ("variants", "nodes") or value in (None, [], {}, ""):
             continue
         if isinstance(value, dict):
             value = ", ".join(f"{name} {version}" for name, version in value.items())
@@ -87,6 +102,10 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
     proved = [f"{variant['dtype']} on {place}" for variant in description["variants"] for place in variant["proved_on"]]
     if proved:
         facts.append(("proved", "; ".join(proved)))
+    if description.get("nodes"):
+        from edgepipe.backend.session import describe_placement
+
+        facts.append(("nodes", describe_placement(description["nodes"])))
     rows = [
         [
             variant["dtype"],

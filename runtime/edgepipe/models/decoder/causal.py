@@ -33,7 +33,7 @@ class CausalGraph(GraphDecoder):
         super().__init__(bundle, dtype, session, bundle.max_length)
         self.session = load_graph(bundle, self.dtype, session)
         self._layers = layer_shapes(self.session, bundle.path)
-        self.shares = bundle.shares_cache(self._stored)
+        self.shares = bundle.shares_cache(self._stored) and self.session.in_place
         self.reads_padding = bundle.config.get("model_type") in READ_PADDING
         # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)

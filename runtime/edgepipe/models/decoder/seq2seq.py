@@ -54,7 +54,11 @@ class EncoderDecoderGraphs(GraphDecoder):
         self._layers = {name: shape for name, shape in shapes.items() if name not in self.cross}
         mask = self.session.input_shapes.get("encoder_attention_mask")
         self.broadcasts = mask is not None and mask[0] == SOURCE_BATCH_SIZE
-        self.shares = bundle.shares_cache(self._stored) and PAST_SEQUENCE_LENGTH in self.session.optional_inputs
+        self.shares = (
+            bundle.shares_cache(self._stored)
+            and PAST_SEQUENCE_LENGTH in self.session.optional_inputs
+            and self.session.in_place
+        )
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

@@ -1,0 +1,1 @@
+"""Execution providers that come as packages of their own."""
