@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgepipe import Model
-from edgepipe.backend.session import SessionConfig
+from edgepipe.backend.session import SessionConfig, describe_placement
 from edgepipe.errors import InputError
 from tests.runtime.small_bundle import write_bundle
 
@@ -45,3 +45,9 @@ def test_what_a_configuration_takes() -> None:
 def test_buckets_are_looked_at_before_anything_is_loaded() -> None:
     with pytest.raises(InputError, match="bucket"):
         SessionConfig(buckets=[(0, 8)])
+
+
+def test_a_placement_in_words() -> None:
+    assert describe_placement({}) == ""
+    placement = {"FirstProvider": {"MatMul": 24, "Add": 2}, "CPUExecutionProvider": {"Shape": 2, "Cast": 1}}
+    assert describe_placement(placement) == "FirstProvider 26 nodes; CPUExecutionProvider 3 nodes (Shape 2, Cast 1)"

@@ -53,14 +53,14 @@ def profile_operators(graph: Path, config: SessionConfig, feeds: Mapping[str, ND
         statistics.median(event["dur"] for event in wholes) / 1e6,
         len(wholes),
         (
-            (_name_operator(event["args"], first), event["dur"] / 1e6, _count_operations(event["args"]))
+            (name_operator(event["args"], first), event["dur"] / 1e6, _count_operations(event["args"]))
             for event in kernels
             if "op_name" in event.get("args", {})
         ),
     )
 
 
-def _name_operator(node: Mapping[str, Any], first: str) -> str:
+def name_operator(node: Mapping[str, Any], first: str) -> str:
     """The kind of an operator, and which provider runs it where that is not the first one."""
     provider = node.get("provider", first)
     return node["op_name"] if provider == first else f"{node['op_name']} ({provider.removesuffix('ExecutionProvider')})"

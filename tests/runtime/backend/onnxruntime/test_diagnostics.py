@@ -179,3 +179,35 @@ def test_a_provider_that_was_left_out_is_an_error() -> None:
     assert str(caught.value).startswith(
         "onnxruntime could not start OtherExecutionProvider, only CPUExecutionProvider: a library it needs is missing"
     )
+
+
+def test_a_processor_that_session_options_forbid(tmp_path: Path) -> None:
+    ort = load_ort()
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    graph = write_bundle(tmp_path / "bundle") / "onnx" / "model.onnx"
+    with (
+        pytest.raises(KernelError, match=r"session\.disable_cpu_ep_fallback of your session_options forbids"),
+        explain_start_failure(graph, ["OtherExecutionProvider"]),
+    ):
+        ort.InferenceSession(graph, options)
+
+
+@pytest.mark.parametrize(
+    ("providers", "said", "told"),
+    [
+        (
+            ["QNNExecutionProvider"],
+            "[ONNXRuntimeError] : 1 : FAIL : /src/a.cc:393 PluginExecutionProviderFactory::CreateProvider() "
+            "[ONNXRuntimeError] : 1 : FAIL : Could not determine default backend path for device",
+            "could not start QNNExecutionProvider: Could not determine default backend path for device; its options",
+        ),
+        ([], "[ONNXRuntimeError] : 1 : FAIL : no backend", r'on what it chose for device="auto": .*no backend; name a'),
+    ],
+    ids=["by_name", "auto"],
+)
+def test_a_plugin_that_cannot_start(providers: list[Provider], said: str, told: str, tmp_path: Path) -> None:
+    graph = write_bundle(tmp_path / "bundle") / "onnx" / "model.onnx"
+    with pytest.raises(DeviceError, match=told), explain_start_failure(graph, providers):
+        raise RuntimeError(said)

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe.backend.engines import engine_for
+from edgepipe.backend.onnxruntime.operator_profile import name_operator
 from edgepipe.backend.session import GraphTimes, SessionConfig
 
 RUNS = 4
@@ -74,3 +75,10 @@ def test_kinds_are_sorted_and_means_are_of_a_run() -> None:
         ("b", 1, 1.5, 8),
         ("a", 1, 0.3, 0),
     ]
+
+
+def test_an_operator_says_which_other_provider_runs_it() -> None:
+    node = {"op_name": "Shape", "provider": "CPUExecutionProvider"}
+    assert name_operator(node, "CPUExecutionProvider") == "Shape"
+    assert name_operator(node, "WebGpuExecutionProvider") == "Shape (CPU)"
+    assert name_operator({"op_name": "Shape"}, "CPUExecutionProvider") == "Shape"

@@ -143,3 +143,21 @@ def test_the_first_provider_tells_the_profile_and_brings_no_buckets() -> None:
 def test_no_providers_at_all() -> None:
     with pytest.raises(InputError, match=r"providers is empty; this onnxruntime has .*CPUExecutionProvider"):
         resolve_providers(None, [])
+
+
+@pytest.mark.parametrize(
+    ("provider", "advice"),
+    [
+        ("XnnpackExecutionProvider", "--use_xnnpack"),
+        ("ACLExecutionProvider", "--use_acl"),
+        ("ArmNNExecutionProvider", "onnxruntime has dropped it"),
+        ("CoreMLExecutionProvider", "wheels for macOS"),
+        ("DmlExecutionProvider", "pip install onnxruntime-directml"),
+        ("NvTensorRTRTXExecutionProvider", "pip install onnxruntime-ep-nv-tensorrt-rtx"),
+    ],
+)
+def test_a_provider_that_this_build_lacks_says_where_it_is(provider: str, advice: str, folder: Path) -> None:
+    if provider in CPU_ONLY:
+        pytest.skip(f"this build has {provider}")
+    with pytest.raises(DeviceError, match=f"has no '{provider}', only .*; .*{advice}"):
+        Model.from_pretrained(folder, providers=[provider])

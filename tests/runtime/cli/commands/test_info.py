@@ -103,3 +103,16 @@ def test_the_digest_alone(tmp_path: Path) -> None:
     (folder / MANIFEST_NAME).unlink()
     shown = CliRunner().invoke(cli, ["info", str(folder), "--digest"])
     assert shown.exit_code == 1
+
+
+def test_which_nodes_run_where_on_a_device(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "bundle")
+    device = "CPUExecutionProvider"
+    found = json.loads(CliRunner().invoke(cli, ["info", str(folder), "--device", device, "--json"]).stdout)
+    assert (found["device"], found["device_dtype"]) == (device, "fp32")
+    assert found["nodes"][device]["Gather"] == 1
+    shown = CliRunner().invoke(cli, ["info", str(folder), "--device", device]).stdout
+    assert f"nodes          {device} {sum(found['nodes'][device].values())} nodes" in shown
+    assert json.loads(CliRunner().invoke(cli, ["info", str(folder), "--device", "cpu", "--json"]).stdout)["nodes"] == {}
+    wrong = CliRunner().invoke(cli, ["info", str(folder), "--device", "xyz"])
+    assert wrong.exit_code == 1
