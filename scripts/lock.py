@@ -31,8 +31,11 @@ LEFT_OUT = re.compile(r"edgepipe|pip|torch|triton|(nvidia|cuda)-[\w-]+")
 # The oldest Python with which a stage can be installed, where that is not the package's own.
 OLDEST_PYTHON = {"docs": "3.11.5"}
 _PYTHON = "3.11"
-# What builds the package, and the exporter's oldest versions (`make test-oldest`), beside the stages.
-BUILD, OLDEST = "build", "oldest"
+# What builds the package, what a device installs, and the exporter's oldest versions (`make test-oldest`), beside the
+# stages.
+BUILD, DEVICE, OLDEST = "build", "device", "oldest"
+# `edgepipe bundle-wheels` reads it, so it is part of the package.
+DEVICE_LOCK = REPOSITORY / "runtime" / "edgepipe" / "cli" / "device.txt"
 
 _HEADER = """\
 # What {what}, each file by its hash.
@@ -43,21 +46,27 @@ _HEADER = """\
 
 def main(names: Sequence[str]) -> int:
     """Write some locks, all of them where none is named; the exit status."""
-    known = [BUILD, *STAGES, OLDEST]
+    known = [BUILD, *STAGES, DEVICE, OLDEST]
     if unknown := set(names) - set(known):
         print(f"no such lock: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
         return 1
     unpinned: set[str] = set()
     for name in names or known:
         text = lock(name)
-        LOCKS.mkdir(exist_ok=True)
-        (LOCKS / f"{name}.txt").write_text(text, encoding="utf-8")
-        print(f"locks/{name}.txt: {len(list_pins(text))} packages", flush=True)
+        file = lock_file(name)
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        print(f"{file.relative_to(REPOSITORY)}: {len(list_pins(text))} packages", flush=True)
         if name != OLDEST:
             unpinned |= list_unpinned(text)
     if unpinned:
         print(f"constraints.txt lacks, so add and run this again:\n{chr(10).join(sorted(unpinned))}", file=sys.stderr)
     return int(bool(unpinned))
+
+
+def lock_file(name: str) -> Path:
+    """Where a lock is."""
+    return DEVICE_LOCK if name == DEVICE else LOCKS / f"{name}.txt"
 
 
 def lock(name: str) -> str:
@@ -76,6 +85,10 @@ def lock(name: str) -> str:
     elif name == BUILD:
         what, options = "builds the package", [*options, "--constraint", "constraints.txt", "-"]
         requirements = project["build-system"]["requires"]
+    elif name == DEVICE:
+        what = "a device installs beside edgepipe, without what these packages ask for and do not import"
+        options += ["--no-deps", "--constraint", "constraints.txt", "-"]
+        requirements = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["cpu"]]
     else:
         what = f"the stage `{name}` of scripts/set_up.py installs, without torch"
         options += ["--constraint", "constraints.txt", "--extra", STAGES[name][0], "pyproject.toml"]

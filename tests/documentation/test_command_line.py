@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from edgepipe import Bundle
 from edgepipe.benchmarking.results import BenchReport
 from edgepipe.cli.commands.info import describe
+from edgepipe.cli.device_wheels import Wheel, describe_wheels
 from edgepipe.cli.main import cli
 from edgepipe_export import Verification
 from tests.documentation.pages import text
@@ -62,6 +63,12 @@ def test_report(tmp_path: Path) -> None:
 def test_recipes() -> None:
     found = told("recipes")["recipes"]
     assert keys("recipes") - {"recipes"} <= set(found[0])
+
+
+def test_bundle_wheels() -> None:
+    assert set(describe_wheels(Path("wheels"), [], "linux_aarch64", "3.11")) | set(Wheel.__slots__) == keys(
+        "bundle-wheels"
+    )
 
 
 def test_bench() -> None:

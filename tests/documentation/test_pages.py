@@ -68,7 +68,7 @@ def shell_lines(snippet: Snippet) -> list[str]:
 def test_commands_have_the_options_that_are_told_of(page: str) -> None:
     for snippet in snippets(page):
         for line in shell_lines(snippet):
-            command = re.match(r"edgepipe ([a-z]+)\b(.*)", line)
+            command = re.match(r"edgepipe ([a-z]+(?:-[a-z]+)*)\b(.*)", line)
             if command is None:
                 continue
             assert command[1] in OPTIONS, f"{snippet}: {line}"
@@ -85,7 +85,7 @@ def test_options_are_those_of_some_command(page: str) -> None:
 
 
 def test_the_readme_tells_of_every_command() -> None:
-    told = {match[1] for match in re.finditer(r"^\| `edgepipe ([a-z]+)", text("README.md"), re.MULTILINE)}
+    told = {match[1] for match in re.finditer(r"^\| `edgepipe ([a-z-]+)", text("README.md"), re.MULTILINE)}
     assert told == set(cli.commands) - {"recipes"}
     assert "`edgepipe recipes`" in text("README.md")
 

@@ -45,6 +45,14 @@ class Installation:
         return checked([self.command(name), *arguments], cwd=self.elsewhere, env=env)
 
 
+def make_environment(folder: Path) -> Installation:
+    """An environment with nothing but pip, and a folder to run in."""
+    installation = Installation(folder / "venv", folder / "elsewhere")
+    installation.elsewhere.mkdir(parents=True)
+    checked([sys.executable, "-m", "venv", installation.root])
+    return installation
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
@@ -63,9 +71,7 @@ def oldest_versions() -> list[str]:
 @pytest.fixture(scope="session", params=["newest", "oldest"])
 def installed(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     folder = tmp_path_factory.mktemp(f"installed-{request.param}")
-    installation = Installation(folder / "venv", folder / "elsewhere")
-    installation.elsewhere.mkdir()
-    checked([sys.executable, "-m", "venv", installation.root])
+    installation = make_environment(folder)
     constraints = REPOSITORY / "constraints.txt"
     if request.param == "oldest":
         constraints = folder / "oldest.txt"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
-from scripts.lock import BUILD, LEFT_OUT, OLDEST, keep, list_pins, list_unpinned, normal
+from scripts.lock import BUILD, DEVICE, LEFT_OUT, OLDEST, keep, list_pins, list_unpinned, lock_file, normal
 from scripts.lock import main as lock
 from scripts.set_up import LOCKS, STAGES
 from scripts.set_up_oldest import list_oldest
@@ -23,7 +23,7 @@ AGAIN = "constraints.txt or pyproject.toml changed after the lock was written. R
 
 
 def read(name: str) -> str:
-    return (LOCKS / f"{name}.txt").read_text(encoding="utf-8")
+    return lock_file(name).read_text(encoding="utf-8")
 
 
 def asked(extra: str) -> Iterator[Requirement]:
@@ -39,6 +39,8 @@ def asked(extra: str) -> Iterator[Requirement]:
 
 def requirements(name: str) -> list[Requirement]:
     """What a lock was made for."""
+    if name == DEVICE:
+        return list(asked("cpu"))
     if name == BUILD:
         return [Requirement(entry) for entry in PROJECT["build-system"]["requires"]]
     return [entry for entry in asked(STAGES[name][0]) if not LEFT_OUT.fullmatch(normal(entry.name))]
@@ -48,7 +50,7 @@ def test_there_is_a_lock_for_each_stage_and_no_other() -> None:
     assert {file.stem for file in LOCKS.iterdir()} == {BUILD, *STAGES, OLDEST}
 
 
-@pytest.mark.parametrize("name", [BUILD, *STAGES, OLDEST])
+@pytest.mark.parametrize("name", [BUILD, *STAGES, DEVICE, OLDEST])
 def test_an_entry_is_a_version_with_hashes(name: str) -> None:
     entries = re.split(r"^(?=[^\s#])", read(name), flags=re.MULTILINE)[1:]
     entry = re.compile(r"[a-z0-9-]+==[\w.!+]+( ; [\w.'<>=!() -]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+\n")
@@ -59,17 +61,17 @@ def test_an_entry_is_a_version_with_hashes(name: str) -> None:
     assert len(entries) == len(names)
 
 
-@pytest.mark.parametrize("name", [BUILD, *STAGES, OLDEST])
+@pytest.mark.parametrize("name", [BUILD, *STAGES, DEVICE, OLDEST])
 def test_no_address_and_no_path_is_in_a_lock(name: str) -> None:
     assert not re.search(r"https?:|file:|index-url|find-links|/tmp|/home", read(name))
 
 
-@pytest.mark.parametrize("name", [BUILD, *STAGES])
+@pytest.mark.parametrize("name", [BUILD, *STAGES, DEVICE])
 def test_the_versions_are_those_of_the_constraints(name: str) -> None:
     assert list_unpinned(read(name)) == set(), AGAIN
 
 
-@pytest.mark.parametrize("name", [BUILD, *STAGES])
+@pytest.mark.parametrize("name", [BUILD, *STAGES, DEVICE])
 def test_what_pyproject_asks_for_is_there(name: str) -> None:
     pins = dict(list_pins(read(name)))
     missing = [
@@ -108,6 +110,13 @@ def test_what_those_ask_for_is_there_too(name: str) -> None:
         ]
     assert missing == [], AGAIN
     assert len(seen) > 1 or name == BUILD
+
+
+def test_a_device_installs_what_edgepipe_asks_for_and_nothing_else() -> None:
+    """The same files as the runtime's lock has of them: what is tested with the one holds for the other."""
+    entries = {name: set(re.split(r"^(?=[^\s#])", read(name), flags=re.MULTILINE)[1:]) for name in (DEVICE, "runtime")}
+    assert entries[DEVICE] <= entries["runtime"], AGAIN
+    assert {name for name, _ in list_pins(read(DEVICE))} == {normal(entry.name) for entry in asked("cpu")}
 
 
 def test_the_oldest_versions_are_the_lower_bounds() -> None:

@@ -6,7 +6,6 @@ Several processes may work in the folder at once. A record is a file, or a folde
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -56,6 +55,8 @@ def mark_used(record: Path) -> None:
 def remove_record(record: Path) -> None:
     """Remove a record, if it is there and may be removed."""
     if record.is_dir():
+        import shutil  # it brings what reads archives, and records are seldom removed
+
         shutil.rmtree(record, ignore_errors=True)
     else:
         with suppress(OSError):

@@ -98,6 +98,7 @@ class Bundle:
 
         Raises:
             BundleError: no bundle is there, or files are missing or have another size than recorded.
+            DependencyError: it is no directory, and the Hub's client is missing.
             DownloadError: the Hub id could not be downloaded.
             InputError: neither a path nor a Hub id.
         """

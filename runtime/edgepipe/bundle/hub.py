@@ -23,7 +23,7 @@ from edgepipe.bundle.layout import (
     graph_file,
 )
 from edgepipe.bundle.manifest import FileEntry, Manifest
-from edgepipe.errors import BundleError, DownloadError, EdgepipeError, VariantError, first_line
+from edgepipe.errors import BundleError, DependencyError, DownloadError, EdgepipeError, VariantError, first_line
 
 # What a graph needs beside it, in a repository without a manifest: config, tokenizer, sentence-transformers' modules.
 _BESIDE_A_GRAPH = re.compile(
@@ -41,6 +41,21 @@ _REPO_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 def is_repo_id(text: str) -> bool:
     """Whether a text can be a Hub id, ``owner/name`` or ``name``."""
     return _REPO_ID.fullmatch(text) is not None
+
+
+def require_client(repo_id: str) -> None:
+    """Check that the Hub's client is there, which a device that runs bundles from directories does without.
+
+    Raises:
+        DependencyError: it is missing.
+    """
+    try:
+        import huggingface_hub  # noqa: F401
+    except ImportError as error:
+        raise DependencyError(
+            f"no directory {repo_id!r} is here, and to look for it on the Hub huggingface_hub is missing ({error}): "
+            "check the path, copy the bundle to this machine, or pip install huggingface_hub"
+        ) from error
 
 
 def is_reachable() -> bool:
@@ -87,11 +102,13 @@ def fetch_bundle(
 
     Raises:
         BundleError: the name is no Hub id (and so a path that does not exist), or a file arrived altered.
+        DependencyError: the Hub's client is missing.
         DownloadError: the repository cannot be reached, or is not a bundle.
         VariantError: the bundle has no such variant.
     """
     if not is_repo_id(repo_id):
         raise BundleError(f"{repo_id} does not exist, and is not a Hub id (owner/name) either")
+    require_client(repo_id)
     from huggingface_hub import errors, hf_hub_download, snapshot_download
     from huggingface_hub.utils import validate_repo_id
 

@@ -1,7 +1,7 @@
 """The ``edgepipe`` command: the table of its commands.
 
-To add one: a file in ``commands`` with a function of its name, and its name in ``COMMANDS``. ``edgepipe --help`` reads
-all these files: a command imports what is slow to load in its function.
+To add one: a file in ``commands`` with a function of its name (``_`` for ``-``), and its name in ``COMMANDS``.
+``edgepipe --help`` reads all these files: a command imports what is slow to load in its function.
 """
 
 from __future__ import annotations
@@ -14,7 +14,20 @@ import click
 
 from edgepipe.cli.exit_status import Commands, run_and_exit
 
-COMMANDS = ("audit", "bench", "check", "demo", "env", "export", "info", "recipes", "report", "run", "verify")
+COMMANDS = (
+    "audit",
+    "bench",
+    "bundle-wheels",
+    "check",
+    "demo",
+    "env",
+    "export",
+    "info",
+    "recipes",
+    "report",
+    "run",
+    "verify",
+)
 
 
 class CommandFiles(Mapping[str, click.Command]):
@@ -23,7 +36,8 @@ class CommandFiles(Mapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in COMMANDS:
             raise KeyError(name)
-        command: click.Command = getattr(import_module(f"edgepipe.cli.commands.{name}"), name)
+        module = name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"edgepipe.cli.commands.{module}"), module)
         return command
 
     def __iter__(self) -> Iterator[str]:

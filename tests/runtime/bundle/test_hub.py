@@ -123,6 +123,23 @@ def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home
     assert hub.downloaded() == sorted([*SHARED, "onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data"])
 
 
+def test_a_directory_needs_no_client_and_a_hub_id_says_that_it_is_missing(source: Path) -> None:
+    program = """
+        import sys
+        from edgepipe import pipeline
+        from edgepipe.errors import DependencyError
+        print(pipeline(model=sys.argv[1])("a b c")[0]["label"])
+        try:
+            pipeline(model="someone/sentiment")
+        except DependencyError as error:
+            print(error)
+    """
+    label, said = run_python(program, str(source), blocked=("huggingface_hub",)).splitlines()
+    assert label == here(source, "fp32")[0]["label"]
+    assert said.startswith("no directory 'someone/sentiment' is here")
+    assert said.endswith("pip install huggingface_hub")
+
+
 # What opens a bundle for a device, in the words of whoever calls it.
 OPENERS = {
     "pipeline": "from edgepipe import pipeline; pipeline('text-classification', repo, **options)",

@@ -23,8 +23,8 @@ from tests.runtime.processes import run_python
 
 def test_every_file_is_a_command_of_the_table() -> None:
     [folder] = commands.__path__
-    files = {path.stem for path in Path(folder).glob("*.py")}
-    assert files - {"__init__"} == set(COMMANDS), "a new command: add its name to COMMANDS in edgepipe/cli/main.py"
+    files = {path.stem.replace("_", "-") for path in Path(folder).glob("*.py")}
+    assert files - {"--init--"} == set(COMMANDS), "a new command: add its name to COMMANDS in edgepipe/cli/main.py"
     for name in COMMANDS:
         assert cli.commands[name].name == name
 
