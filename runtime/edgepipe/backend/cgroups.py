@@ -43,6 +43,26 @@ def cgroup_memory(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int | 
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def cgroup_memory_left(root: Path = CGROUPS, membership: Path = MEMBERSHIP) -> int | None:
+    """What the process's cgroups allow beside the private memory of all that is in them, in bytes; None without limit.
+
+    Files in memory do not count: the kernel drops them where memory is short. Source: the kernel's documentation of
+    ``memory.stat``: ``anon`` (cgroup v2) and ``total_rss`` (v1).
+
+    Args:
+        root: Where cgroups are mounted.
+        membership: ``/proc/self/cgroup``, lines of ``id:controllers:path``.
+    """
+    names = {2: ("memory.max", "anon"), 1: ("memory.limit_in_bytes", "total_rss")}
+    found = []
+    for version, folder in _folders(root, membership, "memory"):
+        limit_name, held_name = names[version]
+        limit, held = _read_limit(folder / limit_name), _read_stat(folder / "memory.stat", held_name)
+        if limit is not None and held is not None:
+            found.append(max(0, limit - held))
+    return min(found, default=None)
+
+
 def _folders(root: Path, membership: Path, controller: str) -> Iterator[tuple[int, Path]]:
     """The folders of the process's cgroups that may limit what the controller shares out, each with its version."""
     try:
@@ -77,3 +97,12 @@ def _read_limit(file: Path) -> int | None:
     except (OSError, ValueError):  # "max" is no number
         return None
     return limit if 0 < limit < _NO_LIMIT else None
+
+
+def _read_stat(file: Path, name: str) -> int | None:
+    """A number of a file of ``name number`` lines."""
+    try:
+        fields = (line.split() for line in file.read_text().splitlines())
+        return next((int(words[1]) for words in fields if len(words) == 2 and words[0] == name), None)
+    except (OSError, ValueError):
+        return None

@@ -32,6 +32,7 @@ def _onnxruntime() -> Engine:
         describe,
         _import_later(f"{folder}.operator_profile", "profile_operators"),
         _describe_ort,
+        _import_later(f"{folder}.packed_weights", "count_memory"),
     )
 
 

@@ -148,7 +148,7 @@ def _find_locations(data: Any) -> Iterator[bytes]:
             tag = data[place]
             place += 1
             if tag > 0x7F:
-                tag, place = _read_varint(data, place - 1)
+                tag, place = read_varint(data, place - 1)
                 if tag > _LARGEST_TAG:  # some readers drop the bits above
                     raise ValueError
             wire = tag & 7
@@ -156,7 +156,7 @@ def _find_locations(data: Any) -> Iterator[bytes]:
                 size = data[place]
                 place += 1
                 if size > 0x7F:
-                    size, place = _read_varint(data, place - 1)
+                    size, place = read_varint(data, place - 1)
                 start, place = place, place + size
                 inner = message.get(tag >> 3)
                 if inner is not None and (
@@ -180,15 +180,15 @@ def _read_entry(data: Any, place: int, end: int) -> Iterator[bytes]:
     keys: list[bytes] = []
     values: list[bytes] = []
     while place < end:
-        tag, place = _read_varint(data, place)
+        tag, place = read_varint(data, place)
         if tag > _LARGEST_TAG:
             raise ValueError
         if tag & 7 == 0:
-            _, place = _read_varint(data, place)
+            _, place = read_varint(data, place)
             continue
         if tag & 7 != 2:
             raise ValueError
-        size, place = _read_varint(data, place)
+        size, place = read_varint(data, place)
         (keys if tag >> 3 == 1 else values if tag >> 3 == 2 else []).append(bytes(data[place : place + size]))
         place += size
     if place != end:
@@ -197,7 +197,7 @@ def _read_entry(data: Any, place: int, end: int) -> Iterator[bytes]:
         yield from values or [b""]
 
 
-def _read_varint(data: Any, place: int) -> tuple[int, int]:
+def read_varint(data: Any, place: int) -> tuple[int, int]:
     """A number and the place behind it."""
     value = shift = 0
     while True:

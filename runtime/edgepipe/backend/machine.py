@@ -9,11 +9,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepipe.backend.cgroups import cgroup_memory
+from edgepipe.backend.cgroups import cgroup_memory, cgroup_memory_left
 from edgepipe.backend.threads import available_threads
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MEMINFO = Path("/proc/meminfo")
+_STATUS = Path("/proc/self/status")
 _BOARD = Path("/proc/device-tree/model")
 
 # Instructions that add 8-bit products in 32 bits.
@@ -42,6 +43,23 @@ class MemorySize:
     limit: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBound:
+    """What bounds the memory of this process, and how much of it there still is, in bytes.
+
+    Attributes:
+        name: For messages, e.g. ``"the machine"``.
+        most: What this process can have beside what it holds, if all others give theirs back.
+        left: What it can have as things are.
+        counts_mapped: Whether files that are mapped count, as addresses do.
+    """
+
+    name: str
+    most: int
+    left: int
+    counts_mapped: bool = False
+
+
 def machine_name(threads: int | None = None) -> str:
     """Processor, threads and system, e.g. ``AMD EPYC 7763, 2 threads, Linux x86_64``.
 
@@ -67,13 +85,56 @@ def board_name() -> str | None:
 
 def memory_size() -> MemorySize:
     """How much memory there is."""
-    try:
-        fields = (line.split() for line in _MEMINFO.read_text().splitlines())
-        found = {words[0]: int(words[1]) * 1024 for words in fields if len(words) > 1 and words[1].isdecimal()}
-    except OSError:  # not Linux
+    found = _read_kilobytes(_MEMINFO)
+    if not found:  # not Linux
         pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
         return MemorySize(pages * os.sysconf("SC_PAGE_SIZE") if pages else None, None, None)
-    return MemorySize(found.get("MemTotal:"), found.get("MemAvailable:"), cgroup_memory())
+    return MemorySize(found.get("MemTotal"), found.get("MemAvailable"), cgroup_memory())
+
+
+def memory_bounds() -> list[MemoryBound]:
+    """Everything that bounds the memory of this process: the machine, its cgroups, and limits of the process itself.
+
+    Source: proc_pid_status(5), getrlimit(2) and the kernel's documentation of cgroups. Swap counts as memory.
+    """
+    own = _read_kilobytes(_STATUS)
+    size, machine = memory_size(), _read_kilobytes(_MEMINFO)
+    private = own.get("RssAnon", 0)
+    found = []
+    if size.total is not None and size.available is not None:
+        most = size.total + machine.get("SwapTotal", 0) - private
+        found.append(MemoryBound("this machine", most, size.available + machine.get("SwapFree", 0)))
+    if size.limit is not None:
+        most = size.limit + machine.get("SwapTotal", 0) - private
+        left = cgroup_memory_left()
+        free = most if left is None else left + machine.get("SwapFree", 0)
+        found.append(MemoryBound("the control group (container)", most, min(most, free)))
+    try:
+        import resource
+    except ImportError:  # Windows
+        return found
+    for name, limit, used in (
+        ("the limit of addresses (ulimit -v)", resource.RLIMIT_AS, "VmSize"),
+        ("the limit of data (ulimit -d)", resource.RLIMIT_DATA, "VmData"),
+    ):
+        soft, _ = resource.getrlimit(limit)
+        if soft != resource.RLIM_INFINITY and used in own:
+            left = max(0, soft - own[used])
+            found.append(MemoryBound(name, left, left, counts_mapped=True))
+    return found
+
+
+def _read_kilobytes(path: Path) -> dict[str, int]:
+    """The sizes of a file of ``NAME:   NUMBER kB`` lines, in bytes; none where it is not there."""
+    try:
+        fields = (line.split() for line in path.read_text().splitlines())
+        return {
+            words[0].removesuffix(":"): int(words[1]) * 1024
+            for words in fields
+            if len(words) > 1 and words[1].isdecimal()
+        }
+    except OSError:  # not Linux
+        return {}
 
 
 def runtime_versions() -> dict[str, str]:

@@ -273,6 +273,22 @@ class GraphTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryNeed:
+    """The least memory that a graph's weights take, in bytes; what else a load takes comes on top.
+
+    Attributes:
+        private: What no other process shares and the kernel cannot drop: copies that are packed for the processor.
+        mapped: What is mapped from files.
+    """
+
+    private: int = 0
+    mapped: int = 0
+
+    def __add__(self, other: MemoryNeed) -> MemoryNeed:
+        return MemoryNeed(self.private + other.private, self.mapped + other.mapped)
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """What loads and runs graphs. Its functions raise what those of :mod:`edgepipe.backend.engines` do.
 
@@ -284,6 +300,7 @@ class Engine:
         profile: Runs a graph so many times with the engine's profiler, from its file, a configuration and arrays for
             its inputs.
         version: Its name and version, e.g. ``"onnxruntime 1.32.0"``, and those of what it runs a configuration on.
+        count_memory: The least memory that the weights of a graph take, from its file and a configuration.
     """
 
     create_session: Callable[..., Session]
@@ -292,3 +309,4 @@ class Engine:
     describe: Callable[[], Mapping[str, Any]] = dict
     profile: Callable[[Path, SessionConfig, Mapping[str, NDArray[Any]], int], GraphTimes] | None = None
     version: Callable[[SessionConfig], str] = lambda _: ""
+    count_memory: Callable[[Path, SessionConfig], MemoryNeed] = lambda graph, config: MemoryNeed()

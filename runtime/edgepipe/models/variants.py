@@ -16,6 +16,7 @@ from edgepipe.backend.session import DeviceProfile, GraphTimes, Session, Session
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
 from edgepipe.errors import DeviceError, EdgepipeError, InputError, KernelError
+from edgepipe.models.memory_check import check_memory
 
 # The variant that every device computes alike, but for the order of additions.
 _EXACT = "fp32"
@@ -136,21 +137,18 @@ def load_graph(
 
     Raises:
         KernelError: the device has no kernel for one of its operators; the message has the variants that can run.
+        OutOfMemoryError: its weights need more memory than this process can have.
     """
+    located, config = _locate(bundle, dtype, session or SessionConfig(), graph)
+    check_memory(bundle, stored_variant(dtype, session), config, located)
     try:
-        return _create_session(bundle, dtype, session, graph, capture=capture)
+        return create_session(located, config, capture=capture)
     except KernelError as error:
         suitable = [name for name in bundle.dtypes if name != dtype and _starts(bundle, name, session)]
         advice = (
             f"{', '.join(suitable)} can run there (dtype=, --dtype)" if suitable else "no other variant can run there"
         )
         raise KernelError(f"{error}; of {bundle.path} {advice}") from error
-
-
-def _create_session(
-    bundle: Bundle, dtype: str, session: SessionConfig | None, graph: str, *, capture: bool = False
-) -> Session:
-    return create_session(*_locate(bundle, dtype, session or SessionConfig(), graph), capture=capture)
 
 
 def _locate(bundle: Bundle, dtype: str, session: SessionConfig, graph: str = MODEL) -> tuple[Path, SessionConfig]:

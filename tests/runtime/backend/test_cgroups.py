@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe.backend.cgroups import cgroup_memory, cgroup_quota
+from edgepipe.backend.cgroups import cgroup_memory, cgroup_memory_left, cgroup_quota
 
 
 def lay_out(root: Path, files: dict[str, str]) -> Path:
@@ -89,3 +89,21 @@ def test_an_unreadable_membership(tmp_path: Path, membership: str) -> None:
 def test_the_memory_s_limit(tmp_path: Path, membership: str, files: dict[str, str], expected: int | None) -> None:
     lay_out(tmp_path, {"self-cgroup": membership})
     assert cgroup_memory(lay_out(tmp_path / "cgroup", files), tmp_path / "self-cgroup") == expected
+
+
+@pytest.mark.parametrize(
+    ("membership", "files", "expected"),
+    [
+        ("0::/a\n", {"a/memory.max": "1000\n", "a/memory.stat": "file 900\nanon 300\n"}, 700),
+        ("0::/a\n", {"a/memory.max": "1000\n", "a/memory.stat": "anon 3000\n"}, 0),
+        ("0::/a\n", {"a/memory.max": "max\n", "a/memory.stat": "anon 300\n"}, None),
+        ("0::/a\n", {"a/memory.max": "1000\n"}, None),
+        ("4:memory:/a\n", {"memory/a/memory.limit_in_bytes": "9\n", "memory/a/memory.stat": "total_rss 4\n"}, 5),
+    ],
+    ids=["files-do-not-count", "more-than-allowed", "no-limit", "not-told", "version-1"],
+)
+def test_what_is_left_of_a_memory_limit(
+    tmp_path: Path, membership: str, files: dict[str, str], expected: int | None
+) -> None:
+    lay_out(tmp_path, {"self-cgroup": membership})
+    assert cgroup_memory_left(lay_out(tmp_path / "cgroup", files), tmp_path / "self-cgroup") == expected

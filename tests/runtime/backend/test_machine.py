@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgepipe.backend import machine
+from tests.runtime.processes import run_python
 
 INTEL = (
     "processor\t: 0\nmodel name\t: A Processor @ 2.0: GHz\nflags\t\t: fpu avx2 {more}\n\nprocessor\t: 1\nflags\t: mmx\n"
@@ -97,6 +99,32 @@ def test_memory_is_what_linux_says(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     elsewhere = machine.memory_size()
     assert elsewhere.available is None
     assert elsewhere.total is None or elsewhere.total > 2**20
+
+
+def test_what_bounds_memory_here() -> None:
+    (found, *_) = [bound for bound in machine.memory_bounds() if bound.name == "this machine"]
+    assert 0 < found.left <= found.most
+    assert not found.counts_mapped
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the sizes of a process are read from /proc")
+def test_limits_of_the_process_bound_its_addresses() -> None:
+    program = """
+        import resource
+        from edgepipe.backend.machine import memory_bounds
+        print(len(memory_bounds()))
+        resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+        resource.setrlimit(resource.RLIMIT_DATA, (2**32, 2**32))
+        for bound in memory_bounds()[-2:]:
+            print(bound.most, bound.counts_mapped, bound.name)
+    """
+    before, addresses, data = run_python(program).splitlines()
+    assert int(before) >= 1
+    for line, limit, name in ((addresses, 2**33, "ulimit -v"), (data, 2**32, "ulimit -d")):
+        most, counts_mapped, said = line.split(" ", 2)
+        assert 0.8 * limit < int(most) < limit
+        assert counts_mapped == "True"
+        assert name in said
 
 
 def test_a_board_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,128 @@
+"""How much of a graph's weights onnxruntime copies into private memory when it loads the graph.
+
+Weights that lie beside the graph are mapped from their file. Those of matrix products are copied, in the order in which
+the processor's kernels read them ("prepacking"), unless a session turns that off; embeddings stay in the file. Weights
+within the graph are private in any case. `python -m benchmarks.pipelines.memory` shows what is counted here beside what
+a load takes.
+
+Of the graph's bytes only the heads of its nodes and tensors are read (https://protobuf.dev/programming-guides/encoding,
+``onnx.proto`` has the numbers of the fields).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgepipe.backend.external_data import read_varint
+from edgepipe.backend.machine import cpu_flags
+from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
+from edgepipe.backend.session import MemoryNeed, SessionConfig
+
+_GRAPH = 7
+_NODE, _INITIALIZER = 1, 5
+_INPUT, _OPERATOR = 1, 4
+_DIMENSIONS, _DTYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA = 1, 2, 8, 9, 13
+_KEY, _VALUE = 1, 2
+
+_FLOAT = 1
+# Operators whose weights are packed, and which of their inputs those are. With weights in fp32 on every processor.
+_PACKED = {"MatMul": 1, "FusedMatMul": 1, "Gemm": 1}
+# With integers on processors that have kernels for them: x86 with AVX2, ARM with dot products.
+_PACKED_INTEGERS = {"MatMulInteger": 1, "DynamicQuantizeMatMul": 1, "MatMulNBits": 1}
+_INTEGER_FLAGS = frozenset({"avx2", "asimddp"})
+
+
+def count_memory(graph: Path, config: SessionConfig) -> MemoryNeed:
+    """The least memory that the weights of a graph take.
+
+    Nothing is counted where it is not known: on other devices than processors, with session options of the caller.
+
+    Raises:
+        ValueError: the graph is damaged.
+        IndexError: it ends too early.
+    """
+    providers = resolve_providers(config.device, config.providers)
+    if config.session_options is not None or any(provider_name(provider) != CPU for provider in providers):
+        return MemoryNeed()
+    data = graph.read_bytes()
+    packed: set[str] = set()
+    inside, beside = 0, {}
+    integers = bool(cpu_flags() & _INTEGER_FLAGS)
+    for message, start, end in _messages(data, 0, len(data)):
+        if message != _GRAPH:
+            continue
+        for kind, first, last in _messages(data, start, end):
+            if kind == _NODE:
+                packed |= _find_packed(data, first, last, integers)
+            elif kind == _INITIALIZER:
+                name, size, is_inside, is_float = _read_tensor(data, first, last)
+                if is_inside:
+                    inside += size
+                else:
+                    beside[name] = size, is_float
+    mapped = sum(size for size, _ in beside.values())
+    if config.low_memory:
+        return MemoryNeed(inside, mapped)
+    copied = sum(size for name, (size, is_float) in beside.items() if name in packed and (is_float or integers))
+    return MemoryNeed(inside + copied, mapped)
+
+
+def _find_packed(data: bytes, start: int, end: int, integers: bool) -> set[str]:
+    """The weights of a node that are packed, by name."""
+    inputs, operator = [], ""
+    for field, first, last in _messages(data, start, end):
+        if field == _INPUT:
+            inputs.append(data[first:last].decode("utf-8", "replace"))
+        elif field == _OPERATOR:
+            operator = data[first:last].decode("utf-8", "replace")
+    place = _PACKED.get(operator, _PACKED_INTEGERS.get(operator) if integers else None)
+    return set() if place is None else set(inputs[place : place + 1])
+
+
+def _read_tensor(data: bytes, start: int, end: int) -> tuple[str, int, bool, bool]:
+    """The name of a tensor, its bytes, whether these are within the graph, and whether they are fp32."""
+    name, inside, beside, dtype = "", 0, 0, 0
+    for field, first, last in _fields(data, start, end):
+        if field == _DTYPE:
+            dtype = first
+        elif field == _NAME:
+            name = data[first:last].decode("utf-8", "replace")
+        elif field == _RAW_DATA:
+            inside = last - first
+        elif field == _EXTERNAL_DATA:
+            entry = {number: data[a:b] for number, a, b in _messages(data, first, last)}
+            if entry.get(_KEY) == b"length":
+                beside = int(entry.get(_VALUE, b"0"))
+    return name, beside or inside, not beside, dtype == _FLOAT
+
+
+def _messages(data: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message that have a length: number, start and end."""
+    return (each for each in _fields(data, place, end) if each[2] >= 0)
+
+
+def _fields(data: Any, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message: number, start and end; of a number its value and -1.
+
+    Raises:
+        ValueError: a field is none of ONNX's, or ends behind the message.
+        IndexError: the data end too early.
+    """
+    while place < end:
+        tag, place = read_varint(data, place)
+        number, wire = tag >> 3, tag & 7
+        if wire == 2:
+            size, place = read_varint(data, place)
+            if place + size > end:
+                raise ValueError
+            yield number, place, place + size
+            place += size
+        elif wire == 0:
+            value, place = read_varint(data, place)
+            yield number, value, -1
+        elif wire in (1, 5):
+            place += 8 if wire == 1 else 4
+        else:
+            raise ValueError  # a group, or nothing that there is
