@@ -72,6 +72,46 @@ def test_a_pipeline_imports_no_other_engine_and_nothing_that_tells_of_faults(tmp
     assert not [name for name in loaded if name.startswith("edgepipe.backend") and name.rpartition(".")[2] in idle]
 
 
+# Modules that a start loads, numpy's and the standard library's among them; those of an installation that reads locales
+# and the like may be a few more. It counts modules since time depends on the machine.
+MOST_MODULES = 330
+# What takes milliseconds, and a bundle from a directory does not need.
+NOT_AT_A_START = {
+    "huggingface_hub",
+    "asyncio",
+    "http",
+    "ssl",
+    "socket",
+    "email",
+    "shutil",
+    "tempfile",
+    "subprocess",
+} | {
+    "logging",
+    "tomllib",
+    "click",
+    "tqdm",
+    "jinja2",
+    "packaging",
+    "google",
+    "flatbuffers",
+}
+
+
+def test_a_start_imports_few_modules_and_no_client_of_the_hub(tmp_path: Path) -> None:
+    program = """
+        import sys
+        before = set(sys.modules)
+        from edgepipe import pipeline
+        pipeline("text-classification", sys.argv[1])("I love this")
+        print(*(set(sys.modules) - before))
+    """
+    loaded = set(run_python(program, str(write_bundle(tmp_path / "bundle"))).split())
+    assert not {name.partition(".")[0] for name in loaded} & NOT_AT_A_START
+    assert "edgepipe.backend.onnxruntime.packed_weights" not in loaded
+    assert len(loaded) < MOST_MODULES
+
+
 @pytest.mark.parametrize("package", ["edgepipe_export", "edgepipe_models"])
 def test_importing_the_other_packages_is_cheap(package: str) -> None:
     program = f"""

@@ -63,7 +63,7 @@ def check_external_data(graph: Path) -> None:
             node holds what was compiled; or the graph is damaged.
     """
     try:
-        with _open(graph) as data:
+        with open_graph(graph) as data:
             locations = set(_find_locations(data))
     except _CompiledNode as error:
         raise BundleError(
@@ -112,7 +112,8 @@ class _CompiledNode(Exception):  # noqa: N818 - it ends a search; nobody sees it
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def open_graph(path: Path) -> Iterator[Any]:
+    """The bytes of a graph; those of a large one are mapped."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size <= _MAPPED:

@@ -62,7 +62,7 @@ class OrtSession:
         """See :func:`~edgepipe.backend.engines.create_session`."""
         providers = resolve_providers(config.device, config.providers)
         _check_workers(config, providers)
-        options = make_options(config)  # outside of the try: its InputError is a ValueError too
+        options = make_options(config, graph)  # outside of the try: its InputError is a ValueError too
         with explain_start_failure(graph, providers):
             session = open_session(graph, options, providers, config, capture=capture)
         self._graph = graph
@@ -212,8 +212,8 @@ def start_session(graph: Path, options: Any, providers: list[Provider], *, captu
     )
 
 
-def make_options(config: SessionConfig) -> Any:
-    """``SessionOptions`` of a configuration.
+def make_options(config: SessionConfig, graph: Path) -> Any:
+    """``SessionOptions`` of a configuration for a graph.
 
     Raises:
         InputError: it has session options that are none of onnxruntime's.
@@ -231,7 +231,10 @@ def make_options(config: SessionConfig) -> Any:
     elif options.intra_op_num_threads == 0:  # onnxruntime's "all physical cores of the host"
         options.intra_op_num_threads = threads_of_worker(config.workers)
     if config.low_memory:
-        options.add_session_config_entry("session.disable_prepacking", "1")
+        from edgepipe.backend.onnxruntime.packed_weights import is_smaller_packed
+
+        if not is_smaller_packed(graph):
+            options.add_session_config_entry("session.disable_prepacking", "1")
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
     return options

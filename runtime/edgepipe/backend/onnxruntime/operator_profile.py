@@ -35,7 +35,7 @@ _ATTENTION = frozenset({"MultiHeadAttention", "Attention"})
 def profile_operators(graph: Path, config: SessionConfig, feeds: Mapping[str, NDArray[Any]], runs: int) -> GraphTimes:
     """See :class:`~edgepipe.backend.session.Engine`."""
     providers = resolve_providers(config.device, config.providers)
-    options = make_options(config)
+    options = make_options(config, graph)
     options.enable_profiling = True
     with tempfile.TemporaryDirectory(prefix="edgepipe-profile-") as folder:
         options.profile_file_prefix = str(Path(folder) / "trace")

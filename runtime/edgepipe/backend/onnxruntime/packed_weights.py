@@ -12,18 +12,20 @@ Of the graph's bytes only the heads of its nodes and tensors are read (https://p
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepipe.backend.external_data import read_varint
+from edgepipe.backend.external_data import open_graph, read_varint
 from edgepipe.backend.machine import cpu_flags
 from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
 from edgepipe.backend.session import MemoryNeed, SessionConfig
 
 _GRAPH = 7
 _NODE, _INITIALIZER = 1, 5
-_INPUT, _OPERATOR = 1, 4
-_DIMENSIONS, _DTYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA = 1, 2, 8, 9, 13
+_INPUT, _OPERATOR, _ATTRIBUTE = 1, 4, 5
+_ATTRIBUTE_NAME, _ATTRIBUTE_INT = 1, 3
+_DTYPE, _NAME, _RAW_DATA, _EXTERNAL_DATA = 2, 8, 9, 13
 _KEY, _VALUE = 1, 2
 
 _FLOAT = 1
@@ -46,42 +48,88 @@ def count_memory(graph: Path, config: SessionConfig) -> MemoryNeed:
     providers = resolve_providers(config.device, config.providers)
     if config.session_options is not None or any(provider_name(provider) != CPU for provider in providers):
         return MemoryNeed()
-    data = graph.read_bytes()
+    found = _weigh(graph)
+    private = min(found.packed, found.expanded) if config.low_memory else found.packed
+    return MemoryNeed(found.inside + private, found.mapped)
+
+
+def is_smaller_packed(graph: Path) -> bool:
+    """Whether a graph takes less memory with packed weights than without.
+
+    Without, onnxruntime's MatMulNBits writes a whole matrix in fp32 for each product: of the words of a vocabulary,
+    that is more than all weights in 4 bits.
+    """
+    try:
+        found = _weigh(graph)
+    except (OSError, ValueError, IndexError):  # the load says what is wrong
+        return False
+    return found.expanded > found.packed
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """The weights of a graph in bytes.
+
+    Attributes:
+        inside: Within the graph.
+        mapped: In files beside it.
+        packed: Of these, what is copied where weights are packed.
+        expanded: The largest matrix that is written in fp32 for a product where they are not.
+    """
+
+    inside: int
+    mapped: int
+    packed: int
+    expanded: int
+
+
+def _weigh(graph: Path) -> _Weights:
+    with open_graph(graph) as data:
+        return _weigh_model(data)
+
+
+def _weigh_model(data: Any) -> _Weights:
     packed: set[str] = set()
-    inside, beside = 0, {}
+    inside = expanded = 0
+    beside: dict[str, tuple[int, bool]] = {}
     integers = bool(cpu_flags() & _INTEGER_FLAGS)
     for message, start, end in _messages(data, 0, len(data)):
         if message != _GRAPH:
             continue
         for kind, first, last in _messages(data, start, end):
             if kind == _NODE:
-                packed |= _find_packed(data, first, last, integers)
+                names, size = _read_node(data, first, last, integers)
+                packed |= names
+                expanded = max(expanded, size)
             elif kind == _INITIALIZER:
                 name, size, is_inside, is_float = _read_tensor(data, first, last)
                 if is_inside:
                     inside += size
                 else:
                     beside[name] = size, is_float
-    mapped = sum(size for size, _ in beside.values())
-    if config.low_memory:
-        return MemoryNeed(inside, mapped)
     copied = sum(size for name, (size, is_float) in beside.items() if name in packed and (is_float or integers))
-    return MemoryNeed(inside + copied, mapped)
+    return _Weights(inside, sum(size for size, _ in beside.values()), copied, expanded)
 
 
-def _find_packed(data: bytes, start: int, end: int, integers: bool) -> set[str]:
-    """The weights of a node that are packed, by name."""
+def _read_node(data: Any, start: int, end: int, integers: bool) -> tuple[set[str], int]:
+    """The weights of a node that are packed, by name, and the bytes of its matrix in fp32 if that is in fewer bits."""
     inputs, operator = [], ""
+    sizes: dict[bytes, int] = {}
     for field, first, last in _messages(data, start, end):
         if field == _INPUT:
             inputs.append(data[first:last].decode("utf-8", "replace"))
         elif field == _OPERATOR:
             operator = data[first:last].decode("utf-8", "replace")
+        elif field == _ATTRIBUTE:
+            entry = {number: (a, b) for number, a, b in _fields(data, first, last)}
+            if _ATTRIBUTE_NAME in entry and _ATTRIBUTE_INT in entry:
+                sizes[data[slice(*entry[_ATTRIBUTE_NAME])]] = entry[_ATTRIBUTE_INT][0]
     place = _PACKED.get(operator, _PACKED_INTEGERS.get(operator) if integers else None)
-    return set() if place is None else set(inputs[place : place + 1])
+    expanded = 4 * sizes.get(b"K", 0) * sizes.get(b"N", 0) if operator == "MatMulNBits" else 0
+    return set() if place is None else set(inputs[place : place + 1]), expanded
 
 
-def _read_tensor(data: bytes, start: int, end: int) -> tuple[str, int, bool, bool]:
+def _read_tensor(data: Any, start: int, end: int) -> tuple[str, int, bool, bool]:
     """The name of a tensor, its bytes, whether these are within the graph, and whether they are fp32."""
     name, inside, beside, dtype = "", 0, 0, 0
     for field, first, last in _fields(data, start, end):
@@ -98,7 +146,7 @@ def _read_tensor(data: bytes, start: int, end: int) -> tuple[str, int, bool, boo
     return name, beside or inside, not beside, dtype == _FLOAT
 
 
-def _messages(data: bytes, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _messages(data: Any, place: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The fields of a message that have a length: number, start and end."""
     return (each for each in _fields(data, place, end) if each[2] >= 0)
 

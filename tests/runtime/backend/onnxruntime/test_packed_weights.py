@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edgepipe.backend.onnxruntime.packed_weights import count_memory
+from edgepipe.backend.onnxruntime.packed_weights import count_memory, is_smaller_packed
 from edgepipe.backend.session import MemoryNeed, SessionConfig
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle, write_graph
@@ -76,6 +76,37 @@ def test_integers_count_where_there_are_kernels_for_them(tmp_path: Path, monkeyp
     assert count_memory(path, SessionConfig()) == MemoryNeed(0, 4096)
     monkeypatch.setattr(where, lambda: frozenset({"avx2"}))
     assert count_memory(path, SessionConfig()) == MemoryNeed(4096, 4096)
+
+
+def write_blockwise(path: Path, inner: int, columns: int, others: int) -> None:
+    """A product in 4 bits, and so many others that are a thousandth of its size."""
+    nodes, tensors = [], []
+    for number, width in enumerate([columns, *[max(1, columns // 1000)] * others]):
+        name = f"weights.{number}"
+        tensor = onnx.TensorProto(
+            name=name, dims=[1], data_type=onnx.TensorProto.UINT8, data_location=onnx.TensorProto.EXTERNAL
+        )
+        tensor.external_data.add(key="length", value=str(inner * width // 2))
+        tensors.append(tensor)
+        inputs = ["x", name, "scales"]
+        nodes.append(onnx.helper.make_node("MatMulNBits", inputs, ["y"], domain="com.microsoft", K=inner, N=width))
+    path.write_bytes(
+        onnx.helper.make_model(onnx.helper.make_graph(nodes, "blockwise", [], [], tensors)).SerializeToString()
+    )
+
+
+def test_a_large_product_in_4_bits_takes_less_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without packing onnxruntime writes the whole matrix in fp32, eight times its size."""
+    monkeypatch.setattr("edgepipe.backend.onnxruntime.packed_weights.cpu_flags", lambda: frozenset({"avx2"}))
+    path = tmp_path / "model.onnx"
+    write_blockwise(path, 64, 10_000, others=10)
+    assert is_smaller_packed(path)
+    plain, low = (count_memory(path, SessionConfig(low_memory=low_memory)) for low_memory in (False, True))
+    assert plain == low
+    assert plain.private == plain.mapped
+    write_blockwise(path, 64, 10_000, others=10_000)
+    assert not is_smaller_packed(path)
+    assert count_memory(path, SessionConfig(low_memory=True)).private == 4 * 64 * 10_000
 
 
 def test_nothing_is_counted_where_it_is_not_known(wide: Path) -> None:
