@@ -18,7 +18,8 @@ from typing import Any
 
 from edgepipe.backend.external_data import open_graph, read_varint
 from edgepipe.backend.machine import cpu_flags
-from edgepipe.backend.onnxruntime.providers import CPU, provider_name, resolve_providers
+from edgepipe.backend.onnxruntime.ort_module import CPU
+from edgepipe.backend.onnxruntime.providers import provider_name, resolve_providers
 from edgepipe.backend.session import MemoryNeed, SessionConfig
 
 _GRAPH = 7
