@@ -17,7 +17,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from edgepipe.backend.onnxruntime.cuda_diagnostics import inspect_cuda
+from edgepipe.backend.onnxruntime.cuda.cuda_diagnostics import inspect_cuda
 from edgepipe.backend.onnxruntime.ort_module import load_ort, ort_errors
 from edgepipe.backend.onnxruntime.providers import resolve_providers
 

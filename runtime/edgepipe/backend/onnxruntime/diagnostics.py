@@ -85,7 +85,7 @@ def check_gpu(providers: Sequence[Provider]) -> None:
     index = gpu_index(providers)
     if index is None:
         return
-    from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, query_driver
+    from edgepipe.backend.onnxruntime.cuda.cuda_diagnostics import find_cause, query_driver
 
     why = find_cause(query_driver(), index)
     if why:
@@ -172,7 +172,7 @@ def _not_started(index: int | None, why: str) -> DeviceError:
 def _why_no_gpu(index: int | None) -> str | None:
     if index is None:
         return None
-    from edgepipe.backend.onnxruntime.cuda_diagnostics import find_cause, inspect_cuda
+    from edgepipe.backend.onnxruntime.cuda.cuda_diagnostics import find_cause, inspect_cuda
 
     return find_cause(inspect_cuda(), index)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.backend.device import Device, DeviceSpec
-from edgepipe.backend.onnxruntime.cuda_graphs import (
+from edgepipe.backend.onnxruntime.cuda.cuda_graphs import (
     NO_CAPTURE,
     enable_capture,
     has_capture,

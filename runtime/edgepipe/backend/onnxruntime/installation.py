@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepipe.backend.machine import package_versions
-from edgepipe.backend.onnxruntime.cuda_diagnostics import query_driver
+from edgepipe.backend.onnxruntime.cuda.cuda_diagnostics import query_driver
 from edgepipe.backend.onnxruntime.ort_module import load_ort
 from edgepipe.backend.onnxruntime.plugins.plugin_devices import describe_devices
 from edgepipe.backend.onnxruntime.plugins.plugin_packages import PLUGINS

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgepipe.backend.onnxruntime.cuda_diagnostics import query_driver
+from edgepipe.backend.onnxruntime.cuda.cuda_diagnostics import query_driver
 from edgepipe.backend.onnxruntime.diagnostics import (
     check_gpu,
     check_started,

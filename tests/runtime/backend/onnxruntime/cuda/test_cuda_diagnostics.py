@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe.backend.onnxruntime.cuda_diagnostics import CudaState, find_cause
+from edgepipe.backend.onnxruntime.cuda.cuda_diagnostics import CudaState, find_cause
 
-RECORDED = json.loads((Path(__file__).parents[3] / "data" / "cuda" / "causes.json").read_text(encoding="utf-8"))
+RECORDED = json.loads((Path(__file__).parents[4] / "data" / "cuda" / "causes.json").read_text(encoding="utf-8"))
 STARTS = {row["name"]: row for row in RECORDED["starts"]}
 
 # What each message says, and what it tells to do.

@@ -12,7 +12,7 @@ import pytest
 
 from edgepipe.backend.bucketed_runs import BucketedRuns
 from edgepipe.backend.engines import create_session
-from edgepipe.backend.onnxruntime.cuda_graphs import (
+from edgepipe.backend.onnxruntime.cuda.cuda_graphs import (
     NO_CAPTURE,
     enable_capture,
     has_capture,

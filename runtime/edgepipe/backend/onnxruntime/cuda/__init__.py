@@ -1,0 +1,1 @@
+"""NVIDIA GPUs: recorded runs, and why they cannot be used."""
