@@ -77,8 +77,17 @@ def engine_for(config: SessionConfig) -> Engine:
     Raises:
         InputError: no engine has such a device; the message names the nearest.
     """
+    return ENGINES[engine_name(config)]()
+
+
+def engine_name(config: SessionConfig) -> str:
+    """The name of the engine that has the device, a key of :data:`ENGINES`; it is not loaded.
+
+    Raises:
+        InputError: no engine has such a device; the message names the nearest.
+    """
     if not isinstance(config.device, str):
-        return ENGINES[DEFAULT]()
+        return DEFAULT
     name = config.device.partition(":")[0]
     others = [other for other in ENGINES if other != DEFAULT]
     if name not in (*_OF_DEFAULT, *others):
@@ -89,7 +98,7 @@ def engine_for(config: SessionConfig) -> Engine:
             names = [*_OF_DEFAULT, *others, *PLUGINS]
             hint = did_you_mean(name, names) or f"; other engines: {', '.join(others)}; {describe_plugins()}"
             raise InputError(f'device must be "cpu", "cuda", "cuda:1" or an index, got {config.device!r}{hint}')
-    return ENGINES.get(name, ENGINES[DEFAULT])()
+    return name if name in others else DEFAULT
 
 
 def device_names() -> tuple[str, ...]:

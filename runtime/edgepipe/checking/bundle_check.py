@@ -17,6 +17,7 @@ from edgepipe.bundle.integrity import check_sha256
 from edgepipe.bundle.layout import STORED_AS
 from edgepipe.checking.causes import RESULTS, TOKENIZER, explain_deviation, explain_not_finite, explain_swap
 from edgepipe.checking.deviation import Deviation, compare_rows, measure_distance
+from edgepipe.checking.engine_trial import check_engine
 from edgepipe.checking.probe_runs import (
     compute_rows,
     decode_made_up,
@@ -95,7 +96,8 @@ class BundleCheck:
         below += [f"{each.dtype}: {describe_placement(each.placement)}" for each in self.variants if each.placement]
         again = describe_reproduction(self.figures)
         lines = [line for text in (*self.altered, *below, *again) for line in wrap(text, width)]
-        return "\n".join([f"{self.engine} on {self.machine}", "", table(headers, rows, width=width), *lines])
+        head = wrap(f"{self.engine} on {self.machine}", width)
+        return "\n".join([*head, "", table(headers, rows, width=width), *lines])
 
     def to_json(self) -> str:
         """All of it as JSON."""
@@ -148,12 +150,13 @@ def check(
     Raises:
         BundleError: the bundle is damaged, or has no probes, or no such variant.
         DependencyError: a signature is to be checked, and model-signing is not installed.
-        DeviceError: the device cannot be used here.
+        DeviceError: the device cannot be used here, or its engine dies on this processor.
         InputError: a signature without a key, or a key without a signature.
     """
     if signature is None and (public_key is not None or certificate_chain is not None):
         raise InputError("a key or certificates check a signature: give signature (--signature) too")
     session = SessionConfig(device, num_threads, providers=providers)
+    check_engine(session)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, dtype, session)
     unsigned = None
     if signature is not None:

@@ -7,14 +7,17 @@ import platform
 import re
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgepipe.cli.shared_options import echo_json, json_option
 from edgepipe.text_table import list_facts, terminal_width
+
+if TYPE_CHECKING:
+    from edgepipe.backend.session import Engine
 
 # Beside these, the packages that an export needs.
 _PACKAGES = (
@@ -64,7 +67,7 @@ def describe_environment() -> dict[str, Any]:
     count, memory = count_processors(), memory_size()
     # Before an engine is loaded: onnxruntime's telemetry is switched off by a variable.
     variables = {name: _shorten(os.environ[name]) for name in _VARIABLES if name in os.environ}
-    engines = {name: dict(engine().describe()) for name, engine in ENGINES.items()}
+    engines = {name: _describe_engine(name, engine) for name, engine in ENGINES.items()}
     return {
         "packages": _packages(engines),
         "python": {
@@ -94,6 +97,15 @@ def describe_environment() -> dict[str, Any]:
         "caches": {name: _describe_folder(folder) for name, folder in _caches().items()},
         "variables": variables,
     }
+
+
+def _describe_engine(name: str, engine: Callable[[], Engine]) -> dict[str, Any]:
+    """What an engine says of itself; where it dies on this processor, of what."""
+    from edgepipe.backend.machine import package_versions
+    from edgepipe.checking.engine_trial import find_death
+
+    cause = find_death(name)
+    return dict(engine().describe()) if cause is None else {"packages": package_versions((name,)), "error": cause}
 
 
 def _packages(engines: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
