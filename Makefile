@@ -1,5 +1,5 @@
 # make demo · make test · make test-oldest · make check · make format · make docs · make test-gpu · make interop
-# make fuzz · make chaos · make soak · make bench · make bench-throughput · make bench-peers · make bench-generation · make coverage
+# make test-arm64 · make test-x86 · make fuzz · make chaos · make soak · make bench · make bench-throughput · make bench-peers · make bench-generation · make coverage
 # make lock · make audit · make release-check · make clean
 # Each target sets up what it needs in a virtual environment; PYTHON picks the interpreter (3.11 or newer).
 
@@ -22,7 +22,7 @@ SOAK_SEED ?= 17
 # Processes that run the tests side by side.
 WORKERS ?= auto
 
-.PHONY: setup demo test test-oldest test-gpu check format docs coverage interop
+.PHONY: setup demo test test-oldest test-gpu test-arm64 test-x86 check format docs coverage interop
 .PHONY: bench bench-throughput bench-peers bench-generation
 .PHONY: fuzz chaos soak lock audit release-check clean
 
@@ -51,6 +51,15 @@ test-oldest: $(OLDEST_VENV)/.oldest
 
 $(OLDEST_VENV)/.oldest: $(VENV)/.dev scripts/set_up_oldest.py locks/oldest.txt
 	@$(PYTHON) scripts/set_up_oldest.py $(@D) $(VENV)
+
+# The runtime on emulated processors; what Debian's archive or the package index does not give is named, and skipped.
+# EMULATION='--whole' runs the slow tests, too; '--processor cortex-a72 --only probes' is a part.
+EMULATION ?=
+test-arm64: $(VENV)/.dev
+	$(BIN)/python -m tests.emulation --architecture arm64 $(EMULATION)
+
+test-x86: $(VENV)/.dev
+	$(BIN)/python -m tests.emulation --architecture amd64 $(EMULATION)
 
 # Needs an NVIDIA GPU; skips with the reason where it cannot be used.
 test-gpu: $(GPU_VENV)/.gpu

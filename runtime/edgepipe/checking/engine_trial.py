@@ -25,8 +25,8 @@ from edgepipe.errors import DeviceError
 # What a process ends with on Windows where an instruction is illegal: STATUS_ILLEGAL_INSTRUCTION.
 _ILLEGAL_ON_WINDOWS = (0xC000001D, 0xC000001D - 2**32)
 
-# Versions of onnxruntime that were seen to run on emulated processors (tests/emulation), a Cortex-A53 and a Nehalem, and
-# which instructions these have.
+# Versions of onnxruntime that were seen to run on emulated processors (tests/emulation): a Cortex-A53, a Nehalem, and
+# what has these instructions.
 SEEN_TO_WORK = {
     ("aarch64", frozenset({"asimd"})): ("1.24.1", "1.32.0"),
     ("x86_64", frozenset({"sse4_1"})): ("1.24.1", "1.32.0"),

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from edgepipe import Bundle, pipeline
-from edgepipe_export import export
-from tests.tiny import build
 
 TASK = "feature-extraction"
 
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests.tiny import build  # it needs torch, which most tests of this folder do not
+
     path = tmp_path_factory.mktemp("tiny") / "bert"
     build("bert", task=TASK, directory=path)
     return path
@@ -23,6 +23,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(checkpoint: Path) -> Bundle:
+    from edgepipe_export import export
+
     return export(checkpoint, checkpoint.with_name("bundle"), verify=False)
 
 

@@ -1,0 +1,134 @@
+"""docs/reference/processors.md: which variant passes its probes on which processor, and how far its outputs are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+from edgepipe.text_table import table
+from tests.emulation.environment import REPOSITORY
+from tests.emulation.jobs import Row
+from tests.emulation.processors import PROCESSORS
+
+PAGE = REPOSITORY / "docs" / "reference" / "processors.md"
+RECORD = PAGE.with_suffix(".json")
+
+COMMAND = "python -m tests.emulation --only probes --page"
+# Variants whose products are of 8 bits.
+_INTEGERS = ("int8", "int8-rows", "int8-static")
+
+
+def is_expected(row: Row) -> bool:
+    """Whether something came out that the page explains."""
+    if row.passed is not False:
+        return True
+    processor = PROCESSORS[row.processor]
+    return processor.architecture == "amd64" and row.target == "arm64" and row.variant in _INTEGERS
+
+
+def write_page(rows: Sequence[Row]) -> None:
+    """Write the page and its JSON."""
+    record = {"command": COMMAND, "rows": [row.to_record() for row in rows]}
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(render_page(rows), encoding="utf-8")
+
+
+def read_rows() -> list[Row]:
+    """The rows of the page's JSON."""
+    names = {field.name for field in fields(Row)}
+    record: Any = json.loads(RECORD.read_text(encoding="utf-8"))
+    return [Row(**{name: value for name, value in row.items() if name in names}) for row in record["rows"]]
+
+
+def show_rows(rows: Sequence[Row]) -> str:
+    """The rows as a table for a terminal."""
+    headers = [
+        "processor",
+        "onnxruntime",
+        "bundle",
+        "for",
+        "variant",
+        "from export",
+        "from fp32",
+        "at export",
+        "result",
+    ]
+    results = {True: "passed", False: "FAILED", None: "not compared"}
+    lines = [
+        [row.processor, row.onnxruntime, row.bundle, row.target or "-", row.variant or "-"]
+        + [_percent(share) for share in (row.from_export, row.from_fp32, row.at_export)]
+        + [results[row.passed]]
+        for row in rows
+    ]
+    return table(headers, lines)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2g} %"
+
+
+def render_page(rows: Sequence[Row]) -> str:
+    """The whole page."""
+    versions = list(dict.fromkeys(row.onnxruntime for row in rows))
+    parts = [_HEAD.format(command=COMMAND, processors=_describe_processors(), versions=" and ".join(versions))]
+    for bundle in dict.fromkeys(row.bundle for row in rows):
+        own = [row for row in rows if row.bundle == bundle]
+        parts.append(f"## {_TITLES[bundle]}\n\n{_render_table(own, versions)}\n")
+    parts.append(_TAIL)
+    return "\n".join(parts)
+
+
+def _describe_processors() -> str:
+    lines = ["| processor | for example in | kernels |", "|---|---|---|"]
+    lines += [f"| {each.name} | {each.found_in} | {each.kernels} |" for each in PROCESSORS.values()]
+    return "\n".join(lines)
+
+
+def _render_table(rows: Sequence[Row], versions: Sequence[str]) -> str:
+    names = [name for name in PROCESSORS if any(row.processor == name and row.variant for row in rows)]
+    lines = [["variant", "made for", "from fp32 at export", *names]]
+    for variant, target in dict.fromkeys((row.variant, row.target) for row in rows if row.variant):
+        own = [row for row in rows if (row.variant, row.target) == (variant, target)]
+        cells = [_render_cell([row for row in own if row.processor == name], versions) for name in names]
+        lines.append([f"`{variant}`", target or "x86-64", _percent(own[0].at_export), *cells])
+    head, *body = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+
+
+def _render_cell(rows: Iterable[Row], versions: Sequence[str]) -> str:
+    """How far outputs are with each version, once where that is the same."""
+    by_version = {row.onnxruntime: _render_result(row) for row in rows}
+    found = [by_version.get(version, "-") for version in versions]
+    return found[0] if len(set(found)) == 1 else " / ".join(found)
+
+
+def _render_result(row: Row) -> str:
+    if row.passed is None:
+        return "not compared"
+    distance = _percent(row.from_export)
+    return distance if row.passed else f"**fails**, {distance}"
+
+
+_TITLES = {
+    "embedded": "The embedded model",
+    "encoder": "An encoder",
+    "decoder": "A decoder",
+    "encoder-decoder": "An encoder and a decoder",
+}
+
+_HEAD = """\
+# Which variant runs on which processor
+
+Bundles of each kind of graph were made on one machine, and checked with their [probes](probes.md) on other processors,
+which qemu emulates. `{command}` makes this page.
+
+{processors}
+
+Versions of onnxruntime: {versions}. A cell says how far a variant's outputs are from what it gave where it was made, as
+a share of the size of fp32's outputs: with each version, where they differ. A variant that passes makes the same token
+ids and results, and no decision is another by more than rounding. [Probes](probes.md) says how far outputs may be.
+"""
+
+_TAIL = ""
