@@ -100,10 +100,10 @@ def test_help_is_there_for_every_option() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_files_modules_and_targets_are_there(page: str) -> None:
-    targets = re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for snippet in snippets(page):
         for line in shell_lines(snippet):
-            for target in re.findall(r"\bmake ([a-z-]+)", line):
+            for target in re.findall(r"\bmake ([a-z0-9-]+)", line):
                 assert target in targets, f"{snippet}: {line}"
             for module in re.findall(r"\bpython -m ((?:benchmarks|tests|models)[\w.]*)", line):
                 assert find_spec(module) is not None, f"{snippet}: {line}"

@@ -10,6 +10,7 @@ from tests.emulation.debian import AptSource, find_sources
 from tests.emulation.environment import BUILD, NEWEST, OLDEST, RUNTIME_PACKAGES, pinned_versions
 from tests.emulation.jobs import run_in
 from tests.emulation.processors import ARCHITECTURES, MACHINES, PROCESSORS
+from tests.emulation.processors_page import PAGE, is_expected, read_rows, render_page
 from tests.emulation.pytest_plugin import find_missing
 from tests.emulation.slow_tests import SLOW_TESTS, why_slow
 
@@ -80,6 +81,14 @@ def test_slow_tests_are_tests() -> None:
 def test_every_processor_has_an_architecture() -> None:
     assert {each.architecture for each in PROCESSORS.values()} == set(ARCHITECTURES) == set(MACHINES)
     assert all(each.flags for each in PROCESSORS.values() if each.architecture == "amd64")
+
+
+def test_the_page_is_what_its_figures_give() -> None:
+    rows = read_rows()
+    assert PAGE.read_text(encoding="utf-8") == render_page(rows), "python -m tests.emulation --page writes it"
+    assert {row.processor for row in rows} == set(PROCESSORS)
+    assert all(is_expected(row) for row in rows)
+    assert {row.onnxruntime for row in rows} == {pinned_versions(name)["onnxruntime"] for name in (NEWEST, OLDEST)}
 
 
 def emulated(name: str) -> Path:

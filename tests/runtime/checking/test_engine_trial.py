@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe.checking import engine_trial
-from edgepipe.checking.engine_trial import explain_death, find_death
+from edgepipe.checking.engine_trial import SEEN_TO_WORK, explain_death, find_death
 from edgepipe.cli.main import cli
 from tests.runtime.processes import run_python
+
+REPOSITORY = Path(__file__).parents[3]
 
 CHECK = """
     from click.testing import CliRunner
@@ -100,6 +102,17 @@ def test_another_death(number: int) -> None:
 
 def test_another_engine_has_its_own_advice() -> None:
     assert str(explain_death("openvino", -signal.SIGILL)).endswith("take device='cpu' (--device cpu)")
+
+
+def test_versions_that_were_seen_to_work_are_those_of_the_table() -> None:
+    rows = json.loads((REPOSITORY / "docs/reference/processors.json").read_text(encoding="utf-8"))["rows"]
+    for (machine, _), versions in SEEN_TO_WORK.items():
+        passed = {
+            row["onnxruntime"]
+            for row in rows
+            if row["machine"] == machine and row["variant"] == "fp32" and row["passed"]
+        }
+        assert set(versions) <= passed
 
 
 def test_this_process_is_not_asked_again() -> None:
