@@ -58,7 +58,11 @@ def find_death(name: str) -> str | None:
     Args:
         name: The engine's, which is that of its module.
     """
-    if not sys.executable or find_spec(name) is None:
+    try:
+        installed = find_spec(name) is not None
+    except ImportError:  # whoever loads it is told
+        installed = False
+    if not sys.executable or not installed:
         return None
     command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), name]
     nothing = subprocess.DEVNULL
