@@ -1,4 +1,4 @@
-"""What is done on one emulated processor: bundles are checked with their probes, instructions counted, tests run."""
+"""What is done on one emulated processor: bundles are checked with their probes, tests run."""
 
 from __future__ import annotations
 
@@ -26,9 +26,6 @@ _ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
 }
 
-# How many requests are between two counts.
-_REQUESTS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -46,7 +43,6 @@ class Row:
         from_export: See :class:`edgepipe.checking.deviation.Deviation`; None where there is none.
         from_fp32: Likewise.
         at_export: Likewise ``exported``.
-        instructions: Of one request; None where nobody counted.
     """
 
     processor: str
@@ -60,7 +56,6 @@ class Row:
     from_export: float | None = None
     from_fp32: float | None = None
     at_export: float | None = None
-    instructions: int | None = None
 
     def to_record(self) -> dict[str, Any]:
         """As JSON can hold it, numbers with three digits: more differ from run to run."""

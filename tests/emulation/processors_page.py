@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -20,13 +21,17 @@ COMMAND = "python -m tests.emulation --only probes --page"
 _INTEGERS = ("int8", "int8-rows", "int8-static")
 
 
+# How many times as far from fp32 as at the export fp16 is on a Cortex-A76; 5 were seen.
+_HALF = 6.0
+
+
 def is_expected(row: Row) -> bool:
     """Whether something came out that the page explains."""
     if row.passed is not False:
         return True
     processor = PROCESSORS[row.processor]
-    if processor.name == "cortex-a76":
-        return row.variant == "fp16"
+    if processor.name == "cortex-a76" and row.variant == "fp16" and row.onnxruntime == "1.32.0":
+        return (row.from_fp32 or math.inf) <= _HALF * (row.at_export or 0.0)
     return processor.name == "haswell" and row.target == "arm64" and row.variant in _INTEGERS
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 # The beginning of a test's name, as pytest has it, and the reason.
-SLOW_TESTS: dict[str, str] = {}
+SLOW_TESTS: dict[str, str] = {
+    "tests/runtime/cli/": "the command line is a process for each test, and takes 4 to 20 s to start under emulation",
+}
 
 
 def why_slow(test: str) -> str | None:
