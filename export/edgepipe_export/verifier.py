@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from edgepipe.backend.engines import engine_for
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.directory import Bundle
@@ -87,7 +88,7 @@ class Verification:
     def to_json(self) -> str:
         """The checks as JSON."""
         checks = [asdict(row) for row in self.rows]
-        figures = [asdict(each) | {"reproduced": each.reproduced} for each in self.figures]
+        figures = [each.to_record() for each in self.figures]
         return strict_json.dumps(
             {"passed": self.passed, "checks": checks, "notes": list(self.notes), "figures": figures}
         )
@@ -181,7 +182,8 @@ def verify(
             loaded, task = load(checkpoint), checkpoint.task
             _require_same_kind(opened, loaded)
             given = load_dataset(path, loaded)
-            where = None if device in (None, "cpu", -1) else str(device)
+            profile = engine_for(session).device_profile(session)
+            where = profile.gate or (None if profile.is_cpu else profile.name.lower())
             own, steps = Tokenizer.from_pretrained(opened.path), Steps()
             data = _split_as_recorded(opened, prepare_dataset(task, own, opened.max_length, given, texts))
             comparison = make_comparison(opened, loaded, task, texts, data, session, steps)

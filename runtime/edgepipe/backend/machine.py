@@ -36,11 +36,15 @@ class MemorySize:
         total: All of it.
         available: What can be had without swapping.
         limit: What the process's cgroups allow; None where there is no limit.
+        swap: Room on a disk that counts as memory, and
+        free_swap: how much of it is free.
     """
 
     total: int | None
     available: int | None
     limit: int | None
+    swap: int = 0
+    free_swap: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ def memory_size() -> MemorySize:
     if not found:  # not Linux
         pages = os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
         return MemorySize(pages * os.sysconf("SC_PAGE_SIZE") if pages else None, None, None)
-    return MemorySize(found.get("MemTotal"), found.get("MemAvailable"), cgroup_memory())
+    swap = found.get("SwapTotal", 0), found.get("SwapFree", 0)
+    return MemorySize(found.get("MemTotal"), found.get("MemAvailable"), cgroup_memory(), *swap)
 
 
 def memory_bounds() -> list[MemoryBound]:
@@ -98,16 +103,15 @@ def memory_bounds() -> list[MemoryBound]:
     Source: proc_pid_status(5), getrlimit(2) and the kernel's documentation of cgroups. Swap counts as memory.
     """
     own = _read_kilobytes(_STATUS)
-    size, machine = memory_size(), _read_kilobytes(_MEMINFO)
+    size = memory_size()
     private = own.get("RssAnon", 0)
     found = []
     if size.total is not None and size.available is not None:
-        most = size.total + machine.get("SwapTotal", 0) - private
-        found.append(MemoryBound("this machine", most, size.available + machine.get("SwapFree", 0)))
+        found.append(MemoryBound("this machine", size.total + size.swap - private, size.available + size.free_swap))
     if size.limit is not None:
-        most = size.limit + machine.get("SwapTotal", 0) - private
+        most = size.limit + size.swap - private
         left = cgroup_memory_left()
-        free = most if left is None else left + machine.get("SwapFree", 0)
+        free = most if left is None else left + size.free_swap
         found.append(MemoryBound("the control group (container)", most, min(most, free)))
     try:
         import resource

@@ -101,7 +101,7 @@ class BundleCheck:
 
     def to_json(self) -> str:
         """All of it as JSON."""
-        figures = [asdict(each) | {"reproduced": each.reproduced} for each in self.figures]
+        figures = [each.to_record() for each in self.figures]
         return strict_json.dumps({"passed": self.passed, **asdict(self), "figures": figures})
 
 

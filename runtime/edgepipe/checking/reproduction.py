@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from edgepipe.bundle.manifest import Parity
 
@@ -43,6 +44,10 @@ class ReproducedFigure:
         if self.found is None or self.tolerance is None:
             return None
         return abs(self.found - self.recorded) <= self.tolerance or self.found == self.recorded
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self) | {"reproduced": self.reproduced}
 
 
 def compare_parity(dtype: str, recorded: Parity, found: Parity) -> Iterator[ReproducedFigure]:

@@ -210,8 +210,12 @@ def _fit_label(label: str) -> str:
     return f"{label if len(label) <= room else label[: room - 1] + '…':<{room}}"
 
 
-def check_page(page: Path | None) -> Path | None:
+def check_page(page: Path | None, *, created: str | Path | None = None) -> Path | None:
     """The absolute path of a report's page, checked before the work whose result it shows.
+
+    Args:
+        page: The page; None where none is wanted.
+        created: A directory that will be there when it is written.
 
     Raises:
         DependencyError: a package that a page needs is missing.
@@ -221,8 +225,22 @@ def check_page(page: Path | None) -> Path | None:
         return None
     from edgepipe_export.reporting.report import check_output
 
-    checked: Path = check_output(page)
+    checked: Path = check_output(page, created=created)
     return checked
+
+
+def write_page(bundle: str, page: Path, *, as_json: bool, **shown: Any) -> None:
+    """Write a report's page, and say where it is.
+
+    Args:
+        bundle: What the report is of.
+        page: See :func:`check_page`.
+        as_json: Whether standard output has JSON alone.
+        **shown: What else the exporter's ``report`` takes.
+    """
+    written = load_exporter().report(bundle, page, **shown)
+    if not as_json:
+        click.echo(f"\nreport: {written}")
 
 
 def load_exporter() -> Any:

@@ -26,7 +26,9 @@ from edgepipe.checking.reproduction import ReproducedFigure, compare_parity, des
 def test_a_figure_is_reproduced_within_its_tolerance(
     recorded: float, found: float | None, tolerance: float | None, expected: bool | None
 ) -> None:
-    assert ReproducedFigure("int8", "figures.accuracy", recorded, found, tolerance).reproduced is expected
+    figure = ReproducedFigure("int8", "figures.accuracy", recorded, found, tolerance)
+    assert figure.reproduced is expected
+    assert figure.to_record()["reproduced"] is expected
 
 
 def test_it_is_told_in_sentences() -> None:

@@ -19,6 +19,7 @@ from edgepipe.cli.shared_options import (
     quiet_option,
     report_option,
     require_passed,
+    write_page,
 )
 
 
@@ -65,9 +66,7 @@ def audit(
     echo_comparison(found, as_json=as_json)
     if page is not None:
         findings = [(each.part, each.problem) for each in found.findings]
-        page = exporter.report(directory, page, verification=found.verification, findings=findings)
-        if not as_json:
-            click.echo(f"\nreport: {page}")
+        write_page(directory, page, as_json=as_json, verification=found.verification, findings=findings)
     if repair is not None and not as_json:
         click.echo(f"\nrepaired: {repair}")
     require_passed(found)

@@ -11,6 +11,7 @@ import click
 
 from edgepipe.cli.commands.info import describe, render
 from edgepipe.cli.shared_options import (
+    check_page,
     complete_folder,
     complete_name,
     dtype_completion,
@@ -145,10 +146,7 @@ def export(
         options |= {name: options[name] or getattr(known, name) for name in ("task", "revision")}
         dtypes = dtypes if dtype else known.dtypes
     exporter = load_exporter()
-    if page is not None:
-        from edgepipe_export.reporting.report import check_output
-
-        page = check_output(page, created=output)
+    page = check_page(page, created=output)
     options |= {"progress": not quiet, "for_report": page is not None}
     missed: ParityError | None = None
     try:

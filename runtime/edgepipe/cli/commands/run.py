@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeAlias
 
 import click
 
+from edgepipe.bundle import strict_json
 from edgepipe.bundle.integrity import parse_json
 from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options
 from edgepipe.errors import InputError, escape_controls
@@ -437,7 +437,7 @@ def _single_text(entry: Mapping[str, Any]) -> list[str]:
 
 def _json(value: Any) -> str:
     """JSON on one line; numbers and arrays of numpy as plain ones."""
-    return json.dumps(value, ensure_ascii=False, default=lambda number: number.tolist())
+    return strict_json.dumps(value, indent=None)
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

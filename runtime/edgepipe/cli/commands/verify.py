@@ -22,6 +22,7 @@ from edgepipe.cli.shared_options import (
     quiet_option,
     report_option,
     require_passed,
+    write_page,
 )
 from edgepipe.tables.text_lines import read_lines
 
@@ -85,7 +86,5 @@ def verify(
     )
     echo_comparison(verification, as_json=as_json)
     if page is not None:
-        page = exporter.report(bundle, page, verification=verification)
-        if not as_json:
-            click.echo(f"\nreport: {page}")
+        write_page(bundle, page, as_json=as_json, verification=verification)
     require_passed(verification)
