@@ -204,7 +204,9 @@ def _add_questions(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[dict[
 
 def _built_in_questions(tokenizer: Tokenizer, limit: int | None) -> Iterator[dict[str, str]]:
     """Questions so short that windows of the context, which share up to half of their tokens, have room beside them."""
-    room = _WINDOW - _SHARED if limit is None else min(_WINDOW - _SHARED, limit // 2)
+    # The pipeline's windows are as long as the tokenizer says, where the model has a longer limit or none.
+    limits = [each // 2 for each in (limit, tokenizer.model_max_length) if each is not None]
+    room = min([_WINDOW - _SHARED, *limits])
     room -= tokenizer.num_special_tokens_to_add(pair=True) + 1
     for question, context in context_questions():
         yield {"question": truncate_text(question, tokenizer, room) or question, "context": context}

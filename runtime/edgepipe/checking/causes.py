@@ -23,7 +23,7 @@ def explain_not_finite(dtype: str) -> str:
 
 
 def explain_swap(dtype: str, other: str) -> str:
-    """Why a variant gives exactly what another one gave."""
+    """Why a variant gives what another one gave."""
     return f"the files of {dtype} give what {other} gave: they are that variant's; export or download the bundle again"
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from edgepipe.checking.deviation import compare_rows, measure_distance
+from edgepipe.checking.deviation import compare_rows
 from edgepipe.checking.probes import Rows
 from edgepipe.checking.sketch import sketch
 
@@ -25,6 +25,11 @@ def moved(values: np.ndarray, size: float, seed: int = 1) -> np.ndarray:
 
 def rows(values: np.ndarray) -> list[Rows]:
     return [({"logits": sketch(each, logits=True)},) for each in values]
+
+
+def distance(values: np.ndarray) -> float:
+    """How far from fp32, as a share of its size."""
+    return float(np.linalg.norm(values - EXACT) / np.linalg.norm(EXACT))
 
 
 EXACT = logits()
@@ -48,7 +53,20 @@ QUANTIZED = moved(EXACT, 0.05)
 def test_a_quantized_variant(got: np.ndarray, elsewhere: bool, passes: bool) -> None:
     found = compare_rows(rows(got), rows(QUANTIZED), rows(EXACT), TOLERANCE, elsewhere=elsewhere)
     assert found.passed is passes
-    assert found.exported == pytest.approx(measure_distance(rows(QUANTIZED), rows(EXACT), rows(EXACT)))
+    assert found.exported == pytest.approx(distance(QUANTIZED), rel=1e-4)
+
+
+@pytest.mark.parametrize(("seed", "passes"), [(4, True), (6, False)], ids=["part_of_its_error", "another_error"])
+def test_a_variant_that_is_nearer_to_fp32(seed: int, passes: bool) -> None:
+    """An engine that rounds less often is nearer with a part of the same error; other weights have another error."""
+    exact = np.random.default_rng(0).standard_normal((PROBES, 32)) * 3
+    weights, activations, error = (
+        moved(np.zeros_like(exact), size, each) for size, each in ((0.02, 4), (0.05, 5), (0.02, seed))
+    )
+    own = rows(exact + weights + activations)
+    found = compare_rows(rows(exact + error), own, rows(exact), TOLERANCE, elsewhere=True)
+    assert found.from_fp32 < 0.5 * found.exported
+    assert found.passed is passes
 
 
 def test_one_probe_that_is_far_counts_among_many_that_are_not() -> None:
