@@ -2,17 +2,23 @@
 
 Rounds are interleaved, so that a machine that is busy for a while slows all of them; medians and ratios are printed.
 Inputs are random ids, for encoders at 1x16, 1x128 and 8x128 tokens; for decoders one token after 32 and after 256.
+
+`--without-kernels` adds w8 and q4 as processors without kernels for them compute them: with the accuracy level 1
+MatMulNBits multiplies in fp32, as on ARM without dot products. onnxruntime 1.32 has a kernel for that with 4 bits; with
+8 it writes the whole matrix in fp32 for each product.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from benchmarks.turns import ROUNDS, format_medians, measure_medians
 
 from edgepipe import Bundle
@@ -21,6 +27,7 @@ from edgepipe.backend.session import Session, SessionConfig
 
 ENCODED = ((1, 16), (1, 128), (8, 128))
 PASTS = (32, 256)
+IN_BLOCKS, LEVEL, IN_FP32 = ("w8", "q4"), "accuracy_level", 1
 
 
 def cases(session: Session) -> Iterator[tuple[str, dict[str, tuple[int, ...]]]]:
@@ -70,12 +77,30 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def without_kernels(graph: Path, config: SessionConfig) -> Session:
+    """A session whose products with weights in blocks are in fp32."""
+    model = onnx.load(graph)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.name == LEVEL:
+                attribute.i = IN_FP32
+    with tempfile.TemporaryDirectory() as folder:
+        changed = Path(folder) / graph.name
+        onnx.save(model, changed)
+        return create_session(changed, config)
+
+
 def main() -> None:
-    arguments = make_parser(__doc__).parse_args()
+    parser = make_parser(__doc__)
+    parser.add_argument("--without-kernels", action="store_true")
+    arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
     config = SessionConfig(num_threads=arguments.threads)
     sessions = {dtype: create_session(bundle.graph(dtype), config) for dtype in bundle.dtypes}
     bytes_of = {dtype: sum(path.stat().st_size for path in bundle.files(dtype)) for dtype in sessions}
+    if arguments.without_kernels:
+        sessions |= {f"{name} without": without_kernels(bundle.graph(name), config) for name in IN_BLOCKS}
+        bytes_of |= {f"{name} without": bytes_of[name] for name in IN_BLOCKS}
     first = next(iter(sessions))
     vocabulary = int(bundle.config["vocab_size"])
     print("size:", ", ".join(f"{dtype} {bytes_of[dtype] / bytes_of[first]:.3f}" for dtype in sessions))

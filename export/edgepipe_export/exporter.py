@@ -328,7 +328,7 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     with stages.stage("trace"):
         names, recipe = _trace(loaded, options, folder)
     # The others are quantized from fp32 and compared with it, so it is there until the end, wanted or not.
-    manifest = _make_manifest(loaded, limits, names, recipe, folder)
+    manifest = _make_manifest(loaded, limits, names, recipe, folder, options.target)
     data = _prepare_data(loaded, given, limits.source.tokens, options, folder)
     root = cache_folder()
     cache = Cache()
@@ -526,7 +526,12 @@ def _require_labels(loaded: LoadedCheckpoint, logits: int | None) -> None:
 
 
 def _make_manifest(
-    loaded: LoadedCheckpoint, limits: Limits, names: tuple[str, ...], recipe: Mapping[str, Any], folder: Path
+    loaded: LoadedCheckpoint,
+    limits: Limits,
+    names: tuple[str, ...],
+    recipe: Mapping[str, Any],
+    folder: Path,
+    target: Target,
 ) -> Manifest:
     checkpoint = loaded.checkpoint
     return Manifest(
@@ -549,6 +554,7 @@ def _make_manifest(
         default_dtype=FP32,
         variants={FP32: Variant(describe_variant(folder, FP32, names), recipe)},
         files=describe_shared_files(folder),
+        target=target.name,
     )
 
 

@@ -274,7 +274,8 @@ def pipeline(
         model: Directory or Hub id of the bundle, or a :class:`Bundle`; by default the embedded English sentiment
             model.
         dtype: The variant, e.g. ``"int8"``, or torch's name for its precision, as ``"float32"``; by default, and for
-            ``"auto"``, the manifest's, on CUDA fp16 or else fp32.
+            ``"auto"``, the manifest's, or a faster one where that fails or has no kernels on this processor, which a
+            warning says; on CUDA fp16 or else fp32.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, an index or a ``torch.device``. A device that is not there is an
             error.
         batch_size: How many inputs of a list or iterator go through the graph at once.

@@ -74,6 +74,7 @@ def test_the_manifest(exported: Bundle) -> None:
     assert manifest.labels == ("bad", "fair", "good")
     assert manifest.max_length == 64
     assert manifest.default_dtype == "fp32"
+    assert manifest.target == find_target().name
     assert set(manifest.versions) == {"edgepipe", *PACKAGES}
     exact, quantized = manifest.variants["fp32"].parity, manifest.variants["int8"].parity
     assert exact is not None

@@ -28,6 +28,36 @@ KERNEL_FLAGS = (
 )  # fmt: skip
 
 
+# Kinds of processors: onnxruntime has other kernels for 8-bit and 4-bit products on each. 64-bit ARM without dot
+# products and with them; x86 without AVX2, with AVX2 alone (which AVX-512 does not change), and with VNNI.
+ARM64, ARM64_DOT, X86, AVX2, VNNI = KINDS = ("arm64", "arm64-dotprod", "x86", "avx2", "vnni")
+
+
+@dataclass(frozen=True, slots=True)
+class Processor:
+    """What decides which kernels run on a processor.
+
+    Attributes:
+        architecture: As ``platform.machine()`` has it.
+        flags: Its instruction set extensions by Linux' names; empty where they are not known.
+    """
+
+    architecture: str
+    flags: frozenset[str]
+
+    @property
+    def kind(self) -> str | None:
+        """One of :data:`KINDS`; None where its instructions are not known, and for 32 bits."""
+        architecture = self.architecture.lower()
+        if not self.flags or architecture not in ("x86_64", "amd64", "aarch64", "arm64"):
+            return None
+        if architecture in ("aarch64", "arm64"):
+            return ARM64_DOT if "asimddp" in self.flags else ARM64
+        if self.flags & VNNI_FLAGS:
+            return VNNI
+        return AVX2 if "avx2" in self.flags else X86
+
+
 @dataclass(frozen=True, slots=True)
 class MemorySize:
     """Memory of this machine in bytes; None for what the system does not tell.
@@ -163,13 +193,17 @@ def cpu_flags() -> frozenset[str]:
     return frozenset((_cpuinfo("flags") or _cpuinfo("Features") or "").split())
 
 
+def this_processor() -> Processor:
+    """The processor that this process runs on."""
+    return Processor(platform.machine(), cpu_flags())
+
+
 def saturates() -> bool:
     """Whether sums of 8-bit products overflow here: on x86 without VNNI, which adds pairs of them in 16 bits.
 
     False too where the processor's instructions are not known (onnxruntime#5849, #14642).
     """
-    flags = cpu_flags()
-    return platform.machine().lower() in ("x86_64", "amd64") and bool(flags) and not flags & VNNI_FLAGS
+    return this_processor().kind in (X86, AVX2)
 
 
 def kernel_flags() -> tuple[str, ...]:

@@ -79,6 +79,8 @@ class DeviceProfile:
         name: For messages, e.g. ``"CUDA"``.
         is_cpu: Whether it is a processor.
         preferred_variants: The variants to take, the best first; none where the bundle's own default is taken.
+        variant_orders: Of a processor: the variants by its kind (:data:`~edgepipe.backend.machine.KINDS`), the fastest
+            first.
         unsupported_variants: Variants for which it has no kernels.
         shares_cache: Whether its attention can have past and present keys in one buffer.
         buckets: The shapes (batch, length) to pad to where nobody says otherwise.
@@ -92,6 +94,7 @@ class DeviceProfile:
     name: str = "CPU"
     is_cpu: bool = True
     preferred_variants: tuple[str, ...] = ()
+    variant_orders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unsupported_variants: tuple[str, ...] = ()
     shares_cache: bool = True
     buckets: tuple[Shape, ...] = ()

@@ -78,6 +78,7 @@ class Bundle:
         *,
         dtype: str | None = None,
         preferred: Sequence[str] = (),
+        choose: Callable[[Manifest], str] | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
         token: str | bool | None = None,
@@ -92,6 +93,7 @@ class Bundle:
                 downloaded.
             dtype: That variant; by default the manifest's.
             preferred: Variants to take before that one where `dtype` names none, the first most.
+            choose: Gives the variant to take by default in place of the manifest's.
             revision: Branch, tag or commit, for a Hub id.
             local_files_only: Do not use the network: the Hub's cache must have the files.
             token: For a private repository; True and None for the one that is saved, False for none.
@@ -116,6 +118,7 @@ class Bundle:
                 os.fspath(path_or_repo_id),
                 dtype=dtype,
                 preferred=preferred,
+                choose=choose,
                 revision=revision,
                 local_files_only=local_files_only,
                 token=token,

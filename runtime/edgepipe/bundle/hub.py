@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -89,6 +89,7 @@ def fetch_bundle(
     *,
     dtype: str | None = None,
     preferred: Sequence[str] = (),
+    choose: Callable[[Manifest], str] | None = None,
     revision: str | None = None,
     local_files_only: bool = False,
     token: str | bool | None = None,
@@ -130,7 +131,9 @@ def fetch_bundle(
                 raise
             return fetched
     manifest = Manifest.from_json(read_text(path), f"{repo_id}/{MANIFEST_NAME}")
-    entries = _select_files(manifest, repo_id, dtype, preferred)
+    names = tuple(manifest.variants)
+    chosen = dtype or first_of(preferred, names) or _choose_default(manifest, path.parent, choose, cached_only)
+    entries = _select_files(manifest, repo_id, chosen)
     commit = path.parent.name
     missing = [entry for entry in entries if not _is_cached(path.parent / entry.path, entry, local_files_only)]
     if missing:
@@ -225,11 +228,27 @@ def _graphs_of(names: list[str], repo_id: str, dtype: str | None, preferred: Seq
     return () if chosen is None else found.get(chosen, ())
 
 
-def _select_files(manifest: Manifest, repo_id: str, dtype: str | None, preferred: Sequence[str]) -> list[FileEntry]:
-    chosen = dtype or first_of(preferred, tuple(manifest.variants)) or manifest.default_dtype
-    if chosen not in manifest.variants:
-        raise VariantError(f"{repo_id} has no variant {chosen!r}; it has {', '.join(manifest.variants)}")
-    return [*manifest.files, *manifest.variants[chosen].files]
+def _choose_default(
+    manifest: Manifest, folder: Path, choose: Callable[[Manifest], str] | None, cached_only: bool
+) -> str:
+    """The variant that is wanted where none is named; the manifest's where the cache has that alone, and no network."""
+    own = manifest.default_dtype
+    chosen = own if choose is None else choose(manifest)
+    return (
+        own
+        if cached_only and not _has_files(folder, manifest, chosen) and _has_files(folder, manifest, own)
+        else chosen
+    )
+
+
+def _has_files(folder: Path, manifest: Manifest, dtype: str) -> bool:
+    return all((folder / entry.path).is_file() for entry in manifest.variants[dtype].files)
+
+
+def _select_files(manifest: Manifest, repo_id: str, dtype: str) -> list[FileEntry]:
+    if dtype not in manifest.variants:
+        raise VariantError(f"{repo_id} has no variant {dtype!r}; it has {', '.join(manifest.variants)}")
+    return [*manifest.files, *manifest.variants[dtype].files]
 
 
 def _is_cached(path: Path, entry: FileEntry, local_files_only: bool) -> bool:

@@ -157,6 +157,7 @@ class Manifest:
             has no limit, and for other models.
         candidates: Where the exporter chose the dtype, a row for each that it measured: its size, latency, quality, and
             whether it passed; empty otherwise.
+        target: What the variants are for, as ``--target`` names it, e.g. ``"avx2"``; None in older bundles.
     """
 
     task: str
@@ -171,6 +172,7 @@ class Manifest:
     files: tuple[FileEntry, ...] = field(default=())
     max_target_length: int | None = None
     candidates: tuple[Mapping[str, Any], ...] = ()
+    target: str | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -185,6 +187,8 @@ class Manifest:
 
     def _record(self) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(strict_json.dumps({"schema_version": self.schema_version} | asdict(self)))
+        if self.target is None:  # an older bundle keeps the digest that it was published with
+            del record["target"]
         return record
 
     @classmethod
@@ -218,8 +222,9 @@ class Manifest:
             for name, kind in _JSON_TYPES.items():
                 if not isinstance(record[name], kind) or isinstance(record[name], bool):
                     raise TypeError(f"{name} is {record[name]!r}")
-            if not isinstance(record.get("max_target_length"), (int, type(None))):  # older bundles lack it
-                raise TypeError(f"max_target_length is {record['max_target_length']!r}")
+            for name, kind in _OPTIONAL_TYPES.items():
+                if not isinstance(record.get(name), (kind, type(None))):
+                    raise TypeError(f"{name} is {record[name]!r}")
             if not all(isinstance(label, str) for label in record["labels"]):
                 raise TypeError(f"labels is {record['labels']!r}")
             manifest = cls(
@@ -254,6 +259,8 @@ _JSON_TYPES: dict[str, type | tuple[type, ...]] = {
     "labels": list,
     "default_dtype": str,
 }
+# Older bundles lack them.
+_OPTIONAL_TYPES: dict[str, type] = {"max_target_length": int, "target": str}
 
 
 def _known(kind: type[Any], record: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from edgepipe.checking.probe_runs import describe_machine
 from edgepipe.checking.probes import find_probes
 from edgepipe.checking.verdicts import find_verdict, keep_verdict, name_verdict
 from edgepipe.errors import EdgepipeError, InputError, VariantError
+from edgepipe.models.variants import list_substitutes
 from edgepipe.pipelines.base import Task
 
 FIRST, ALWAYS, NEVER = MODES = ("first", "always", "never")
@@ -61,7 +62,7 @@ def load_checked(
         return task
     task.close()
     passing = {}
-    for name in bundle.dtypes:
+    for name in bundle.dtypes if dtype is not None else list_substitutes(bundle, session):
         if name != failed and (other := _try(load, bundle, name, session, verify)) is not None:
             passing[name] = other
             if dtype is None:

@@ -63,6 +63,12 @@ def check_memory(bundle: Bundle, dtype: str, config: SessionConfig, graph: Path)
         )
 
 
+def fits_memory(bundle: Bundle, dtype: str, config: SessionConfig) -> bool:
+    """Whether the weights of a variant need no more than is free at the moment."""
+    need = _count(_graphs(bundle, dtype), config)
+    return need is not None and _find_too_small(need, memory_bounds(), at_most=False) is None
+
+
 def _advise(bundle: Bundle, dtype: str, config: SessionConfig, bounds: Sequence[MemoryBound]) -> str:
     """What to do: each way that needs less than there is."""
     ways = []

@@ -12,14 +12,15 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgepipe.backend.engines import create_session, device_profile, engine_for
+from edgepipe.backend.machine import saturates, this_processor
 from edgepipe.backend.session import DeviceProfile, GraphTimes, Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import MODEL
+from edgepipe.bundle.manifest import Manifest
 from edgepipe.errors import DeviceError, EdgepipeError, InputError, KernelError
-from edgepipe.models.memory_check import check_memory
-
-# The variant that every device computes alike, but for the order of additions.
-_EXACT = "fp32"
+from edgepipe.models import default_variant
+from edgepipe.models.default_variant import EXACT, DefaultChoice, choose_default, find_known_failure, passed_gate
+from edgepipe.models.memory_check import check_memory, fits_memory
 
 # What torch calls the precisions that variants have.
 _TORCH_NAMES = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
@@ -71,10 +72,18 @@ def open_bundle(
     preferred = preferred_variants(session)
     engine_for(session).check_device(session)
     name = variant_name(dtype)
+
+    def choose(manifest: Manifest) -> str:
+        own, orders = manifest.default_dtype, device_profile(session).variant_orders
+        # Nothing is downloaded for its speed alone, so nothing fits.
+        found = choose_default(manifest, own, manifest.variants, this_processor(), orders, fits=lambda _: False)
+        return _say_replaced(os.fspath(path), own, found)
+
     return Bundle.load(
         path,
         dtype=None if name is None else stored_variant(name, session),
         preferred=preferred,
+        choose=choose,
         revision=revision,
         local_files_only=local_files_only,
         token=token,
@@ -87,18 +96,19 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
     Args:
         bundle: The bundle.
         dtype: The user's choice (see :func:`variant_name`); None for the device's: on CUDA fp16, else fp32, on OpenVINO
-            fp32 or the bundle's default of a precision that its graph is computed in, elsewhere the bundle's default.
+            fp32 or the bundle's default of a precision that its graph is computed in, on a processor the bundle's
+            default or what takes its place there (:mod:`~edgepipe.models.default_variant`).
         session: Where it runs.
 
     Raises:
         DeviceError: it has no kernels on that device, and would run slowly from one to the other.
 
-    Warns of a variant whose results on that device nobody has measured.
+    Warns of a variant whose results on that device nobody has measured, and of one that takes the default's place.
     """
     dtype = variant_name(dtype)
     device = device_profile(session)
     if not device.preferred_variants:
-        own: str = bundle.default_dtype if dtype is None else dtype
+        own: str = _choose_on_processor(bundle, device, session) if dtype is None else dtype
         if device.is_cpu:
             _warn_of_overflow(bundle, own)
         return own
@@ -121,13 +131,57 @@ def choose_variant(bundle: Bundle, dtype: Any, session: SessionConfig | None) ->
     if device.is_cpu:
         _warn_of_overflow(bundle, chosen, device.gate)
     is_there = stored_variant(chosen, session) in bundle.dtypes
-    if device.gate is not None and is_there and not _passed_gate(bundle, chosen, device.gate):
+    if device.gate is not None and is_there and not _was_measured(bundle, chosen, device.gate):
         warnings.warn(
             f"{bundle.path}: nobody has measured {chosen} on {device.name}, which rounds otherwise than onnxruntime: "
             f"edgepipe verify BUNDLE MODEL --device {device.gate} --dtype {chosen} compares it with the checkpoint",
             stacklevel=2,
         )
     return chosen
+
+
+def _choose_on_processor(bundle: Bundle, device: DeviceProfile, session: SessionConfig | None) -> str:
+    """The bundle's default, or what takes its place on this processor."""
+    own = bundle.default_dtype
+    if bundle.manifest is None or not device.variant_orders:
+        return own
+
+    def fits(dtype: str) -> bool:
+        return fits_memory(bundle, dtype, session or SessionConfig())
+
+    found = choose_default(bundle.manifest, own, bundle.dtypes, this_processor(), device.variant_orders, fits=fits)
+    return _say_replaced(str(bundle.path), own, found)
+
+
+def _say_replaced(name: str, default: str, choice: DefaultChoice) -> str:
+    """The variant that was chosen; where it is not the default, a warning says so."""
+    if choice.reason is not None:
+        warnings.warn(
+            f"{name}: {default}, the bundle's default, {choice.reason}; {choice.dtype} is taken in its place "
+            f"(dtype={default!r} takes it all the same)",
+            stacklevel=5,
+        )
+    return choice.dtype
+
+
+def list_substitutes(bundle: Bundle, session: SessionConfig) -> tuple[str, ...]:
+    """The variants to try where the one that would be taken gives wrong results, the fastest first.
+
+    Those that are known to fail on this processor are left out, and those that the exporter's gate refused.
+    """
+    device = device_profile(session)
+    processor = this_processor()
+    order = device.preferred_variants or device.variant_orders.get(processor.kind or "", ())
+    manifest = bundle.manifest
+    if manifest is None:
+        return bundle.dtypes
+    found = [
+        name
+        for name in bundle.dtypes
+        if (parity := manifest.variants[name].parity) is None or parity.passed
+        if not device.variant_orders or find_known_failure(manifest, name, processor) is None
+    ]
+    return tuple(sorted(found, key=lambda name: order.index(name) if name in order else len(order)))
 
 
 def load_graph(
@@ -197,13 +251,9 @@ def _own_precision(bundle: Bundle, device: DeviceProfile, stored: str | None) ->
     return own if stored is not None and device.precisions.get(own) == stored else stored
 
 
-def _passed_gate(bundle: Bundle, dtype: str, gate: str) -> bool:
-    """Whether a variant computes in fp32, as exactly as anywhere, or the exporter measured it there and it passed."""
-    if dtype == _EXACT:
-        return True
-    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
-    parity = None if variant is None else variant.parity
-    return parity is not None and parity.device == gate and parity.passed
+def _was_measured(bundle: Bundle, dtype: str, gate: str) -> bool:
+    """Whether a variant passed the gate on a device, or needs no gate."""
+    return dtype == EXACT if bundle.manifest is None else passed_gate(bundle.manifest, dtype, gate)
 
 
 def _starts(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
@@ -220,8 +270,6 @@ def _warn_of_overflow(bundle: Bundle, dtype: str, engine: str | None = None) -> 
     """Say that a variant is for processors that add 8-bit products in 32 bits, where this one does not."""
     if not uses_8_bits(bundle, dtype):
         return
-    from edgepipe.backend.machine import saturates
-
     if not saturates():
         return
     exact = [name for name in bundle.dtypes if not uses_8_bits(bundle, name)]
@@ -245,7 +293,4 @@ def uses_8_bits(bundle: Bundle, dtype: str) -> bool:
     """Whether a variant multiplies integers without room for their sum; of others' variants that is not known."""
     if bundle.manifest is None or dtype not in bundle.dtypes:
         return False
-    recipe = bundle.manifest.variants[dtype].recipe
-    graphs = recipe.get("graphs")
-    recipes = graphs.values() if isinstance(graphs, Mapping) else [recipe]
-    return any(isinstance(each, Mapping) and each.get("reduce_range") is False for each in recipes)
+    return default_variant.uses_8_bits(bundle.manifest, dtype)

@@ -137,3 +137,25 @@ def test_a_board_is_called_by_its_name(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_versions_of_packages_that_are_there() -> None:
     assert machine.package_versions(["numpy", "no-such-package"]).keys() == {"numpy"}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "flags", "kind"),
+    [
+        ("x86_64", "sse4_1", machine.X86),
+        ("x86_64", "sse4_1 avx2 avx512f", machine.AVX2),
+        ("AMD64", "avx2 avx_vnni", machine.VNNI),
+        ("aarch64", "asimd", machine.ARM64),
+        ("arm64", "asimd asimddp", machine.ARM64_DOT),
+        ("x86_64", "", None),
+        ("armv7l", "neon", None),
+        ("i686", "sse2", None),
+    ],
+)
+def test_kinds_of_processors(architecture: str, flags: str, kind: str | None) -> None:
+    assert machine.Processor(architecture, frozenset(flags.split())).kind == kind
+
+
+def test_this_processor(cpuinfo: Path) -> None:
+    cpuinfo.write_text(INTEL.format(more=""))
+    assert machine.this_processor() == machine.Processor("x86_64", frozenset({"fpu", "avx2"}))

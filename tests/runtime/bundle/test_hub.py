@@ -123,6 +123,46 @@ def test_the_variant_for_a_gpu_comes_where_one_is_asked_for(tmp_path: Path, home
     assert hub.downloaded() == sorted([*SHARED, "onnx/model_fp16.onnx", "onnx/model_fp16.onnx_data"])
 
 
+def test_the_variant_for_a_processor_comes_where_the_default_fails_on_it(tmp_path: Path, home: Path) -> None:
+    program = """
+        import sys, warnings
+        from edgepipe.backend import machine
+        machine.cpu_flags = lambda: frozenset({"avx2"})
+        machine.platform.machine = lambda: "x86_64"
+        from edgepipe import pipeline
+
+        for local in (False, True):
+            with warnings.catch_warnings(record=True) as said:
+                print(pipeline(model=sys.argv[1], local_files_only=local).model.dtype, len(said), said[0].message)
+    """
+    source = write_bundle(tmp_path / "source", ("int8", "q4", "w8"))
+    record = json.loads((source / "edgepipe.json").read_text()) | {"target": "arm64"}
+    passed = {"reference": "fp32", "texts": 1, "max_abs_diff": {}, "max_score_diff": None, "label_agreement": None}
+    for variant in record["variants"].values():
+        variant["parity"] = {**passed, "bound": "", "passed": True}
+    record["variants"]["int8"]["recipe"]["reduce_range"] = False
+    rewrite_manifest(source, record)
+    hub = Hub()
+    hub.add(REPO, source)
+    with hub.serving():
+        online, offline = run_python(program, REPO, env=environment(hub.url, home)).splitlines()
+        assert online == offline
+        assert online.startswith(f"w8 1 {REPO}: int8, the bundle's default, fails on this processor: ")
+        assert hub.downloaded() == sorted([*SHARED, "onnx/model_w8.onnx", "onnx/model_w8.onnx_data"])
+
+
+def test_without_a_network_the_default_that_the_cache_has_is_taken(hub: Hub, home: Path) -> None:
+    program = """
+        import sys
+        from edgepipe import Bundle
+
+        for local, name in ((False, "fp32"), (True, "int8"), (False, "int8")):
+            print(*Bundle.load(sys.argv[1], choose=lambda manifest: name, local_files_only=local).dtypes)
+    """
+    said = run_python(program, REPO, env=environment(hub.url, home)).splitlines()
+    assert said == ["fp32", "fp32", "fp32 int8"]
+
+
 def test_a_directory_needs_no_client_and_a_hub_id_says_that_it_is_missing(source: Path) -> None:
     program = """
         import sys

@@ -137,6 +137,19 @@ def test_a_file_entry_of_a_wrong_type(record: dict[str, Any], name: str, value: 
         Manifest.from_json(json.dumps(record))
 
 
+def test_a_target_that_no_older_bundle_has(record: dict[str, Any]) -> None:
+    record.pop("target", None)
+    older = Manifest.from_json(json.dumps(record))
+    assert older.target is None
+    assert "target" not in json.loads(older.to_json()), "its digest stays"
+    newer = Manifest.from_json(json.dumps(record | {"target": "vnni"}))
+    assert newer.target == "vnni"
+    assert Manifest.from_json(newer.to_json()) == newer
+    assert newer.digest != older.digest
+    with pytest.raises(BundleError, match="damaged: target is 7"):
+        Manifest.from_json(json.dumps(record | {"target": 7}))
+
+
 def test_a_default_variant_that_is_not_there(record: dict[str, Any]) -> None:
     record["default_dtype"] = "int8"
     with pytest.raises(BundleError, match=r"damaged.*int8"):

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe import pipeline
+from edgepipe import Bundle, pipeline
 from edgepipe.backend.machine import MemoryBound
+from edgepipe.backend.session import SessionConfig
 from edgepipe.errors import OutOfMemoryError
 from edgepipe.models import memory_check
 from tests.runtime.processes import run_python
@@ -120,3 +121,11 @@ def test_a_control_group_is_seen(wide: Path) -> None:
         [*group, sys.executable, "-c", program, str(wide)], capture_output=True, text=True, check=False
     )
     assert "the control group (container)" in done.stderr
+
+
+def test_whether_a_variant_fits(wide: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.load(wide)
+    for left, fitting in ((150, ["int8"]), (400, ["fp32", "int8"])):
+        bound_by(monkeypatch, most=400, left=left)
+        found = [name for name in bundle.dtypes if memory_check.fits_memory(bundle, name, SessionConfig())]
+        assert found == fitting

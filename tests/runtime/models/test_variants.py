@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edgepipe import Bundle, Model
+from edgepipe import Bundle, Model, pipeline
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.layout import SUFFIXES
+from edgepipe.bundle.manifest import Manifest, Parity
 from edgepipe.errors import DeviceError, KernelError
-from edgepipe.models.variants import choose_variant
+from edgepipe.models.variants import choose_variant, list_substitutes
 from tests.runtime.small_bundle import rewrite_manifest, write_bundle
 
 CUDA = [
@@ -188,3 +190,71 @@ def test_a_variant_without_kernels_names_those_that_run(tmp_path: Path) -> None:
         (folder / "onnx" / name).unlink()
     with pytest.raises(KernelError, match="no other variant can run there"):
         Model.from_pretrained(folder, dtype="q4")
+
+
+def measured(folder: Path, *dtypes: str, target: str = "vnni") -> Bundle:
+    """A bundle for a target, whose int8 uses all 8 bits and whose variants passed the gate."""
+    write_bundle(folder, dtypes)
+    path = folder / "edgepipe.json"
+    manifest = Manifest.from_json(path.read_text())
+    variants = {
+        name: replace(each, recipe=FULL if name == "int8" else {}, parity=Parity("fp32", 1, {}, None, None, "", True))
+        for name, each in manifest.variants.items()
+    }
+    path.write_text(replace(manifest, variants=variants, target=target).to_json())
+    return Bundle.load(folder)
+
+
+def test_what_takes_the_default_s_place_on_a_processor_is_said_and_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_processor(monkeypatch, *OLD_X86)
+    bundle = measured(tmp_path / "bundle", "int8", "fp32", "w8")
+    said = (
+        r"bundle: int8, the bundle's default, fails on this processor: its weights .*; w8 is taken in its place "
+        r"\(dtype='int8' takes it all the same\)$"
+    )
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert Model.from_pretrained(bundle.path).dtype == "w8"
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=said) as caught:
+        assert pipeline(model=bundle, verify="never").model.dtype == "w8"
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("fp32", "w8"):
+            assert choose_variant(bundle, name, None) == name
+    with pytest.warns(UserWarning, match="int8 was made for another processor"):
+        assert choose_variant(bundle, "int8", None) == "int8", "explicit is explicit"
+
+
+def test_a_variant_that_is_faster_on_a_processor_is_taken_where_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_processor(monkeypatch, "aarch64", frozenset({"asimd"}))
+    bundle = measured(tmp_path / "bundle", "w8", "fp32")
+    with pytest.warns(
+        UserWarning, match="w8, the bundle's default, was made for vnni, and is slower than fp32 on this"
+    ):
+        assert choose_variant(bundle, None, None) == "fp32"
+    monkeypatch.setattr("edgepipe.models.variants.fits_memory", lambda *_: False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_variant(bundle, None, None) == "w8"
+        assert choose_variant(measured(tmp_path / "other", "w8", "fp32", target="arm64"), None, None) == "w8"
+
+
+def test_what_is_tried_in_place_of_a_variant_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = measured(tmp_path / "bundle", "fp32", "int8", "w8", "q4")
+    session, openvino = SessionConfig(), SessionConfig("openvino")
+    on_processor(monkeypatch, *OLD_X86)
+    assert list_substitutes(bundle, session) == ("w8", "q4", "fp32")
+    on_processor(monkeypatch, "aarch64", frozenset({"asimd"}))
+    assert list_substitutes(bundle, session) == ("int8", "fp32", "q4", "w8")
+    assert list_substitutes(bundle, openvino)[0] == "fp32"
+    manifest = bundle.manifest
+    assert manifest is not None
+    refused = replace(manifest.variants["q4"], parity=Parity("fp32", 1, {}, None, None, "", False))
+    changed = replace(manifest, variants={**manifest.variants, "q4": refused})
+    assert list_substitutes(replace(bundle, manifest=changed), session) == ("int8", "fp32", "w8")
+    assert list_substitutes(replace(bundle, manifest=None), session) == ("fp32", "int8", "w8", "q4")

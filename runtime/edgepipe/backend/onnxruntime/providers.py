@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from edgepipe.arguments import did_you_mean, is_whole
+from edgepipe.backend.machine import ARM64, ARM64_DOT, AVX2, VNNI, X86
 from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort
 from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES
@@ -44,6 +45,17 @@ CUDA_OPTIONS = (
 
 # TF32 keeps 10 bits of a product's factors: results would be some 1e-3 from PyTorch's, which does not use it either.
 _DEFAULTS: Mapping[str, Any] = {"use_tf32": 0}
+
+# Variants by kind of processor, the fastest first. Products in 8 bits have kernels on all. MatMulNBits, which w8 and q4
+# are made of, has some where there are dot products or AVX2. Elsewhere it writes its weights in fp32 for each product:
+# `python -m benchmarks.graphs.quantized BUNDLE --without-kernels` shows what that takes. fp16 is converted from and to
+# fp32 around each product, but on ARM with half precision.
+_WITH_KERNELS = ("int8", "int8-rows", "int8-static", "w8", "q4", "fp32", "fp16")
+_WITHOUT = ("int8", "int8-rows", "int8-static", "fp32", "fp16", "q4", "w8")
+
+_CPU_PROFILE = DeviceProfile(
+    variant_orders={ARM64: _WITHOUT, ARM64_DOT: _WITH_KERNELS, X86: _WITHOUT, AVX2: _WITH_KERNELS, VNNI: _WITH_KERNELS}
+)
 
 _CUDA_PROFILE = DeviceProfile(
     name="CUDA",
@@ -184,9 +196,9 @@ def device_profile(config: SessionConfig) -> DeviceProfile:
 
         return profile_plugin(config) or DeviceProfile()
     if config.providers is None:
-        return DeviceProfile() if cuda_index(config.device) is None else replace(_CUDA_PROFILE, buckets=ON_DEVICES)
+        return _CPU_PROFILE if cuda_index(config.device) is None else replace(_CUDA_PROFILE, buckets=ON_DEVICES)
     first = provider_name(config.providers[0]) if config.providers else CPU
-    return _CUDA_PROFILE if first == CUDA else DeviceProfile(is_cpu=first == CPU)
+    return {CPU: _CPU_PROFILE, CUDA: _CUDA_PROFILE}.get(first, DeviceProfile(is_cpu=False))
 
 
 def cuda_index(device: str | int | None) -> int | None:
