@@ -366,11 +366,11 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
             place, failed = prove_variants(folder, options.prover, force=options.force)
         for dtype, cause in failed.items():
             stages.note("prove", f"{dtype} does not give on {place} what it gives here: {cause}")
-    elif not options.target.runs_here and options.target.name in CPU_TARGETS:
+    elif not options.target.computes_here and options.target.name in CPU_TARGETS:
         stages.note(
             "prove",
-            f"variants are for {options.target.name}, and were measured on this processor; run edgepipe check on the "
-            "device, or pass prove_on (--prove-on)",
+            f"variants are for {options.target.name}, and were measured on this processor, which has other kernels; "
+            "run edgepipe check on the device, or pass prove_on (--prove-on)",
         )
     return left_out
 

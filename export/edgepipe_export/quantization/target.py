@@ -6,10 +6,11 @@ import platform
 from dataclasses import dataclass
 
 from edgepipe.backend.engines import engine_for
-from edgepipe.backend.machine import VNNI_FLAGS, cpu_flags, saturates
+from edgepipe.backend.machine import VNNI_FLAGS, cpu_flags, saturates, this_processor
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.layout import STORED_AS
 from edgepipe.errors import DeviceError, InputError
+from edgepipe.models.default_variant import TARGET_KINDS
 
 # name: whether its 8-bit products saturate. x86 without VNNI adds pairs of them in 16 bits (VPMADDUBSW), which
 # overflows silently unless weights keep to 7 bits (onnxruntime#5849, #14642).
@@ -22,6 +23,9 @@ TARGETS: dict[str, bool | None] = {
     "cuda": False,
     "openvino": None,
 }
+
+# Other names of them: as packages of several architectures say it, and optimum's.
+ALIASES = {"x86-avx2": "avx2", "x86-avx512": "avx512", "x86-vnni": "vnni", "avx512_vnni": "vnni"}
 
 # Processors with onnxruntime, and with any engine.
 CPU_TARGETS = ("avx2", "avx512", "vnni", "arm64")
@@ -67,6 +71,11 @@ class Target:
         """Whether times that are measured on this machine are the target's."""
         return self.device is not None or self.name == _detect()
 
+    @property
+    def computes_here(self) -> bool:
+        """Whether results that are measured on this machine are the target's: it has the same kernels."""
+        return self.runs_here or this_processor().kind in TARGET_KINDS.get(self.name, ())
+
     def check_precision(self, dtype: str) -> None:
         """Check that a variant without files of its own can be measured here.
 
@@ -87,13 +96,14 @@ class Target:
 
 
 def find_target(name: str = THIS) -> Target:
-    """The target of a name; ``"this"`` is the machine we run on.
+    """The target of a name or an alias; ``"this"`` is the machine we run on.
 
     Raises:
         InputError: no target has that name.
     """
     if name == THIS:
         return Target(_detect())
+    name = ALIASES.get(name, name)
     if name not in TARGETS:
         raise InputError(f"unknown target {name!r}; it is one of {', '.join([THIS, *TARGETS])}")
     return Target(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgepipe.errors import InputError
+from edgepipe.models.default_variant import TARGET_KINDS
 from edgepipe_export.quantization import target
 from edgepipe_export.quantization.target import Target, find_target
 
@@ -45,3 +46,35 @@ def test_this_machine_is_known_by_its_flags(
     monkeypatch.setattr(target, "cpu_flags", lambda: frozenset(flags))
     assert find_target() == Target(expected)
     assert [name for name in target.TARGETS if Target(name).runs_here] == [expected, "openvino"]
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [("x86-avx2", "avx2"), ("x86-avx512", "avx512"), ("x86-vnni", "vnni"), ("avx512_vnni", "vnni"), ("arm64", "arm64")],
+)
+def test_other_names_of_a_target(alias: str, name: str) -> None:
+    assert find_target(alias) == Target(name)
+    assert set(target.ALIASES.values()) <= set(target.TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "flags", "expected"),
+    [
+        ("x86_64", {"avx2", "avx512f"}, ["avx2", "avx512", "openvino"]),
+        ("x86_64", {"avx2", "avx_vnni"}, ["vnni", "openvino"]),
+        ("aarch64", {"asimd"}, ["arm64", "openvino"]),
+        ("arm64", set(), ["arm64", "openvino"]),
+    ],
+    ids=["avx512", "vnni", "arm64", "not known"],
+)
+def test_results_are_the_target_s_where_it_has_the_same_kernels(
+    architecture: str, flags: set[str], expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: architecture)
+    for module in ("edgepipe.backend.machine", target.__name__):
+        monkeypatch.setattr(f"{module}.cpu_flags", lambda: frozenset(flags))
+    assert [name for name in target.TARGETS if Target(name).computes_here] == expected
+
+
+def test_processors_of_targets() -> None:
+    assert set(TARGET_KINDS) == set(target.CPU_TARGETS)

@@ -73,7 +73,7 @@ def _recipes() -> Iterable[str]:
     default="this",
     show_default=True,
     shell_complete=complete_name(lambda: TARGETS),
-    help="avx2, avx512, vnni, arm64, this machine, cuda or openvino.",
+    help="avx2, avx512, vnni (or x86-avx2, ...), arm64, this machine, cuda or openvino.",
 )
 @click.option(
     "--calibration",
