@@ -45,7 +45,7 @@ CHECKS: dict[str, list[tuple[str, ...]]] = {
     "peft": [("python", "-c", "import edgepipe_export, peft")],
     "optimum": [("optimum-cli", "export", "edgepipe", "--help")],
 }
-RESOLVED_ONLY = ("gpu",)
+RESOLVED_ONLY = ("gpu", "webgpu", "openvino-ep", "qnn")
 # The extras that have a bill of materials, and the lock with the hashes of what they bring.
 BILLS = {"cpu": "runtime", "export": "export"}
 

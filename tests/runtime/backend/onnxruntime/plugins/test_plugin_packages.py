@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,13 @@ def test_a_package_with_its_version() -> None:
     assert with_version(Plugin("pytest", "pytest")) == f"pytest {pytest.__version__}"
     assert with_version(Plugin("no-such-package", "x")) == "no-such-package"
     assert "onnxruntime" in sys.modules
+
+
+def test_extras_bring_the_package_of_the_device_that_they_are_called() -> None:
+    project = tomllib.loads((Path(__file__).parents[5] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    found = {
+        name: [plugin.package in each for each in extras[name]] for name, plugin in PLUGINS.items() if name in extras
+    }
+    assert found == {name: [False, True] for name in ("openvino-ep", "qnn", "webgpu")}
+    assert {extras[name][0] for name in found} == {"edgepipe[cpu]"}
