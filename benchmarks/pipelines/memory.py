@@ -9,7 +9,10 @@ For each variant, plain and with `low_memory`, a process of its own imports, loa
 - private: the most at any time that no other process shares and the kernel cannot drop (RssAnon, read all 2 ms)
 - addresses: the most addresses (VmPeak), which `ulimit -v` limits
 - LIMIT: whether it loads and answers with so many MB of addresses (`--limit`). That is stricter than a board with
-  as much memory: addresses count that nothing lies behind, some 400 MB of them before anything is loaded.
+  as much memory: addresses count that nothing lies behind, some 400 MB of them before anything is loaded. With
+  `--groups FOLDER` it is the memory of a control group that counts, as on a board. FOLDER is a group of the first or
+  the second version that this user may make others in, e.g. /sys/fs/cgroup/memory. What of Python and its libraries
+  was in memory before is not counted there
 
 `--make NAME FOLDER` writes a bundle of random weights first: distilbert-base, minilm, gpt2 or qwen2-0.5b. The last
 takes some minutes and 8 GB.
@@ -19,11 +22,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +72,14 @@ def main() -> None:
     parser.add_argument("--make", nargs=2, action="append", metavar=("NAME", "FOLDER"), default=[])
     parser.add_argument("--dtype", action="append", help="[default: each that the bundle has]")
     parser.add_argument("--limit", type=int, action="append", help=f"[default: {LIMITS}]")
+    parser.add_argument("--groups", type=Path, metavar="FOLDER")
     arguments = parser.parse_args()
     bundles = list(arguments.bundles)
     for name, folder in arguments.make:
         print_progress(f"making {name}")
         bundles.append(make_bundle(name, Path(folder)))
     limits = arguments.limit or LIMITS
-    rows = [row for path in bundles for row in measure_bundle(Bundle.load(path), arguments.dtype, limits)]
+    rows = [row for path in bundles for row in measure_bundle(path, arguments.dtype, limits, arguments.groups)]
     heads = ["bundle", "variant", "weights", "counted", "load", "run", "above", "private", "addresses"]
     print(table([*heads, *(f"{limit} MB" for limit in limits)], rows))
 
@@ -111,9 +117,11 @@ def make_bundle(name: str, folder: Path) -> Path:
     return bundle
 
 
-def measure_bundle(bundle: Bundle, dtypes: Sequence[str] | None, limits: Sequence[int]) -> list[list[str]]:
+def measure_bundle(
+    path: Path, dtypes: Sequence[str] | None, limits: Sequence[int], groups: Path | None
+) -> list[list[str]]:
     """A row for each variant, plain and with low_memory."""
-    rows = []
+    rows, bundle = [], Bundle.load(path)
     for dtype in dtypes or bundle.dtypes:
         for low_memory in (False, True):
             print_progress(f"{bundle.path}: {dtype}{', low_memory' if low_memory else ''}")
@@ -124,7 +132,7 @@ def measure_bundle(bundle: Bundle, dtypes: Sequence[str] | None, limits: Sequenc
             found = run_child(bundle.path, dtype, low_memory)
             figures = [weights, counted, found["load"], found["run"], found["run"] - weights]
             figures += [found["private"], found["addresses"]]
-            loads = [answer_within(bundle.path, dtype, low_memory, limit) for limit in limits]
+            loads = [answer_within(bundle.path, dtype, low_memory, limit, groups) for limit in limits]
             name = f"{dtype}, low memory" if low_memory else dtype
             rows.append([bundle.path.parent.name, name, *(f"{size / _MEGABYTE:.0f}" for size in figures), *loads])
     return rows
@@ -165,14 +173,35 @@ def _read_private(pid: int) -> int:
     return next((int(line.split()[1]) * _KILOBYTE for line in lines if line.startswith("RssAnon:")), 0)
 
 
-def answer_within(path: Path, dtype: str, low_memory: bool, limit: int) -> str:
-    """Whether it answers with so many MB of addresses, and what it says where it does not."""
-    argument = json.dumps([str(path), dtype, low_memory, TEXT, NEW_TOKENS, limit * 2**20])
+@contextmanager
+def make_group(groups: Path | None, limit: int) -> Iterator[list[str]]:
+    """A control group with so many bytes, and the command that runs another one in it; empty where none is wanted."""
+    if groups is None:
+        yield []
+        return
+    folder = groups / f"edgepipe-{os.getpid()}"
+    folder.mkdir()
+    try:
+        names = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.max", "memory.swap.max")
+        first, *swap = (folder / name for name in names if (folder / name).exists())
+        first.write_text(str(limit))
+        for file in swap:  # none of it may go to a disk; where both count together, they are the same
+            file.write_text("0" if file.name == "memory.swap.max" else str(limit))
+        yield ["sh", "-c", f'echo $$ > {folder / "cgroup.procs"} && exec "$@"', "sh"]
+    finally:
+        folder.rmdir()
+
+
+def answer_within(path: Path, dtype: str, low_memory: bool, limit: int, groups: Path | None) -> str:
+    """Whether it answers with so many MB of addresses, or in a group of so many, and what it says where it does not."""
+    argument = [str(path), dtype, low_memory, TEXT, NEW_TOKENS, 0 if groups else limit * 2**20]
     # OpenBLAS and the C library reserve addresses for each thread that there may be.
     environment = ENVIRONMENT | {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, argument], capture_output=True, text=True, env=environment, check=False
-    )
+    with make_group(groups, limit * 2**20) as join:
+        done = subprocess.run(
+            [*join, sys.executable, "-c", _PROGRAM, json.dumps(argument)],
+            capture_output=True, text=True, env=environment, check=False,
+        )  # fmt: skip
     if done.returncode == 0:
         return "answers"
     last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]

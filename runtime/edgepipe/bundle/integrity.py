@@ -99,11 +99,21 @@ def read_text(path: Path, limit: int = LONGEST_TEXT) -> str:
         BundleError: it cannot be read, is longer, or is something else.
     """
     try:
-        return io.TextIOWrapper(io.BytesIO(read_bounded(path, limit)), encoding="utf-8").read()
-    except OSError as error:
-        raise unreadable_error(path, error) from error
+        return io.TextIOWrapper(io.BytesIO(read_bytes(path, limit)), encoding="utf-8").read()
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} cannot be read as UTF-8 text: {error}; {EXPORT_AGAIN}") from error
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a file of no more than so many bytes.
+
+    Raises:
+        BundleError: it cannot be read, or is longer.
+    """
+    try:
+        return read_bounded(path, limit)
+    except OSError as error:
+        raise unreadable_error(path, error) from error
     except ValueError as error:
         raise BundleError(f"{path} cannot be read: {error}; {EXPORT_AGAIN}") from error
 

@@ -15,7 +15,7 @@ from typing import Any
 from tokenizers import AddedToken
 from tokenizers import Tokenizer as RustTokenizer
 
-from edgepipe.bundle.integrity import file_exists, parse_json, read_json, read_text
+from edgepipe.bundle.integrity import file_exists, parse_json, read_bytes, read_json, read_text
 from edgepipe.errors import BundleError, convert_panics, first_line, is_from_rust
 from edgepipe.tokenization.truncation import require_faultless_release
 
@@ -124,10 +124,12 @@ def load_tokenizer_files(directory: Path, overrides: Mapping[str, Any]) -> tuple
         config = {**config, **_read_settings(directory / "special_tokens_map.json")}
     templates = _chat_templates(directory)
     config = {**config, **({"chat_template": templates} if templates else {}), **overrides}
-    text = read_text(path, LONGEST_TOKENIZER)
+    content = read_bytes(path, LONGEST_TOKENIZER)
     try:
         with convert_panics("the file"):
-            backend = RustTokenizer.from_str(text)
+            # Not as text: Python keeps four bytes for each of its characters where one of them is rare, and tokenizers
+            # a copy of its own beside that.
+            backend = RustTokenizer.from_buffer(content)
         if backend.post_processor is not None:
             _check_template(parse_json(backend.post_processor.__getstate__()))
     except Exception as error:

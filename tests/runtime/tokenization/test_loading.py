@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,21 @@ def test_damaged_tokenizer_json(directory: Path, content: bytes) -> None:
     (directory / "tokenizer.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"tokenizer\.json"):
         Tokenizer.from_pretrained(directory)
+
+
+def test_a_large_vocabulary_is_not_held_as_a_text(directory: Path) -> None:
+    path = directory / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    first = len(content["model"]["vocab"])
+    content["model"]["vocab"] |= {f"word{index}\U0001f642": first + index for index in range(20_000)}
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    Tokenizer.from_pretrained(directory)  # imports, caches
+    tracemalloc.start()
+    tokenizer = Tokenizer.from_pretrained(directory)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(tokenizer) > 20_000
+    assert peak < 2 * path.stat().st_size, "four bytes a character, and two copies"
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff", b"null"])
