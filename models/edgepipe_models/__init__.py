@@ -5,8 +5,6 @@ worth exporting. To add one, add a file `recipes/NAME.toml`; nothing else names 
 edgepipe and nothing heavy, so that reading a recipe costs nothing.
 """
 
-import difflib
-import tomllib
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -63,6 +61,8 @@ def recipe(name: str) -> Recipe:
     known = {entry.name: entry for entry in recipes()}
     if name in known:
         return known[name]
+    import difflib  # as tomllib: every start without a bundle of one's own asks for the default bundle alone
+
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"there is no recipe {name!r}; {hint}the recipes are {', '.join(known)}")
@@ -80,6 +80,8 @@ def recipes() -> tuple[Recipe, ...]:
 
 def _read(path: Path) -> Recipe:
     """Parse one recipe; its name is the file's."""
+    import tomllib
+
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
