@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,8 @@ class Decoding(Protocol):
 
         Args:
             tokens: int64[rows, new]. Decoder-only models take the whole prompt at the first step, encoder-decoders
-                what their decoder starts with; later steps one token a row.
+                what their decoder starts with; later steps one token a row. One row without padding of a decoder that
+                `joins` may take its prompt in parts, which gives what the whole gives but for rounding.
 
         Returns:
             float32[rows, vocabulary], the scores of what follows the last of them. The caller may change it in place;
@@ -56,6 +57,20 @@ class Decoding(Protocol):
         """Make the rows those of these indices, int64[kept]: fewer, more, repeated or in another order."""
         ...
 
+    def join(self, other: Self) -> None:
+        """Take the rows of another decoding behind the own ones; for a decoder that `joins`.
+
+        Both are past their prompts. Shorter rows get padding on their left, as in a batch of prompts.
+
+        Args:
+            other: Another of the same decoder; it is not used again.
+        """
+        ...
+
+    def drop_padding(self) -> None:
+        """Forget columns that are padding in all rows, if they are so many that this is quicker than to go on."""
+        ...
+
 
 class Decoder(Protocol):
     """A bundle's graphs for generation, loaded.
@@ -71,6 +86,7 @@ class Decoder(Protocol):
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         reads_padding: Whether padding is read like any token, so that what a row gives depends on its batch.
         mixes_rows: Whether all rows look at the first one, so that inputs go one at a time, and beams in their order.
+        joins: Whether its decodings can join, and may read their prompts in parts.
     """
 
     directory: Path
@@ -82,6 +98,7 @@ class Decoder(Protocol):
     is_encoder_decoder: bool
     reads_padding: bool
     mixes_rows: bool
+    joins: bool
 
     @property
     def config(self) -> Mapping[str, Any]:

@@ -47,6 +47,11 @@ class KeyValueBuffer(ABC):
         self._tensors: dict[str, Any] | None = None
         self.rows = self.tokens = 0
 
+    @property
+    def most_rows(self) -> int:
+        """For how many rows there is memory."""
+        return int(self._blocks[0].shape[1]) if self._blocks else 0
+
     def resize(self, rows: int, tokens: int, capacity: int = 0) -> None:
         """Have room for so many rows of so many tokens; what they hold is undefined.
 
@@ -89,6 +94,31 @@ class KeyValueBuffer(ABC):
         """Copy the first `length` tokens of these rows of another buffer, whose rows have at most as many tokens."""
 
     @abstractmethod
+    def place(self, source: Self, row: int, column: int, start: int, length: int) -> None:
+        """Copy all rows of a buffer, of each `length` tokens from `start` on, and have nothing before them but zeros.
+
+        Zeros, because what is masked is still multiplied by 0, and memory that was never written may hold NaN.
+
+        Args:
+            source: The buffer; it may be this one.
+            row: Where its first row goes; there is room for them all.
+            column: Where the first of the tokens goes.
+            start: The first token that is copied.
+            length: How many tokens.
+
+        Raises:
+            NotImplementedError: the memory is a device's.
+        """
+
+    def keep_rows(self, rows: int) -> None:
+        """Have so many rows, of those that there is memory for; what new ones hold is undefined.
+
+        Raises:
+            NotImplementedError: the memory is a device's.
+        """
+        raise NotImplementedError(f"a {type(self).__name__} has rows for all its memory")
+
+    @abstractmethod
     def _empty(self, size: int, dtype: str) -> Any:
         """Memory for so many elements."""
 
@@ -113,7 +143,7 @@ class HostBuffer(KeyValueBuffer):
 
     def move_rows(self, rows: NDArray[np.int64], common: NDArray[np.int64], length: int) -> bool:
         """See :class:`KeyValueBuffer`; only tokens that differ are copied."""
-        if len(rows) > self._blocks[0].shape[1]:
+        if len(rows) > self.most_rows:
             return False
         changed = np.flatnonzero(common < length)
         if len(changed):
@@ -121,14 +151,26 @@ class HostBuffer(KeyValueBuffer):
             for block in self._blocks:
                 # The right side is a copy, so that a row may be read and written.
                 block[:, changed, :, tokens] = block[:, rows[changed], :, tokens]
-        if len(rows) != self.rows:
-            self.rows, self._tensors = len(rows), None
+        self.keep_rows(len(rows))
         return True
 
     def copy_rows(self, source: Self, rows: NDArray[np.int64], length: int) -> None:
         """See :class:`KeyValueBuffer`."""
         for old, new in zip(source._blocks, self._blocks, strict=True):
             new[:, :, :, :length] = old[:, rows, :, :length]
+
+    def place(self, source: Self, row: int, column: int, start: int, length: int) -> None:
+        """See :class:`KeyValueBuffer`."""
+        rows = slice(row, row + source.rows)
+        for old, new in zip(source._blocks, self._blocks, strict=True):
+            # Within one buffer numpy copies first what it would write over.
+            new[:, rows, :, column : column + length] = old[:, : source.rows, :, start : start + length]
+            new[:, rows, :, :column] = 0
+
+    def keep_rows(self, rows: int) -> None:
+        """See :class:`KeyValueBuffer`."""
+        if rows != self.rows:
+            self.rows, self._tensors = rows, None
 
     def _empty(self, size: int, dtype: str) -> NDArray[Any]:
         return np.empty(size, dtype)
@@ -155,6 +197,10 @@ class DeviceBuffer(KeyValueBuffer):
         for old, new in zip(source._blocks, self._blocks, strict=True):
             if math.prod(new.shape):
                 self._device.gather_rows(old, rows, new)
+
+    def place(self, source: Self, row: int, column: int, start: int, length: int) -> None:
+        """See :class:`KeyValueBuffer`; not there."""
+        raise NotImplementedError("rows of a device's memory move as a whole, and not by columns")
 
     def _empty(self, size: int, dtype: str) -> DeviceTensor:
         return self._device.empty([size], dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,20 @@ class Cache(Protocol):
             rows: int64[kept], the former index of each row.
             common: int64[kept], how many of its tokens the row that has had its new index has too; at most the length.
         """
+        ...
+
+    def join(self, other: Self, columns: int, others: int) -> None:
+        """Take the rows of another cache of this kind behind the own ones, in the host's memory.
+
+        Args:
+            other: The cache; it is not used again.
+            columns: How many columns of padding the own rows get on the left.
+            others: How many the other's rows get; then all have as many.
+        """
+        ...
+
+    def drop(self, columns: int) -> None:
+        """Forget the first columns of all rows, in the host's memory."""
         ...
 
 
@@ -77,6 +91,30 @@ class SharedBufferCache:
             self._move(rows, self._buffer.tokens)
         elif len(rows) != before:
             self._bound_to = None
+
+    def join(self, other: Self, columns: int, others: int) -> None:
+        """See :class:`Cache`; in place where there is room, and else with room for as many rows again."""
+        before, length = self._buffer.rows, self._length
+        rows, total = before + other._buffer.rows, columns + length
+        target = self._buffer
+        if rows > target.most_rows or total > target.tokens:
+            most = target.most_rows if rows <= target.most_rows else 2 * rows
+            self._spare.resize(most, max(total, target.tokens, other._buffer.tokens))
+            target = self._spare
+        if target is not self._buffer or columns:
+            target.place(self._buffer, 0, columns, 0, length)
+        target.place(other._buffer, before, others, 0, other._length)
+        if target is not self._buffer:
+            self._buffer, self._spare = self._spare, self._buffer
+            self._spare.release()
+        self._buffer.keep_rows(rows)
+        self._length = total
+        self._bound_to = None
+
+    def drop(self, columns: int) -> None:
+        """See :class:`Cache`."""
+        self._length -= columns
+        self._buffer.place(self._buffer, 0, 0, columns, self._length)
 
     def _move(self, rows: NDArray[np.int64], tokens: int) -> None:
         """Go on in the second buffer, with these rows and room for so many tokens."""
@@ -124,6 +162,23 @@ class SwappedBufferCache:
             self._present.copy_rows(self._past, rows, self._length)
             self._past, self._present = self._present, self._past
 
+    def join(self, other: Self, columns: int, others: int) -> None:
+        """See :class:`Cache`."""
+        before, length = self._past.rows, self._length
+        self._length = columns + length
+        self._capacity = max(self._capacity, other._capacity, self._length)
+        self._present.resize(before + other._past.rows, self._length, self._capacity)
+        self._present.place(self._past, 0, columns, 0, length)
+        self._present.place(other._past, before, others, 0, other._length)
+        self._past, self._present = self._present, self._past
+
+    def drop(self, columns: int) -> None:
+        """See :class:`Cache`."""
+        self._length -= columns
+        self._present.resize(self._past.rows, self._length, self._capacity)
+        self._present.place(self._past, 0, 0, columns, self._length)
+        self._past, self._present = self._present, self._past
+
 
 class History:
     """The tokens of every row: what two rows have in common, they have in common in the cache too.
@@ -158,6 +213,28 @@ class History:
         """Make the rows those of these indices."""
         self.tokens = self.tokens[rows]
         self._source = self._source[rows]
+
+    def join(self, other: History) -> None:
+        """Take the rows of another behind the own ones; they are of other inputs. What is shorter gets padding."""
+        self.tokens = pad_and_stack(self.tokens, other.tokens, -1)
+        self._source = np.concatenate([self._source, other._source + self._source.max() + 1])
+
+    def drop(self, columns: int) -> None:
+        """Forget the first columns."""
+        self.tokens = self.tokens[:, columns:]
+
+    def count_padding(self) -> int:
+        """How many of the first columns are padding in all rows."""
+        return int((self.tokens >= 0).any(axis=0).argmax()) if self.tokens.size else 0
+
+
+def pad_and_stack(first: NDArray[np.int64], second: NDArray[np.int64], padding: int) -> NDArray[np.int64]:
+    """Two arrays of rows, int64[rows, length], as one; on the left of the shorter rows lies padding."""
+    rows, length = len(first) + len(second), max(first.shape[1], second.shape[1])
+    both = np.full((rows, length), padding)
+    both[: len(first), length - first.shape[1] :] = first
+    both[len(first) :, length - second.shape[1] :] = second
+    return both
 
 
 def layer_shapes(session: Session, origin: Path) -> dict[str, tuple[int, int, str]]:

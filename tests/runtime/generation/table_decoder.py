@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.generation.prompt import Prompt
+from edgepipe.models.kv_cache import pad_and_stack
 from edgepipe.numerics import log_softmax
 
 
@@ -42,8 +43,9 @@ class TableDecoder:
     mixes_rows = False
     is_encoder_decoder = False
 
-    def __init__(self, table: NDArray[np.float32], *, on_device: bool = False) -> None:
+    def __init__(self, table: NDArray[np.float32], *, on_device: bool = False, joins: bool = False) -> None:
         self.table = table
+        self.joins = joins
         self.on_device = on_device
         self.calls: list[tuple[str, int]] = []
 
@@ -80,8 +82,16 @@ class TableDecoding:
         self._decoder.calls.append(("select", len(rows)))
         self._ids = self._ids[rows]
 
+    def join(self, other: TableDecoding) -> None:
+        self._decoder.calls.append(("join", len(other._ids)))
+        self._ids = pad_and_stack(self._ids, other._ids, -1)
+
+    def drop_padding(self) -> None:
+        self._ids = self._ids[:, (self._ids >= 0).any(axis=0)]
+
     def _advance(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         assert len(tokens) == len(self._ids), "a row each"
         self._ids = np.concatenate([self._ids, tokens], axis=1)
-        scores: NDArray[np.float32] = self._decoder.table[self._ids].sum(axis=1)
+        # A row more, for padding, which says nothing.
+        scores: NDArray[np.float32] = np.pad(self._decoder.table, ((0, 1), (0, 0)))[self._ids].sum(axis=1)
         return scores

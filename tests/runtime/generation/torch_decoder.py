@@ -28,6 +28,7 @@ class TorchDecoder:
     switch_length = None
     reads_padding = False
     mixes_rows = False
+    joins = False
 
     def __init__(self, model: Any, max_length: int | None = None) -> None:
         self.model = model

@@ -148,3 +148,23 @@ def test_without_room_nothing_is_moved(kind: type[KeyValueBuffer], device: OrtDe
     assert not buffer.move_rows(np.array(rows), np.zeros(len(rows), np.int64), 5)
     assert buffer.rows == 3
     assert content(buffer, 6) == content(filled(kind, device, 3, 6), 6)
+
+
+def test_tokens_are_placed_with_zeros_before_them() -> None:
+    buffer, other = filled(HostBuffer, HOST, 3, 6), filled(HostBuffer, HOST, 2, 4)
+    buffer.keep_rows(1)
+    buffer.place(buffer, 0, 1, 0, 5)  # over itself
+    buffer.place(other, 1, 2, 1, 3)
+    buffer.keep_rows(3)
+    assert buffer.most_rows == 3
+    assert content(buffer, 5) == [[0, 0, 1, 2, 3], [0, 0, 1, 2, 3], [0, 0, 11, 12, 13]]
+    buffer.place(buffer, 0, 0, 2, 3)
+    assert content(buffer, 3) == [[1, 2, 3], [1, 2, 3], [11, 12, 13]]
+
+
+def test_a_device_moves_whole_rows_alone() -> None:
+    buffer = filled(DeviceBuffer, DEVICE, 3, 6)
+    with pytest.raises(NotImplementedError, match="as a whole"):
+        buffer.place(buffer, 0, 1, 0, 5)
+    with pytest.raises(NotImplementedError, match="DeviceBuffer"):
+        buffer.keep_rows(2)

@@ -109,3 +109,74 @@ def test_what_lies_where_it_belongs_is_not_moved() -> None:
     key[0, :, :4] = -1  # as if it were common to both rows
     cache.select(np.array([0, 0]), np.array([6, 4]))
     assert key[1, 0, :6, 0].tolist() == [6, 7, 8, 9, 4, 5], "only from the fourth token on"
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["one buffer", "two buffers"])
+@pytest.mark.parametrize("seed", range(8))
+def test_rows_that_join_go_on_with_what_they_had(seed: int, shares: bool) -> None:
+    generator = np.random.default_rng(seed)
+    cache = create_cache(SHAPES, 1, 3, shares=shares, device=HOST)
+    assert cache is not None
+    graph, length = Graph(), 1
+    rows: list[list[int]] = [[int(generator.integers(1, 9))]]
+    cache.bind(graph, 1)  # type: ignore[arg-type]
+    graph.run(np.array(rows), 1)
+    for _ in range(20):
+        if generator.random() < 0.5:
+            count, new = int(generator.integers(1, 3)), int(generator.integers(1, 12))
+            others = generator.integers(1, 9, (count, new))
+            other, reader = create_cache(SHAPES, count, new, shares=shares, device=HOST), Graph()
+            assert other is not None
+            other.bind(reader, new)  # type: ignore[arg-type]
+            reader.run(others, new)
+            total = max(length, new)
+            cache.join(other, total - length, total - new)
+            rows, length = [*rows, *others.tolist()], total
+        if len(rows) > 1 and generator.random() < 0.5:
+            kept = generator.permutation(len(rows))[: int(generator.integers(1, len(rows)))]
+            cache.select(kept, np.zeros(len(kept), np.int64))
+            rows = [rows[index] for index in kept]
+        if (columns := length - max(map(len, rows))) and generator.random() < 0.5:
+            cache.drop(columns)
+            length -= columns
+        tokens = generator.integers(1, 9, (len(rows), 1))
+        rows, length = [[*row, int(token)] for row, token in zip(rows, tokens[:, 0], strict=True)], length + 1
+        cache.bind(graph, length)  # type: ignore[arg-type]
+        found = graph.run(tokens, length)
+        for row, present in zip(rows, found, strict=True):
+            assert present[length - len(row) :].tolist() == row
+            assert np.isfinite(present).all(), "what is masked is multiplied by 0, and NaN would stay NaN"
+
+
+def test_rows_join_in_place_where_there_is_room() -> None:
+    caches = [create_cache(SHAPES, 1, 8, shares=True, device=HOST) for _ in range(4)]
+    graph = Graph()
+    for index, cache in enumerate(caches):
+        assert isinstance(cache, SharedBufferCache)
+        cache.bind(graph, 2)  # type: ignore[arg-type]
+        graph.run(np.array([[index, index + 10]]), 2)
+    first = caches[0]
+    assert isinstance(first, SharedBufferCache)
+    places = []
+    for other in caches[1:]:
+        assert isinstance(other, SharedBufferCache)
+        first.join(other, 0, 0)
+        first.bind(graph, 2)  # type: ignore[arg-type]
+        places.append(graph.inputs["past_key_values.0.key"].ctypes.data)
+    assert len(set(places)) == 1, "the first join made room for more"
+    assert graph.inputs["past_key_values.0.value"][:, 0, :2, 0].tolist() == [[0, 10], [1, 11], [2, 12], [3, 13]]
+
+
+def test_what_joins_is_of_another_input_and_shorter_rows_get_padding() -> None:
+    history, other = History(1), History(2)
+    history.append(np.array([[7, 8, 9]]))
+    other.append(np.array([[7], [4]]))
+    history.join(other)
+    assert history.tokens.tolist() == [[7, 8, 9], [-1, -1, 7], [-1, -1, 4]]
+    assert history.count_common(np.array([0, 0, 2])).tolist() == [3, 0, 3]
+    assert history.count_padding() == 0
+    history.select(np.array([1, 2]))
+    assert history.count_padding() == 2
+    history.drop(2)
+    assert history.tokens.tolist() == [[7], [4]]
+    assert History(3).count_padding() == 0

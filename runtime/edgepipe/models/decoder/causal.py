@@ -13,7 +13,7 @@ from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
-from edgepipe.models.kv_cache import Cache, layer_shapes
+from edgepipe.models.kv_cache import Cache, layer_shapes, pad_and_stack
 from edgepipe.models.variants import load_graph
 
 # Model types: Reformer takes no mask; the others count positions from the first token of a row, padding or not.
@@ -21,6 +21,11 @@ READ_PADDING = frozenset({
     "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "marian", "mbart", "mvp", "pegasus", "plbart",
     "reformer", "roformer",
 })  # fmt: skip
+
+
+# Columns that are padding in all rows are dropped when they are at least this part of all: then the few steps that they
+# would slow down as much as dropping takes are soon over.
+_WORTH_DROPPING = 4
 
 
 class CausalGraph(GraphDecoder):
@@ -37,6 +42,7 @@ class CausalGraph(GraphDecoder):
         self.reads_padding = bundle.config.get("model_type") in READ_PADDING
         # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
+        self.joins = bool(self._layers) and self.session.device.is_host and not (self.reads_padding or self.mixes_rows)
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
@@ -83,7 +89,7 @@ class CausalDecoding(GraphDecoding):
         mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
         self._mask = np.concatenate([self._mask, mask], axis=1)
         self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
-        restarts = self._crosses_switch(before, before + new)
+        restarts = self._crosses_switch(new)
         if restarts and self._cache is not None:
             self._cache.clear()
         reads_all = restarts or self._cache is None
@@ -102,23 +108,54 @@ class CausalDecoding(GraphDecoding):
         self._logits.bind(len(tokens), fed.shape[1], on_device=on_device)
         return self._binding.run()
 
-    def _crosses_switch(self, before: int, total: int) -> bool:
-        """Whether what the rows have had is to be read again, because their positions change.
+    def _crosses_switch(self, new: int) -> bool:
+        """Whether what the rows have had is to be read again, because their positions change with so many new tokens.
 
         As in transformers' ``prepare_inputs_for_generation`` of Phi-3.
 
         Raises:
             InputError: some rows are past the switch, and others not; what these give would depend on those.
         """
-        if self._switch is None or total <= self._switch.length:
+        if self._switch is None:
             return False
-        shortest = int(self._mask.sum(axis=1).min())
+        lengths = self._mask.sum(axis=1)
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        if longest <= self._switch.length:
+            return False
         if shortest <= self._switch.length:
             raise InputError(
-                f"a batch has rows of {shortest} and of {total} tokens, and this model has other positions from "
+                f"a batch has rows of {shortest} and of {longest} tokens, and this model has other positions from "
                 f"{self._switch.length + 1} tokens on (rope type longrope): give rows of one length, or one at a time"
             )
-        return self._switch.restarts and 0 < before <= self._switch.length
+        return self._switch.restarts and 0 < longest - new <= self._switch.length
+
+    def join(self, other: CausalDecoding) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`; for a graph that `joins`."""
+        assert self._cache is not None
+        assert other._cache is not None
+        own, others = self._mask.shape[1], other._mask.shape[1]
+        length = max(own, others)
+        self._cache.join(other._cache, length - own, length - others)
+        self._history.join(other._history)
+        self._mask = pad_and_stack(self._mask, other._mask, 0)
+
+    def drop_padding(self) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        columns = self._history.count_padding()
+        if columns * _WORTH_DROPPING >= self._mask.shape[1]:
+            self._drop(columns)
+
+    def _advance(self, tokens: NDArray[np.int64], *, on_device: bool) -> Mapping[str, DeviceTensor]:
+        if self._exceeds_limit(tokens.shape[1]):
+            # Columns count, and where a longer row has left, no row has as many tokens.
+            self._drop(self._history.count_padding())
+        return super()._advance(tokens, on_device=on_device)
+
+    def _drop(self, columns: int) -> None:
+        if columns and self._cache is not None:
+            self._cache.drop(columns)
+            self._history.drop(columns)
+            self._mask = self._mask[:, columns:]
 
     def _select_own(self, rows: NDArray[np.int64]) -> None:
         self._mask = self._mask[rows]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class GraphDecoder(LoadedVariant):
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         reads_padding: Whether padding is read like any token.
         mixes_rows: Whether all rows look at the first one.
+        joins: Whether its decodings can join, and may read their prompts in parts.
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
         rotary_switch: Where its positions change; None where they do not.
@@ -42,6 +43,7 @@ class GraphDecoder(LoadedVariant):
     is_encoder_decoder: bool
     reads_padding: bool = False
     mixes_rows: bool = False
+    joins: bool = False
     max_source_length: int | None
     shares: bool
     _layers: LayerShapes
@@ -107,6 +109,14 @@ class GraphDecoding(ABC):
         self._history.select(rows)
         self._select_own(rows)
 
+    def join(self, other: Self) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        raise NotImplementedError(f"a {type(self).__name__} does not join")
+
+    def drop_padding(self) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        raise NotImplementedError(f"a {type(self).__name__} does not join")
+
     def _count_common(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """How much of the cache each of `rows` has in common with the row whose index it gets, int64[kept]."""
         return self._history.count_common(rows)
@@ -122,14 +132,17 @@ class GraphDecoding(ABC):
         return scores
 
     def _advance(self, tokens: NDArray[np.int64], *, on_device: bool) -> Mapping[str, DeviceTensor]:
+        new = tokens.shape[1]
         before = self._history.tokens.shape[1]
-        length = before + tokens.shape[1]
-        if self._max_length is not None and length > self._max_length:
+        if self._exceeds_limit(new):
             raise InputError(
-                f"{length} tokens are more than the {self._max_length} that the model takes, prompt and new tokens "
-                "together; shorten the prompt or ask for fewer tokens"
+                f"{before + new} tokens are more than the {self._max_length} that the model takes, prompt and new "
+                "tokens together; shorten the prompt or ask for fewer tokens"
             )
         return self._run(tokens, before, on_device=on_device)
+
+    def _exceeds_limit(self, new: int) -> bool:
+        return self._max_length is not None and self._history.tokens.shape[1] + new > self._max_length
 
     @abstractmethod
     def _run(self, tokens: NDArray[np.int64], before: int, *, on_device: bool) -> Mapping[str, DeviceTensor]:

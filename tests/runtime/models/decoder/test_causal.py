@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from onnx import TensorProto
 
+from edgepipe import Bundle
+from edgepipe.errors import InputError
 from edgepipe.models.decoder.causal import READ_PADDING, CausalGraph
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
-from tests.runtime.models.decoder.small_decoders import VOCABULARY, causal_bundle, causal_logits, step_by_step
+from tests.runtime.models.decoder.small_decoders import LIMIT, VOCABULARY, causal_bundle, causal_logits, step_by_step
 from tests.tiny.generative import DECODERS, REFUSED, build_generative
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -112,3 +115,99 @@ def test_the_models_that_read_padding_are_those_of_the_table(family: str) -> Non
 
     difference = float((first_logits(texts[:1]) - first_logits(texts)).abs().max())
     assert (difference > 1e-3) is (model.config.model_type in READ_PADDING)
+
+
+joining = pytest.mark.parametrize("kind", ["a cache that grows", "a cache in one buffer", "no positions"])
+
+
+@joining
+def test_rows_that_join_go_on_as_they_would_alone(kind: str, tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, **KINDS[kind]))
+    assert decoder.joins
+    texts = [IDS[0, :5], IDS[1, :2], IDS[0, 2:9]]  # the second is shorter than the first, the third longer
+    rows: list[list[int]] = []
+    running = None
+    for text in texts:
+        decoding = decoder.begin(text[None], np.ones((1, len(text)), np.int64))
+        decoding.step(text[None])
+        rows.append(text.tolist())
+        if running is None:
+            running = decoding
+        else:
+            running.join(decoding)
+        new = np.arange(len(rows)) + len(text) % 3
+        found = running.step(new[:, None])
+        for row, token, scores in zip(rows, new.tolist(), found, strict=True):
+            row.append(token)
+            expected = causal_logits([row], positions=KINDS[kind].get("positions", True))[0, -1]
+            np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
+
+
+@joining
+def test_padding_of_all_rows_goes_when_it_is_much(kind: str, tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, **KINDS[kind]))
+    lengths = (9, 2, 3)
+    decodings = [decoder.begin(IDS[[0], :length], np.ones((1, length), np.int64)) for length in lengths]
+    for length, decoding in zip(lengths, decodings, strict=True):
+        decoding.step(IDS[[0], :length])
+    first, second, third = decodings
+    first.join(second)
+    first.join(third)
+    first.select(np.array([2, 1]))
+    first.drop_padding()
+    assert first._history.tokens.shape == first._mask.shape == (2, 3)
+    first.select(np.array([1]))
+    first.drop_padding()
+    assert first._mask.tolist() == [[1, 1]]
+    found = first.step(np.array([[7]]))
+    expected = causal_logits([[*IDS[0, :2].tolist(), 7]], positions=KINDS[kind].get("positions", True))
+    np.testing.assert_allclose(found, expected[:, -1], rtol=1e-4, atol=1e-4)
+
+
+def test_little_padding_stays_until_the_model_takes_no_more_columns(tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, shared=True))
+    first = decoder.begin(IDS[:1, :8], np.ones((1, 8), np.int64))
+    first.step(IDS[:1, :8])
+    second = decoder.begin(IDS[:1, :7], np.ones((1, 7), np.int64))
+    second.step(IDS[:1, :7])
+    first.join(second)
+    first.select(np.array([1]))
+    first.drop_padding()
+    assert first._mask.shape == (1, 8)
+    text = IDS[0, :7].tolist()
+    for token in range(LIMIT - 7):
+        text.append(token)
+        found = first.step(np.array([[token]]))
+        np.testing.assert_allclose(found, causal_logits([text])[:, -1], rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="13 tokens are more than the 12"):
+        first.step(np.array([[1]]))
+
+
+@without_a_cache
+def test_what_joins_and_what_does_not(tmp_path: Path) -> None:
+    assert not CausalGraph(causal_bundle(tmp_path / "none", cache=False)).joins
+    bundle = causal_bundle(tmp_path / "reader")
+    settings = json.loads((bundle.path / "config.json").read_text())
+    (bundle.path / "config.json").write_text(json.dumps(settings | {"model_type": "roformer"}))
+    assert not CausalGraph(Bundle.load(bundle.path)).joins
+
+
+def test_positions_change_with_the_tokens_of_a_row_and_not_with_its_columns(tmp_path: Path) -> None:
+    bundle = causal_bundle(tmp_path, shared=True)
+    settings = json.loads((bundle.path / "config.json").read_text())
+    rope = {"rope_scaling": {"rope_type": "longrope"}, "original_max_position_embeddings": 5}
+    (bundle.path / "config.json").write_text(json.dumps(settings | rope))
+    decoder = CausalGraph(Bundle.load(bundle.path))
+    assert decoder.switch_length == 5
+    first = decoder.begin(IDS[:1, :5], np.ones((1, 5), np.int64))
+    first.step(IDS[:1, :5])
+    second = decoder.begin(IDS[:1, :4], np.ones((1, 4), np.int64))
+    second.step(IDS[:1, :4])
+    first.join(second)
+    first.select(np.array([1]))
+    first.step(np.array([[3]]))  # the sixth column, and the fifth token
+    other = decoder.begin(IDS[:1, :2], np.ones((1, 2), np.int64))
+    other.step(IDS[:1, :2])
+    first.join(other)
+    with pytest.raises(InputError, match=r"a batch has rows of 3 and of 6 tokens"):
+        first.step(np.array([[3], [3]]))
