@@ -8,8 +8,8 @@ from typing import Any
 
 from edgepipe.arguments import check_flag
 from edgepipe.generation import validation
+from edgepipe.generation.logits.watermark_config import Watermark, check_watermark
 from edgepipe.generation.validation import Check
-from edgepipe.generation.watermark_config import Watermark, check_watermark
 
 
 def _option(default: Any, check: Check) -> Any:

@@ -11,7 +11,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate_options import UNSUPPORTED_OPTIONS
-from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig
+from edgepipe.generation.logits.watermark_config import SynthIDTextWatermarkingConfig
 
 # Types that cannot be called as transformers' guidance calls a model.
 _NEVER_GUIDED = ("flaubert", "reformer", "xlm", "xlnet")

@@ -190,10 +190,12 @@ class StoppingCriteria:
                 f"STOPPING_CRITERIA has {min(unknown)!r}, which is no option; add a field of that name to "
                 "GenerationConfig"
             )
-        self._criteria: list[StoppingCriterion] = [MaxLengthCriteria(longest)]
+        self._limits: list[StoppingCriterion] = [MaxLengthCriteria(longest)]
+        self._ends: list[StoppingCriterion] = []
         for option, build in STOPPING_CRITERIA.items():
             if getattr(config, option) != DEFAULTS[option]:
-                self._criteria.append(build(config, longest, tokenizer))
+                found = build(config, longest, tokenizer)
+                (self._limits if isinstance(found, MaxTimeCriteria) else self._ends).append(found)
 
     def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None = None) -> Finished:
         """Which sequences end with the token just chosen.
@@ -206,7 +208,16 @@ class StoppingCriteria:
         Returns:
             bool[chosen].
         """
-        finished = np.zeros(len(tokens), dtype=bool)
-        for criterion in self._criteria:
-            finished |= criterion(ids, tokens, parents)
-        return finished
+        ended, limited = self.find(ids, tokens, parents)
+        return ended | limited
+
+    def find(self, ids: Tokens, tokens: Tokens, parents: Tokens | None = None) -> tuple[Finished, bool]:
+        """As a call, but tells ends from limits; a sequence may reach both.
+
+        Returns:
+            Which sequences end by what they say, bool[chosen], and whether all are out of room or out of time.
+        """
+        ended = np.zeros(len(tokens), dtype=bool)
+        for criterion in self._ends:
+            ended |= criterion(ids, tokens, parents)
+        return ended, any(bool(criterion(ids, tokens, parents)) for criterion in self._limits)

@@ -100,3 +100,15 @@ def test_a_criterion_without_an_option_says_what_is_missing(monkeypatch: pytest.
         LookupError, match=r"STOPPING_CRITERIA has 'dummy'.*add a field of that name to GenerationConfig"
     ):
         StoppingCriteria(GenerationConfig(), 10, None)
+
+
+def test_an_end_is_told_from_a_limit() -> None:
+    ids, tokens = np.zeros((2, 3), dtype=np.int64), np.array([4, 5])
+    criteria = StoppingCriteria(GenerationConfig(eos_token_id=(5,)), 4, None)
+    ended, limited = criteria.find(ids, tokens)
+    assert ended.tolist() == [False, True]
+    assert limited
+    assert criteria(ids, tokens).tolist() == [True, True]
+    assert not criteria.find(ids[:, :2], tokens)[1]
+    late = StoppingCriteria(GenerationConfig(max_time=1e-9), 10, None)
+    assert late.find(ids, tokens)[1], "the time is over"

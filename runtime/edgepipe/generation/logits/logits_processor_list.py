@@ -29,8 +29,8 @@ from edgepipe.generation.logits.logits_processors import (
     remove_invalid_values,
     renormalize,
 )
+from edgepipe.generation.logits.watermark_config import SynthIDTextWatermarkingConfig, WatermarkingConfig
 from edgepipe.generation.prompt import Prompt
-from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig, WatermarkingConfig
 
 LogitsWarper = Callable[["NDArray[np.float32]"], None]
 BuildProcessor = Callable[["GenerationConfig", "Prompt"], "LogitsProcessor | None"]

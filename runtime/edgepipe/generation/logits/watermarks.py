@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from edgepipe.generation.logits.torch_random import random_numbers, randperm
-from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig, WatermarkingConfig
+from edgepipe.generation.logits.watermark_config import SynthIDTextWatermarkingConfig, WatermarkingConfig
 from edgepipe.numerics import softmax
 
 Scores = NDArray[np.float32]

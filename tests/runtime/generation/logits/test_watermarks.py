@@ -13,8 +13,8 @@ from transformers.generation import logits_process as reference
 from edgepipe.errors import InputError
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
+from edgepipe.generation.logits.watermark_config import check_watermark
 from edgepipe.generation.logits.watermarks import SynthIDTextWatermarkLogitsProcessor, WatermarkLogitsProcessor
-from edgepipe.generation.watermark_config import check_watermark
 from tests.runtime.generation.models import ENDS, VOCABULARY, batch, model
 from tests.runtime.generation.torch_decoder import TorchDecoder
 

@@ -10,7 +10,11 @@ import pytest
 import transformers
 
 from edgepipe.errors import InputError
-from edgepipe.generation.watermark_config import SynthIDTextWatermarkingConfig, WatermarkingConfig, check_watermark
+from edgepipe.generation.logits.watermark_config import (
+    SynthIDTextWatermarkingConfig,
+    WatermarkingConfig,
+    check_watermark,
+)
 
 NAME = "watermarking_config"
 
