@@ -62,9 +62,8 @@ class Running:
         self._prompt = prompt
         self._choice = choice
         self._shares = shares
-        # What is still to be read, int64[rows, tokens], and by what.
+        # What is still to be read, int64[rows, tokens].
         self._unread = prompt.ids
-        self._decoding: Decoding | None = None
         # Where its rows are among those that share a decoding, int64[rows].
         self._places = choice.rows
 
@@ -170,7 +169,9 @@ class ContinuousBatch:
         self._max_rows = check_whole("max_rows", max_rows, 1)
         self._chunk = None if prompt_chunk is None else check_whole("prompt_chunk", prompt_chunk, 1)
         self._waiting: deque[Running] = deque()
+        # The request whose prompt is read, and what has read a part of it.
         self._reading: Running | None = None
+        self._decoding: Decoding | None = None
         self._groups: list[_Rows] = []
 
     def __len__(self) -> int:
@@ -218,7 +219,7 @@ class ContinuousBatch:
         """Have a request leave before the next round; nothing where it has left already."""
         running.unfinished = 0
         if running is self._reading:
-            self._reading = None
+            self._reading = self._decoding = None
         elif running in self._waiting:
             self._waiting.remove(running)
         else:
@@ -323,25 +324,22 @@ class ContinuousBatch:
         running = self._reading or self._begin_next()
         if running is None:
             return []
-        ids = running._unread
+        ids, prompt = running._unread, running._prompt
+        decoding, self._decoding = self._decoding, None
         try:
-            if running._decoding is None:
-                of_prompt = ids is running._prompt.ids
-                running._decoding = self._decoder.begin(
-                    running._prompt.input_ids if of_prompt else ids,
-                    np.ones_like(running._prompt.input_ids if of_prompt else ids),
-                    running._prompt.longest - 1,
-                )
+            if decoding is None:
+                read = prompt.input_ids if ids is prompt.ids else ids  # an encoder reads other ids
+                decoding = self._decoder.begin(read, np.ones_like(read), prompt.longest - 1)
             if running._shares and self._chunk is not None and ids.shape[1] > self._chunk:
-                running._decoding.step(ids[:, : self._chunk])
-                running._unread = ids[:, self._chunk :]
+                decoding.step(ids[:, : self._chunk])
+                running._unread, self._decoding = ids[:, self._chunk :], decoding
                 return []
-            tokens = running._choice.advance(running._decoding, ids)
+            tokens = running._choice.advance(decoding, ids)
         except Exception as error:  # noqa: BLE001 - likewise
             self._reading = None
             return [_fail(running, error)]
         self._reading = None
-        group = _Rows(running._decoding, [running], len(tokens))
+        group = _Rows(decoding, [running], len(tokens))
         self._groups.append(group)
         steps = self._append(group, tokens, {})
         if running._shares and running.unfinished:
@@ -359,18 +357,21 @@ class ContinuousBatch:
         return self._reading
 
     def _share(self, group: _Rows) -> None:
-        """Have the requests of a group join those that share."""
+        """Have the requests of a group join those that share; without the memory for it they go on alone."""
         shared = next((each for each in self._groups if each.is_shared), None)
-        group.is_shared = True
-        if shared is not None:
+        if shared is None:
+            group.is_shared = True
+            return
+        try:
             shared.join(group)
-            self._groups.remove(group)
+        except MemoryError:
+            return
+        self._groups.remove(group)
 
     def _wait_again(self, members: list[Running]) -> None:
         """Have requests read all of their tokens again, alone, before those that wait."""
         for running in reversed(members):
             running._shares = False
-            running._decoding = None
             running._unread = running._choice.sequences.ids.copy()
             running._places = np.arange(len(running._choice.rows))
             self._waiting.appendleft(running)

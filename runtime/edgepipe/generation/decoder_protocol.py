@@ -86,7 +86,6 @@ class Decoder(Protocol):
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         reads_padding: Whether padding is read like any token, so that what a row gives depends on its batch.
         mixes_rows: Whether all rows look at the first one, so that inputs go one at a time, and beams in their order.
-        joins: Whether its decodings can join, and may read their prompts in parts.
     """
 
     directory: Path
@@ -98,7 +97,11 @@ class Decoder(Protocol):
     is_encoder_decoder: bool
     reads_padding: bool
     mixes_rows: bool
-    joins: bool
+
+    @property
+    def joins(self) -> bool:
+        """Whether its decodings can join, and may read their prompts in parts."""
+        ...
 
     @property
     def config(self) -> Mapping[str, Any]:

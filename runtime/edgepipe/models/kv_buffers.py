@@ -116,7 +116,7 @@ class KeyValueBuffer(ABC):
         Raises:
             NotImplementedError: the memory is a device's.
         """
-        raise NotImplementedError(f"a {type(self).__name__} has rows for all its memory")
+        raise NotImplementedError
 
     @abstractmethod
     def _empty(self, size: int, dtype: str) -> Any:
@@ -200,7 +200,7 @@ class DeviceBuffer(KeyValueBuffer):
 
     def place(self, source: Self, row: int, column: int, start: int, length: int) -> None:
         """See :class:`KeyValueBuffer`; not there."""
-        raise NotImplementedError("rows of a device's memory move as a whole, and not by columns")
+        raise NotImplementedError
 
     def _empty(self, size: int, dtype: str) -> DeviceTensor:
         return self._device.empty([size], dtype)

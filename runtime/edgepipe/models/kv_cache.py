@@ -99,7 +99,9 @@ class SharedBufferCache:
         target = self._buffer
         if rows > target.most_rows or total > target.tokens:
             most = target.most_rows if rows <= target.most_rows else 2 * rows
-            self._spare.resize(most, max(total, target.tokens, other._buffer.tokens))
+            # As many more tokens as either was made for, and as much again for columns of rows that have left.
+            room = max(target.tokens - length, other._buffer.tokens - other._length)
+            self._spare.resize(most, int(GROWTH * (total + room)))
             target = self._spare
         if target is not self._buffer or columns:
             target.place(self._buffer, 0, columns, 0, length)

@@ -24,6 +24,7 @@ from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
 from edgepipe.numerics import log_softmax
 from tests.runtime.generation.table_decoder import TableDecoder, TableDecoding, draw_table
 from tests.runtime.models.decoder.small_decoders import VOCABULARY, causal_bundle, seq2seq_bundle
+from tests.runtime.models.device_memory import DEVICE
 from tests.tiny import TOKENIZERS
 from tests.tiny.generative import SWITCH, build_generative
 
@@ -272,6 +273,16 @@ def test_columns_are_no_more_than_the_model_takes(tmp_path: Path) -> None:
         check_alone(decoder, tokenizer, mixture.run(6, lengths=(1, 4, 9, 12), vocabulary=VOCABULARY))
 
 
+def test_rows_in_a_device_s_memory_have_steps_of_their_own(tmp_path: Path) -> None:
+    decoder = load_decoder(causal_bundle(tmp_path, shared=True))
+    decoder.session.device = DEVICE
+    tokenizer = tokenizer_of_small_graphs()
+    for seed in range(20):
+        mixture = Mixture(decoder, tokenizer, seed, prompt_chunk=3)
+        check_alone(decoder, tokenizer, mixture.run(5, lengths=(1, 4, 9), vocabulary=VOCABULARY))
+        assert mixture.most_rows == 0
+
+
 def table_batch(decoder: TableDecoder, **settings: Any) -> ContinuousBatch:
     return ContinuousBatch(decoder, tokenizer_of_small_graphs(), **settings)  # type: ignore[arg-type]
 
@@ -365,6 +376,23 @@ def test_a_request_that_fails_does_not_take_the_others_with_it() -> None:
         for _ in range(6):
             ids.append(int(table[ids].sum(axis=0).argmax()))
         assert [each.token for each in found[running]] == ids[len(prompt) :]
+
+
+def test_without_memory_to_join_a_request_goes_on_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = TableDecoder(draw_table(VOCABULARY), joins=True)
+
+    def join(own: TableDecoding, other: TableDecoding) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(TableDecoding, "join", join)
+    batch = table_batch(decoder)
+    first, second = (batch.add([1, 2], GenerationConfig(max_new_tokens=4)) for _ in range(2))
+    found: dict[Running, list[int | None]] = {first: [], second: []}
+    while len(batch):
+        for each in batch.step():
+            found[each.running].append(each.token)
+    assert len(found[first]) == 4
+    assert found[first] == found[second]
 
 
 class FailingDecoder(TableDecoder):

@@ -164,7 +164,7 @@ def test_tokens_are_placed_with_zeros_before_them() -> None:
 
 def test_a_device_moves_whole_rows_alone() -> None:
     buffer = filled(DeviceBuffer, DEVICE, 3, 6)
-    with pytest.raises(NotImplementedError, match="as a whole"):
+    with pytest.raises(NotImplementedError):
         buffer.place(buffer, 0, 1, 0, 5)
-    with pytest.raises(NotImplementedError, match="DeviceBuffer"):
+    with pytest.raises(NotImplementedError):
         buffer.keep_rows(2)

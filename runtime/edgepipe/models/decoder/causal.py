@@ -42,7 +42,11 @@ class CausalGraph(GraphDecoder):
         self.reads_padding = bundle.config.get("model_type") in READ_PADDING
         # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
-        self.joins = bool(self._layers) and self.session.device.is_host and not (self.reads_padding or self.mixes_rows)
+
+    @property
+    def joins(self) -> bool:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; in a device's memory rows move as a whole."""
+        return bool(self._layers) and self.session.device.is_host and not (self.reads_padding or self.mixes_rows)
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

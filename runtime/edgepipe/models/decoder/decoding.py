@@ -34,7 +34,6 @@ class GraphDecoder(LoadedVariant):
         is_encoder_decoder: Whether the inputs go to an encoder of their own.
         reads_padding: Whether padding is read like any token.
         mixes_rows: Whether all rows look at the first one.
-        joins: Whether its decodings can join, and may read their prompts in parts.
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
         rotary_switch: Where its positions change; None where they do not.
@@ -43,7 +42,6 @@ class GraphDecoder(LoadedVariant):
     is_encoder_decoder: bool
     reads_padding: bool = False
     mixes_rows: bool = False
-    joins: bool = False
     max_source_length: int | None
     shares: bool
     _layers: LayerShapes
@@ -53,6 +51,11 @@ class GraphDecoder(LoadedVariant):
         self.generation_config: Mapping[str, Any] = bundle.generation_config
         self.rotary_switch = find_rotary_switch(bundle.config)
         self.switch_length = None if self.rotary_switch is None else self.rotary_switch.length
+
+    @property
+    def joins(self) -> bool:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
+        return False
 
     @abstractmethod
     def begin(
@@ -111,11 +114,11 @@ class GraphDecoding(ABC):
 
     def join(self, other: Self) -> None:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        raise NotImplementedError(f"a {type(self).__name__} does not join")
+        raise NotImplementedError
 
     def drop_padding(self) -> None:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        raise NotImplementedError(f"a {type(self).__name__} does not join")
+        raise NotImplementedError
 
     def _count_common(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """How much of the cache each of `rows` has in common with the row whose index it gets, int64[kept]."""
