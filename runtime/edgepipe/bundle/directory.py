@@ -231,7 +231,19 @@ class Bundle:
 
         Only the exporter knows; of what other tools made it is not assumed.
         """
-        return self.manifest is not None and self.manifest.variants[dtype].recipe.get("cache") == "shared"
+        return self._recorded_cache(dtype) == "shared"
+
+    def joins_rows(self, dtype: str) -> bool:
+        """Whether what one row of a variant's decoder gives does not depend on columns that are masked for it.
+
+        So it is where the exporter gave the decoder its cache. Others count the tokens of a row by its mask, and take
+        padding on the right, or read a prompt in parts by a branch that is for one token.
+        """
+        return self._recorded_cache(dtype) in ("shared", "concatenated")
+
+    def _recorded_cache(self, dtype: str) -> str | None:
+        """The kind of cache that the exporter gave a variant's decoder; None where it is another tool's."""
+        return None if self.manifest is None else self.manifest.variants[dtype].recipe.get("cache")
 
     @property
     def max_length(self) -> int | None:

@@ -9,11 +9,12 @@ Each round, :meth:`ContinuousBatch.step`, is
 2. a part of one prompt, alone in a decoding of its own. Once it is read, and has its first token, its row joins the
    others. The shorter rows get masked columns on their left.
 
-**Which requests share.** Those of a decoder that ``joins``: a decoder-only model with a cache in the host's memory,
-which does not read padding or mix rows. A model whose rotary positions change at a length shares among requests that
-stay below it. All others (encoder-decoders, XLNet, Reformer, graphs without a cache, caches on a GPU) have a decoding
-each. So have all requests with ``shares_steps=False``: that is for variants whose activations are scaled by what is in
-the batch (dynamic ``int8``). They take one token a round, too, so nobody waits for another's whole text.
+**Which requests share.** Those of a decoder that ``joins``: a decoder-only model that the exporter gave a cache, in the
+host's memory, which does not read padding or mix rows. A model whose rotary positions change at a length shares among
+requests that stay below it. All others (encoder-decoders, XLNet, Reformer, graphs of other tools or without a cache,
+caches on a GPU) have a decoding each. So have all requests with ``shares_steps=False``: that is for variants whose
+activations are scaled by what is in the batch (dynamic ``int8``). They take one token a round, too, so nobody waits for
+another's whole text.
 
 **Which prompts are read in parts.** Those of requests that share. A part behind others gives what the whole prompt
 gives but for rounding; tests compare both for each kind of graph. Others are read at once: scales of dynamic ``int8``

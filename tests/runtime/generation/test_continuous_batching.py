@@ -244,7 +244,8 @@ ALONE: dict[str, Callable[[Path], Bundle]] = {
     "an encoder-decoder": lambda folder: seq2seq_bundle(folder, shared=True),
     "an encoder-decoder that grows": lambda folder: seq2seq_bundle(folder, grows=True),
     "reads padding": reader_of_padding,
-    "no cache": lambda folder: causal_bundle(folder, cache=False),
+    "no cache": lambda folder: causal_bundle(folder, exported=True, cache=False),
+    "another tool's": causal_bundle,
 }
 
 

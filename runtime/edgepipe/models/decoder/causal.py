@@ -39,6 +39,7 @@ class CausalGraph(GraphDecoder):
         self.session = load_graph(bundle, self.dtype, session)
         self._layers = layer_shapes(self.session, bundle.path)
         self.shares = bundle.shares_cache(self._stored) and self.session.in_place
+        self._joins_rows = bool(self._layers) and bundle.joins_rows(self._stored)
         self.reads_padding = bundle.config.get("model_type") in READ_PADDING
         # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
@@ -46,7 +47,7 @@ class CausalGraph(GraphDecoder):
     @property
     def joins(self) -> bool:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; in a device's memory rows move as a whole."""
-        return bool(self._layers) and self.session.device.is_host and not (self.reads_padding or self.mixes_rows)
+        return self._joins_rows and self.session.device.is_host and not (self.reads_padding or self.mixes_rows)
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

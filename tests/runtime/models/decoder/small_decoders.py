@@ -222,11 +222,13 @@ def write_seq2seq_graphs(
     graph.save(folder / f"{DECODER if cache else PLAIN_DECODER}.onnx", inputs, outputs)
 
 
-def causal_bundle(folder: Path, *, shared: bool = False, limit: int | None = LIMIT, **graph: Any) -> Bundle:
-    """A bundle of the decoder-only graph; `shared` as the exporter records it, otherwise as another tool made it."""
+def causal_bundle(
+    folder: Path, *, shared: bool = False, exported: bool = False, limit: int | None = LIMIT, **graph: Any
+) -> Bundle:
+    """A bundle of the decoder-only graph; `shared` or `exported` as the exporter records it, else of another tool's."""
     write_causal_graph(folder / "onnx" / f"{MODEL}.onnx", **graph)
     config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "max_position_embeddings": limit}
-    return _finish(folder, config, "text-generation", shared, limit)
+    return _finish(folder, config, "text-generation", "shared" if shared else "concatenated" * exported, limit)
 
 
 def seq2seq_bundle(folder: Path, *, shared: bool = False, limit: int | None = LIMIT, **graphs: Any) -> Bundle:
@@ -238,12 +240,12 @@ def seq2seq_bundle(folder: Path, *, shared: bool = False, limit: int | None = LI
         "is_encoder_decoder": True,
         "max_position_embeddings": limit,
     }
-    return _finish(folder, config, "text2text-generation", shared, limit)
+    return _finish(folder, config, "text2text-generation", "shared" * shared, limit)
 
 
-def _finish(folder: Path, config: Mapping[str, Any], task: str, shared: bool, limit: int | None) -> Bundle:
+def _finish(folder: Path, config: Mapping[str, Any], task: str, cache: str, limit: int | None) -> Bundle:
     (folder / "config.json").write_text(json.dumps(config))
-    if shared:
+    if cache:
         files = tuple(entry(folder, path) for path in sorted((folder / "onnx").iterdir()))
         manifest = Manifest(
             task=task,
@@ -254,7 +256,7 @@ def _finish(folder: Path, config: Mapping[str, Any], task: str, shared: bool, li
             max_length_source="chosen",
             labels=(),
             default_dtype="fp32",
-            variants={"fp32": Variant(files, {"name": "fp32", "cache": "shared"})},
+            variants={"fp32": Variant(files, {"name": "fp32", "cache": cache})},
             max_target_length=limit,
         )
         (folder / "edgepipe.json").write_text(manifest.to_json())

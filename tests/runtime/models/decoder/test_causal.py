@@ -16,6 +16,7 @@ from edgepipe.errors import InputError
 from edgepipe.models.decoder.causal import READ_PADDING, CausalGraph
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
 from tests.runtime.models.decoder.small_decoders import LIMIT, VOCABULARY, causal_bundle, causal_logits, step_by_step
+from tests.runtime.models.device_memory import DEVICE
 from tests.tiny.generative import DECODERS, REFUSED, build_generative
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -122,7 +123,7 @@ joining = pytest.mark.parametrize("kind", ["a cache that grows", "a cache in one
 
 @joining
 def test_rows_that_join_go_on_as_they_would_alone(kind: str, tmp_path: Path) -> None:
-    decoder = CausalGraph(causal_bundle(tmp_path, **KINDS[kind]))
+    decoder = CausalGraph(causal_bundle(tmp_path, exported=True, **KINDS[kind]))
     assert decoder.joins
     texts = [IDS[0, :5], IDS[1, :2], IDS[0, 2:9]]  # the second is shorter than the first, the third longer
     rows: list[list[int]] = []
@@ -145,7 +146,7 @@ def test_rows_that_join_go_on_as_they_would_alone(kind: str, tmp_path: Path) -> 
 
 @joining
 def test_padding_of_all_rows_goes_when_it_is_much(kind: str, tmp_path: Path) -> None:
-    decoder = CausalGraph(causal_bundle(tmp_path, **KINDS[kind]))
+    decoder = CausalGraph(causal_bundle(tmp_path, exported=True, **KINDS[kind]))
     lengths = (9, 2, 3)
     decodings = [decoder.begin(IDS[[0], :length], np.ones((1, length), np.int64)) for length in lengths]
     for length, decoding in zip(lengths, decodings, strict=True):
@@ -185,11 +186,16 @@ def test_little_padding_stays_until_the_model_takes_no_more_columns(tmp_path: Pa
 
 @without_a_cache
 def test_what_joins_and_what_does_not(tmp_path: Path) -> None:
-    assert not CausalGraph(causal_bundle(tmp_path / "none", cache=False)).joins
-    bundle = causal_bundle(tmp_path / "reader")
+    assert CausalGraph(causal_bundle(tmp_path / "exported", exported=True)).joins
+    assert not CausalGraph(causal_bundle(tmp_path / "another tool's")).joins
+    assert not CausalGraph(causal_bundle(tmp_path / "none", exported=True, cache=False)).joins
+    bundle = causal_bundle(tmp_path / "reader", exported=True)
     settings = json.loads((bundle.path / "config.json").read_text())
     (bundle.path / "config.json").write_text(json.dumps(settings | {"model_type": "roformer"}))
     assert not CausalGraph(Bundle.load(bundle.path)).joins
+    on_device = CausalGraph(causal_bundle(tmp_path / "device", exported=True))
+    on_device.session.device = DEVICE
+    assert not on_device.joins
 
 
 def test_positions_change_with_the_tokens_of_a_row_and_not_with_its_columns(tmp_path: Path) -> None:
