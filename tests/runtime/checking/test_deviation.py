@@ -69,6 +69,17 @@ def test_a_variant_that_is_nearer_to_fp32(seed: int, passes: bool) -> None:
     assert found.passed is passes
 
 
+@pytest.mark.parametrize(("probes", "passes"), [(4, True), (400, False)], ids=["few_numbers", "many_numbers"])
+def test_how_much_farther_depends_on_how_much_there_is_to_tell(probes: int, passes: bool) -> None:
+    """Of a handful of probes the mean is uncertain: another kernel's rounding is now and then 1.7 times as far."""
+    exact = np.random.default_rng(0).standard_normal((probes, 2))
+    error = np.random.default_rng(1).choice([-0.01, 0.01], (probes, 2))
+    other = np.random.default_rng(2).choice([-0.017, 0.017], (probes, 2))
+    found = compare_rows(rows(exact + other), rows(exact + error), rows(exact), TOLERANCE, elsewhere=True)
+    assert found.from_fp32 / found.exported == pytest.approx(1.7, rel=1e-3)
+    assert found.passed is passes
+
+
 def test_one_probe_that_is_far_counts_among_many_that_are_not() -> None:
     got = EXACT.copy()
     got[7, 1] += 0.01
