@@ -260,14 +260,14 @@ class Task(SessionOwner):
         if not self.is_one(inputs):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
             cut = CutTexts()
-            requests = self._encode_all(inputs, lambda item: cut.add(self._encode_one(item, settings)))
+            requests = self._encode_all(inputs, lambda item: cut.add(self.encode_input(item, settings)))
             results = self._run(requests, size, settings)
             if not self._asks_to_cut(options):
                 results = cut.warn_after(results)
             if progress:
                 results = show_progress(results, total)
             return results if total is None else list(results)
-        request = self._encode_one(inputs, settings)
+        request = self.encode_input(inputs, settings)
         run = self._run_in_order if self._batches_in_order else self._run_chunk
         [result] = run([request], size, settings)
         self._warn_of_cut(request, options)
@@ -335,11 +335,11 @@ class Task(SessionOwner):
         names = [name for name in self.tokenizer.model_input_names if name in encoding]
         return [{name: encoding[name][row] for name in names} for row in range(len(encoding["input_ids"]))]
 
-    def _encode_one(self, item: Any, settings: Any) -> Request:
-        """Encode an input; see :meth:`encode`.
+    def encode_input(self, item: Any, settings: Any) -> Request:
+        """Encode an input; see :meth:`encode`. With :meth:`run_batch` and :meth:`decode` a call in three steps.
 
         Raises:
-            InputError: it becomes no tokens, of which an encoder can say nothing.
+            InputError: the input cannot be used, or becomes no tokens, of which an encoder can say nothing.
         """
         request = self.encode(item, settings)
         if not self.generates and not all(piece["input_ids"] for piece in request.pieces):
@@ -404,11 +404,11 @@ class Task(SessionOwner):
                     waiting.append(request)
                     pieces += request.pieces
                     while len(pieces) >= batch_size:
-                        yield self._workers.start(partial(self._run_batch, pieces[:batch_size]))
+                        yield self._workers.start(partial(self.run_batch, pieces[:batch_size]))
                         del pieces[:batch_size]
             except InputError as error:
                 failure = error
-            yield self._workers.start(partial(self._run_batch, pieces)) if pieces else list
+            yield self._workers.start(partial(self.run_batch, pieces)) if pieces else list
             if failure is not None:
                 raise failure
 
@@ -438,7 +438,7 @@ class Task(SessionOwner):
 
     def _outputs(self, lists: Iterable[Sequence[Mapping[str, list[int]]]], batch_size: int) -> Iterator[list[Outputs]]:
         """The graph's outputs for the pieces of each list, without those for padding."""
-        return self._workers.run_batches(self._run_batch, lists, lambda lengths: self._batches(lengths, batch_size))
+        return self._workers.run_batches(self.run_batch, lists, lambda lengths: self._batches(lengths, batch_size))
 
     def compute_outputs(
         self, pieces: Sequence[Mapping[str, list[int]]], following: Sequence[int] = ()
@@ -455,9 +455,9 @@ class Task(SessionOwner):
         Raises:
             BundleError: an output is missing, or is not finite.
         """
-        return self._run_batch(pieces)
+        return self.run_batch(pieces)
 
-    def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Outputs]:
+    def run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Outputs]:
         """The graph's outputs for pieces that go through it at once, without those for padding unless it is kept."""
         model: Any = self.model  # tasks whose model cannot be called do not come here
         padded = self._pad(pieces)

@@ -113,22 +113,20 @@ class EmbeddingTask(Task):
             DependencyError: `progress` without ``tqdm``.
             InputError: an input or option cannot be used, or the bundle does not say how to embed.
         """
-        config = self.sentence_config
-        prompt = config.prompt(prompt, prompt_name)
-        embedding = Embedding(
-            prompt,
-            self._prompt_length(prompt),
-            config.modules_for(None if pooling is None else _check_pooling(pooling)),
-            config.truncate_dim if truncate_dim is None else check_whole("truncate_dim", truncate_dim, 1),
-            normalize_embeddings,
+        embedding = self.make_embedding(
+            prompt=prompt,
+            prompt_name=prompt_name,
+            normalize_embeddings=normalize_embeddings,
+            truncate_dim=truncate_dim,
+            pooling=pooling,
         )
         size = self.check_batch_size(batch_size)
         check_flag("progress", progress)
         texts = as_list(texts)
         cut = CutTexts()
         if isinstance(texts, str):
-            request = cut.add(self._request([texts], embedding.prompt))
-            alone: Vectors = self._embed_batch(request.pieces, embedding)[0]
+            request = cut.add(self.encode_texts([texts], embedding.prompt))
+            alone: Vectors = self.embed_batch(request.pieces, embedding)[0]
             cut.warn()
             return alone
         if not isinstance(texts, Iterable) or isinstance(texts, (bytes, Mapping)):
@@ -138,11 +136,31 @@ class EmbeddingTask(Task):
             vectors = show_progress(vectors, len(texts) if isinstance(texts, Sized) else None)
         rows = list(vectors)
         if not rows:  # the empty text tells how many values a vector has
-            return self._embed_batch([self._tokens("", embedding.prompt)], embedding)[:0]
+            return self.embed_batch([self._tokens("", embedding.prompt)], embedding)[:0]
         return np.stack(rows)
 
+    def make_embedding(
+        self,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
+        pooling: str | Sequence[str] | None = None,
+    ) -> Embedding:
+        """How texts are embedded; the arguments and errors are those of :meth:`embed`."""
+        config = self.sentence_config
+        prompt = config.prompt(prompt, prompt_name)
+        return Embedding(
+            prompt,
+            self._prompt_length(prompt),
+            config.modules_for(None if pooling is None else _check_pooling(pooling)),
+            config.truncate_dim if truncate_dim is None else check_whole("truncate_dim", truncate_dim, 1),
+            normalize_embeddings,
+        )
+
     def _vectors(self, texts: Iterable[Any], size: int, embedding: Embedding, cut: CutTexts) -> Iterator[Vectors]:
-        requests = self._encode_all(texts, lambda text: cut.add(self._request([text], embedding.prompt)))
+        requests = self._encode_all(texts, lambda text: cut.add(self.encode_texts([text], embedding.prompt)))
         for vectors in self._embed(map(list_pieces, chunks(requests, size)), size, embedding):
             yield from vectors
 
@@ -160,7 +178,7 @@ class EmbeddingTask(Task):
         own = self.sentence_config.max_seq_length
         return min_limit(self.tokenizer.model_max_length if own is None else own, self.model.max_length)
 
-    def _request(self, texts: Sequence[Any], prompt: str) -> Request:
+    def encode_texts(self, texts: Sequence[Any], prompt: str) -> Request:
         """Texts on their way through the graph, each a piece."""
         pieces = [self._tokens(text, prompt) for text in texts]
         return Request(pieces, is_cut=any(piece.is_cut for piece in pieces))
@@ -184,10 +202,10 @@ class EmbeddingTask(Task):
         self, lists: Iterable[Sequence[Mapping[str, list[int]]]], batch_size: int, embedding: Embedding
     ) -> Iterator[list[Vectors]]:
         """The vector of each piece, float32[dimension], list by list."""
-        run = partial(self._embed_batch, embedding=embedding)
+        run = partial(self.embed_batch, embedding=embedding)
         return self._workers.run_batches(run, lists, lambda lengths: self._batches(lengths, batch_size))
 
-    def _embed_batch(self, pieces: Sequence[Mapping[str, list[int]]], embedding: Embedding) -> Vectors:
+    def embed_batch(self, pieces: Sequence[Mapping[str, list[int]]], embedding: Embedding) -> Vectors:
         """The vectors of pieces that go through the graph at once, float32[pieces, dimension].
 
         A text without tokens goes through the graph as padding that no module counts, as in the reference: most

@@ -96,19 +96,15 @@ class SentenceSimilarity(EmbeddingTask):
         if not isinstance(sentences, (list, tuple)) or not sentences:
             raise InputError(f"sentences must be a list of at least one text, got {sentences!r:.60}")
         prompt = self.sentence_config.prompt()
-        return self._request([source, *sentences], prompt)
+        return self.encode_texts([source, *sentences], prompt)
 
-    def _run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Mapping[str, Vectors]]:
+    def run_batch(self, pieces: Sequence[Mapping[str, list[int]]]) -> list[Mapping[str, Vectors]]:
         """The vector of each piece, in place of its hidden states."""
-        return [{SENTENCE_EMBEDDING: vector} for vector in self._embed_batch(pieces, self._embedding)]
+        return [{SENTENCE_EMBEDDING: vector} for vector in self.embed_batch(pieces, self._embedding)]
 
     @cached_property
     def _embedding(self) -> Embedding:
-        config = self.sentence_config
-        prompt = config.prompt()
-        return Embedding(
-            prompt, self._prompt_length(prompt), config.modules_for(None), config.truncate_dim, normalize=False
-        )
+        return self.make_embedding()
 
     def decode(self, request: Request, outputs: Sequence[Outputs], settings: Any) -> list[float]:
         """The similarities of one dict."""
