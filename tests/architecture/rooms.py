@@ -28,7 +28,10 @@ RUNTIME = {
     "checking": "text_table bundle backend models embeddings pipelines",
     "factory": "bundle backend tokenization models pipelines checking",
     "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
-    "cli": "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking",
+    "serve": "bundle backend tokenization generation pipelines factory",
+    "cli": (
+        "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking serve"
+    ),
 }
 EXPORTER = {
     "requirements": "",

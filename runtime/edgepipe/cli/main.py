@@ -26,6 +26,7 @@ COMMANDS = (
     "recipes",
     "report",
     "run",
+    "serve",
     "verify",
 )
 

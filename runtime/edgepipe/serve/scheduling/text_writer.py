@@ -1,0 +1,310 @@
+"""The queue between requests and a graph that writes: requests join and leave the running batch between two tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import threading
+import time
+from bisect import insort
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from edgepipe.errors import ClosedError, EdgepipeError, InputError
+from edgepipe.generation.config import GenerationConfig
+from edgepipe.generation.continuous_batching import ContinuousBatch, Running, Step
+from edgepipe.generation.prompt import limit_new_tokens
+from edgepipe.generation.search.token_choice import TokenLogprobs
+from edgepipe.generation.streamer import TextStreamer
+from edgepipe.pipelines.generative import GenerativeTask
+from edgepipe.serve.call import Call, CancelledCallError, RefusedError
+from edgepipe.serve.scheduling.scheduler import Observer
+from edgepipe.serve.settings import Limits
+
+_log = logging.getLogger("edgepipe.serve")
+
+# How much of the newest step's speed goes into the estimate of how long the queue takes.
+_NEWEST = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A token that was written.
+
+    Attributes:
+        token_id: The token.
+        text: The text that became whole with it; often none.
+        finish_reason: ``"stop"``, ``"length"``, or None before the last token.
+        logprobs: What the model itself thought of it, where that was asked for.
+    """
+
+    token_id: int
+    text: str
+    finish_reason: str | None
+    logprobs: TokenLogprobs | None
+
+
+@dataclass(order=True, slots=True)
+class _Text:
+    """A text that waits to be written, or is written."""
+
+    priority: int
+    number: int
+    ids: list[int] = field(compare=False)
+    config: GenerationConfig = field(compare=False)
+    call: Call = field(compare=False)
+    logprobs: int | None = field(compare=False)
+    deliver: Callable[[Step | BaseException], None] = field(compare=False)
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids) + (self.config.max_new_tokens or 0)
+
+
+class Writing:
+    """A text while it is written; iterated over it gives each token.
+
+    Attributes:
+        prompt_tokens: How many tokens the prompt has.
+    """
+
+    def __init__(
+        self, prompt_tokens: int, text: TextStreamer, queue: asyncio.Queue[Step | BaseException], call: Call
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self._text, self._queue, self._call = text, queue, call
+
+    async def __aiter__(self) -> AsyncIterator[Written]:
+        """Each token as soon as it is there.
+
+        Raises:
+            EdgepipeError: what ended the search.
+        """
+        finish = None
+        try:
+            while finish is None:
+                step = await self._queue.get()
+                if isinstance(step, BaseException):
+                    raise step
+                if step.token is None:
+                    raise step.error or InputError("no token could be chosen")
+                finish = step.finish_reason
+                text = self._text.push(step.token)
+                if finish is not None:
+                    text += self._text.finish()
+                yield Written(step.token, text, finish, step.logprobs)
+        finally:
+            if finish is None:
+                self._call.cancelled = True
+
+
+class TextWriter:
+    """Writes texts for requests, a token of each at a time.
+
+    Args:
+        task: The pipeline.
+        limits: How many at once, and how many tokens may wait.
+        observer: Is told what happens.
+    """
+
+    def __init__(self, task: GenerativeTask, limits: Limits, observer: Observer) -> None:
+        self._task, self._limits, self._observer = task, limits, observer
+        self._shares = shares_steps(task)
+        self._batch = ContinuousBatch(task.decoder, task.tokenizer, shares_steps=self._shares, max_rows=limits.rows)
+        self._changed = threading.Condition()
+        self._entries: list[_Text] = []
+        self._numbers = count()
+        self._waiting = 0
+        self._rate = 0.0
+        self._closed = False
+        self._alone = asyncio.Lock()
+        self._running: dict[Running, _Text] = {}
+        self._thread = threading.Thread(target=self._work, name="edgepipe-write", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Tokens that wait."""
+        return self._waiting
+
+    def describe(self) -> str:
+        """For a log."""
+        how = "steps are shared" if self._shares else "each text has steps of its own"
+        return f"up to {self._limits.rows} texts at once; {how}"
+
+    async def start(
+        self, prompt: Any, options: Mapping[str, Any], call: Call, *, logprobs: int | None = None
+    ) -> Writing:
+        """Begin to write behind a prompt.
+
+        Raises:
+            ClosedError: the model is not served any more.
+            InputError: the prompt or an option cannot be used, or there is more than one text.
+            RefusedError: it asks for too much, or too much waits.
+        """
+        settings = self._task.settings(self._task.merge_options(options))
+        self._check_options(settings.generation)
+        if settings.generation.num_beams > 1 or settings.generation.num_return_sequences > 1:
+            raise InputError(
+                "a text that comes token by token is one, without beams; leave num_beams and num_return_sequences out"
+            )
+        return self._start(prompt, settings, call, logprobs)[0]
+
+    async def run(self, prompt: Any, options: Mapping[str, Any], call: Call) -> Any:
+        """What the pipeline gives for one prompt.
+
+        Raises:
+            EdgepipeError: see :meth:`start`.
+        """
+        settings = self._task.settings(self._task.merge_options(options))
+        self._check_options(settings.generation)
+        if settings.generation.num_beams > 1 or settings.generation.num_return_sequences > 1:
+            async with self._alone:
+                call.check()
+                whole = await asyncio.get_running_loop().run_in_executor(None, lambda: self._task([prompt], **options))
+            return whole[0]
+        writing, request = self._start(prompt, settings, call, None)
+        tokens = [each.token_id async for each in writing]
+        if self._task.decoder.is_encoder_decoder:
+            tokens = [*self._first_tokens(settings.generation), *tokens]
+        outputs = {"sequences": np.array([tokens], np.int64), "padding": np.zeros(0, np.int64)}
+        return self._task.decode(request, [outputs], settings)
+
+    def close(self) -> None:
+        """Take no more; return when everything that waits is written."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._task.close()
+
+    def _start(self, prompt: Any, settings: Any, call: Call, logprobs: int | None) -> tuple[Writing, Any]:
+        request = self._task.encode_input(prompt, settings)
+        ids = list(request.pieces[0]["input_ids"])
+        config = limit_new_tokens(settings.generation, self._task.decoder, len(ids))
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[Step | BaseException] = asyncio.Queue()
+
+        def deliver(step: Step | BaseException) -> None:
+            try:
+                loop.call_soon_threadsafe(queue.put_nowait, step)
+            except RuntimeError:
+                _log.debug("a token came after the server had stopped")
+
+        text = _Text(call.priority, next(self._numbers), ids, config, call, logprobs, deliver)
+        self._submit(text)
+        streamer = TextStreamer(
+            self._task.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up
+        )
+        for token in self._task.shown_prompt(request):
+            streamer.push(token)
+        return Writing(len(ids), streamer, queue, call), request
+
+    def _check_options(self, config: GenerationConfig) -> None:
+        if config.num_return_sequences > self._limits.choices or config.num_beams > self._limits.choices:
+            raise RefusedError(
+                413, f"num_return_sequences and num_beams are at most {self._limits.choices} here; ask for fewer"
+            )
+
+    def _submit(self, text: _Text) -> None:
+        if text.tokens > self._limits.tokens:
+            raise RefusedError(
+                413, f"{text.tokens} tokens, new ones included, are more than the {self._limits.tokens} of a request"
+            )
+        with self._changed:
+            if self._closed:
+                raise ClosedError("the model is not served any more; ask again")
+            if self._waiting and self._waiting + text.tokens > self._limits.queue:
+                raise RefusedError(
+                    429,
+                    f"{self._waiting} tokens wait already, and the queue holds {self._limits.queue}; ask again later",
+                    math.ceil(self._waiting / self._rate) if self._rate else 1.0,
+                )
+            insort(self._entries, text)
+            self._count_waiting(text.tokens)
+            self._changed.notify()
+
+    def _count_waiting(self, tokens: int) -> None:
+        self._waiting += tokens
+        self._observer.waiting(self._waiting)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._entries and not self._running and not self._closed:
+                    self._changed.wait()
+                if not self._entries and not self._running:
+                    return
+                joining = self._take()
+            for text in joining:
+                self._join(text)
+            self._leave()
+            if self._running:
+                self._step()
+
+    def _take(self) -> list[_Text]:
+        """Those that may join now."""
+        room = self._limits.rows - len(self._running)
+        joining, self._entries = self._entries[:room], self._entries[room:]
+        if joining:
+            self._count_waiting(-sum(each.tokens for each in joining))
+        return joining
+
+    def _join(self, text: _Text) -> None:
+        try:
+            text.call.check()
+            running = self._batch.add(text.ids, text.config, logprobs=text.logprobs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, who waits is told, and the others go on
+            text.deliver(error)
+        else:
+            self._running[running] = text
+
+    def _leave(self) -> None:
+        """Those go of whom nobody takes the text any more."""
+        for running, text in list(self._running.items()):
+            try:
+                text.call.check()
+            except (CancelledCallError, RefusedError) as error:
+                self._batch.remove(running)
+                del self._running[running]
+                text.deliver(error)
+
+    def _step(self) -> None:
+        begin = time.perf_counter()
+        steps = self._batch.step()
+        seconds = time.perf_counter() - begin
+        for step in steps:
+            self._running[step.running].deliver(step)
+            if step.finish_reason is not None:
+                del self._running[step.running]
+        if steps:
+            self._rate += (_NEWEST if self._rate else 1.0) * (len(steps) / max(seconds, 1e-9) - self._rate)
+            self._observer.ran(len(steps), len(steps), seconds)
+            self._observer.wrote(len(steps))
+
+    def _first_tokens(self, config: GenerationConfig) -> list[int]:
+        """What an encoder-decoder begins with, which its results have."""
+        raise NotImplementedError
+
+
+def shares_steps(task: GenerativeTask) -> bool:
+    """Whether a row's scores are the same beside other rows: tried with prompts of one length and of another."""
+    decoder = task.decoder
+    words = np.random.default_rng(0).integers(3, 200, (3, 8)).astype(np.int64)
+    try:
+        together = decoder.begin(words, np.ones_like(words), 12)
+        rows = together.step(words if not decoder.is_encoder_decoder else words[:, :1])
+        for row in range(len(words)):
+            alone = decoder.begin(words[row : row + 1], np.ones((1, 8), np.int64), 12)
+            scores = alone.step(words[row : row + 1] if not decoder.is_encoder_decoder else words[row : row + 1, :1])
+            size = float(np.abs(scores[np.isfinite(scores)]).max(initial=1.0))
+            if np.abs(scores - rows[row]).max() > 1e-4 * size:
+                return False
+    except (EdgepipeError, ValueError, IndexError):
+        return False
+    return True

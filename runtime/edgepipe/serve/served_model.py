@@ -1,0 +1,334 @@
+"""A bundle that is loaded to be served: what the protocols ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepipe.backend.threads import available_threads
+from edgepipe.bundle.directory import Bundle
+from edgepipe.errors import EdgepipeError, InputError, TaskError
+from edgepipe.factory import pipeline
+from edgepipe.pipelines.base import Request, Task
+from edgepipe.pipelines.cut_texts import asks_to_cut
+from edgepipe.pipelines.generative import GenerativeTask
+from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask
+from edgepipe.serve.call import Call, RefusedError
+from edgepipe.serve.scheduling.scheduler import Observer, Scheduler
+from edgepipe.serve.scheduling.sharing import Sharing, measure_sharing
+from edgepipe.serve.scheduling.work import make_embedding_work, make_task_work, make_tensor_work
+from edgepipe.serve.settings import Limits, ServedBundle
+
+if TYPE_CHECKING:
+    from edgepipe.serve.scheduling.text_writer import TextWriter, Writing
+
+# Inputs of more characters are tokenized in a thread of their own: the others would wait for them.
+_LONG = 4_000
+
+Vector = NDArray[np.float32]
+
+
+class ServedModel:
+    """A bundle, loaded, with its queue.
+
+    Attributes:
+        name: By which requests ask for it.
+        path: Where it came from.
+        digest: Of the bundle; see :attr:`Bundle.digest`.
+        task: Its pipeline.
+        limits: What clients get.
+        sharing: What shares a batch; None for a model that writes text.
+    """
+
+    def __init__(
+        self, served: ServedBundle, task: Task, narrow: Task | None, limits: Limits, observer: Observer
+    ) -> None:
+        """Measure and begin; :func:`load_model` is for everybody else."""
+        self.name, self.path = served.name, served.path
+        self.task = task
+        self.limits = limits
+        self.digest: str = Bundle.load(task.model.directory).digest  # type: ignore[attr-defined]
+        self.sharing: Sharing | None = None
+        self._scheduler: Scheduler | None = None
+        self._writer: TextWriter | None = None
+        if isinstance(task, GenerativeTask):
+            from edgepipe.serve.scheduling.text_writer import TextWriter
+
+            self._writer = TextWriter(task, limits, observer)
+        else:
+            self.sharing = measure_sharing(task, narrow)
+            if narrow is not None and self.sharing.side_by_side == 1:
+                narrow.close()
+                narrow = None
+            self._scheduler = Scheduler(task, narrow, self.sharing, limits.queue, observer)
+        self._settings = lru_cache(maxsize=64)(self._read_settings)
+
+    @property
+    def dtype(self) -> str:
+        """The variant."""
+        return self.task.model.dtype
+
+    @property
+    def generates(self) -> bool:
+        """Whether it writes text."""
+        return self.task.generates
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes one vector of a text: it has no head, and says how."""
+        if not isinstance(self.task, EmbeddingTask):
+            return False
+        with suppress(EdgepipeError):
+            return bool(self.task.make_embedding().modules)
+        return False
+
+    @property
+    def plan(self) -> str:
+        """How requests share the model, for a log."""
+        queue = self._writer or self.sharing
+        assert queue is not None, "one of them was made"
+        return queue.describe()
+
+    @property
+    def waiting(self) -> int:
+        """Tokens that wait for their turn."""
+        queue = self._scheduler or self._writer
+        assert queue is not None, "one of them was made"
+        return queue.waiting
+
+    async def run(self, item: Any, options: Mapping[str, Any], call: Call) -> Any:
+        """What the pipeline gives for one input, the same as alone.
+
+        Args:
+            item: An input of the task, as the pipeline takes it.
+            options: The task's options.
+            call: Whose request it is.
+
+        Raises:
+            InputError: the input or an option cannot be used.
+            RefusedError: it is too large or too late, or too much waits.
+        """
+        [result] = await self.run_all([item], options, call)
+        return result
+
+    async def run_all(self, items: Sequence[Any], options: Mapping[str, Any], call: Call) -> list[Any]:
+        """What the pipeline gives for each input; see :meth:`run`. The first error ends all."""
+        self._check_count(len(items))
+        if self._writer is not None:
+            return await _gather([self._write_whole(item, options, call) for item in items])
+        settings = self._settings_of(options)
+        encode = partial(self.task.encode_input, settings=settings)
+        requests = [await self._encode(encode, item) for item in items]
+        self._check_tokens(requests)
+        self._tell_of_cuts(requests, asked=asks_to_cut(self.task.merge_options(options)), call=call)
+        work = make_task_work(self.task, settings)
+        scheduler = self._require_scheduler()
+        if len(requests) == 1:
+            return [await scheduler.run(work, requests[0], call)]
+        return await _gather([scheduler.run(work, request, call) for request in requests])
+
+    async def embed(self, texts: Sequence[str], call: Call, **options: Any) -> tuple[list[Vector], int]:
+        """The vector of each text, and how many tokens all of them have.
+
+        Args:
+            texts: The texts; those that are too long are cut, which the call's warnings say.
+            call: Whose request it is.
+            **options: Of :meth:`EmbeddingTask.make_embedding`.
+
+        Returns:
+            float32[dimension] each.
+
+        Raises:
+            InputError: a text or an option cannot be used.
+            RefusedError: see :meth:`run`.
+            TaskError: the bundle makes no vectors.
+        """
+        self._check_count(len(texts))
+        if not isinstance(self.task, EmbeddingTask):
+            raise TaskError(f"{self.name} is for {self.task.name} and makes no embeddings; ask a model without a head")
+        task = self.task
+        embedding: Embedding = task.make_embedding(**options)
+        requests = [
+            await self._encode(lambda text: task.encode_texts([text], embedding.prompt), text) for text in texts
+        ]
+        self._check_tokens(requests)
+        self._tell_of_cuts(requests, asked=False, call=call)
+        work = make_embedding_work(embedding)
+        scheduler = self._require_scheduler()
+        vectors = await _gather([scheduler.run(work, request, call) for request in requests])
+        return vectors, sum(len(piece["input_ids"]) for request in requests for piece in request.pieces)
+
+    async def run_tensors(self, arrays: Mapping[str, NDArray[Any]], call: Call) -> dict[str, NDArray[Any]]:
+        """The graph's outputs for rows of token ids, each the same as of the row alone.
+
+        Args:
+            arrays: ``input_ids`` and what else the graph reads, [rows, tokens] each.
+            call: Whose request it is.
+
+        Raises:
+            InputError: an array is missing, unknown, or has another shape.
+            RefusedError: see :meth:`run`.
+            TaskError: the model writes text.
+        """
+        scheduler = self._require_scheduler()
+        shapes = {array.shape for array in arrays.values()}
+        if len(shapes) != 1 or len(shape := next(iter(shapes))) != 2 or 0 in shape:
+            raise InputError(f"tensors have one shape [rows, tokens], and not none of either; got {sorted(shapes)}")
+        rows, length = shape
+        self._check_count(rows)
+        requests = [Request([{name: array[row] for name, array in arrays.items()}]) for row in range(rows)]
+        self._check_tokens(requests)
+        work = make_tensor_work(length, list(arrays))
+        results = await _gather([scheduler.run(work, request, call) for request in requests])
+        return {name: np.stack([result[0][name] for result in results]) for name in results[0][0]}
+
+    async def write(
+        self, prompt: Any, options: Mapping[str, Any], call: Call, *, logprobs: int | None = None
+    ) -> Writing:
+        """Begin to write behind a prompt; what comes back is iterated over.
+
+        Args:
+            prompt: An input of the task: a text or, for ``text-generation``, a chat.
+            options: The task's options.
+            call: Whose request it is.
+            logprobs: With how many of the best tokens at each place, and their log-probabilities; None for neither.
+
+        Raises:
+            InputError: the prompt or an option cannot be used.
+            RefusedError: see :meth:`run`.
+            TaskError: the model writes no text.
+        """
+        if self._writer is None:
+            raise TaskError(f"{self.name} is for {self.task.name} and writes no text; ask a model that does")
+        return await self._writer.start(prompt, options, call, logprobs=logprobs)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is, as JSON."""
+        return {
+            "name": self.name,
+            "task": self.task.name,
+            "dtype": self.dtype,
+            "digest": self.digest,
+            "device": str(self.task.device),
+            "max_input_length": self.task.model.max_length,
+        }
+
+    def close(self) -> None:
+        """Take no more; return when everything that waits has its answer, and the memory is free."""
+        for queue in (self._scheduler, self._writer):
+            if queue is not None:
+                queue.close()
+
+    async def _write_whole(self, prompt: Any, options: Mapping[str, Any], call: Call) -> Any:
+        assert self._writer is not None, "asked for by who has one"
+        return await self._writer.run(prompt, options, call)
+
+    def _require_scheduler(self) -> Scheduler:
+        if self._scheduler is None:
+            raise TaskError(f"{self.name} writes text; ask a route that does")
+        return self._scheduler
+
+    async def _encode(self, encode: Callable[[Any], Request], item: Any) -> Request:
+        """Token ids of an input; of a long one from another thread."""
+        if _count_characters(item) <= _LONG:
+            return encode(item)
+        return await asyncio.get_running_loop().run_in_executor(None, encode, item)
+
+    def _settings_of(self, options: Mapping[str, Any]) -> Any:
+        return (
+            self._settings(tuple(sorted(options.items())))
+            if _is_hashable(options)
+            else self.task.settings(self.task.merge_options(options))
+        )
+
+    def _read_settings(self, options: tuple[tuple[str, Any], ...]) -> Any:
+        return self.task.settings(self.task.merge_options(dict(options)))
+
+    def _check_count(self, count: int) -> None:
+        if count > self.limits.texts:
+            raise RefusedError(413, f"{count} inputs are more than the {self.limits.texts} of a request; send several")
+
+    def _check_tokens(self, requests: Sequence[Request]) -> None:
+        tokens = sum(len(piece["input_ids"]) for request in requests for piece in request.pieces)
+        if tokens > self.limits.tokens:
+            raise RefusedError(
+                413, f"{tokens} tokens are more than the {self.limits.tokens} of a request; send several"
+            )
+
+    def _tell_of_cuts(self, requests: Sequence[Request], *, asked: bool, call: Call) -> None:
+        lengths = [request.cut_at for request in requests if request.cut_at is not None]
+        if lengths and not asked:
+            call.warnings.append(
+                f"{len(lengths)} of {len(requests)} texts were cut at {max(lengths)} tokens, which is the limit"
+            )
+
+
+def load_model(served: ServedBundle, session: Mapping[str, Any], limits: Limits, observer: Observer) -> ServedModel:
+    """Load a bundle, check its probes as :func:`edgepipe.pipeline` does, and warm it up.
+
+    Args:
+        served: Which.
+        session: Arguments of :func:`edgepipe.pipeline`.
+        limits: What clients get.
+        observer: Is told what the scheduler does.
+
+    Raises:
+        EdgepipeError: it cannot be loaded, or fails its probes here.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        task = pipeline(model=served.path, **session)
+        narrow = None if task.generates or not task.model.on_cpu else _load_narrow(task, session)
+        model = ServedModel(served, task, narrow, limits, observer)
+    for each in told:
+        observer.tell(f"{served.name}: {each.message}")
+    return model
+
+
+def _load_narrow(task: Task, session: Mapping[str, Any]) -> Task | None:
+    """The same task with one thread a run, as many runs at once as there are threads; None where there is one."""
+    threads = session.get("num_threads") or available_threads()
+    if threads < 2:
+        return None
+    directory = task.model.directory  # type: ignore[attr-defined]
+    given = {**session, "dtype": task.model.dtype, "workers": threads, "num_threads": 1, "verify": "never"}
+    try:
+        narrow: Task = pipeline(model=directory, **{**given, "task": task.task})
+    except (EdgepipeError, MemoryError):  # e.g. an engine that runs one at a time, or too little memory for a second
+        return None
+    return narrow
+
+
+async def _gather(coroutines: Sequence[Any]) -> list[Any]:
+    """The results of all; the first error cancels the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in coroutines]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+def _count_characters(item: Any) -> int:
+    if isinstance(item, str):
+        return len(item)
+    if isinstance(item, Mapping):
+        return sum(map(_count_characters, item.values()))
+    if isinstance(item, (list, tuple)):
+        return sum(map(_count_characters, item))
+    return 0
+
+
+def _is_hashable(options: Mapping[str, Any]) -> bool:
+    try:
+        hash(tuple(sorted(options.items())))
+    except TypeError:
+        return False
+    return True
