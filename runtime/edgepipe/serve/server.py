@@ -15,7 +15,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess
 
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, Terminated
 from edgepipe.serve.app import create_app
 from edgepipe.serve.metrics import MULTIPROCESS_FOLDER
 from edgepipe.serve.request_log import JsonFormatter
@@ -66,9 +66,13 @@ def serve(
     _log.info("listening at %s://%s:%d", scheme, where[0], where[1], extra={"record": {"port": where[1]}})
     factory = _AppFactory(settings)
     if workers == 1:
-        config = uvicorn.Config(factory(), **options)
-        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_load_and_serve(config, listener))
+        server = uvicorn.Server(uvicorn.Config(factory(), **options))
+        try:
+            with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+                runner.run(_load_and_serve(server, listener))
+        except (Terminated, KeyboardInterrupt):  # uvicorn raises the signal again that has ended it
+            if not server.started:
+                raise
         return 0
     with tempfile.TemporaryDirectory(prefix="edgepipe-metrics-") as folder:
         os.environ[MULTIPROCESS_FOLDER] = folder
@@ -78,11 +82,11 @@ def serve(
     return 1 if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes) else 0
 
 
-async def _load_and_serve(config: uvicorn.Config, listener: socket.socket) -> None:
+async def _load_and_serve(server: uvicorn.Server, listener: socket.socket) -> None:
     """Load the models before anything else: what fails is raised, and not logged by uvicorn."""
-    app: Any = config.app
+    app: Any = server.config.app
     await app.state.repository.load_all()
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await server.serve(sockets=[listener])
 
 
 def bind(host: str, port: int, seconds: float) -> socket.socket:
