@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgepipe.errors import EdgepipeError, escape_controls
+from edgepipe.errors import EdgepipeError
 
 # From the most urgent to the least; what says nothing is in the middle.
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
-# What a request is told that is too late.
+# What a request is told whose client is gone, and one that is too late.
+GONE = "the client went away before the answer was there"
 LATE = "the request took longer than it may; ask for less, or give it more time (x-timeout-ms)"
 
 # Ids of requests that a client gives are kept up to so many characters.
@@ -70,7 +72,7 @@ class Call:
             RefusedError: the time is over.
         """
         if self.cancelled:
-            raise CancelledCallError("the client went away before the answer was there")
+            raise CancelledCallError(GONE)
         if self.expired:
             raise RefusedError(504, LATE)
 
@@ -96,5 +98,6 @@ def read_call(headers: Mapping[str, str], seconds: float | None) -> Call:
         asked = int(timeout) / 1000
         seconds = asked if seconds is None else min(asked, seconds)
     deadline = None if seconds is None else time.monotonic() + seconds
-    request_id = escape_controls(given).encode("ascii", "replace").decode() or secrets.token_hex(8)
+    # It goes into a header of the answer and into the log.
+    request_id = re.sub("[^ -~]", "?", given) or secrets.token_hex(8)
     return Call(request_id, PRIORITIES[priority], deadline, headers.get("traceparent"))

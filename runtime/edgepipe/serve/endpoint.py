@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edgepipe.errors import ClosedError, EdgepipeError, InputError, TaskError, escape_controls
-from edgepipe.serve.call import LATE, Call, CancelledCallError, RefusedError, read_call
+from edgepipe.serve.call import GONE, LATE, Call, CancelledCallError, RefusedError, read_call
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.settings import Limits
 
@@ -250,12 +250,12 @@ async def _until(handler: Awaitable[Response], receive: Receive, call: Call) -> 
         await asyncio.wait((working, watching), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        if watching.done():
-            call.cancelled = True
+        call.cancelled = True  # its pieces leave the queue, whatever the reason
         working.cancel()
         with suppress(asyncio.CancelledError, Exception):
             await working
-        call.check()
+        if watching.done():
+            raise CancelledCallError(GONE)
         raise RefusedError(504, LATE)
     finally:
         watching.cancel()

@@ -17,6 +17,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 
 from edgepipe.errors import InputError, Terminated
 from edgepipe.serve.app import create_app
+from edgepipe.serve.connection import Connection
 from edgepipe.serve.metrics import MULTIPROCESS_FOLDER
 from edgepipe.serve.request_log import JsonFormatter
 from edgepipe.serve.settings import ServeSettings
@@ -48,6 +49,7 @@ def serve(
         InputError: the address cannot be had.
     """
     options: dict[str, Any] = {
+        "http": Connection,
         "timeout_graceful_shutdown": DRAIN,
         "timeout_keep_alive": 30,
         "backlog": _BACKLOG,
@@ -122,6 +124,7 @@ class _AppFactory:
 
     def __call__(self) -> Any:
         _configure_log(self._settings.log_format)
+        Connection.seconds = self._settings.limits.read
         return create_app(self._settings)
 
 

@@ -44,6 +44,11 @@ KEYS_VARIABLE = "EDGEPIPE_API_KEY"
 @click.option("--max-choices", type=click.IntRange(min=1), help="Texts written for one prompt.  [default: 16]")
 @click.option("--max-rows", type=click.IntRange(min=1), help="Texts written at once.  [default: 32]")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds of a request.  [default: 600]")
+@click.option(
+    "--read-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds for a client to send its request, or to take a part of its answer.  [default: 30]",
+)
 @click.option("--log", "log_format", type=click.Choice(("json", "text")), default="json", show_default=True)
 @session_options
 def serve(
@@ -73,7 +78,7 @@ def serve(
 
     names = {
         "max_body": "body", "max_texts": "texts", "max_tokens": "tokens", "max_queue": "queue",
-        "max_choices": "choices", "max_rows": "rows", "timeout": "seconds",
+        "max_choices": "choices", "max_rows": "rows", "timeout": "seconds", "read_timeout": "read",
     }  # fmt: skip
     limits = {name: value for option, name in names.items() if (value := given.pop(option)) is not None}
     settings = ServeSettings(
