@@ -23,6 +23,7 @@ EXPLAINED = {
     ("runtime/edgepipe/bundle/manifest.py", "… is …"): "the end of '… is damaged: …'",
     ("export/edgepipe_export/output/progress.py", "stopped"): "the line of a stage that an error or Ctrl-C ended",
     ("export/edgepipe_export/output/progress.py", "… s"): "the line of a stage that is over",
+    ("runtime/edgepipe/serve/endpoint.py", "… cannot be written as JSON"): "msgspec asks, and says it in its own words",
     ("export/edgepipe_export/output/cache.py", "… is damaged"): "a record that cannot be read is made again",
 }
 

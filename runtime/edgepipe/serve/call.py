@@ -13,10 +13,6 @@ from edgepipe.errors import EdgepipeError
 # From the most urgent to the least; what says nothing is in the middle.
 PRIORITIES = {"high": 0, "normal": 1, "low": 2}
 
-# What a request is told whose client is gone, and one that is too late.
-GONE = "the client went away before the answer was there"
-LATE = "the request took longer than it may; ask for less, or give it more time (x-timeout-ms)"
-
 # Ids of requests that a client gives are kept up to so many characters.
 _ID_LENGTH = 128
 
@@ -72,9 +68,19 @@ class Call:
             RefusedError: the time is over.
         """
         if self.cancelled:
-            raise CancelledCallError(GONE)
+            raise gone_error()
         if self.expired:
-            raise RefusedError(504, LATE)
+            raise late_error()
+
+
+def gone_error() -> CancelledCallError:
+    """The error of a request whose client is gone."""
+    return CancelledCallError("the client went away before the answer was there")
+
+
+def late_error() -> RefusedError:
+    """The error of a request that is too late."""
+    return RefusedError(504, "the request took longer than it may; ask for less, or give it more time (x-timeout-ms)")
 
 
 def read_call(headers: Mapping[str, str], seconds: float | None) -> Call:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edgepipe.errors import ClosedError, EdgepipeError, InputError, TaskError, escape_controls
-from edgepipe.serve.call import GONE, LATE, Call, CancelledCallError, RefusedError, read_call
+from edgepipe.serve.call import Call, CancelledCallError, RefusedError, gone_error, late_error, read_call
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.settings import Limits
 
@@ -255,8 +255,8 @@ async def _until(handler: Awaitable[Response], receive: Receive, call: Call) -> 
         with suppress(asyncio.CancelledError, Exception):
             await working
         if watching.done():
-            raise CancelledCallError(GONE)
-        raise RefusedError(504, LATE)
+            raise gone_error()
+        raise late_error()
     finally:
         watching.cancel()
 

@@ -161,7 +161,7 @@ class Scheduler:
                 raise RefusedError(
                     429,
                     f"{self._waiting} tokens wait already, and the queue holds {self._most_waiting}; ask again later",
-                    self._estimate(),
+                    retry_after=self._estimate(),
                 )
             for place in range(len(request.pieces)):
                 insort(self._entries, _Entry(call.priority, next(self._numbers), place, job))

@@ -223,7 +223,7 @@ class TextWriter:
                 raise RefusedError(
                     429,
                     f"{self._waiting} tokens wait already, and the queue holds {self._limits.queue}; ask again later",
-                    math.ceil(self._waiting / self._rate) if self._rate else 1.0,
+                    retry_after=math.ceil(self._waiting / self._rate) if self._rate else 1.0,
                 )
             insort(self._entries, text)
             self._count_waiting(text.tokens)
