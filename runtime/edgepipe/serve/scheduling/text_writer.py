@@ -10,6 +10,7 @@ import time
 from bisect import insort
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from edgepipe.errors import ClosedError, EdgepipeError, InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.continuous_batching import ContinuousBatch, Running, Step
-from edgepipe.generation.prompt import limit_new_tokens
+from edgepipe.generation.prompt import is_cut_off, limit_new_tokens, prepare_prompt
 from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.generative import GenerativeTask
@@ -27,6 +28,10 @@ from edgepipe.serve.scheduling.scheduler import Observer
 from edgepipe.serve.settings import Limits
 
 _log = logging.getLogger("edgepipe.serve")
+
+# How far a row's scores may be from those of the row alone, as a share of the largest: what adding up in another order
+# does. Rounding by scales of a whole batch does hundreds of times as much.
+_SAME = 1e-4
 
 # How much of the newest step's speed goes into the estimate of how long the queue takes.
 _NEWEST = 0.1
@@ -71,12 +76,19 @@ class Writing:
 
     Attributes:
         prompt_tokens: How many tokens the prompt has.
+        config: The options of the search.
     """
 
     def __init__(
-        self, prompt_tokens: int, text: TextStreamer, queue: asyncio.Queue[Step | BaseException], call: Call
+        self,
+        prompt_tokens: int,
+        config: GenerationConfig,
+        text: TextStreamer,
+        queue: asyncio.Queue[Step | BaseException],
+        call: Call,
     ) -> None:
         self.prompt_tokens = prompt_tokens
+        self.config = config
         self._text, self._queue, self._call = text, queue, call
 
     async def __aiter__(self) -> AsyncIterator[Written]:
@@ -166,12 +178,16 @@ class TextWriter:
         if settings.generation.num_beams > 1 or settings.generation.num_return_sequences > 1:
             async with self._alone:
                 call.check()
-                whole = await asyncio.get_running_loop().run_in_executor(None, lambda: self._task([prompt], **options))
-            return whole[0]
+                run = partial(self._task, prompt, **options)
+                return await asyncio.get_running_loop().run_in_executor(None, run)
         writing, request = self._start(prompt, settings, call, None)
         tokens = [each.token_id async for each in writing]
-        if self._task.decoder.is_encoder_decoder:
-            tokens = [*self._first_tokens(settings.generation), *tokens]
+        decoder, config = self._task.decoder, writing.config
+        if decoder.is_encoder_decoder:  # whose results have what its decoder began with
+            ids = np.array([request.pieces[0]["input_ids"]], np.int64)
+            tokens = prepare_prompt(decoder, ids, np.ones_like(ids), config).ids[0].tolist() + tokens
+        if is_cut_off(tokens, settings.generation, config, decoder, writing.prompt_tokens):
+            call.warnings.append(f"the text ends where the model's limit of {decoder.max_length} tokens is reached")
         outputs = {"sequences": np.array([tokens], np.int64), "padding": np.zeros(0, np.int64)}
         return self._task.decode(request, [outputs], settings)
 
@@ -203,7 +219,7 @@ class TextWriter:
         )
         for token in self._task.shown_prompt(request):
             streamer.push(token)
-        return Writing(len(ids), streamer, queue, call), request
+        return Writing(len(ids), config, streamer, queue, call), request
 
     def _check_options(self, config: GenerationConfig) -> None:
         if config.num_return_sequences > self._limits.choices or config.num_beams > self._limits.choices:
@@ -287,24 +303,21 @@ class TextWriter:
             self._observer.ran(len(steps), len(steps), seconds)
             self._observer.wrote(len(steps))
 
-    def _first_tokens(self, config: GenerationConfig) -> list[int]:
-        """What an encoder-decoder begins with, which its results have."""
-        raise NotImplementedError
-
 
 def shares_steps(task: GenerativeTask) -> bool:
-    """Whether a row's scores are the same beside other rows: tried with prompts of one length and of another."""
+    """Whether a row's scores are the same beside others, where rows may join: tried with a few prompts."""
     decoder = task.decoder
-    words = np.random.default_rng(0).integers(3, 200, (3, 8)).astype(np.int64)
-    try:
-        together = decoder.begin(words, np.ones_like(words), 12)
-        rows = together.step(words if not decoder.is_encoder_decoder else words[:, :1])
-        for row in range(len(words)):
-            alone = decoder.begin(words[row : row + 1], np.ones((1, 8), np.int64), 12)
-            scores = alone.step(words[row : row + 1] if not decoder.is_encoder_decoder else words[row : row + 1, :1])
-            size = float(np.abs(scores[np.isfinite(scores)]).max(initial=1.0))
-            if np.abs(scores - rows[row]).max() > 1e-4 * size:
-                return False
-    except (EdgepipeError, ValueError, IndexError):
+    if not decoder.joins:
         return False
-    return True
+    size = decoder.config.get("vocab_size")
+    ids = (
+        np.random.default_rng(0).integers(0, min(size if isinstance(size, int) else 100, 100), (3, 8)).astype(np.int64)
+    )
+    mask = np.ones_like(ids)
+    try:
+        together = decoder.begin(ids, mask, 9).step(ids)
+        alone = [decoder.begin(ids[row : row + 1], mask[:1], 9).step(ids[row : row + 1])[0] for row in range(len(ids))]
+    except EdgepipeError:  # said when somebody asks
+        return False
+    largest = max(1.0, *(float(np.abs(each[np.isfinite(each)]).max(initial=0.0)) for each in alone))
+    return all(np.allclose(one, other, 0, _SAME * largest) for one, other in zip(together, alone, strict=True))

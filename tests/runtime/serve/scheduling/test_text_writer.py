@@ -1,0 +1,201 @@
+"""Texts for many requests at once are those of each alone; and who goes, waits, or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe import pipeline
+from edgepipe.errors import ClosedError, EdgepipeError, InputError
+from edgepipe.serve.call import Call, CancelledCallError, RefusedError
+from edgepipe.serve.scheduling.text_writer import TextWriter, shares_steps
+from edgepipe.serve.settings import Limits
+from edgepipe_export import export
+from tests.tiny.generation import export_generative
+
+PROMPTS = ("Hello there, my friend", "a", "The 2nd of May was", "What a waste of time. I want my money back and", "b c")
+GREEDY: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+OPTIONS: tuple[dict[str, Any], ...] = (
+    {**GREEDY, "max_new_tokens": 12},
+    {"num_beams": 1, "max_new_tokens": 5, "do_sample": True, "seed": 3},
+    {**GREEDY, "max_new_tokens": 20, "repetition_penalty": 1.4},
+    {**GREEDY, "max_new_tokens": 9, "min_new_tokens": 9},
+    {"max_new_tokens": 7, "num_beams": 3, "do_sample": False},
+    {"max_new_tokens": 6, "num_return_sequences": 2, "num_beams": 1, "do_sample": True, "seed": 1},
+    {**GREEDY, "max_new_tokens": 8, "return_tensors": True},
+)
+
+
+class Counts:
+    """What the writer told."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.written = 0
+
+    def waiting(self, tokens: int) -> None:
+        pass
+
+    def ran(self, rows: int, tokens: int, seconds: float) -> None:
+        self.rows.append(rows)
+
+    def wrote(self, tokens: int) -> None:
+        self.written += tokens
+
+    def tell(self, message: str) -> None:
+        raise AssertionError(message)
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            _, _, bundle = export_generative(family, tmp_path_factory.mktemp(family))
+            made[family] = bundle.path
+        return made[family]
+
+    return make
+
+
+def write(folder: Path, use: Callable[[TextWriter, Any, Counts], Coroutine[Any, Any, Any]], **limits: Any) -> Any:
+    """Run something with a writer, and close it."""
+    counts = Counts()
+
+    async def run() -> Any:
+        task: Any = pipeline(model=folder, verify="never")
+        writer = TextWriter(task, Limits(**limits), counts)
+        try:
+            return await use(writer, task, counts)
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, writer.close)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
+def test_many_at_once_get_what_each_gets_alone(bundles: Any, family: str) -> None:
+    folder = bundles(family)
+    asked = [(PROMPTS[number % 5], OPTIONS[number % 7]) for number in range(35)]
+    if family == "t5":
+        asked = [
+            (text, {key: value for key, value in each.items() if key != "return_full_text"}) for text, each in asked
+        ]
+    with pipeline(model=folder, verify="never") as alone, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = [alone(text, **options) for text, options in asked]
+
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(writer.run(text, options, Call())) for text, options in asked]
+        assert max(counts.rows) > 1
+        return [each.result() for each in tasks]
+
+    found = write(folder, ask)
+    assert found == expected
+
+
+def test_a_stream_has_the_text_piece_by_piece(bundles: Any) -> None:
+    with pipeline(model=bundles("gpt2"), verify="never") as alone:
+        [expected] = alone(PROMPTS[0], max_new_tokens=15, do_sample=False, return_full_text=False)
+
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        writing = await writer.start(PROMPTS[0], {**GREEDY, "max_new_tokens": 15}, Call(), logprobs=2)
+        return writing.prompt_tokens, [each async for each in writing], len(task.tokenizer(PROMPTS[0])["input_ids"])
+
+    prompt_tokens, pieces, length = write(bundles("gpt2"), ask)
+    assert prompt_tokens == length
+    assert "".join(each.text for each in pieces) == expected["generated_text"]
+    assert [each.finish_reason for each in pieces] == [None] * 14 + ["length"]
+    assert all(each.logprobs.best[0] == (each.token_id, each.logprobs.chosen) for each in pieces)
+
+
+def test_who_goes_leaves_the_batch_and_the_others_stay(bundles: Any) -> None:
+    with pipeline(model=bundles("gpt2"), verify="never") as alone:
+        expected = alone(PROMPTS[2], max_new_tokens=30, do_sample=False)
+
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        staying = asyncio.create_task(writer.run(PROMPTS[2], {**GREEDY, "max_new_tokens": 30}, Call()))
+        going, call = await writer.start(PROMPTS[0], {"max_new_tokens": 40}, gone := Call()), gone
+        async for piece in going:
+            assert piece.finish_reason is None
+            break
+        call.cancelled = True
+        result = await staying
+        with pytest.raises(CancelledCallError):
+            await writer.run("a", {"max_new_tokens": 5}, Call(cancelled=True))
+        return result, counts.written
+
+    result, written = write(bundles("gpt2"), ask)
+    assert result == expected
+    assert 30 <= written < 60
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"max_new_tokens": 2, "num_beams": 20}, RefusedError, "at most 16 here"),
+        ({"max_new_tokens": 50}, RefusedError, "tokens, new ones included, are more than the 40 of a request"),
+        ({"max_new_tokens": -1}, InputError, "max_new_tokens"),
+        ({"no_such": 1}, InputError, "no_such"),
+    ],
+    ids=["beams", "tokens", "value", "name"],
+)
+def test_what_is_refused(bundles: Any, options: dict[str, Any], kind: type[EdgepipeError], message: str) -> None:
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        with pytest.raises(kind, match=message):
+            await writer.run("a", options, Call())
+        with pytest.raises(EdgepipeError):
+            await writer.start("a", options, Call())
+
+    write(bundles("gpt2"), ask, tokens=40)
+
+
+def test_a_stream_is_one_text(bundles: Any) -> None:
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        with pytest.raises(InputError, match="is one, without beams"):
+            await writer.start("a", {"num_beams": 2}, Call())
+
+    write(bundles("gpt2"), ask)
+
+
+def test_the_queue_is_bounded_and_rows_are(bundles: Any) -> None:
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        sent = [asyncio.create_task(writer.run("a", {"max_new_tokens": 20}, Call())) for _ in range(12)]
+        done = await asyncio.gather(*sent, return_exceptions=True)
+        return [each.status if isinstance(each, RefusedError) else 200 for each in done], max(counts.rows)
+
+    statuses, rows = write(bundles("gpt2"), ask, queue=120, rows=2)
+    assert set(statuses) == {200, 429}
+    assert rows <= 2
+
+
+def test_closing_writes_what_waits_and_takes_no_more(bundles: Any) -> None:
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        sent = [asyncio.create_task(writer.run("a", {"max_new_tokens": 20}, Call())) for _ in range(5)]
+        await asyncio.sleep(0)
+        await asyncio.get_running_loop().run_in_executor(None, writer.close)
+        with pytest.raises(ClosedError):
+            await writer.run("a", {"max_new_tokens": 2}, Call())
+        return await asyncio.gather(*sent)
+
+    assert len(write(bundles("gpt2"), ask)) == 5
+
+
+def test_which_variants_share_steps(tmp_path: Path) -> None:
+    from tests.tiny.generative import build_generative
+
+    model, tokenizer = build_generative("gpt2")
+    dtypes = ("fp32", "int8", "w8")
+    bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=dtypes, verify=False, max_drop=100.0)
+    found = {}
+    for dtype in dtypes:
+        with pipeline(model=bundle.path, dtype=dtype, verify="never") as task:
+            found[dtype] = shares_steps(task)  # type: ignore[arg-type]
+    assert found == {"fp32": True, "int8": False, "w8": True}
