@@ -49,7 +49,14 @@ KEYS_VARIABLE = "EDGEPIPE_API_KEY"
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds for a client to send its request, or to take a part of its answer.  [default: 30]",
 )
-@click.option("--log", "log_format", type=click.Choice(("json", "text")), default="json", show_default=True)
+@click.option(
+    "--log",
+    "log_format",
+    type=click.Choice(("json", "text")),
+    default="json",
+    show_default=True,
+    help="Form of the log.",
+)
 @session_options
 def serve(
     bundles: tuple[str, ...],

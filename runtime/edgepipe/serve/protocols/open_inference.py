@@ -42,6 +42,9 @@ _OWN_PARAMETERS = {
     "binary_data_output", "content_type", "priority", "sequence_end", "sequence_id", "sequence_start", "timeout",
 }  # fmt: skip
 
+# Tasks whose result is one label and its score, which are tensors of their own.
+_ONE_LABEL = frozenset({"text-classification"})
+
 # The most numbers that a tensor's shape may stand for.
 _MOST = 1 << 26
 
@@ -136,7 +139,7 @@ class IndexEntry(msgspec.Struct):
     reason: str
 
 
-class ErrorBody(msgspec.Struct):
+class InferErrorBody(msgspec.Struct):
     """An error."""
 
     error: str
@@ -374,7 +377,7 @@ def _describe_outputs(model: ServedModel) -> Iterator[tuple[str, str, list[int]]
     if model.embeds:
         yield "embedding", "FP32", [-1, -1]
     yield "output", "BYTES", [-1]
-    if model.task.name == "text-classification":
+    if model.task.name in _ONE_LABEL:
         yield "label", "BYTES", [-1]
         yield "score", "FP32", [-1]
 
@@ -446,8 +449,8 @@ def _texts(values: Sequence[str]) -> NDArray[Any]:
     return array
 
 
-def _error(status: int, message: str, call: Call) -> ErrorBody:
-    return ErrorBody(message)
+def _error(status: int, message: str, call: Call) -> InferErrorBody:
+    return InferErrorBody(message)
 
 
 def _for_versions(method: str, path: str, *rest: Any, **named: Any) -> list[Operation]:
@@ -471,5 +474,5 @@ PROTOCOL = ProtocolRoutes(
         Operation("POST", "/v2/repository/models/{model}/unload", _unload, "Unload a model", answer=dict),
     ],
     _error,
-    ErrorBody,
+    InferErrorBody,
 )

@@ -32,7 +32,7 @@ class Reloaded(msgspec.Struct):
     failed: list[str]
 
 
-class ErrorBody(msgspec.Struct):
+class OperationErrorBody(msgspec.Struct):
     """An error."""
 
     error: str
@@ -59,8 +59,8 @@ async def _reload(context: Context) -> Response:
     return json_response(Reloaded(models, failed), 500 if failed else 200)
 
 
-def _error(status: int, message: str, call: Call) -> ErrorBody:
-    return ErrorBody(message)
+def _error(status: int, message: str, call: Call) -> OperationErrorBody:
+    return OperationErrorBody(message)
 
 
 PROTOCOL = ProtocolRoutes(
@@ -72,5 +72,5 @@ PROTOCOL = ProtocolRoutes(
         Operation("POST", "/admin/reload", _reload, "Load all models again, from this machine alone", answer=Reloaded),
     ],
     _error,
-    ErrorBody,
+    OperationErrorBody,
 )
