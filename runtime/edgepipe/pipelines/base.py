@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,6 +218,13 @@ class Task(SessionOwner):
         """Pickle the tokenizer, the options, and where the model came from; see :class:`LoadedVariant`."""
         given = {"task": self.task, "batch_size": self.batch_size, **self.options}
         return _make_again, (type(self), self.tokenizer, self.model, given)
+
+    def with_tokenizer(self, tokenizer: Tokenizer) -> Self:
+        """The same task with the same model and another tokenizer. Both are closed when one of them is."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other.tokenizer = tokenizer
+        return other
 
     def close(self) -> None:
         """Release the model and its memory. Closing twice does nothing; a call afterwards is a `ClosedError`."""

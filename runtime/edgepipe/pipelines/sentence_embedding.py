@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +72,12 @@ class EmbeddingTask(Task):
     def fits(cls, architecture: str) -> bool:
         """Any checkpoint has a body, whatever its head."""
         return True
+
+    def with_tokenizer(self, tokenizer: Tokenizer) -> Self:
+        """See the base class."""
+        other = super().with_tokenizer(tokenizer)
+        other.__dict__.pop("embedding_tokenizer", None)  # it was made of the other one
+        return other
 
     def check_outputs(self, outputs: Mapping[str, Vectors], rows: int, tokens: int) -> None:
         """Check the hidden states, by any of their names; see :meth:`Task.check_outputs`."""
@@ -170,11 +176,13 @@ class EmbeddingTask(Task):
         return read_sentence_config(self.model.directory)
 
     @cached_property
-    def _embedding_tokenizer(self) -> Tokenizer:
+    def embedding_tokenizer(self) -> Tokenizer:
+        """What makes tokens of a text that is to become a vector."""
         return self.tokenizer.with_lower_case() if self.sentence_config.lower_case else self.tokenizer
 
     @cached_property
-    def _embedding_limit(self) -> int | None:
+    def embedding_limit(self) -> int | None:
+        """To how many tokens such a text is cut; None where there is no limit."""
         own = self.sentence_config.max_seq_length
         return min_limit(self.tokenizer.model_max_length if own is None else own, self.model.max_length)
 
@@ -185,8 +193,8 @@ class EmbeddingTask(Task):
 
     def _tokens(self, text: Any, prompt: str = "") -> BatchEncoding:
         """Token ids and masks of a text after its prompt, cut to what the model was trained for."""
-        limit = self._embedding_limit
-        return self._embedding_tokenizer(
+        limit = self.embedding_limit
+        return self.embedding_tokenizer(
             prompt + check_text(text),
             truncation=limit is not None,
             max_length=limit,

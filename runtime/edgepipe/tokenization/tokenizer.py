@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, overload
@@ -104,6 +104,11 @@ class Tokenizer(Vocabulary):
         own = backend.normalizer
         backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
         return type(self)(backend, self._settings)
+
+    def with_truncation_side(self, side: Literal["right", "left"]) -> Self:
+        """The same tokenizer, which cuts texts on another side."""
+        check_side(side, "truncation_side")
+        return type(self)(self._backend, replace(self._settings, truncation_side=side))
 
     @cached_property
     def language(self) -> str | None:

@@ -152,6 +152,19 @@ def test_lower_casing(make: Make, bundle: Bundle, tmp_path: Path) -> None:
     assert_equal((task, reference), texts)
 
 
+def test_another_tokenizer_makes_the_tokens(make: Make) -> None:
+    task, reference = make([models.Pooling(32, "mean")], limit=8)
+    long = "begin " + "and so on " * 20 + "to the end"
+    other = task.with_tokenizer(task.tokenizer.with_truncation_side("left"))
+    reference.tokenizer.truncation_side = "left"
+    with pytest.warns(UserWarning, match="cut at 8 tokens"):
+        got = other.embed(long)
+    np.testing.assert_allclose(got, reference.encode(long), **DIFFERENCE)
+    with pytest.warns(UserWarning, match="cut at 8 tokens"):
+        before = task.embed(long)
+    assert not np.allclose(got, before, atol=1e-2)
+
+
 def test_pooling_by_name(usual: tuple[Any, SentenceTransformer], extract: Any, make: Make) -> None:
     _, plain = make([models.Pooling(32, ("max", "mean"))], limit=None)
     for task in (extract, pipeline(model=usual[0].model.directory, num_threads=1)):

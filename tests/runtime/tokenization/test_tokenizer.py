@@ -6,7 +6,7 @@ ragged rows as an array, and `pad` without a padding token where nothing is to b
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -260,3 +260,15 @@ def test_pad(both: Any, family: str, batch: list[str], mask: bool, kwargs: dict[
 def test_what_is_no_truth_value(bert: Tokenizer, name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{name} must be True or False"):
         bert("a", **{name: value})
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_same_tokenizer_cuts_on_another_side(bert: Tokenizer, side: Literal["left", "right"]) -> None:
+    text = "one two three four five"
+    before = bert(text, truncation=True, max_length=5)["input_ids"]
+    whole = bert(text)["input_ids"]
+    kept = {"left": whole[-4:-1], "right": whole[1:4]}[side]
+    assert bert.with_truncation_side(side)(text, truncation=True, max_length=5)["input_ids"][1:-1] == kept
+    assert bert(text, truncation=True, max_length=5)["input_ids"] == before
+    with pytest.raises(InputError, match="truncation_side"):
+        bert.with_truncation_side("up")  # type: ignore[arg-type]
