@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from edgepipe.errors import EdgepipeError
 
@@ -45,6 +46,8 @@ class Call:
         deadline: By :func:`time.monotonic`, until when the answer is of use; None for ever.
         trace_parent: W3C's ``traceparent``, if the client sent one.
         cancelled: Whether the client is gone.
+        cuts: Whether texts that are too long are cut, with a warning; else they are refused.
+        cut_side: On which side; None for that of the tokenizer.
         warnings: What is to be said beside the result.
     """
 
@@ -53,6 +56,8 @@ class Call:
     deadline: float | None = None
     trace_parent: str | None = None
     cancelled: bool = False
+    cuts: bool = True
+    cut_side: Literal["left", "right"] | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -6,8 +6,8 @@ import asyncio
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from edgepipe.factory import pipeline
 from edgepipe.pipelines.base import Request, Task
 from edgepipe.pipelines.cut_texts import asks_to_cut
 from edgepipe.pipelines.generative import GenerativeTask
-from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask
+from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask, find_hidden_states
 from edgepipe.serve.call import Call, RefusedError
 from edgepipe.serve.scheduling.scheduler import Observer, Scheduler
 from edgepipe.serve.scheduling.sharing import Sharing, measure_sharing
@@ -124,7 +124,7 @@ class ServedModel:
         if self._writer is not None:
             return await _gather([self._write_whole(item, options, call) for item in items])
         settings = self._settings_of(options)
-        encode = partial(self.task.encode_input, settings=settings)
+        encode = partial(self._reader(call).encode_input, settings=settings)
         requests = [await self._encode(encode, item) for item in items]
         self._check_tokens(requests)
         self._tell_of_cuts(requests, asked=asks_to_cut(self.task.merge_options(options)), call=call)
@@ -150,20 +150,36 @@ class ServedModel:
             RefusedError: see :meth:`run`.
             TaskError: the bundle makes no vectors.
         """
-        self._check_count(len(texts))
-        if not isinstance(self.task, EmbeddingTask):
-            raise TaskError(f"{self.name} is for {self.task.name} and makes no embeddings; ask a model without a head")
-        task = self.task
-        embedding: Embedding = task.make_embedding(**options)
-        requests = [
-            await self._encode(lambda text: task.encode_texts([text], embedding.prompt), text) for text in texts
-        ]
-        self._check_tokens(requests)
-        self._tell_of_cuts(requests, asked=False, call=call)
+        embedding: Embedding = self._require_embedding().make_embedding(**options)
+        requests = await self._encode_texts(texts, embedding.prompt, call)
         work = make_embedding_work(embedding)
         scheduler = self._require_scheduler()
         vectors = await _gather([scheduler.run(work, request, call) for request in requests])
         return vectors, sum(len(piece["input_ids"]) for request in requests for piece in request.pieces)
+
+    async def embed_tokens(self, texts: Sequence[str], call: Call, *, prompt_name: str | None = None) -> list[Vector]:
+        """The hidden states of each text's tokens, special tokens included, as :meth:`embed` cuts them.
+
+        Returns:
+            float32[tokens, hidden] each.
+
+        Raises:
+            InputError: a text or the prompt cannot be used.
+            RefusedError: see :meth:`run`.
+            TaskError: the bundle has a head.
+        """
+        prompt = self._require_embedding().sentence_config.prompt(name=prompt_name)
+        requests = await self._encode_texts(texts, prompt, call)
+        scheduler = self._require_scheduler()
+        works = []
+        for text, request in zip(texts, requests, strict=True):
+            length = len(request.pieces[0]["input_ids"])
+            if not length:
+                raise InputError(f"{text!r:.60} becomes no tokens, so there is no result; leave it out")
+            works.append(make_tensor_work(length, list(request.pieces[0])))
+        run = zip(works, requests, strict=True)
+        outputs = await _gather([scheduler.run(work, request, call) for work, request in run])
+        return [find_hidden_states(each[0]) for each in outputs]
 
     async def run_tensors(self, arrays: Mapping[str, NDArray[Any]], call: Call) -> dict[str, NDArray[Any]]:
         """The graph's outputs for rows of token ids, each the same as of the row alone.
@@ -230,6 +246,33 @@ class ServedModel:
         assert self._writer is not None, "asked for by who has one"
         return await self._writer.run(prompt, options, call)
 
+    def _require_embedding(self) -> EmbeddingTask:
+        if not isinstance(self.task, EmbeddingTask):
+            raise TaskError(f"{self.name} is for {self.task.name} and makes no embeddings; ask a model without a head")
+        return self.task
+
+    def _reader(self, call: Call) -> Task:
+        """The task, or one whose tokenizer cuts where the request wants it."""
+        if call.cut_side in (None, self.task.tokenizer.truncation_side):
+            return self.task
+        return self._other_reader
+
+    @cached_property
+    def _other_reader(self) -> Task:
+        tokenizer = self.task.tokenizer
+        side: Literal["left", "right"] = "left" if tokenizer.truncation_side == "right" else "right"
+        return self.task.with_tokenizer(tokenizer.with_truncation_side(side))
+
+    async def _encode_texts(self, texts: Sequence[str], prompt: str, call: Call) -> list[Request]:
+        """Token ids of texts that are to become vectors."""
+        self._check_count(len(texts))
+        task = self._reader(call)
+        assert isinstance(task, EmbeddingTask), "the caller saw to it"
+        requests = [await self._encode(lambda text: task.encode_texts([text], prompt), text) for text in texts]
+        self._check_tokens(requests)
+        self._tell_of_cuts(requests, asked=False, call=call)
+        return requests
+
     def _require_scheduler(self) -> Scheduler:
         if self._scheduler is None:
             raise TaskError(f"{self.name} writes text; ask a route that does")
@@ -264,6 +307,11 @@ class ServedModel:
 
     def _tell_of_cuts(self, requests: Sequence[Request], *, asked: bool, call: Call) -> None:
         lengths = [request.cut_at for request in requests if request.cut_at is not None]
+        if lengths and not call.cuts:
+            raise InputError(
+                f"{len(lengths)} of {len(requests)} texts have more than {max(lengths)} tokens, which is the limit; "
+                "send shorter ones, or have them cut"
+            )
         if lengths and not asked:
             call.warnings.append(
                 f"{len(lengths)} of {len(requests)} texts were cut at {max(lengths)} tokens, which is the limit"
