@@ -23,13 +23,18 @@ from edgepipe.serve.call import Call, RefusedError
 from edgepipe.serve.endpoint import Operation, ProtocolRoutes, answer_request, json_response
 from edgepipe.serve.metrics import ServerMetrics
 from edgepipe.serve.openapi import describe
-from edgepipe.serve.protocols import open_inference, operations
+from edgepipe.serve.protocols import embeddings_inference, hub_inference, open_inference, operations
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.request_log import RequestLog
 from edgepipe.serve.settings import ServeSettings
 
 # The first one says errors of routes that no protocol has.
-PROTOCOLS: tuple[ProtocolRoutes, ...] = (operations.PROTOCOL, open_inference.PROTOCOL)
+PROTOCOLS: tuple[ProtocolRoutes, ...] = (
+    operations.PROTOCOL,
+    open_inference.PROTOCOL,
+    embeddings_inference.PROTOCOL,
+    hub_inference.PROTOCOL,
+)
 
 
 def create_app(settings: ServeSettings) -> Starlette:

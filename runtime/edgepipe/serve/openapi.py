@@ -20,6 +20,8 @@ _ERRORS = {
     "404": "No such model.",
     "408": "The body came too slowly.",
     "413": "More than a request may have.",
+    "422": "The request cannot be used, as text-embeddings-inference says it.",
+    "424": "The model is for another task, as text-embeddings-inference says it.",
     "429": "Too much waits; come again after Retry-After seconds.",
     "500": "The server failed.",
     "503": "The model is not loaded.",

@@ -1,0 +1,75 @@
+"""A tiny bundle for each task, for servers in tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepipe_export import export
+from tests.runtime.small_bundle import rewrite_manifest
+from tests.tiny import build
+from tests.tiny.generative import ENCODER_DECODERS, build_generative
+
+ENTITIES = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+ENTAILMENT = ("contradiction", "neutral", "entailment")
+PROMPTS = {"query": "find this: ", "document": "read this: "}
+
+
+def make_bundles(folder: Path) -> Mapping[str, Path]:
+    """Write all bundles; their directories by their names."""
+    made = {
+        "mood": make_encoder(folder / "mood", "text-classification", labels=("bad", "fair", "good")),
+        "reranker": make_encoder(folder / "reranker", "text-classification", num_labels=1),
+        "hidden": make_encoder(folder / "hidden", "feature-extraction"),
+        "entities": make_encoder(
+            folder / "entities", "token-classification", num_labels=len(ENTITIES), labels=ENTITIES
+        ),
+        "answers": make_encoder(folder / "answers", "question-answering"),
+        "masks": make_encoder(folder / "masks", "fill-mask"),
+        "zero": make_encoder(folder / "zero", "zero-shot-classification", labels=ENTAILMENT),
+        "stories": make_writer(folder / "stories", "gpt2"),
+        "rewrites": make_writer(folder / "rewrites", "bart"),
+    }
+    made["sentences"] = make_sentence_encoder(made["hidden"], folder / "sentences")
+    for name, task in (("summaries", "summarization"), ("translations", "translation")):
+        made[name] = copy_for_task(made["rewrites"], folder / name, task)
+    return made
+
+
+def make_encoder(folder: Path, task: str, **options: Any) -> Path:
+    """Export a tiny BERT with a task's head."""
+    model, tokenizer = build("bert", task=task, **options)
+    return Path(export(model, folder, task=task, tokenizer=tokenizer, verify=False, progress=False).path)
+
+
+def make_writer(folder: Path, family: str) -> Path:
+    """Export a tiny model that writes text."""
+    model, tokenizer = build_generative(family)
+    task = "text2text-generation" if family in ENCODER_DECODERS else "text-generation"
+    return Path(export(model, folder, task=task, tokenizer=tokenizer, verify=False, progress=False).path)
+
+
+def make_sentence_encoder(encoder: Path, folder: Path) -> Path:
+    """An encoder that says how a text becomes a vector, with prompts, as sentence-transformers has them."""
+    shutil.copytree(encoder, folder)
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "config_sentence_transformers.json").write_text(json.dumps({"prompts": PROMPTS}))
+    return folder
+
+
+def copy_for_task(bundle: Path, folder: Path, task: str) -> Path:
+    """The same graphs for another task."""
+    shutil.copytree(bundle, folder)
+    record = json.loads((folder / "edgepipe.json").read_text(encoding="utf-8"))
+    rewrite_manifest(folder, {**record, "task": task})
+    return folder
