@@ -21,6 +21,7 @@ from starlette.responses import Response
 from edgepipe.errors import InputError
 from edgepipe.serve.call import Call
 from edgepipe.serve.endpoint import Context, Operation, ProtocolRoutes, json_response, parse_body
+from edgepipe.serve.protocols.client_options import check_client_options
 from edgepipe.serve.protocols.loopback import require_loopback
 from edgepipe.serve.served_model import ServedModel
 
@@ -323,6 +324,7 @@ async def _infer_texts(
     if "embedding" in wanted or (model.embeds and not wanted):
         vectors, _ = await model.embed([_require_text(item) for item in items], call, **options)
         return {"embedding": np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)}
+    check_client_options(model.task, options, model.limits)
     results = await model.run_all(items, options, call)
     found: dict[str, NDArray[Any]] = {"output": _texts([json.dumps(result, ensure_ascii=False) for result in results])}
     if results and all(isinstance(each, dict) and {"label", "score"} <= each.keys() for each in results):

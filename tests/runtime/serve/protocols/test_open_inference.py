@@ -129,6 +129,10 @@ WRONG: dict[str, tuple[bytes, str]] = {
         "does not fit into INT32",
     ),
     "an_unknown_input": (json.dumps(body(name="texts")).encode(), "'texts' is no input of sst2"),
+    "an_option_that_takes_memory": (
+        json.dumps({**body(), "parameters": {"pad_to_multiple_of": 8}}).encode(),
+        "no option",
+    ),
     "an_unknown_option": (json.dumps({**body(), "parameters": {"topk": 1}}).encode(), "topk"),
     "a_wrong_option": (json.dumps({**body(), "parameters": {"top_k": "x"}}).encode(), "top_k"),
     "an_unknown_output": (json.dumps({**body(), "outputs": [{"name": "x"}]}).encode(), "'x' is no output"),
