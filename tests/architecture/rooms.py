@@ -27,8 +27,8 @@ RUNTIME = {
     "tables": "bundle.strict_json pipelines",
     "checking": "text_table bundle backend models embeddings pipelines",
     "factory": "bundle backend tokenization models pipelines checking",
-    "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
     "serve": "bundle backend tokenization generation pipelines factory",
+    "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
     "cli": (
         "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking serve"
     ),
