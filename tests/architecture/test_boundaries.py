@@ -21,8 +21,8 @@ RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "o
     "openvino",
     "model_signing",
 }
-# The server's own, of the extra `serve`.
-SERVER_MAY_USE = {"starlette", "uvicorn", "msgspec", "prometheus_client"}
+# The server's own, of the extras `serve` and `telemetry`.
+SERVER_MAY_USE = {"starlette", "uvicorn", "msgspec", "prometheus_client", "opentelemetry"}
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
 
 

@@ -27,6 +27,7 @@ from edgepipe.serve.protocols import embeddings_inference, hub_inference, open_i
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.request_log import RequestLog
 from edgepipe.serve.settings import ServeSettings
+from edgepipe.serve.telemetry import is_wanted, trace_requests
 
 # The first one says errors of routes that no protocol has.
 PROTOCOLS: tuple[ProtocolRoutes, ...] = (
@@ -78,6 +79,7 @@ def create_app(settings: ServeSettings) -> Starlette:
             Route("/openapi.json", openapi, methods=["GET"]),
         ],
         middleware=[
+            *([Middleware(trace_requests)] if is_wanted() else []),
             Middleware(RequestLog, metrics=repository.metrics),
             *(
                 [Middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])]
