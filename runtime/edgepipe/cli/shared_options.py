@@ -85,6 +85,13 @@ allow_pickle_option = click.option("--allow-pickle", is_flag=True, help="Load pi
 report_option = click.option(
     "--report", "page", type=click.Path(path_type=Path), help="Write a page that shows it, with texts."
 )
+verify_option = click.option(
+    "--verify",
+    type=click.Choice(("first", "always", "never")),
+    default="first",
+    show_default=True,
+    help="When to check that the variant gives here what it gave where it was made.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 dtype_completion = complete_name(_dtypes)
 files_option = click.option(

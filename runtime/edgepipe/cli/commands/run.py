@@ -16,7 +16,7 @@ import click
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.integrity import parse_json
-from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options
+from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options, verify_option
 from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.text_lines import decode_lines, read_raw_lines
 
@@ -80,13 +80,7 @@ _NO_LINES = {
 @click.option(
     "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Batches that run side by side."
 )
-@click.option(
-    "--verify",
-    type=click.Choice(("first", "always", "never")),
-    default="first",
-    show_default=True,
-    help="When to check that the variant gives here what it gave where it was made.",
-)
+@verify_option
 @click.option(
     "--serve-stdin",
     is_flag=True,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgepipe.cli.shared_options import complete_folder, session_options
+from edgepipe.cli.shared_options import complete_folder, quiet_download_option, session_options, verify_option
 from edgepipe.errors import DependencyError, InputError
 
 # The variable that may hold keys; an argument would show in the list of processes.
@@ -21,13 +21,7 @@ KEYS_VARIABLE = "EDGEPIPE_API_KEY"
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 for any that is free.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes.")
 @click.option("--task", help="[default: each bundle's]")
-@click.option(
-    "--verify",
-    type=click.Choice(("first", "always", "never")),
-    default="first",
-    show_default=True,
-    help="When to check that a variant gives here what it gave where it was made.",
-)
+@verify_option
 @click.option(
     "--api-key",
     "key_file",
@@ -57,6 +51,7 @@ KEYS_VARIABLE = "EDGEPIPE_API_KEY"
     show_default=True,
     help="Form of the log.",
 )
+@quiet_download_option
 @session_options
 def serve(
     bundles: tuple[str, ...],

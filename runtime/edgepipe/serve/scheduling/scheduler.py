@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from bisect import insort
@@ -21,13 +20,11 @@ from edgepipe.errors import ClosedError
 from edgepipe.pipelines.base import Request, Task
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.scheduling.sharing import Sharing
+from edgepipe.serve.scheduling.waiting_tokens import WaitingTokens
 from edgepipe.serve.scheduling.work import Piece, Work
 
 # How many that wait are looked at for those that share a batch with the first.
 _LOOKED_AT = 64
-
-# How much of the newest batch's speed goes into the estimate of how long the queue takes.
-_NEWEST = 0.2
 
 _log = logging.getLogger("edgepipe.serve")
 
@@ -97,16 +94,14 @@ class Scheduler:
     ) -> None:
         self._wide, self._narrow = wide, narrow
         self._sharing = sharing
-        self._most_waiting = most_waiting
         self._observer = observer
         self._changed = threading.Condition()
         self._entries: list[_Entry] = []
         self._numbers = count()
-        self._waiting = 0
         self._running = 0
         self._closed = False
-        self._rate = 0.0  # tokens a second of one thread; 0 before the first batch
         threads = 1 if narrow is None else sharing.side_by_side
+        self._waiting = WaitingTokens(most_waiting, threads, observer)
         self._threads = [
             threading.Thread(target=self._work, name=f"edgepipe-serve-{number}", daemon=True)
             for number in range(threads)
@@ -157,21 +152,15 @@ class Scheduler:
         with self._changed:
             if self._closed:
                 raise ClosedError("the model is not served any more; ask again")
-            if self._waiting and self._waiting + tokens > self._most_waiting:
-                raise RefusedError(
-                    429,
-                    f"{self._waiting} tokens wait already, and the queue holds {self._most_waiting}; ask again later",
-                    retry_after=self._estimate(),
-                )
+            self._waiting.admit(tokens)
             for place in range(len(request.pieces)):
                 insort(self._entries, _Entry(call.priority, next(self._numbers), place, job))
-            self._count_waiting(tokens)
             self._changed.notify(len(request.pieces))
 
     @property
     def waiting(self) -> int:
         """Tokens that wait."""
-        return self._waiting
+        return self._waiting.count
 
     def close(self) -> None:
         """Take no more; return when everything that waits has its answer."""
@@ -183,15 +172,6 @@ class Scheduler:
         for task in (self._wide, self._narrow):
             if task is not None:
                 task.close()
-
-    def _estimate(self) -> float:
-        """Seconds until the queue is about empty."""
-        rate = self._rate * len(self._threads)
-        return math.ceil(self._waiting / rate) if rate else 1.0
-
-    def _count_waiting(self, tokens: int) -> None:
-        self._waiting += tokens
-        self._observer.waiting(self._waiting)
 
     def _work(self) -> None:
         while True:
@@ -216,7 +196,7 @@ class Scheduler:
         """The pieces that go next; none where the first of them is not wanted any more."""
         first = self._entries.pop(0)
         if not self._is_wanted(first):
-            self._count_waiting(-first.length)
+            self._waiting.leave(first.length)
             return []
         batch = [first]
         most = self._sharing.count_rows(first.length)
@@ -233,7 +213,7 @@ class Scheduler:
                 if self._is_wanted(each):
                     batch.append(each)
                     self._entries.remove(each)
-        self._count_waiting(-sum(each.length for each in batch))
+        self._waiting.leave(sum(each.length for each in batch))
         return batch
 
     def _is_wanted(self, entry: _Entry) -> bool:
@@ -260,7 +240,7 @@ class Scheduler:
             return
         seconds = time.perf_counter() - begin
         tokens = sum(each.length for each in batch)
-        self._rate += (_NEWEST if self._rate else 1.0) * (tokens / max(seconds, 1e-9) - self._rate)
+        self._waiting.note_speed(tokens, seconds)
         self._observer.ran(len(batch), tokens, seconds)
         for each, output in zip(batch, outputs, strict=True):
             self._finish(each, output)

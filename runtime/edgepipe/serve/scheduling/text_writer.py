@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from bisect import insort
@@ -25,6 +24,7 @@ from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.scheduling.scheduler import Observer
+from edgepipe.serve.scheduling.waiting_tokens import WaitingTokens
 from edgepipe.serve.settings import Limits
 
 _log = logging.getLogger("edgepipe.serve")
@@ -32,9 +32,6 @@ _log = logging.getLogger("edgepipe.serve")
 # How far a row's scores may be from those of the row alone, as a share of the largest: what adding up in another order
 # does. Rounding by scales of a whole batch does hundreds of times as much.
 _SAME = 1e-4
-
-# How much of the newest step's speed goes into the estimate of how long the queue takes.
-_NEWEST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +128,7 @@ class TextWriter:
         self._changed = threading.Condition()
         self._entries: list[_Text] = []
         self._numbers = count()
-        self._waiting = 0
-        self._rate = 0.0
+        self._waiting = WaitingTokens(limits.queue, 1, observer)
         self._closed = False
         self._alone = asyncio.Lock()
         self._running: dict[Running, _Text] = {}
@@ -142,7 +138,7 @@ class TextWriter:
     @property
     def waiting(self) -> int:
         """Tokens that wait."""
-        return self._waiting
+        return self._waiting.count
 
     def describe(self) -> str:
         """For a log."""
@@ -235,19 +231,9 @@ class TextWriter:
         with self._changed:
             if self._closed:
                 raise ClosedError("the model is not served any more; ask again")
-            if self._waiting and self._waiting + text.tokens > self._limits.queue:
-                raise RefusedError(
-                    429,
-                    f"{self._waiting} tokens wait already, and the queue holds {self._limits.queue}; ask again later",
-                    retry_after=math.ceil(self._waiting / self._rate) if self._rate else 1.0,
-                )
+            self._waiting.admit(text.tokens)
             insort(self._entries, text)
-            self._count_waiting(text.tokens)
             self._changed.notify()
-
-    def _count_waiting(self, tokens: int) -> None:
-        self._waiting += tokens
-        self._observer.waiting(self._waiting)
 
     def _work(self) -> None:
         while True:
@@ -268,7 +254,7 @@ class TextWriter:
         room = self._limits.rows - len(self._running)
         joining, self._entries = self._entries[:room], self._entries[room:]
         if joining:
-            self._count_waiting(-sum(each.tokens for each in joining))
+            self._waiting.leave(sum(each.tokens for each in joining))
         return joining
 
     def _join(self, text: _Text) -> None:
@@ -299,7 +285,7 @@ class TextWriter:
             if step.finish_reason is not None:
                 del self._running[step.running]
         if steps:
-            self._rate += (_NEWEST if self._rate else 1.0) * (len(steps) / max(seconds, 1e-9) - self._rate)
+            self._waiting.note_speed(len(steps), seconds)
             self._observer.ran(len(steps), len(steps), seconds)
             self._observer.wrote(len(steps))
 
