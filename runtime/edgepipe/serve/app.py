@@ -21,13 +21,13 @@ from starlette.routing import Route
 from edgepipe.errors import EdgepipeError
 from edgepipe.serve.call import Call, RefusedError
 from edgepipe.serve.endpoint import Operation, ProtocolRoutes, answer_request, json_response
-from edgepipe.serve.metrics import ServerMetrics
+from edgepipe.serve.observability.metrics import ServerMetrics
+from edgepipe.serve.observability.request_log import RequestLog
+from edgepipe.serve.observability.telemetry import is_wanted, trace_requests
 from edgepipe.serve.openapi import describe
 from edgepipe.serve.protocols import embeddings_inference, hub_inference, open_inference, operations
 from edgepipe.serve.repository import Repository
-from edgepipe.serve.request_log import RequestLog
 from edgepipe.serve.settings import ServeSettings
-from edgepipe.serve.telemetry import is_wanted, trace_requests
 
 # The first one says errors of routes that no protocol has.
 PROTOCOLS: tuple[ProtocolRoutes, ...] = (

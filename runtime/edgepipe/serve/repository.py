@@ -9,7 +9,7 @@ from typing import Any
 
 from edgepipe.errors import EdgepipeError
 from edgepipe.serve.call import RefusedError
-from edgepipe.serve.metrics import ServerMetrics
+from edgepipe.serve.observability.metrics import ServerMetrics
 from edgepipe.serve.served_model import ServedModel, load_model
 from edgepipe.serve.settings import ServedBundle, ServeSettings
 

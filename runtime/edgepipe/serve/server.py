@@ -18,8 +18,8 @@ from uvicorn.supervisors.multiprocess import Multiprocess
 from edgepipe.errors import InputError, Terminated
 from edgepipe.serve.app import create_app
 from edgepipe.serve.connection import Connection
-from edgepipe.serve.metrics import MULTIPROCESS_FOLDER
-from edgepipe.serve.request_log import JsonFormatter
+from edgepipe.serve.observability.metrics import MULTIPROCESS_FOLDER
+from edgepipe.serve.observability.request_log import JsonFormatter
 from edgepipe.serve.settings import ServeSettings
 
 _log = logging.getLogger("edgepipe.serve")

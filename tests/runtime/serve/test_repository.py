@@ -11,7 +11,7 @@ import pytest
 
 from edgepipe.errors import BundleError, EdgepipeError
 from edgepipe.serve.call import Call, RefusedError
-from edgepipe.serve.metrics import ServerMetrics
+from edgepipe.serve.observability.metrics import ServerMetrics
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.settings import ServedBundle, ServeSettings
 from tests.runtime.small_bundle import write_bundle

@@ -13,7 +13,7 @@ import pytest
 from edgepipe import pipeline
 from edgepipe.errors import InputError, TaskError
 from edgepipe.serve.call import Call, RefusedError
-from edgepipe.serve.metrics import ServerMetrics
+from edgepipe.serve.observability.metrics import ServerMetrics
 from edgepipe.serve.served_model import ServedModel, load_model
 from edgepipe.serve.settings import Limits, ServedBundle
 from edgepipe_export import export

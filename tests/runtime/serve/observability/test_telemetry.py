@@ -14,7 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from starlette.applications import Starlette
 
-from edgepipe.serve.telemetry import is_wanted, trace_requests
+from edgepipe.serve.observability.telemetry import is_wanted, trace_requests
 from tests.runtime.processes import run_python
 from tests.runtime.serve.running_server import serve_bundles
 from tests.runtime.small_bundle import write_bundle
@@ -77,7 +77,7 @@ def test_nothing_is_sent_unless_it_is_wanted(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_is_missing_is_named() -> None:
     program = """
-        from edgepipe.serve.telemetry import trace_requests
+        from edgepipe.serve.observability.telemetry import trace_requests
         try:
             trace_requests(None)
         except ImportError as error:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgepipe.serve.metrics import MULTIPROCESS_FOLDER, ServerMetrics
+from edgepipe.serve.observability.metrics import MULTIPROCESS_FOLDER, ServerMetrics
 from tests.runtime.processes import run_python
 
 PROGRAM = """
 import sys
-from edgepipe.serve.metrics import ServerMetrics
+from edgepipe.serve.observability.metrics import ServerMetrics
 metrics = ServerMetrics()
 metrics.requests.labels("p", "/r", 200).inc()
 metrics.queue.labels("m").set(5)

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from edgepipe.serve.request_log import JsonFormatter, read_trace
+from edgepipe.serve.observability.request_log import JsonFormatter, read_trace
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 

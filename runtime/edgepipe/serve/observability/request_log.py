@@ -12,7 +12,7 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgepipe.errors import escape_controls
-from edgepipe.serve.metrics import ServerMetrics
+from edgepipe.serve.observability.metrics import ServerMetrics
 
 _log = logging.getLogger("edgepipe.serve.requests")
 
