@@ -94,6 +94,7 @@ class Operation:
         answer: What it gives.
         is_open: Whether it may be asked without a key.
         content: The media type of its answer.
+        streams: Whether it may answer with server-sent events instead.
     """
 
     method: str
@@ -104,6 +105,7 @@ class Operation:
     answer: Any = None
     is_open: bool = False
     content: str = "application/json"
+    streams: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ def describe(protocols: Sequence[ProtocolRoutes]) -> dict[str, Any]:
                 answer["content"] = {operation.content: {"schema": found[id(operation.answer)]}}
             elif operation.content != "application/json":
                 answer["content"] = {operation.content: {"schema": {"type": "string"}}}
+            if operation.streams:
+                answer["content"]["text/event-stream"] = {"schema": {"type": "string"}}
             error = {"content": {"application/json": {"schema": found[id(protocol.error)]}}}
             described: dict[str, Any] = {
                 "tags": [protocol.name],

@@ -211,7 +211,8 @@ class ServedModel:
         """Begin to write behind a prompt; what comes back is iterated over.
 
         Args:
-            prompt: An input of the task: a text or, for ``text-generation``, a chat.
+            prompt: An input of the task: a text or, for ``text-generation``, a chat. Or what the task's
+                ``encode_input`` made of one.
             options: The task's options.
             call: Whose request it is.
             logprobs: With how many of the best tokens at each place, and their log-probabilities; None for neither.

@@ -21,6 +21,7 @@ from edgepipe.generation.continuous_batching import ContinuousBatch, Running, St
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens, prepare_prompt
 from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.generation.streamer import TextStreamer
+from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.scheduling.scheduler import Observer
@@ -148,7 +149,7 @@ class TextWriter:
     async def start(
         self, prompt: Any, options: Mapping[str, Any], call: Call, *, logprobs: int | None = None
     ) -> Writing:
-        """Begin to write behind a prompt.
+        """Begin to write behind a prompt, or behind the tokens that the task has made of one already.
 
         Raises:
             ClosedError: the model is not served any more.
@@ -196,7 +197,7 @@ class TextWriter:
         self._task.close()
 
     def _start(self, prompt: Any, settings: Any, call: Call, logprobs: int | None) -> tuple[Writing, Any]:
-        request = self._task.encode_input(prompt, settings)
+        request = prompt if isinstance(prompt, Request) else self._task.encode_input(prompt, settings)
         ids = list(request.pieces[0]["input_ids"])
         config = limit_new_tokens(settings.generation, self._task.decoder, len(ids))
         loop = asyncio.get_running_loop()
