@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -12,15 +11,11 @@ from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import DEFAULTS, GenerationConfig
+from edgepipe.tokenization.token_bytes import TokenBytes
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 Tokens = NDArray[np.int64]
 Finished = NDArray[np.bool_]
-
-
-# Decoded before each token, so that the blank in front of the token is not taken for that of the beginning of a text.
-_PREFIX = "abcdef"
-_BYTE = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 
 class StoppingCriterion(Protocol):
@@ -76,16 +71,10 @@ class StopStringCriteria:
     """
 
     def __init__(self, strings: Sequence[str], tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        steps = tokenizer.decoder_steps
-        self._has_byte_tokens = "ByteFallback" in steps
-        self._is_byte_level = "ByteLevel" in steps and not self._has_byte_tokens
-        self._texts: dict[int, bytes | None] = {}
+        self._bytes = TokenBytes(tokenizer)
         self._strings = [text.encode() for text in strings]
         # The longest text has no more tokens than bytes: what lies farther back cannot matter.
         self._reach = max(map(len, self._strings))
-        base = tokenizer(_PREFIX, add_special_tokens=False)["input_ids"]
-        self._base = [str(tokenizer.convert_ids_to_tokens(token_id)) for token_id in base]
 
     def __call__(self, ids: Tokens, tokens: Tokens, parents: Tokens | None = None) -> Finished:
         """Which tokens complete a text, bool[chosen]."""
@@ -94,34 +83,17 @@ class StopStringCriteria:
         return np.array([self._ends([*row, last]) for row, last in zip(before, tokens.tolist(), strict=True)])
 
     def _ends(self, row: list[int]) -> bool:
-        last = self._text(row[-1])
+        last = self._bytes[row[-1]]
         if not last:
             return False
         text = b""
         for token in reversed(row[:-1]):
-            piece = self._text(token)
+            piece = self._bytes[token]
             if piece is None:
                 break
             text = piece + text
         # At least one byte of a string must lie in the last token.
         return any((text + last).find(each, max(len(text) - len(each) + 1, 0)) >= 0 for each in self._strings)
-
-    def _text(self, token_id: int) -> bytes | None:
-        """What a token stands for; None where there is no such token."""
-        if token_id not in self._texts:
-            token = self._tokenizer.convert_ids_to_tokens(token_id)
-            self._texts[token_id] = None if token is None else self._decode(str(token))
-        return self._texts[token_id]
-
-    def _decode(self, token: str) -> bytes:
-        byte = _BYTE.fullmatch(token) if self._has_byte_tokens else None
-        if byte:
-            return bytes([int(byte[1], 16)])
-        if self._is_byte_level and all(character in _BYTE_BY_CHARACTER for character in token):
-            return bytes(_BYTE_BY_CHARACTER[character] for character in token)
-        whole = self._tokenizer.convert_tokens_to_string([*self._base, token])
-        _, found, text = whole.partition(_PREFIX)
-        return (text if found else whole).encode()
 
 
 class CustomStoppingCriteria:
@@ -143,19 +115,6 @@ class CustomStoppingCriteria:
                 )
             finished |= found
         return finished
-
-
-def _bytes_by_character() -> dict[str, int]:
-    """How byte-level vocabularies write bytes: those that print as themselves, the others from 256 on.
-
-    Radford et al., Language Models are Unsupervised Multitask Learners, ``bytes_to_unicode`` in the code with it.
-    """
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {chr(256 + rank): byte for rank, byte in enumerate(others)}
-
-
-_BYTE_BY_CHARACTER = _bytes_by_character()
 
 
 def _build_stop_strings(config: GenerationConfig, longest: int, tokenizer: Tokenizer | None) -> StoppingCriterion:
