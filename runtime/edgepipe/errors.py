@@ -4,6 +4,7 @@
 
     EdgepipeError
     ├── InputError            what was passed to a call: wrong type, lone surrogates, unknown option
+    │   └── LengthError       a prompt with more tokens than the model takes
     ├── TaskError             an unknown task, or one that does not fit the bundle or checkpoint
     ├── BundleError           the directory: missing, truncated or altered files, a foreign graph
     │   ├── VariantError      a dtype the bundle does not have, or one that fails its probes here
@@ -42,6 +43,10 @@ class EdgepipeError(Exception):
 
 class InputError(EdgepipeError, ValueError):
     """What was passed to a call cannot be used."""
+
+
+class LengthError(InputError):
+    """A prompt has more tokens than the model takes."""
 
 
 class TaskError(EdgepipeError, ValueError):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import is_whole
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, LengthError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
 
@@ -82,7 +82,8 @@ def limit_new_tokens(config: GenerationConfig, decoder: Decoder, length: int) ->
         length: Tokens of the prompt. Those of an encoder do not count: its decoder begins with one token.
 
     Raises:
-        InputError: the prompt leaves no room within ``max_length``, or is longer than the model takes.
+        InputError: the prompt leaves no room within ``max_length``.
+        LengthError: it is longer than the model takes.
     """
     prompt = 1 if decoder.is_encoder_decoder else length
     wanted = count_new_tokens(config, prompt)
@@ -142,7 +143,7 @@ def _longest(decoder: Decoder, length: int, config: GenerationConfig) -> int:
 def _check_room(decoder: Decoder, prompt: int, wanted: int, config: GenerationConfig) -> int:
     """How many tokens can follow a prompt of so many: all the model takes and one, which is never its input."""
     if decoder.max_length is not None and prompt > decoder.max_length:
-        raise InputError(
+        raise LengthError(
             f"the prompt has {prompt} tokens, more than the {decoder.max_length} that the model takes; shorten it, or "
             'pass truncation=True, or handle_long_generation="hole" to keep its end'
         )

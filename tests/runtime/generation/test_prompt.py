@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, LengthError
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from tests.runtime.generation.models import batch, model
@@ -26,5 +26,5 @@ def test_a_prompt_without_room_is_an_error() -> None:
     too_long = generation_config(torch_decoder, {}, {"max_length": 6})
     with pytest.raises(InputError, match="max_length=6 leaves no room behind a prompt of 6 tokens"):
         generate(torch_decoder, *batch("gpt2", (6,)), too_long)
-    with pytest.raises(InputError, match="the prompt has 97 tokens, more than the 96 that the model takes"):
+    with pytest.raises(LengthError, match="the prompt has 97 tokens, more than the 96 that the model takes"):
         generate(torch_decoder, *batch("gpt2", (97,)), generation_config(torch_decoder, {}, {"max_new_tokens": 3}))
