@@ -1,0 +1,128 @@
+"""Errors as OpenAI's server has them: a message, a type, a code, and the field that is wrong."""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import wraps
+from typing import TypeVar
+
+import msgspec
+from starlette.responses import Response
+
+from edgepipe.errors import EdgepipeError, InputError
+from edgepipe.serve.call import Call, RefusedError
+from edgepipe.serve.endpoint import Context, Handler, json_response, message_of, status_of
+from edgepipe.serve.served_model import ServedModel
+
+_log = logging.getLogger("edgepipe.serve")
+
+# What OpenAI's clients look at to tell errors of one status apart.
+_CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+
+# The field in the messages of msgspec.
+_UNKNOWN = re.compile(r"unknown field `([^`]+)`")
+_MISSING = re.compile(r"missing required field `([^`]+)`")
+_PATH = re.compile(r"`\$\.([^`]+)`$")
+
+Body = TypeVar("Body")
+
+
+class ErrorDetail(msgspec.Struct):
+    """What is wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIErrorBody(msgspec.Struct):
+    """An error."""
+
+    error: ErrorDetail
+
+
+class RequestError(RefusedError):
+    """A request that is refused with a code of OpenAI's, or for one of its fields.
+
+    Attributes:
+        code: OpenAI's word for the reason.
+        param: The field.
+    """
+
+    def __init__(self, status: int, message: str, *, code: str | None = None, param: str | None = None) -> None:
+        super().__init__(status, message)
+        self.code = code
+        self.param = param
+
+
+def make_error(status: int, message: str, call: Call) -> OpenAIErrorBody:
+    """An error of which nothing is known but its status."""
+    return OpenAIErrorBody(ErrorDetail(message, _type_of(status), None, _CODES.get(status)))
+
+
+def describe_error(error: Exception, call: Call) -> OpenAIErrorBody:
+    """Any error; one that nobody foresaw goes to the log."""
+    if not isinstance(error, EdgepipeError):
+        _log.error("request %s failed", call.request_id, exc_info=error)
+    body = make_error(status_of(error), message_of(error), call)
+    if isinstance(error, RequestError):
+        body.error.code, body.error.param = error.code, error.param
+    return body
+
+
+def with_codes(handler: Handler) -> Handler:
+    """A handler whose errors have their codes; others than these become errors where those of all protocols do."""
+
+    @wraps(handler)
+    async def answer(context: Context) -> Response:
+        try:
+            return await handler(context)
+        except RequestError as error:
+            return json_response(describe_error(error, context.call), error.status)
+
+    return answer
+
+
+def read_body(context: Context, kind: type[Body]) -> Body:
+    """The body of a request.
+
+    Raises:
+        RequestError: it is no JSON, has a field that is not known, or a value that cannot be used.
+    """
+    try:
+        return context.read(kind)
+    except InputError as error:
+        message = str(error)
+        for pattern, code in ((_UNKNOWN, "unknown_parameter"), (_MISSING, "missing_required_parameter")):
+            if found := pattern.search(message):
+                raise RequestError(400, message, code=code, param=found[1]) from error
+        place = _PATH.search(message)
+        code = "invalid_type" if ", got " in message else "invalid_value"
+        raise RequestError(400, message, code=code if place else None, param=place[1] if place else None) from error
+
+
+def find_model(context: Context, name: str) -> ServedModel:
+    """A model by its name.
+
+    Raises:
+        RefusedError: there is none, or it is not loaded.
+    """
+    try:
+        return context.repository.get(name)
+    except RefusedError as error:
+        if error.status != 404:
+            raise
+        raise RequestError(404, str(error), code="model_not_found") from error
+
+
+def refuse_field(name: str, reason: str) -> RequestError:
+    """The error for a field that OpenAI has and this server has not."""
+    return RequestError(400, f"{name} is not served here: {reason}", code="unsupported_parameter", param=name)
+
+
+def _type_of(status: int) -> str:
+    if status >= 500:
+        return "server_error"
+    return "tokens" if status == 429 else "invalid_request_error"
