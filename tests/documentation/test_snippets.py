@@ -16,6 +16,7 @@ from edgepipe_export import export
 from tests.conftest import Exported
 from tests.documentation.pages import PAGES, snippets
 from tests.documentation.run_page import called, run_page
+from tests.runtime.serve.running_server import serve_bundles
 from tests.runtime.small_bundle import write_bundle
 from tests.tiny import build
 from tests.tiny.generative import build_generative
@@ -117,6 +118,18 @@ def test_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build("bert", directory=tmp_path / "checkpoint")
     names = run("docs/explanation/gate.md", tmp_path, monkeypatch)
     assert names["bundle"].dtypes
+
+
+def test_openai(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = "docs/reference/serve-openai.md"
+    [snippet] = [each for each in snippets(page) if each.language == "python"]
+    names: dict[str, Any] = {}
+    writer = bundles / "writer"
+    with serve_bundles(bundles / "minilm", f"gpt2={writer}", f"chat={writer}", options=("--dtype", "fp32")) as server:
+        exec(snippet.code.replace("http://127.0.0.1:8080", server.url), names)
+        names["client"].close()
+    assert names["chunk"].choices[0].finish_reason in {"stop", "length"}
+    assert capsys.readouterr().out
 
 
 # Why the Python of a page is not run by a test of these.
