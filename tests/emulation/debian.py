@@ -58,9 +58,17 @@ class AptSource:
     address: str
     options: str
 
-    def line(self, suite: str) -> str:
-        """Its line, with a release's name."""
-        return " ".join(filter(None, ("deb", self.options and f"[{self.options}]", self.address, suite, "main")))
+    def line(self, suite: str, kind: str = "deb") -> str:
+        """Its line, with a release's name; the kind is ``"deb-src"`` for sources."""
+        return " ".join(filter(None, (kind, self.options and f"[{self.options}]", self.address, suite, "main")))
+
+
+def debian_architecture() -> str:
+    """This machine's, as Debian calls it; empty where there is no dpkg."""
+    if shutil.which("dpkg") is None:
+        return ""
+    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 def find_sources(codename: str, folder: Path = APT) -> list[AptSource]:
@@ -121,6 +129,38 @@ def download(
         UnavailableError: this is no Debian, or apt does not give them.
     """
     what = f"{' '.join(packages)} of Debian {suite} for {architecture}"
+    apt = _prepare_apt("deb", suite, architecture, folder, what)
+    archives = folder / "cache" / "archives"
+    if alone:
+        _run([*apt, "download", *packages], archives, what)
+    else:
+        _run([*apt, "install", "--download-only", *packages], folder, what)
+    return sorted(archives.glob("*.deb"))
+
+
+def download_source(package: str, suite: str, folder: Path) -> list[Path]:
+    """Download the source of a package.
+
+    Args:
+        package: Its name.
+        suite: The release's name.
+        folder: Where apt keeps what it knows and downloads; made if it is not there.
+
+    Returns:
+        The files.
+
+    Raises:
+        UnavailableError: this is no Debian, or apt does not give it.
+    """
+    what = f"the source of {package} of Debian {suite}"
+    apt = _prepare_apt("deb-src", suite, debian_architecture(), folder, what)
+    archives = folder / "cache" / "archives"
+    _run([*apt, "source", "--download-only", package], archives, what)
+    return sorted(file for file in archives.iterdir() if file.is_file())
+
+
+def _prepare_apt(kind: str, suite: str, architecture: str, folder: Path, what: str) -> list[str]:
+    """apt with directories of its own, that knows what there is: the beginning of its command lines."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise UnavailableError(f"{what}: this system has no apt")
     release = platform.freedesktop_os_release()
@@ -130,17 +170,13 @@ def download(
     for name in ("cache/archives/partial", "state/lists/partial"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "state" / "status").touch()
-    (folder / "sources.list").write_text("".join(f"{source.line(suite)}\n" for source in sources), encoding="utf-8")
+    lines = (f"{source.line(suite, kind)}\n" for source in sources)
+    (folder / "sources.list").write_text("".join(lines), encoding="utf-8")
     configuration = folder / "apt.conf"
     configuration.write_text(_CONFIGURATION.format(architecture=architecture, folder=folder), encoding="utf-8")
     apt = ["apt-get", "--config-file", str(configuration), "--quiet", "--yes"]
     _run([*apt, "update"], folder, what)
-    archives = folder / "cache" / "archives"
-    if alone:
-        _run([*apt, "download", *packages], archives, what)
-    else:
-        _run([*apt, "install", "--download-only", *packages], folder, what)
-    return sorted(archives.glob("*.deb"))
+    return apt
 
 
 def _run(command: list[str], folder: Path, what: str) -> None:

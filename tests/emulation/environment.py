@@ -1,4 +1,4 @@
-"""A Python of another processor: qemu, Debian's Python in a folder, real wheels, and a script that starts them.
+"""A Python of a processor: qemu, Debian's Python in a folder, real wheels, and a script that starts them.
 
 In ``build/emulation``::
 
@@ -16,6 +16,7 @@ starts qemu once more.
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -25,7 +26,8 @@ from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
-from tests.emulation.debian import UnavailableError, download, unpack
+from edgepipe.backend.machine import kernel_flags
+from tests.emulation.debian import UnavailableError, debian_architecture, download, unpack
 from tests.emulation.processors import MACHINES, Processor
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,7 +42,7 @@ ENGINE = "onnxruntime"
 # What runs a bundle; the range of each is in pyproject.toml.
 RUNTIME_PACKAGES = (ENGINE, "tokenizers", "numpy")
 # What the tests of the runtime import beside it and can be had. transformers without torch is tokenizers' reference.
-TEST_PACKAGES = ("click", "hypothesis", "jinja2", "onnx", "pyarrow", "pytest", "safetensors")
+TEST_PACKAGES = ("click", "hypothesis", "jinja2", "onnx", "pip", "pyarrow", "pytest", "safetensors")
 NEWEST_TEST_PACKAGES = ("transformers",)
 
 # glibc versions that wheels may ask for: 2.36 is the root's.
@@ -62,12 +64,12 @@ def make_python(processor: Processor, versions: str) -> Path:
     Raises:
         UnavailableError: something cannot be had.
     """
-    emulator = make_emulator(processor.architecture)
+    start_words(processor)
     root = make_root(processor.architecture)
     site = make_site(processor.architecture, versions)
     folder = BUILD / processor.architecture / processor.name
     own_root = folder / "root"
-    if not own_root.is_dir():
+    if processor.emulated and not own_root.is_dir():
         own_root.mkdir(parents=True)
         for path in root.iterdir():
             (own_root / path.name).symlink_to(path)
@@ -79,13 +81,56 @@ def make_python(processor: Processor, versions: str) -> Path:
     library.mkdir(parents=True, exist_ok=True)
     if not (library / "site-packages").is_symlink():
         (library / "site-packages").symlink_to(site)
-    (environment / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {PYTHON}\n", encoding="utf-8")
+    return write_interpreter(processor, environment)
+
+
+def write_interpreter(processor: Processor, environment: Path) -> Path:
+    """The interpreter of an environment, whose packages are its own.
+
+    Args:
+        processor: The processor.
+        environment: Its folder; made if it is not there.
+
+    Raises:
+        UnavailableError: qemu cannot be had, or this machine is no such processor.
+    """
+    words, root = start_words(processor), make_root(processor.architecture)
+    home = "/usr/bin" if processor.emulated else root / "usr" / "bin"
+    environment.mkdir(parents=True, exist_ok=True)
+    (environment / "pyvenv.cfg").write_text(f"home = {home}\nversion = {PYTHON}\n", encoding="utf-8")
     python = environment / "bin" / "python"
-    python.parent.mkdir(exist_ok=True)
-    command = f"'{emulator}' -cpu {processor.cpu} -L '{own_root}' -0 \"$0\" '{root}/usr/bin/python{PYTHON}' \"$@\""
+    python.parent.mkdir(parents=True, exist_ok=True)
+    command = f'{shlex.join(words)} "$0" {shlex.quote(str(program_of(processor)))} "$@"'
     python.write_text(f"#!/bin/sh\nexec {command}\n", encoding="utf-8")
     python.chmod(python.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
     return python
+
+
+def start_words(processor: Processor) -> list[str]:
+    """What starts a program as a processor, up to the option whose value the program sees as its name.
+
+    Raises:
+        UnavailableError: qemu cannot be had; or qemu does not emulate it, and this machine is none.
+    """
+    if processor.emulated:
+        own_root = BUILD / processor.architecture / processor.name / "root"
+        return [str(make_emulator(processor.architecture)), "-cpu", processor.cpu, "-L", str(own_root), "-0"]
+    missing = sorted(set(processor.flags) - set(kernel_flags()))
+    if missing or debian_architecture() != processor.architecture:
+        raise UnavailableError(
+            f"qemu does not emulate it, and this machine has no {' '.join(missing) or 'such Python'}"
+        )
+    # The C library's own loader starts a program with the libraries of the root beside it.
+    root = BUILD / processor.architecture / "root"
+    machine = MACHINES[processor.architecture]
+    places = ":".join(f"{root}/{place}/{machine}-linux-gnu" for place in ("usr/lib", "lib"))
+    loader = root / "lib64" / f"ld-linux-{machine.replace('_', '-')}.so.2"
+    return [str(loader), "--library-path", places, "--argv0"]
+
+
+def program_of(processor: Processor) -> Path:
+    """Debian's Python of a processor's architecture."""
+    return BUILD / processor.architecture / "root" / "usr" / "bin" / f"python{PYTHON}"
 
 
 def make_emulator(architecture: str) -> Path:
@@ -97,11 +142,9 @@ def make_emulator(architecture: str) -> Path:
     folder = BUILD / "qemu"
     program = folder / "usr" / "bin" / f"qemu-{MACHINES[architecture]}"
     if not program.is_file():
-        here = subprocess.run(
-            ["dpkg", "--print-architecture"], capture_output=True, text=True, check=False
-        ).stdout.strip()
         say(f"qemu of Debian {QEMU_SUITE}: about 60 MB to download, once.")
-        _unpack_whole(download(("qemu-user",), QEMU_SUITE, here, BUILD / "apt" / "qemu", alone=True), folder)
+        packages = download(("qemu-user",), QEMU_SUITE, debian_architecture(), BUILD / "apt" / "qemu", alone=True)
+        _unpack_whole(packages, folder)
     return program
 
 

@@ -1,4 +1,4 @@
-"""What is done on one emulated processor: bundles are checked with their probes, tests run."""
+"""What is done on one processor: bundles are checked with their probes, tests run."""
 
 from __future__ import annotations
 
@@ -69,10 +69,15 @@ class Row:
 def run_in(
     python: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run an emulated Python in the repository."""
+    """Run a Python of a processor in the repository."""
+    return run_words([str(python), *arguments], environment)
+
+
+def run_words(words: Sequence[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command line in the repository, without this Python's own settings."""
     own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
     return subprocess.run(
-        [str(python), *arguments],
+        words,
         cwd=REPOSITORY,
         env=own | _ENVIRONMENT | dict(environment or {}),
         stdin=subprocess.DEVNULL,
@@ -90,22 +95,22 @@ def check_variants(
     where = (processor.name, MACHINES[processor.architecture], pinned_versions(versions)[ENGINE])
     shown = run_in(python, ["-m", "edgepipe", "check", "--json"])
     if not shown.stdout.startswith("{"):
-        return [Row(*where, EMBEDDED, "", "", False, _explain(shown))]
+        return [Row(*where, EMBEDDED, "", "", False, explain(shown))]
     rows = list(_read_rows(where, EMBEDDED, "", json.loads(shown.stdout)))
     answer = run_in(python, ["-m", "edgepipe", "run", "I love this.", "--verify", "never"])
     if "POSITIVE" not in answer.stdout.upper():
-        rows.append(Row(*where, EMBEDDED, "", "run", False, _explain(answer)))
+        rows.append(Row(*where, EMBEDDED, "", "run", False, explain(answer)))
     done = run_in(python, ["-m", "tests.emulation.check_bundles", *map(str, bundles.values())])
     lines = done.stdout.splitlines()
     for number, (kind, target) in enumerate(bundles):
         if number >= len(lines):
-            rows.append(Row(*where, kind, target, "", False, _explain(done)))
+            rows.append(Row(*where, kind, target, "", False, explain(done)))
             break
         rows += _read_rows(where, kind, target, json.loads(lines[number]))
     return rows
 
 
-def _explain(done: subprocess.CompletedProcess[str]) -> str:
+def explain(done: subprocess.CompletedProcess[str]) -> str:
     """What ended a process."""
     last = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1].removeprefix("Error: ")
     return last if done.returncode >= 0 else f"{signal.Signals(-done.returncode).name}: {last}"
@@ -122,13 +127,21 @@ def _read_rows(where: tuple[str, str, str], kind: str, target: str, found: Mappi
     return rows
 
 
-def run_tests(python: Path, tests: Sequence[str], *, whole: bool) -> dict[str, Any]:
-    """Run tests; what came out, as :class:`tests.emulation.pytest_plugin.Summary` writes it."""
+def run_tests(processor: Processor, python: Path, tests: Sequence[str], *, whole: bool) -> dict[str, Any]:
+    """Run tests; what came out, as :class:`tests.emulation.pytest_plugin.Summary` writes it.
+
+    Args:
+        processor: On which.
+        python: Its interpreter.
+        tests: Files and folders.
+        whole: Whether to run those that are slow under emulation, too.
+    """
+    asked = ["--whole"] * whole + ["--native"] * (not processor.emulated)
     with tempfile.TemporaryDirectory(prefix="edgepipe-emulated-") as folder:
         summary = Path(folder) / "summary.json"
         options = ["-p", "tests.emulation.pytest_plugin", "-p", "no:cacheprovider", "-q", "--summary", str(summary)]
-        done = run_in(python, ["-m", "pytest", *options, *(["--whole"] if whole else []), *tests])
+        done = run_in(python, ["-m", "pytest", *options, *asked, *tests])
         if not summary.is_file():
-            return {"passed": 0, "failed": {"pytest": _explain(done)}, "skipped": {}, "seconds": {}}
+            return {"passed": 0, "failed": {"pytest": explain(done)}, "skipped": {}, "seconds": {}}
         found: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
         return found

@@ -15,18 +15,19 @@ from typing import Any
 
 import pytest
 
-from tests.emulation.slow_tests import why_slow
+from tests.emulation.left_out import why_not_emulated, why_slow
 
 _MISSING = re.compile(r"No module named '([\w.]+)'|could not import '([\w.]+)'")
 # What our own messages say where a package is not there.
 _TOLD = {"the exporter is not installed": "edgepipe_export"}
 
-SLOW = "too slow under emulation"
+SLOW, NOT_EMULATED = "too slow under emulation", "not under emulation"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--summary", type=Path, help="write what came out to this file, as JSON")
     parser.addoption("--whole", action="store_true", help="run the tests that are slow under emulation, too")
+    parser.addoption("--native", action="store_true", help="nothing is emulated: leave nothing out")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,7 +35,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--native"):
+        return
     for item in items:
+        if (reason := why_not_emulated(item.nodeid)) is not None:
+            item.add_marker(pytest.mark.skip(reason=f"{NOT_EMULATED}: {reason}"))
         reason = why_slow(item.nodeid)
         if reason is not None:
             item.add_marker(pytest.mark.slow_emulated)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.emulation.debian import AptSource, find_sources
-from tests.emulation.environment import BUILD, NEWEST, OLDEST, RUNTIME_PACKAGES, pinned_versions
+from tests.emulation.bundles import COUNTED
+from tests.emulation.debian import AptSource, UnavailableError, find_sources
+from tests.emulation.environment import BUILD, NEWEST, OLDEST, RUNTIME_PACKAGES, pinned_versions, start_words
+from tests.emulation.instructions.instruction_counts import Count
 from tests.emulation.jobs import run_in
+from tests.emulation.left_out import NOT_EMULATED, SLOW_TESTS, why_not_emulated, why_slow
 from tests.emulation.processors import ARCHITECTURES, MACHINES, PROCESSORS
-from tests.emulation.processors_page import PAGE, is_expected, read_rows, render_page
+from tests.emulation.processors_page import COMMAND, PAGE, is_expected, merge, read_counts, read_rows, render_page
 from tests.emulation.pytest_plugin import find_missing
-from tests.emulation.slow_tests import SLOW_TESTS, why_slow
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -51,6 +54,7 @@ def test_sources_are_those_of_this_release(tmp_path: Path) -> None:
         AptSource("http://archive.example/debian", "signed-by=/usr/share/keyrings/archive.gpg"),
     ]
     assert found[0].line("trixie") == "deb [signed-by=/a.gpg] http://mirror.example/debian trixie main"
+    assert found[0].line("trixie", "deb-src").startswith("deb-src [signed-by=/a.gpg] ")
     assert AptSource("http://x.example", "").line("trixie") == "deb http://x.example trixie main"
 
 
@@ -78,17 +82,53 @@ def test_slow_tests_are_tests() -> None:
     assert why_slow("tests/runtime/test_numerics.py::test_x") is None
 
 
+def test_tests_that_are_not_emulated_are_tests() -> None:
+    for name in NOT_EMULATED:
+        path, _, test = name.partition("::")
+        assert f"def {test}(" in (REPOSITORY / path).read_text(encoding="utf-8"), name
+        assert why_not_emulated(f"{name}[plain]") == NOT_EMULATED[name]
+
+
 def test_every_processor_has_an_architecture() -> None:
     assert {each.architecture for each in PROCESSORS.values()} == set(ARCHITECTURES) == set(MACHINES)
     assert all(each.flags for each in PROCESSORS.values() if each.architecture == "amd64")
 
 
+def test_what_is_not_emulated_is_called_native() -> None:
+    assert [each.title for each in PROCESSORS.values() if not each.emulated] == ["avx512-vnni (native)"]
+    assert PROCESSORS["haswell"].title == "haswell"
+
+
+def test_a_processor_that_is_neither_emulated_nor_here_is_named() -> None:
+    with pytest.raises(UnavailableError, match="qemu does not emulate it, and this machine has no sme"):
+        start_words(replace(PROCESSORS["avx512-vnni"], flags=("sme",), architecture="amd64"))
+
+
 def test_the_page_is_what_its_figures_give() -> None:
-    rows = read_rows()
-    assert PAGE.read_text(encoding="utf-8") == render_page(rows), "python -m tests.emulation --page writes it"
-    assert {row.processor for row in rows} == set(PROCESSORS)
+    rows, counts = read_rows(), read_counts()
+    assert PAGE.read_text(encoding="utf-8") == render_page(rows, counts), f"{COMMAND} writes it"
+    emulated = {each.name for each in PROCESSORS.values() if each.emulated}
+    assert emulated <= {row.processor for row in rows} <= set(PROCESSORS)
+    variants = {(kind, dtype) for kind, entry in COUNTED.items() for dtype in entry.dtypes}
+    assert {(each.processor, each.bundle, each.variant) for each in counts} == {
+        (name, *variant) for name in emulated for variant in variants
+    }
     assert all(is_expected(row) for row in rows)
     assert {row.onnxruntime for row in rows} == {pinned_versions(name)["onnxruntime"] for name in (NEWEST, OLDEST)}
+
+
+def test_a_processor_is_renewed_and_the_others_stay() -> None:
+    newest, oldest = (pinned_versions(name)["onnxruntime"] for name in (NEWEST, OLDEST))
+    old = [
+        Count(name, version, "encoder", "int8", 1)
+        for name in ("cortex-a53", "haswell", "nehalem")
+        for version in (oldest, newest, "0.9")
+    ]
+    new = [Count("haswell", newest, "encoder", dtype, 2) for dtype in ("int8", "q4")]
+    assert [(each.processor, each.onnxruntime, each.instructions) for each in merge(new, old)] == [
+        *[("cortex-a53", newest, 1), ("haswell", newest, 2), ("haswell", newest, 2), ("nehalem", newest, 1)],
+        *[(name, oldest, 1) for name in ("cortex-a53", "haswell", "nehalem")],
+    ]
 
 
 def emulated(name: str) -> Path:
