@@ -53,10 +53,12 @@ $(OLDEST_VENV)/.oldest: $(VENV)/.dev scripts/set_up_oldest.py locks/oldest.txt
 	@$(PYTHON) scripts/set_up_oldest.py $(@D) $(VENV)
 
 # The runtime on emulated processors; what Debian's archive or the package index does not give is named, and skipped.
-# EMULATION='--whole' runs the slow tests, too; '--processor cortex-a72 --only probes' is a part.
+# EMULATION='--whole' runs the slow tests, too; '--processor cortex-a72 --only probes' is a part. Without a part, the
+# commands of docs/how-to/boards.md are run at the end.
 EMULATION ?=
 test-arm64: $(VENV)/.dev
 	$(BIN)/python -m tests.emulation --architecture arm64 $(EMULATION)
+	$(if $(filter-out --whole,$(EMULATION)),,$(BIN)/python -m pytest -m environments tests/emulation/test_boards.py)
 
 test-x86: $(VENV)/.dev
 	$(BIN)/python -m tests.emulation --architecture amd64 $(EMULATION)
