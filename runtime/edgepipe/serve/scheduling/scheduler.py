@@ -186,11 +186,11 @@ class Scheduler:
                 alone = not self._running and not self._entries
                 task = self._wide if alone or self._narrow is None else self._narrow
                 self._running += 1
-            try:
-                self._run(task, batch)
-            finally:
-                with self._changed:
-                    self._running -= 1
+            found = self._run(task, batch)
+            with self._changed:  # before the answers: who gets one may ask again at once, and is alone then
+                self._running -= 1
+            for entry, output in found:
+                self._finish(entry, output)
 
     def _take(self) -> list[_Entry]:
         """The pieces that go next; none where the first of them is not wanted any more."""
@@ -227,26 +227,27 @@ class Scheduler:
             return False
         return True
 
-    def _run(self, task: Task, batch: Sequence[_Entry]) -> None:
+    def _run(self, task: Task, batch: Sequence[_Entry]) -> list[tuple[_Entry, Any]]:
+        """What comes of each piece: an output, or an exception."""
         begin = time.perf_counter()
         try:
             outputs = batch[0].job.work.run(task, [each.piece for each in batch])
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told, and the thread goes on
             if len(batch) == 1:
-                self._answer(batch[0].job, None, error)
-                return
-            for each in batch:  # who fails alone does not take the others with it
-                self._run(task, [each])
-            return
+                return [(batch[0], error)]
+            # Who fails alone does not take the others with it.
+            return [found for each in batch for found in self._run(task, [each])]
         seconds = time.perf_counter() - begin
         tokens = sum(each.length for each in batch)
         self._waiting.note_speed(tokens, seconds)
         self._observer.ran(len(batch), tokens, seconds)
-        for each, output in zip(batch, outputs, strict=True):
-            self._finish(each, output)
+        return list(zip(batch, outputs, strict=True))
 
     def _finish(self, entry: _Entry, output: Any) -> None:
         job = entry.job
+        if isinstance(output, Exception):
+            self._answer(job, None, output)
+            return
         with self._changed:
             job.outputs[entry.place] = output
             job.missing -= 1
