@@ -149,7 +149,6 @@ class EventStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send them."""
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         sending = asyncio.ensure_future(self._send(send))
         watching = asyncio.ensure_future(wait_for_disconnect(receive))
         try:
@@ -163,6 +162,7 @@ class EventStream(Response):
             await self._events.aclose()
 
     async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         async for event in self._events:
             body = f"data: {event}\n\n".encode()
             async with asyncio.timeout(self._seconds):

@@ -48,8 +48,9 @@ _DEFAULTS: Mapping[str, Any] = {"use_tf32": 0}
 
 # Variants by kind of processor, the fastest first. Products in 8 bits have kernels on all. MatMulNBits, which w8 and q4
 # are made of, has some where there are dot products or AVX2. Elsewhere it writes its weights in fp32 for each product:
-# `python -m benchmarks.graphs.quantized BUNDLE --without-kernels` shows what that takes. fp16 is converted from and to
-# fp32 around each product, but on ARM with half precision.
+# `python -m benchmarks.graphs.quantized BUNDLE --without-kernels` shows what that takes; docs/reference/processors.md
+# has the instructions on each kind. fp16 is converted from and to fp32 around each product, but on ARM with half
+# precision.
 _WITH_KERNELS = ("int8", "int8-rows", "int8-static", "w8", "q4", "fp32", "fp16")
 _WITHOUT = ("int8", "int8-rows", "int8-static", "fp32", "fp16", "q4", "w8")
 

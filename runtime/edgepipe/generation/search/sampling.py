@@ -76,8 +76,11 @@ class Sampler:
             # What top-k leaves is all that the other warpers need to look at.
             least = kth_largest(row_scores, min(self._top_k, row_scores.size)) if self._top_k else -np.inf
             candidates = np.flatnonzero((row_scores >= least) & (row_scores > -np.inf))
-            if not candidates.size:
-                raise InputError("no token can be drawn: the options forbid all of them, or the model's scores are NaN")
+            if not candidates.size or not row_scores[candidates].max() < np.inf:
+                raise InputError(
+                    "no token can be drawn: the options forbid all of them or make scores infinite, or the model's "
+                    "scores are NaN"
+                )
             left = row_scores[candidates][None]
             for warp in self._after:
                 warp(left)

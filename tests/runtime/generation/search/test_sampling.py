@@ -143,3 +143,11 @@ def test_nothing_to_draw_from_is_an_error() -> None:
     config = generation_config(decoder, {}, {"do_sample": True, "suppress_tokens": list(range(VOCABULARY))})
     with pytest.raises(InputError, match="no token can be drawn"):
         generate(decoder, *batch("gpt2", (3,)), config)
+
+
+def test_scores_that_an_option_makes_infinite_are_an_error() -> None:
+    """PyTorch's draw is one too, with another message."""
+    decoder = TorchDecoder(model("gpt2"))
+    config = generation_config(decoder, {}, {"do_sample": True, "repetition_penalty": 5e-324, "max_new_tokens": 20})
+    with pytest.raises(InputError, match="make scores infinite"):
+        generate(decoder, *batch("gpt2", (12,)), config)
