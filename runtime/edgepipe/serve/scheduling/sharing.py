@@ -29,6 +29,9 @@ _LENGTHS = (16, 64, 256)
 _ROWS = (1, 2, 4, 8, 16)
 _SECONDS = 2.0
 
+# Seconds of a run that is measured once.
+_LONG_RUN = 0.1
+
 # How much faster something has to be to be taken.
 _FASTER = 1.05
 
@@ -139,7 +142,8 @@ def _measure_rows(task: Task, deadline: float) -> dict[int, tuple[int, float]]:
         piece = make_piece(task, tokens, 0)
         best: tuple[int, float] | None = None
         for rows in _ROWS:
-            if found and time.perf_counter() > deadline:
+            expected = 0.0 if best is None else 2 * rows * best[1]
+            if time.perf_counter() + expected > deadline:
                 break
             seconds = _time(lambda rows=rows, piece=piece: task.run_batch([piece] * rows)) / rows  # type: ignore[misc]
             if best is not None and seconds * _FASTER > best[1]:
@@ -172,10 +176,11 @@ def _is_faster(narrow: Task, wide: Task, measured: Mapping[int, tuple[int, float
 
 
 def _time(run: Callable[[], Any]) -> float:
-    """The shortest of three runs, after one that does not count, in seconds."""
+    """The shortest of three runs, after one that does not count, in seconds; of long ones one alone."""
+    begin = time.perf_counter()
     run()
     found = []
-    for _ in range(3):
+    for _ in range(3 if time.perf_counter() - begin < _LONG_RUN else 1):
         begin = time.perf_counter()
         run()
         found.append(time.perf_counter() - begin)
