@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import re
 import tempfile
 import warnings
@@ -118,7 +117,6 @@ class Writer:
 def load_both(name: str) -> tuple[Any, Any]:
     """Our pipeline and the reference of a subject; None where there is no reference."""
     transformers.utils.logging.set_verbosity_error()
-    logging.disable(logging.ERROR)
     subject = SUBJECTS[name]
     model, tokenizer = subject.make()
     generates = subject.task in ("text-generation", "text2text-generation", "summarization", "translation")

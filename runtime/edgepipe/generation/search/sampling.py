@@ -78,8 +78,8 @@ class Sampler:
             candidates = np.flatnonzero((row_scores >= least) & (row_scores > -np.inf))
             if not candidates.size or not row_scores[candidates].max() < np.inf:
                 raise InputError(
-                    "no token can be drawn: the options forbid all of them or make scores infinite, or the model's "
-                    "scores are NaN"
+                    "no token can be drawn: the options forbid all of them or give them infinite scores, or the "
+                    "model's scores are NaN"
                 )
             left = row_scores[candidates][None]
             for warp in self._after:
