@@ -29,6 +29,7 @@ from typing import Any
 
 from benchmarks.cuda.cuda_work import WORKS, Work
 from benchmarks.worker import Worker
+from benchmarks.written_results import write_results
 
 from edgepipe.backend.machine import machine_name
 
@@ -85,10 +86,9 @@ def main() -> None:
     }
     text = markdown(record, latencies, arguments.bandwidth, arguments.arithmetic)
     if arguments.output:
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        (arguments.output / "cuda.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        (arguments.output / "cuda.md").write_text(text, encoding="utf-8")
-    print(text)
+        write_results(arguments.output, "cuda", record, text)
+    else:
+        print(text)
 
 
 def _measure(work: Work, folder: Path, arguments: argparse.Namespace) -> tuple[list[Latency], list[str]]:

@@ -9,20 +9,19 @@ benchmarks/results, as Markdown and as JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.generation.generation_checkpoints import make_apart
 from benchmarks.pipelines.request import BENCHMARKS
 from benchmarks.pipelines.request_report import versions
 from benchmarks.turns import print_progress
+from benchmarks.written_results import write_results
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe.backend.machine import machine_name
@@ -113,10 +112,7 @@ def main() -> None:
     IoBinding.run = timed  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         folder = Path(arguments.keep or temporary) / "gpt2"
-        if not (folder / "bundle").exists():
-            print_progress("gpt2: making the checkpoint and exporting it")
-            command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", "gpt2", str(folder)]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        make_apart("gpt2", folder)
         decoder = load_decoder(Bundle.load(folder / "bundle"), arguments.dtype, SessionConfig(num_threads=threads))
         tokenizer = Tokenizer.from_pretrained(folder / "bundle")
         found: dict[int, list[tuple[float, float]]] = {clients: [] for clients in arguments.clients}
@@ -147,11 +143,7 @@ def main() -> None:
         "most": arguments.clients[-1],
         "ratio": statistics.median(many / one for (one, _), (many, _) in zip(first, last, strict=True)),
     }
-    text = markdown(record)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "continuous.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (arguments.output / "continuous.md").write_text(text, encoding="utf-8")
-    print(text)
+    write_results(arguments.output, "continuous", record, markdown(record))
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,10 +7,21 @@ the values of weights, nor on the words of the vocabulary, of which only the num
 """
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.turns import print_progress
+
 DTYPES = ("fp32", "int8", "w8", "q4")
+
+
+def make_apart(name: str, folder: Path) -> None:
+    """Write everything for a checkpoint where it is not there, in a process of its own: torch stays out of this one."""
+    if not (folder / "bundle").exists():
+        print_progress(f"{name}: making the checkpoint and exporting it")
+        command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", name, str(folder)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def make(name: str, folder: Path) -> None:

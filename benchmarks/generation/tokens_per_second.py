@@ -10,10 +10,8 @@ it prints is also written to benchmarks/results, as Markdown and as JSON. With -
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -22,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.environments import optimum_python
+from benchmarks.generation.generation_checkpoints import make_apart
 from benchmarks.pipelines.request import BENCHMARKS
 from benchmarks.pipelines.request_report import versions
 from benchmarks.turns import print_progress
 from benchmarks.worker import Worker
+from benchmarks.written_results import write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -202,10 +202,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         for model in arguments.models:
             folder = Path(arguments.keep or temporary) / model
-            if not (folder / "bundle").exists():
-                print_progress(f"{model}: making the checkpoint and exporting it")
-                command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", model, str(folder)]
-                subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            make_apart(model, folder)
             answers_by_work |= measure_model(model, folder, threads, python, arguments.rounds)
             if model == "gpt2" and arguments.context:
                 context = context_cost(folder, threads, arguments.rounds)
@@ -216,11 +213,7 @@ def main() -> None:
         "results": summarize(answers_by_work),
         "context": context,
     }
-    text = markdown(record)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "generation.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (arguments.output / "generation.md").write_text(text, encoding="utf-8")
-    print(text)
+    write_results(arguments.output, "generation", record, markdown(record))
 
 
 def _arguments() -> argparse.Namespace:

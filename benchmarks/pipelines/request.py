@@ -10,7 +10,6 @@ With --optimum, optimum-onnx runs too, in benchmarks/.venv-optimum, which is mad
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from benchmarks.environments import optimum_python, run
 from benchmarks.pipelines.contenders import contenders, overhead, run_rounds
 from benchmarks.pipelines.request_report import Result, build_record, markdown
 from benchmarks.turns import print_progress
+from benchmarks.written_results import write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -36,12 +36,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
             folder = model_folder(name, Path(arguments.keep or temporary))
             results.append(_measure(name, folder, threads, arguments.rounds, arguments.seconds, optimum))
-    arguments.output.mkdir(parents=True, exist_ok=True)
     record = build_record(results, machine_name(threads), arguments.rounds, with_optimum=optimum is not None)
-    text = markdown(record)
-    (arguments.output / "request.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (arguments.output / "request.md").write_text(text, encoding="utf-8")
-    print(text)
+    write_results(arguments.output, "request", record, markdown(record))
 
 
 def _measure(name: str, folder: Path, threads: int, rounds: int, seconds: float, optimum: str | None) -> Result:

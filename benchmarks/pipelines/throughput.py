@@ -11,7 +11,6 @@ The texts are sst2/dev.tsv and wikiann/dev.conll of --data, and a log-normal mix
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -24,6 +23,7 @@ from benchmarks.pipelines.request import BENCHMARKS, model_folder
 from benchmarks.pipelines.throughput_report import OPTIMUM, OURS, Timing, build_record, markdown
 from benchmarks.text_sets import DATA, TextSet, text_sets
 from benchmarks.turns import print_progress
+from benchmarks.written_results import write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -48,11 +48,7 @@ def main() -> None:
             print(f"{arguments.data} lacks sst2/dev.tsv or wikiann/dev.conll: they are left out", file=sys.stderr)
         timings = measure(everyone, sets, arguments.batch_sizes, arguments.rounds, threads)
     record = build_record(arguments.model, everyone, sets, timings, machine_name(threads), arguments.rounds)
-    text = markdown(record)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "throughput.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    (arguments.output / "throughput.md").write_text(text, encoding="utf-8")
-    print(text)
+    write_results(arguments.output, "throughput", record, markdown(record))
 
 
 def measure(

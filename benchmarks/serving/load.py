@@ -27,12 +27,12 @@ from typing import Any
 
 from benchmarks.checkpoints import make_checkpoint, tokenizer
 from benchmarks.text_sets import text_sets
+from benchmarks.written_results import RESULTS, write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parents[0] / "results"
 CONNECTIONS = (1, 8, 64)
 LONGEST = 128
 PORT = 8199
@@ -162,7 +162,7 @@ def measure(name: str, folder: Path, bodies: Path, seconds: float, rounds: int, 
     return found
 
 
-def write_page(record: dict[str, Any]) -> str:
+def make_page(record: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = ["# A server under load", "", f"`{record['command']}`, on {record['machine']}.", ""]
     lines += ["Requests a second, and milliseconds of half and of 99 % of them. Ratios are ours over the others.", ""]
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="folder for checkpoints and bundles, kept for another run")
-    parser.add_argument("--output", type=Path, default=RESULTS / "serving.json")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed (Debian: apt-get install wrk)")
@@ -206,9 +206,7 @@ def main() -> None:
         }
     command = "python -m benchmarks.serving.load " + " ".join(sys.argv[1:])
     record = {"command": command.strip(), "machine": machine_name(), "models": models}
-    arguments.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    arguments.output.with_suffix(".md").write_text(write_page(record), encoding="utf-8")
-    print(write_page(record))
+    write_results(arguments.output, "serving", record, make_page(record))
 
 
 if __name__ == "__main__":

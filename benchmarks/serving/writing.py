@@ -17,7 +17,7 @@ import threading
 import time
 from pathlib import Path
 
-from benchmarks.generation.generation_checkpoints import make
+from benchmarks.generation.generation_checkpoints import make_apart
 from benchmarks.serving.load import PORT, Contender, running
 
 PROMPT = "The quick brown fox jumps over the lazy dog, and then it"
@@ -53,8 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = (arguments.keep or Path(temporary)) / "gpt2"
-        if not (folder / "bundle").is_dir():
-            make("gpt2", folder)
+        make_apart("gpt2", folder)
         bundle = folder / "bundle"
         command = [sys.executable, "-m", "edgepipe", "serve", f"model={bundle}", "--port", str(PORT), "--dtype", "w8"]
         body = json.dumps({"model": "model", "prompt": PROMPT, "max_tokens": 4}).encode()

@@ -1,0 +1,17 @@
+"""What a benchmark has found, as files: JSON for programs, and a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write_results(folder: Path, name: str, record: Any, page: str) -> None:
+    """Write NAME.json and NAME.md into a folder, and print the page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(page, encoding="utf-8")
+    print(page)
