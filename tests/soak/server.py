@@ -126,7 +126,7 @@ class Soak:
         """Kill a worker or reload the bundles now and then, and look at the memory, from a thread."""
         chance, begin, number = random.Random(self._seed), time.monotonic(), 0
         while not self.stop.wait(5):
-            workers = find_workers(self.server.process.pid)
+            workers = self.server.workers()
             self.memory.append((time.monotonic() - begin, sum(map(resident_megabytes, workers))))
             number += 1
             if number % 3 == 0:
@@ -147,19 +147,6 @@ def _are_same(found: Any, expected: Any) -> bool:
     if isinstance(expected, dict):
         return found.keys() == expected.keys() and all(_are_same(found[key], expected[key]) for key in expected)
     return bool(found == expected)
-
-
-def find_workers(process: int) -> list[int]:
-    """The processes that a server has started to answer."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(fields[1]) == process and "spawn_main" in (folder / "cmdline").read_text():
-                found.append(int(folder.name))
-        except (OSError, ValueError, IndexError):
-            continue
-    return found
 
 
 def resident_megabytes(process: int) -> float:

@@ -31,6 +31,24 @@ class RunningServer:
     process: subprocess.Popen[str]
     log: list[dict[str, Any]] = field(default_factory=list)
 
+    def metric(self, name: str) -> float:
+        """A counter of all labels together, or of those that the name has."""
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+
+    def workers(self) -> list[int]:
+        """The processes that the server has started to answer, where there are several."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                command = (folder / "cmdline").read_text()
+            except OSError:  # no process, or one that is gone
+                continue
+            if int(fields[1]) == self.process.pid and "spawn_main" in command and fields[0] != "Z":
+                found.append(int(folder.name))
+        return sorted(found)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal; returns the exit status."""
         self.process.send_signal(number)

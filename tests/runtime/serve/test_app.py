@@ -130,7 +130,7 @@ def test_what_takes_too_long_ends_and_the_others_go_on() -> None:
         assert time.monotonic() - begin < 5
         assert (late.status_code, "took longer than it may" in late.json()["error"]) == (504, True)
         assert httpx.post(server.url + INFER, json=body("a"), timeout=60).status_code == 200
-        assert _metric(server, "edgepipe_queue_tokens") == 0
+        assert server.metric("edgepipe_queue_tokens") == 0
 
 
 def test_pieces_of_a_client_that_went_away_leave_the_queue() -> None:
@@ -139,11 +139,11 @@ def test_pieces_of_a_client_that_went_away_leave_the_queue() -> None:
             httpx.post(server.url + INFER, json=body(*LONG), timeout=0.5)
         begin = time.monotonic()
         assert httpx.post(server.url + INFER, json=body("a"), timeout=60).status_code == 200
-        while _metric(server, "edgepipe_queue_tokens") and time.monotonic() - begin < 30:
+        while server.metric("edgepipe_queue_tokens") and time.monotonic() - begin < 30:
             time.sleep(0.05)
-        assert _metric(server, "edgepipe_tokens_total") < 64 * 450
+        assert server.metric("edgepipe_tokens_total") < 64 * 450
         route = 'protocol="open-inference",route="/v2/models/{model}/infer"'
-        assert _metric(server, f'edgepipe_requests_total{{{route},status="499"') == 1
+        assert server.metric(f'edgepipe_requests_total{{{route},status="499"') == 1
 
 
 def test_a_full_queue_says_when_to_come_again() -> None:
@@ -190,11 +190,6 @@ def test_many_at_once_get_what_each_gets_alone(folder: Path) -> None:
     for number, text in enumerate(texts):
         assert found[number][1]["data"] == alone[text][1]["data"]
         assert found[number][2]["data"] == pytest.approx(alone[text][2]["data"], abs=1e-5)
-
-
-def _metric(server: RunningServer, name: str) -> float:
-    page = httpx.get(f"{server.url}/metrics").text
-    return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(name))
 
 
 def test_no_thread_is_left(folder: Path) -> None:

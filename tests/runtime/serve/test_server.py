@@ -76,17 +76,11 @@ def test_what_was_taken_is_answered_before_the_end() -> None:
             body = {"inputs": [{"name": "text", "shape": [64], "datatype": "BYTES", "data": ["a b c " * 40] * 64}]}
             sent = [pool.submit(client.post, server.url + ROUTE.format("sst2"), json=body) for _ in range(8)]
             deadline = time.monotonic() + 30
-            while _metric(server, "edgepipe_requests_running") < 8 and time.monotonic() < deadline:
+            while server.metric("edgepipe_requests_running") < 8 and time.monotonic() < deadline:
                 time.sleep(0.02)
             status = server.stop()
             assert [each.result().status_code for each in sent] == [200] * 8
         assert status == 0
-
-
-def _metric(server: RunningServer, name: str) -> float:
-    page = httpx.get(f"{server.url}/metrics").text
-    lines = [line for line in page.splitlines() if line.startswith(name)]
-    return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def _replace(bundle: Path, other: Path) -> None:
@@ -147,19 +141,19 @@ def test_models_are_reloaded_from_this_machine_alone(small: Path) -> None:
 
 def test_a_worker_that_dies_is_replaced(small: Path) -> None:
     with serve_bundles(small, options=("--workers", "2")) as server:
-        children = _children(server.process.pid)
+        children = server.workers()
         assert len(children) >= 2
         os.kill(children[-1], signal.SIGKILL)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            now = _children(server.process.pid)
+            now = server.workers()
             if children[-1] not in now and len(now) == len(children) and all(map(_listens, [server] * 8)):
                 break
             time.sleep(0.2)
         else:
             raise AssertionError(f"{children} became {now}")
         assert [ask(server).status_code for _ in range(20)] == [200] * 20
-        assert _metric(server, "edgepipe_requests_total") >= 20
+        assert server.metric("edgepipe_requests_total") >= 20
         assert server.stop() == 0
 
 
@@ -168,22 +162,6 @@ def _listens(server: RunningServer) -> bool:
         return ask(server).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _children(process: int) -> list[int]:
-    """Processes that another one started and that answer requests: multiprocessing has one more."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            command = (folder / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == process and "spawn_main" in command and fields[0] != "Z":
-            found.append(int(folder.name))
-    return sorted(found)
 
 
 def test_several_processes_take_up_a_bundle_together(small: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from onnx import TensorProto
 
 from edgepipe import Bundle
 from edgepipe.errors import InputError
-from edgepipe.models.decoder.causal import READ_PADDING, CausalGraph
+from edgepipe.models.decoder.causal import READ_PADDING, CausalDecoding, CausalGraph
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
 from tests.runtime.models.decoder.small_decoders import LIMIT, VOCABULARY, causal_bundle, causal_logits, step_by_step
 from tests.runtime.models.device_memory import DEVICE
@@ -165,13 +165,17 @@ def test_padding_of_all_rows_goes_when_it_is_much(kind: str, tmp_path: Path) -> 
     np.testing.assert_allclose(found, expected[:, -1], rtol=1e-4, atol=1e-4)
 
 
+def begin_row(decoder: CausalGraph, length: int) -> CausalDecoding:
+    """A row that has read so many tokens of the first text."""
+    decoding = decoder.begin(IDS[:1, :length], np.ones((1, length), np.int64))
+    decoding.step(IDS[:1, :length])
+    return decoding
+
+
 def test_little_padding_stays_until_the_model_takes_no_more_columns(tmp_path: Path) -> None:
     decoder = CausalGraph(causal_bundle(tmp_path, shared=True))
-    first = decoder.begin(IDS[:1, :8], np.ones((1, 8), np.int64))
-    first.step(IDS[:1, :8])
-    second = decoder.begin(IDS[:1, :7], np.ones((1, 7), np.int64))
-    second.step(IDS[:1, :7])
-    first.join(second)
+    first = begin_row(decoder, 8)
+    first.join(begin_row(decoder, 7))
     first.select(np.array([1]))
     first.drop_padding()
     assert first._mask.shape == (1, 8)
@@ -205,15 +209,11 @@ def test_positions_change_with_the_tokens_of_a_row_and_not_with_its_columns(tmp_
     (bundle.path / "config.json").write_text(json.dumps(settings | rope))
     decoder = CausalGraph(Bundle.load(bundle.path))
     assert decoder.switch_length == 5
-    first = decoder.begin(IDS[:1, :5], np.ones((1, 5), np.int64))
-    first.step(IDS[:1, :5])
-    second = decoder.begin(IDS[:1, :4], np.ones((1, 4), np.int64))
-    second.step(IDS[:1, :4])
-    first.join(second)
+    first = begin_row(decoder, 5)
+    first.join(begin_row(decoder, 4))
     first.select(np.array([1]))
     first.step(np.array([[3]]))  # the sixth column, and the fifth token
-    other = decoder.begin(IDS[:1, :2], np.ones((1, 2), np.int64))
-    other.step(IDS[:1, :2])
+    other = begin_row(decoder, 2)
     first.join(other)
     with pytest.raises(InputError, match=r"a batch has rows of 3 and of 6 tokens"):
         first.step(np.array([[3], [3]]))

@@ -52,11 +52,6 @@ class Writers:
         text: str = self.tasks[model](prompt, **options)[0]["generated_text"]
         return text
 
-    def metric(self, name: str) -> float:
-        """A counter of the server's, of all labels together."""
-        lines = httpx.get(f"{self.server.url}/metrics").text.splitlines()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
-
     def post(self, route: str, body: Any, **headers: str) -> httpx.Response:
         """Send what no client would."""
         content = body if isinstance(body, bytes) else json.dumps(body)
@@ -368,12 +363,12 @@ def test_eight_at_once_write_what_each_writes_alone(writers: Writers) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_row(writers: Writers) -> None:
-    before = writers.metric("edgepipe_written_tokens_total")
+    before = writers.server.metric("edgepipe_written_tokens_total")
     with writers.client.chat.completions.create(model="chat", messages=MESSAGES, n=2, **ENDLESS, stream=True) as stream:
         for _ in range(6):
             next(stream)
     _wait_until_nothing_is_written(writers)
-    assert 4 <= writers.metric("edgepipe_written_tokens_total") - before < 100_000
+    assert 4 <= writers.server.metric("edgepipe_written_tokens_total") - before < 100_000
 
 
 def test_a_whole_answer_that_nobody_waits_for_frees_its_row(writers: Writers) -> None:
@@ -384,9 +379,9 @@ def test_a_whole_answer_that_nobody_waits_for_frees_its_row(writers: Writers) ->
 
 def _wait_until_nothing_is_written(writers: Writers) -> None:
     for _ in range(100):
-        written = writers.metric("edgepipe_written_tokens_total")
+        written = writers.server.metric("edgepipe_written_tokens_total")
         time.sleep(0.2)
-        if writers.metric("edgepipe_written_tokens_total") == written:
+        if writers.server.metric("edgepipe_written_tokens_total") == written:
             return
     raise AssertionError("tokens are written that nobody reads")
 
