@@ -102,8 +102,8 @@ def _route(operation: Operation, protocol: ProtocolRoutes, repository: Repositor
     async def answer(request: Request) -> Response:
         request.scope["edgepipe.route"] = protocol.name, operation.path
         if not operation.is_open and not _has_key(request, settings.keys):
-            error = protocol.error_body(401, "a key is needed: Authorization: Bearer KEY", Call())
-            return json_response(error, 401, {"www-authenticate": "Bearer"})
+            error = RefusedError(401, "a key is needed: Authorization: Bearer KEY")
+            return protocol.answer_error(error, Call(), {"www-authenticate": "Bearer"})
         return await answer_request(request, operation, protocol, repository, settings.limits)
 
     return Route(operation.path, answer, methods=[operation.method])
@@ -131,6 +131,4 @@ async def _answer_unknown(request: Request, error: Exception) -> Response:
     message = f"there is no route {request.method} {request.url.path!r:.120}; those here are {known}"
     if error.status_code != 404:
         message = f"{request.url.path} is not for {request.method}: {error.detail}"
-    refused = RefusedError(error.status_code, message)
-    body = protocol.error_body(error.status_code, str(refused), Call())
-    return json_response(body, error.status_code, dict(error.headers or {}))
+    return protocol.answer_error(RefusedError(error.status_code, message), Call(), error.headers)

@@ -44,7 +44,6 @@ class Call:
         request_id: The client's ``x-request-id``, or a new one.
         priority: A value of :data:`PRIORITIES`.
         deadline: By :func:`time.monotonic`, until when the answer is of use; None for ever.
-        trace_parent: W3C's ``traceparent``, if the client sent one.
         cancelled: Whether the client is gone.
         cuts: Whether texts that are too long are cut, with a warning; else they are refused.
         cut_side: On which side; None for that of the tokenizer.
@@ -54,7 +53,6 @@ class Call:
     request_id: str = ""
     priority: int = PRIORITIES["normal"]
     deadline: float | None = None
-    trace_parent: str | None = None
     cancelled: bool = False
     cuts: bool = True
     cut_side: Literal["left", "right"] | None = None
@@ -92,7 +90,7 @@ def read_call(headers: Mapping[str, str], seconds: float | None) -> Call:
     """What a request's headers say of it.
 
     Args:
-        headers: By lower-case names: ``x-request-id``, ``x-priority``, ``x-timeout-ms``, ``traceparent``.
+        headers: By lower-case names: ``x-request-id``, ``x-priority``, ``x-timeout-ms``.
         seconds: The longest that a request may take.
 
     Raises:
@@ -111,4 +109,4 @@ def read_call(headers: Mapping[str, str], seconds: float | None) -> Call:
     deadline = None if seconds is None else time.monotonic() + seconds
     # It goes into a header of the answer and into the log.
     request_id = re.sub("[^ -~]", "?", given) or secrets.token_hex(8)
-    return Call(request_id, PRIORITIES[priority], deadline, headers.get("traceparent"))
+    return Call(request_id, PRIORITIES[priority], deadline)

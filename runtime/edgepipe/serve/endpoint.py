@@ -38,7 +38,6 @@ class Context:
         repository: The models.
         body: The bytes of the body.
         path: The parameters of the route's path.
-        query: Those behind the question mark.
         headers: By lower-case names.
         client: The address of who asks.
     """
@@ -48,7 +47,6 @@ class Context:
         self.repository = repository
         self.body = body
         self.path: Mapping[str, str] = request.path_params
-        self.query: Mapping[str, str] = request.query_params
         self.headers: Mapping[str, str] = request.headers
         self.client: str = request.client.host if request.client else ""
 
@@ -78,7 +76,7 @@ def parse_body(body: bytes, kind: type[Body]) -> Body:
 
 
 Handler = Callable[[Context], Awaitable[Response]]
-ErrorBody = Callable[[int, str, Call], Any]
+ErrorBody = Callable[[int, str, Exception], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +106,17 @@ class Operation:
     streams: bool = False
 
 
+def status_of(error: Exception) -> int:
+    """The HTTP status that an error becomes."""
+    if isinstance(error, RefusedError):
+        return error.status
+    if isinstance(error, CancelledCallError):
+        return _CLIENT_CLOSED
+    if isinstance(error, (InputError, TaskError)):
+        return 400
+    return 503 if isinstance(error, ClosedError) else 500
+
+
 @dataclass(frozen=True, slots=True)
 class ProtocolRoutes:
     """The routes of one protocol.
@@ -115,14 +124,26 @@ class ProtocolRoutes:
     Attributes:
         name: For people, and the tag in the OpenAPI description.
         operations: The routes.
-        error_body: What an error looks like: from a status, a message and the call to something that becomes JSON.
+        error_body: What an error looks like: from its status, the message for the client and the error itself to
+            something that becomes JSON.
         error: The type of that, for the description.
+        status: The status that an error has there.
     """
 
     name: str
     operations: Sequence[Operation]
     error_body: ErrorBody
     error: Any
+    status: Callable[[Exception], int] = status_of
+
+    def answer_error(self, error: Exception, call: Call, headers: Mapping[str, str] | None = None) -> Response:
+        """An error as an answer; one that is over after a while says when to come again."""
+        status = self.status(error)
+        body = describe_error(error, status, call, self.error_body)
+        headers = dict(headers or {})
+        if isinstance(error, RefusedError) and error.retry_after is not None:
+            headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+        return json_response(body, status, headers)
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -170,22 +191,18 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def status_of(error: BaseException) -> int:
-    """The HTTP status that an error becomes."""
-    if isinstance(error, RefusedError):
-        return error.status
-    if isinstance(error, CancelledCallError):
-        return _CLIENT_CLOSED
-    if isinstance(error, (InputError, TaskError)):
-        return 400
-    return 503 if isinstance(error, ClosedError) else 500
-
-
-def message_of(error: BaseException) -> str:
+def message_of(error: Exception) -> str:
     """What a client is told of an error: nothing of the inside of one that nobody foresaw."""
     if isinstance(error, EdgepipeError):
         return str(error)
     return "the server failed; its log has the request's id"
+
+
+def describe_error(error: Exception, status: int, call: Call, error_body: ErrorBody) -> Any:
+    """The body of an error; one that nobody foresaw goes to the log."""
+    if not isinstance(error, EdgepipeError):
+        _log.error("request %s failed", call.request_id, exc_info=error)
+    return error_body(status, message_of(error), error)
 
 
 async def answer_request(
@@ -198,13 +215,7 @@ async def answer_request(
         body = await _read_body(request, limits)
         response = await _until(operation.handler(Context(request, call, repository, body)), request.receive, call)
     except Exception as error:  # noqa: BLE001 - a request never ends the server
-        status = status_of(error)
-        if not isinstance(error, EdgepipeError):
-            _log.exception("request %s failed", call.request_id)
-        headers = {}
-        if isinstance(error, RefusedError) and error.retry_after is not None:
-            headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
-        response = json_response(protocol.error_body(status, message_of(error), call), status, headers)
+        response = protocol.answer_error(error, call)
     for warning in dict.fromkeys(call.warnings):
         response.headers.append("x-warning", escape_controls(warning).encode("ascii", "replace").decode())
     response.headers["x-request-id"] = call.request_id

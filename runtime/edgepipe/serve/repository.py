@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from edgepipe.errors import EdgepipeError
@@ -68,13 +68,7 @@ class Repository:
             raise RefusedError(503, f"the model {name!r:.80} is not loaded: {self.failures[name]}")
         if name in self._known:
             raise RefusedError(503, f"the model {name!r:.80} is not loaded; load it first")
-        raise RefusedError(404, f"there is no model {name!r:.80}; those here are {', '.join(self._known)}")
-
-    def find(self, *, generates: bool = False, embeds: bool = False) -> Iterator[ServedModel]:
-        """The models that write text, or make embeddings."""
-        for model in self._models.values():
-            if (generates and model.generates) or (embeds and model.embeds):
-                yield model
+        raise self._unknown_error(name)
 
     async def load_all(self) -> None:
         """Load every model that was asked for.
@@ -93,11 +87,11 @@ class Repository:
             EdgepipeError: it cannot be loaded, or fails its probes. What was loaded stays.
         """
         if name not in self._known:
-            raise RefusedError(404, f"there is no model {name!r:.80}; those here are {', '.join(self._known)}")
+            raise self._unknown_error(name)
         async with self._changes:
             bundle, before = self._known[name], self._models.get(name)
             try:
-                model: ServedModel = await _in_thread(self._load, bundle, before is not None)
+                model = await asyncio.to_thread(self._load, bundle, before is not None)
             except EdgepipeError as error:
                 if before is None:
                     self.failures[name] = str(error)
@@ -136,8 +130,11 @@ class Repository:
         self.draining = True
         models, self._models = self._models, {}
         for model in models.values():
-            await _in_thread(model.close)
+            await asyncio.to_thread(model.close)
         await asyncio.gather(*self._closing)
+
+    def _unknown_error(self, name: str) -> RefusedError:
+        return RefusedError(404, f"there is no model {name!r:.80}; those here are {', '.join(self._known)}")
 
     def _load(self, bundle: ServedBundle, again: bool) -> ServedModel:
         session: dict[str, Any] = dict(self.settings.session)
@@ -146,10 +143,6 @@ class Repository:
         return load_model(bundle, session, self.settings.limits, self.metrics.observe(bundle.name))
 
     def _close_later(self, model: ServedModel) -> None:
-        closing = asyncio.create_task(_in_thread(model.close))
+        closing = asyncio.create_task(asyncio.to_thread(model.close))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
-
-
-async def _in_thread(function: Any, *arguments: Any) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(None, function, *arguments)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,7 +20,8 @@ from edgepipe.pipelines.base import Request, Task
 from edgepipe.pipelines.cut_texts import asks_to_cut
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask, find_hidden_states
-from edgepipe.serve.call import Call, RefusedError
+from edgepipe.serve.call import Call
+from edgepipe.serve.scheduling.long_inputs import tokenize
 from edgepipe.serve.scheduling.scheduler import Observer, Scheduler
 from edgepipe.serve.scheduling.sharing import Sharing, measure_sharing
 from edgepipe.serve.scheduling.work import make_embedding_work, make_task_work, make_tensor_work
@@ -40,7 +41,6 @@ class ServedModel:
 
     Attributes:
         name: By which requests ask for it.
-        path: Where it came from.
         digest: Of the bundle; see :attr:`Bundle.digest`.
         task: Its pipeline.
         limits: What clients get.
@@ -51,7 +51,7 @@ class ServedModel:
         self, served: ServedBundle, task: Task, narrow: Task | None, limits: Limits, observer: Observer
     ) -> None:
         """Measure and begin; :func:`load_model` is for everybody else."""
-        self.name, self.path = served.name, served.path
+        self.name = served.name
         self.task = task
         self.limits = limits
         self.digest: str = Bundle.load(task.model.directory).digest  # type: ignore[attr-defined]
@@ -68,7 +68,6 @@ class ServedModel:
                 narrow.close()
                 narrow = None
             self._scheduler = Scheduler(task, narrow, self.sharing, limits.queue, observer)
-        self._settings = lru_cache(maxsize=64)(self._read_settings)
 
     @property
     def dtype(self) -> str:
@@ -90,48 +89,39 @@ class ServedModel:
         return False
 
     @property
+    def version(self) -> str:
+        """The beginning of the digest: by it two bundles of one name are told apart."""
+        return self.digest[:12]
+
+    @property
     def plan(self) -> str:
         """How requests share the model, for a log."""
         queue = self._writer or self.sharing
         assert queue is not None, "one of them was made"
         return queue.describe()
 
-    @property
-    def waiting(self) -> int:
-        """Tokens that wait for their turn."""
-        queue = self._scheduler or self._writer
-        assert queue is not None, "one of them was made"
-        return queue.waiting
-
-    async def run(self, item: Any, options: Mapping[str, Any], call: Call) -> Any:
-        """What the pipeline gives for one input, the same as alone.
+    async def run_all(self, items: Sequence[Any], options: Mapping[str, Any], call: Call) -> list[Any]:
+        """What the pipeline gives for each input, the same as alone. The first error ends all.
 
         Args:
-            item: An input of the task, as the pipeline takes it.
+            items: Inputs of the task, as the pipeline takes them.
             options: The task's options.
             call: Whose request it is.
 
         Raises:
-            InputError: the input or an option cannot be used.
-            RefusedError: it is too large or too late, or too much waits.
+            InputError: an input or an option cannot be used.
+            RefusedError: it is too much or too late, or too much waits.
         """
-        [result] = await self.run_all([item], options, call)
-        return result
-
-    async def run_all(self, items: Sequence[Any], options: Mapping[str, Any], call: Call) -> list[Any]:
-        """What the pipeline gives for each input; see :meth:`run`. The first error ends all."""
-        self._check_count(len(items))
+        self.limits.check_texts(len(items))
         if self._writer is not None:
             return await _gather([self._write_whole(item, options, call) for item in items])
-        settings = self._settings_of(options)
+        settings = self.task.settings(self.task.merge_options(options))
         encode = partial(self._reader(call).encode_input, settings=settings)
-        requests = [await self._encode(encode, item) for item in items]
+        requests = [await tokenize(encode, item) for item in items]
         self._check_tokens(requests)
         self._tell_of_cuts(requests, asked=asks_to_cut(self.task.merge_options(options)), call=call)
         work = make_task_work(self.task, settings)
         scheduler = self._require_scheduler()
-        if len(requests) == 1:
-            return [await scheduler.run(work, requests[0], call)]
         return await _gather([scheduler.run(work, request, call) for request in requests])
 
     async def embed(self, texts: Sequence[str], call: Call, **options: Any) -> tuple[list[Vector], int]:
@@ -147,7 +137,7 @@ class ServedModel:
 
         Raises:
             InputError: a text or an option cannot be used.
-            RefusedError: see :meth:`run`.
+            RefusedError: see :meth:`run_all`.
             TaskError: the bundle makes no vectors.
         """
         embedding: Embedding = self._require_embedding().make_embedding(**options)
@@ -155,7 +145,7 @@ class ServedModel:
         work = make_embedding_work(embedding)
         scheduler = self._require_scheduler()
         vectors = await _gather([scheduler.run(work, request, call) for request in requests])
-        return vectors, sum(len(piece["input_ids"]) for request in requests for piece in request.pieces)
+        return vectors, count_tokens(requests)
 
     async def embed_tokens(self, texts: Sequence[str], call: Call, *, prompt_name: str | None = None) -> list[Vector]:
         """The hidden states of each text's tokens, special tokens included, as :meth:`embed` cuts them.
@@ -165,7 +155,7 @@ class ServedModel:
 
         Raises:
             InputError: a text or the prompt cannot be used.
-            RefusedError: see :meth:`run`.
+            RefusedError: see :meth:`run_all`.
             TaskError: the bundle has a head.
         """
         prompt = self._require_embedding().sentence_config.prompt(name=prompt_name)
@@ -190,7 +180,7 @@ class ServedModel:
 
         Raises:
             InputError: an array is missing, unknown, or has another shape.
-            RefusedError: see :meth:`run`.
+            RefusedError: see :meth:`run_all`.
             TaskError: the model writes text.
         """
         scheduler = self._require_scheduler()
@@ -198,7 +188,7 @@ class ServedModel:
         if len(shapes) != 1 or len(shape := next(iter(shapes))) != 2 or 0 in shape:
             raise InputError(f"tensors have one shape [rows, tokens], and not none of either; got {sorted(shapes)}")
         rows, length = shape
-        self._check_count(rows)
+        self.limits.check_texts(rows)
         requests = [Request([{name: array[row] for name, array in arrays.items()}]) for row in range(rows)]
         self._check_tokens(requests)
         work = make_tensor_work(length, list(arrays))
@@ -219,7 +209,7 @@ class ServedModel:
 
         Raises:
             InputError: the prompt or an option cannot be used.
-            RefusedError: see :meth:`run`.
+            RefusedError: see :meth:`run_all`.
             TaskError: the model writes no text.
         """
         if self._writer is None:
@@ -266,10 +256,10 @@ class ServedModel:
 
     async def _encode_texts(self, texts: Sequence[str], prompt: str, call: Call) -> list[Request]:
         """Token ids of texts that are to become vectors."""
-        self._check_count(len(texts))
+        self.limits.check_texts(len(texts))
         task = self._reader(call)
         assert isinstance(task, EmbeddingTask), "the caller saw to it"
-        requests = [await self._encode(lambda text: task.encode_texts([text], prompt), text) for text in texts]
+        requests = [await tokenize(lambda text: task.encode_texts([text], prompt), text) for text in texts]
         self._check_tokens(requests)
         self._tell_of_cuts(requests, asked=False, call=call)
         return requests
@@ -279,32 +269,8 @@ class ServedModel:
             raise TaskError(f"{self.name} writes text; ask a route that does")
         return self._scheduler
 
-    async def _encode(self, encode: Callable[[Any], Request], item: Any) -> Request:
-        """Token ids of an input; of a long one from another thread."""
-        if _count_characters(item) <= _LONG:
-            return encode(item)
-        return await asyncio.get_running_loop().run_in_executor(None, encode, item)
-
-    def _settings_of(self, options: Mapping[str, Any]) -> Any:
-        return (
-            self._settings(tuple(sorted(options.items())))
-            if _is_hashable(options)
-            else self.task.settings(self.task.merge_options(options))
-        )
-
-    def _read_settings(self, options: tuple[tuple[str, Any], ...]) -> Any:
-        return self.task.settings(self.task.merge_options(dict(options)))
-
-    def _check_count(self, count: int) -> None:
-        if count > self.limits.texts:
-            raise RefusedError(413, f"{count} inputs are more than the {self.limits.texts} of a request; send several")
-
     def _check_tokens(self, requests: Sequence[Request]) -> None:
-        tokens = sum(len(piece["input_ids"]) for request in requests for piece in request.pieces)
-        if tokens > self.limits.tokens:
-            raise RefusedError(
-                413, f"{tokens} tokens are more than the {self.limits.tokens} of a request; send several"
-            )
+        self.limits.check_tokens(count_tokens(requests))
 
     def _tell_of_cuts(self, requests: Sequence[Request], *, asked: bool, call: Call) -> None:
         lengths = [request.cut_at for request in requests if request.cut_at is not None]
@@ -357,6 +323,8 @@ def _load_narrow(task: Task, session: Mapping[str, Any]) -> Task | None:
 
 async def _gather(coroutines: Sequence[Any]) -> list[Any]:
     """The results of all; the first error cancels the others."""
+    if len(coroutines) == 1:
+        return [await coroutines[0]]
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in coroutines]
@@ -365,19 +333,6 @@ async def _gather(coroutines: Sequence[Any]) -> list[Any]:
     return [task.result() for task in tasks]
 
 
-def _count_characters(item: Any) -> int:
-    if isinstance(item, str):
-        return len(item)
-    if isinstance(item, Mapping):
-        return sum(map(_count_characters, item.values()))
-    if isinstance(item, (list, tuple)):
-        return sum(map(_count_characters, item))
-    return 0
-
-
-def _is_hashable(options: Mapping[str, Any]) -> bool:
-    try:
-        hash(tuple(sorted(options.items())))
-    except TypeError:
-        return False
-    return True
+def count_tokens(requests: Sequence[Request]) -> int:
+    """How many tokens all pieces of requests have."""
+    return sum(len(piece["input_ids"]) for request in requests for piece in request.pieces)

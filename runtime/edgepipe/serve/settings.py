@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepipe.errors import InputError
+from edgepipe.serve.call import RefusedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,33 @@ class Limits:
     rows: int = 32
     seconds: float | None = 600.0
     read: float = 30.0
+
+    def check_texts(self, count: int) -> None:
+        """Check the number of a request's inputs.
+
+        Raises:
+            RefusedError: there are too many.
+        """
+        if count > self.texts:
+            raise RefusedError(413, f"{count} inputs are more than the {self.texts} of a request; send several")
+
+    def check_tokens(self, tokens: int) -> None:
+        """Check the tokens of all of a request's inputs.
+
+        Raises:
+            RefusedError: there are too many.
+        """
+        if tokens > self.tokens:
+            raise RefusedError(413, f"{tokens} tokens are more than the {self.tokens} of a request; send several")
+
+    def check_written_tokens(self, tokens: int) -> None:
+        """Check the tokens of a request's prompts, and those that are to be written, together.
+
+        Raises:
+            RefusedError: there are too many.
+        """
+        if tokens > self.tokens:
+            raise RefusedError(413, f"{tokens} tokens, new ones included, are more than the {self.tokens} of a request")
 
 
 @dataclass(frozen=True, slots=True)

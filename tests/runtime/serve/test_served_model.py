@@ -135,22 +135,34 @@ def test_limits_and_warnings(tmp_path: Path) -> None:
         with pytest.raises(RefusedError, match="tokens are more than the 20"):
             await model.run_all(["a b c d " * 10] * 2, {}, call)
         with pytest.raises(InputError, match="top_k"):
-            await model.run("a", {"top_k": "x"}, call)
+            await model.run_all(["a"], {"top_k": "x"}, call)
         assert call.warnings == []
-        await model.run("a b c d " * 10, {}, call)
-        await model.run("a b c d " * 10, {"truncation": True}, call)
+        await model.run_all(["a b c d " * 10], {}, call)
+        await model.run_all(["a b c d " * 10], {"truncation": True}, call)
         return call.warnings
 
     found = use(write_bundle(tmp_path / "small", ("fp32",)), work, texts=2, tokens=20)
     assert found == ["1 of 1 texts were cut at 16 tokens, which is the limit"]
 
 
+def test_options_of_one_request_say_nothing_of_another_s(tmp_path: Path) -> None:
+    """1 and True are one key of a dict, and two options."""
+
+    async def work(model: ServedModel) -> Any:
+        first = await model.run_all(["a"], {"top_k": 1}, Call())
+        with pytest.raises(InputError, match="top_k"):
+            await model.run_all(["a"], {"top_k": True}, Call())
+        return first
+
+    assert len(use(write_bundle(tmp_path / "small", ("fp32",)), work)[0]) == 1
+
+
 def test_what_it_is(tmp_path: Path) -> None:
     folder = write_bundle(tmp_path / "small", ("fp32",))
 
     async def work(model: ServedModel) -> Any:
-        assert model.waiting == 0
         assert not model.embeds
+        assert model.digest.startswith(model.version)
         return model.describe(), model.plan
 
     described, plan = use(folder, work)

@@ -6,7 +6,6 @@ one model. Here a route takes the first model that it fits, and ``/models/{model
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal
@@ -18,17 +17,14 @@ from starlette.responses import Response
 from edgepipe.errors import BundleError, InputError, TaskError
 from edgepipe.pipelines.sentence_embedding import EmbeddingTask
 from edgepipe.pipelines.text_classification import TextClassification
-from edgepipe.serve.call import Call, RefusedError
-from edgepipe.serve.endpoint import Context, Operation, ProtocolRoutes, json_response
+from edgepipe.serve.call import RefusedError
+from edgepipe.serve.endpoint import Context, Operation, ProtocolRoutes, json_response, status_of
 from edgepipe.serve.protocols.embedding_answers import Direction, compare_sentences, embed_texts, limit_texts
+from edgepipe.serve.scheduling.long_inputs import tokenize
 from edgepipe.serve.served_model import ServedModel
-from edgepipe.serve.settings import Limits
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 TokenId = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-
-# Texts of more characters are tokenized in a thread: other requests would wait for them.
-_LONG = 4_000
 
 
 class ErrorResponse(msgspec.Struct):
@@ -231,10 +227,10 @@ async def _tokenize(context: Context) -> Response:
     request = context.read(TokenizeRequest)
     model = _find_any(context)
     texts = _list_texts(request.inputs)
-    _check_count(len(texts), model.limits)
+    model.limits.check_texts(len(texts))
     prompt = _prompt(model, request.prompt_name)
 
-    def tokenize() -> list[list[SimpleToken]]:
+    def list_tokens(texts: list[str]) -> list[list[SimpleToken]]:
         found, left = [], model.limits.tokens
         for text in texts:
             found.append(_tokens(model, prompt + text, request.add_special_tokens))
@@ -243,8 +239,7 @@ async def _tokenize(context: Context) -> Response:
                 raise RefusedError(413, f"the texts have more than {model.limits.tokens} tokens; send several requests")
         return found
 
-    is_long = sum(map(len, texts)) > _LONG
-    return json_response(await asyncio.to_thread(tokenize) if is_long else tokenize())
+    return json_response(await tokenize(list_tokens, texts))
 
 
 async def _decode(context: Context) -> Response:
@@ -256,7 +251,7 @@ async def _decode(context: Context) -> Response:
     if lists and len(lists) < len(request.ids):
         raise InputError("ids are whole numbers, or lists of them, not both")
     rows: Sequence[Any] = lists or [request.ids]
-    _check_count(len(rows), model.limits)
+    model.limits.check_texts(len(rows))
     # As theirs: no blank before punctuation is taken out.
     how = {"skip_special_tokens": request.skip_special_tokens, "clean_up_tokenization_spaces": False}
     return json_response([model.task.tokenizer.decode(row, **how) for row in rows])
@@ -354,11 +349,6 @@ def _read_pairs(inputs: str | list[str | list[str]]) -> tuple[list[Any], bool]:
     return items, is_batch
 
 
-def _check_count(count: int, limits: Limits) -> None:
-    if count > limits.texts:
-        raise RefusedError(413, f"{count} inputs are more than the {limits.texts} of a request; send several")
-
-
 def _prompt(model: ServedModel, name: str | None) -> str:
     if isinstance(model.task, EmbeddingTask):
         return model.task.sentence_config.prompt(name=name)
@@ -395,7 +385,16 @@ def _describe_type(model: ServedModel) -> dict[str, Any]:
     return {"reranker" if _reranks(model) else "classifier": names}
 
 
-def _error(status: int, message: str, call: Call) -> ErrorResponse:
+def _status(error: Exception) -> int:
+    """422 of an input, 424 of a model, and 400 of a list without anything."""
+    if isinstance(error, _EmptyError):
+        return 400
+    if isinstance(error, InputError):
+        return 422
+    return 424 if isinstance(error, (TaskError, BundleError)) else status_of(error)
+
+
+def _error(status: int, message: str, error: Exception) -> ErrorResponse:
     types: dict[int, ErrorType] = {
         424: "Backend",
         429: "Overloaded",
@@ -403,30 +402,12 @@ def _error(status: int, message: str, call: Call) -> ErrorResponse:
         503: "Unhealthy",
         504: "Overloaded",
     }
-    return ErrorResponse(message, types.get(status, "Validation"))
-
-
-def _with_their_statuses(
-    answer: Callable[[Context], Awaitable[Response]],
-) -> Callable[[Context], Awaitable[Response]]:
-    """A handler that says 422 of an input, 424 of a model, and 400 of a list without anything."""
-
-    async def handle(context: Context) -> Response:
-        try:
-            return await answer(context)
-        except _EmptyError as error:
-            return json_response(ErrorResponse(str(error), "Empty"), 400)
-        except (InputError, TaskError, BundleError) as error:
-            status = 422 if isinstance(error, InputError) else 424
-            return json_response(_error(status, str(error), context.call), status)
-
-    return handle
+    return ErrorResponse(message, "Empty" if isinstance(error, _EmptyError) else types.get(status, "Validation"))
 
 
 def _for_models(
     method: str, path: str, handler: Callable[[Context], Awaitable[Response]], *rest: Any, **named: Any
 ) -> list[Operation]:
-    handler = _with_their_statuses(handler)
     return [Operation(method, f"{prefix}{path}", handler, *rest, **named) for prefix in ("", "/models/{model}")]
 
 
@@ -447,4 +428,5 @@ PROTOCOL = ProtocolRoutes(
     ],
     _error,
     ErrorResponse,
+    _status,
 )

@@ -26,8 +26,8 @@ from edgepipe.serve.endpoint import (
     EventStream,
     Operation,
     ProtocolRoutes,
+    describe_error,
     json_response,
-    message_of,
     status_of,
 )
 from edgepipe.serve.protocols.client_options import CLIENT_OPTIONS, check_client_options
@@ -258,33 +258,32 @@ async def _write(
     check_client_options(model.task, options, model.limits)
     if not model.task.is_one(request.inputs):
         raise InputError("details and stream are of one input, not of a list; send several requests")
-    generated = _GeneratedText(model, request.inputs, options, top)
+    generated = _GeneratedText(model, request.inputs, options, top, context.call)
+    await generated.begin()
     if request.stream:
-        await generated.begin(context.call)
         return EventStream(generated.events(), context.call, model.limits.read)
-    await generated.begin(context.call)
     return json_response([await generated.whole()])
 
 
 class _GeneratedText:
     """A text while it is written, in the form of text-generation-inference."""
 
-    def __init__(self, model: ServedModel, inputs: Any, options: dict[str, Any], top: int) -> None:
-        self._model, self._inputs, self._top = model, inputs, top
+    def __init__(self, model: ServedModel, inputs: Any, options: dict[str, Any], top: int, call: Call) -> None:
+        self._model, self._inputs, self._top, self._call = model, inputs, top, call
         self._full = options.pop("return_full_text", False) and isinstance(inputs, str)
         self._options = options
         self._special = set(model.task.tokenizer.all_special_ids)
         self._text = ""
         self._count = 0
 
-    async def begin(self, call: Call) -> None:
+    async def begin(self) -> None:
         """Begin to write.
 
         Raises:
             InputError: the prompt or an option cannot be used.
             RefusedError: see :meth:`ServedModel.run`.
         """
-        self._writing = await self._model.write(self._inputs, self._options, call, logprobs=self._top)
+        self._writing = await self._model.write(self._inputs, self._options, self._call, logprobs=self._top)
 
     async def events(self) -> AsyncGenerator[str, None]:
         """An event for each token, as JSON; an error is the last."""
@@ -300,7 +299,7 @@ class _GeneratedText:
                     }
                 yield msgspec.json.encode(event).decode()
         except EdgepipeError as error:
-            yield msgspec.json.encode(_error(status_of(error), message_of(error), Call())).decode()
+            yield msgspec.json.encode(describe_error(error, status_of(error), self._call, _error)).decode()
 
     async def whole(self) -> dict[str, Any]:
         """The text with details of its tokens.
@@ -345,7 +344,7 @@ class _GeneratedText:
         return f"{self._inputs}{self._text}" if self._full else self._text
 
 
-def _error(status: int, message: str, call: Call) -> HubErrorBody:
+def _error(status: int, message: str, error: Exception) -> HubErrorBody:
     if status in (429, 503):
         return HubErrorBody(message, "overloaded" if status == 429 else "unhealthy")
     return HubErrorBody(message, "validation" if status < 500 else "generation")

@@ -78,14 +78,14 @@ class InferRequest(msgspec.Struct):
     outputs: list[InferRequestedOutput] = []
 
 
-class InferOutput(msgspec.Struct):
-    """A tensor of an answer."""
+class InferOutput(msgspec.Struct, omit_defaults=True):
+    """A tensor of an answer; its numbers may be behind the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
     parameters: Parameters = {}
-    data: list[Any] | None = None
+    data: list[Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class InferResponse(msgspec.Struct, omit_defaults=True):
@@ -171,7 +171,7 @@ async def _model(context: Context) -> Response:
     model = _find(context)
     inputs = [TensorMetadata(name, "BYTES", [-1]) for name in _input_names(model)]
     outputs = [TensorMetadata(name, datatype, shape) for name, datatype, shape in _describe_outputs(model)]
-    return json_response(ModelMetadata(model.name, [_version(model)], "edgepipe_onnx", inputs, outputs))
+    return json_response(ModelMetadata(model.name, [model.version], "edgepipe_onnx", inputs, outputs))
 
 
 async def _infer(context: Context) -> Response:
@@ -181,13 +181,13 @@ async def _infer(context: Context) -> Response:
         outputs = await _infer_tensors(model, arrays, context.call)
     else:
         outputs = await _infer_texts(model, arrays, request, context.call)
-    return write_response(model.name, _version(model), request, outputs)
+    return write_response(model.name, model.version, request, outputs)
 
 
 async def _index(context: Context) -> Response:
     repository = context.repository
     entries = [
-        IndexEntry(name, _version(model), "READY", "")
+        IndexEntry(name, model.version, "READY", "")
         if (model := repository.models.get(name)) is not None
         else IndexEntry(name, "", "UNAVAILABLE", repository.failures.get(name, "not loaded"))
         for name in repository.names
@@ -210,14 +210,9 @@ async def _unload(context: Context) -> Response:
 def _find(context: Context) -> ServedModel:
     model = context.repository.get(context.path["model"])
     version = context.path.get("version")
-    if version is not None and version != _version(model):
-        raise InputError(f"{model.name} has the version {_version(model)}, not {version!r:.80}")
+    if version is not None and version != model.version:
+        raise InputError(f"{model.name} has the version {model.version}, not {version!r:.80}")
     return model
-
-
-def _version(model: ServedModel) -> str:
-    """A short digest: two bundles of one name are told apart."""
-    return model.digest.removeprefix("sha256:")[:12]
 
 
 def read_request(body: bytes, headers: Mapping[str, str]) -> tuple[InferRequest, dict[str, NDArray[Any]]]:
@@ -408,20 +403,11 @@ def write_response(name: str, version: str, request: InferRequest, outputs: Mapp
         else:
             output.data = [value.decode() for value in array.ravel()] if datatype == "BYTES" else array.ravel().tolist()
         described.append(output)
-    text = msgspec.json.encode(_without_none(InferResponse(name, version, described, request.id)))
+    text = msgspec.json.encode(InferResponse(name, version, described, request.id))
     if not parts:
         return Response(text, media_type="application/json")
     headers = {_JSON_LENGTH: str(len(text))}
     return Response(b"".join([text, *parts]), headers=headers, media_type="application/octet-stream")
-
-
-def _without_none(response: InferResponse) -> Any:
-    built = msgspec.to_builtins(response)
-    for output in built["outputs"]:
-        for name in ("data", "parameters"):
-            if not output.get(name) and not (name == "data" and output.get("data") == []):
-                output.pop(name, None)
-    return built
 
 
 def _write_binary(array: NDArray[Any]) -> bytes:
@@ -451,7 +437,7 @@ def _texts(values: Sequence[str]) -> NDArray[Any]:
     return array
 
 
-def _error(status: int, message: str, call: Call) -> InferErrorBody:
+def _error(status: int, message: str, error: Exception) -> InferErrorBody:
     return InferErrorBody(message)
 
 

@@ -23,7 +23,6 @@ from edgepipe.serve.protocols.openai_errors import (
     make_error,
     read_body,
     refuse_field,
-    with_codes,
 )
 from edgepipe.serve.served_model import ServedModel
 
@@ -78,12 +77,10 @@ class EmbeddingList(msgspec.Struct):
     object: str = "list"
 
 
-@with_codes
 async def _models(context: Context) -> Response:
     return json_response(ModelList([_describe(each) for each in context.repository.models.values()]))
 
 
-@with_codes
 async def _model(context: Context) -> Response:
     return json_response(_describe(find_model(context, context.path["model"])))
 
@@ -96,7 +93,6 @@ def _describe(model: ServedModel) -> ModelEntry:
     return ModelEntry(model.name, created)
 
 
-@with_codes
 async def _embed(context: Context) -> Response:
     request = read_body(context, CreateEmbeddingRequest)
     model = find_model(context, request.model)

@@ -15,14 +15,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from starlette.responses import Response
 
-from edgepipe.serve.endpoint import Context, EventStream, Operation, json_response
+from edgepipe.serve.endpoint import Context, EventStream, Operation, describe_error, json_response, status_of
 from edgepipe.serve.protocols.openai_errors import (
     RequestError,
-    describe_error,
     find_model,
+    make_error,
     read_body,
     refuse_field,
-    with_codes,
 )
 from edgepipe.serve.protocols.openai_writing import (
     Choices,
@@ -212,7 +211,6 @@ class ChatCompletionChunk(msgspec.Struct):
     usage: Usage | msgspec.UnsetType | None = msgspec.UNSET
 
 
-@with_codes
 async def _complete(context: Context) -> Response:
     request = read_body(context, CreateCompletionRequest)
     model = find_model(context, request.model)
@@ -253,7 +251,6 @@ async def _complete(context: Context) -> Response:
     return await _stream(context, model, choices, request, before, lambda piece: [[show(piece)]], event)
 
 
-@with_codes
 async def _chat(context: Context) -> Response:
     request = read_body(context, CreateChatCompletionRequest)
     model = find_model(context, request.model)
@@ -390,7 +387,7 @@ async def _stream(
                         yield _encode(event(shown, None))
                     piece = await anext(pieces, None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told, and the stream ends
-            yield _encode(describe_error(error, context.call))
+            yield _encode(describe_error(error, status_of(error), context.call, make_error))
             return
         if request.includes_usage:
             yield _encode(event([], _count(choices, counts.values())))
@@ -405,8 +402,7 @@ def _encode(value: Any) -> str:
 
 def _describe(model: ServedModel) -> dict[str, Any]:
     """What all answers of a model say; the fingerprint changes with the bundle."""
-    fingerprint = model.digest.removeprefix("sha256:")[:12]
-    return {"created": int(time.time()), "model": model.name, "system_fingerprint": f"fp_{fingerprint}"}
+    return {"created": int(time.time()), "model": model.name, "system_fingerprint": f"fp_{model.version}"}
 
 
 def _count(choices: Choices, written: Iterable[int]) -> Usage:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import re
-from functools import wraps
 from typing import TypeVar
 
 import msgspec
-from starlette.responses import Response
 
-from edgepipe.errors import EdgepipeError, InputError
-from edgepipe.serve.call import Call, RefusedError
-from edgepipe.serve.endpoint import Context, Handler, json_response, message_of, status_of
+from edgepipe.errors import InputError
+from edgepipe.serve.call import RefusedError
+from edgepipe.serve.endpoint import Context
 from edgepipe.serve.served_model import ServedModel
-
-_log = logging.getLogger("edgepipe.serve")
 
 # What OpenAI's clients look at to tell errors of one status apart.
 _CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
@@ -57,32 +52,10 @@ class RequestError(RefusedError):
         self.param = param
 
 
-def make_error(status: int, message: str, call: Call) -> OpenAIErrorBody:
-    """An error of which nothing is known but its status."""
-    return OpenAIErrorBody(ErrorDetail(message, _type_of(status), None, _CODES.get(status)))
-
-
-def describe_error(error: Exception, call: Call) -> OpenAIErrorBody:
-    """Any error; one that nobody foresaw goes to the log."""
-    if not isinstance(error, EdgepipeError):
-        _log.error("request %s failed", call.request_id, exc_info=error)
-    body = make_error(status_of(error), message_of(error), call)
-    if isinstance(error, RequestError):
-        body.error.code, body.error.param = error.code, error.param
-    return body
-
-
-def with_codes(handler: Handler) -> Handler:
-    """A handler whose errors have their codes; others than these become errors where those of all protocols do."""
-
-    @wraps(handler)
-    async def answer(context: Context) -> Response:
-        try:
-            return await handler(context)
-        except RequestError as error:
-            return json_response(describe_error(error, context.call), error.status)
-
-    return answer
+def make_error(status: int, message: str, error: Exception) -> OpenAIErrorBody:
+    """An error; of one that is not OpenAI's own nothing is known but its status."""
+    code, param = (error.code, error.param) if isinstance(error, RequestError) else (_CODES.get(status), None)
+    return OpenAIErrorBody(ErrorDetail(message, _type_of(status), param, code))
 
 
 def read_body(context: Context, kind: type[Body]) -> Body:

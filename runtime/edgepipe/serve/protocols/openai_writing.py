@@ -7,7 +7,7 @@ are what the pipeline writes for its prompt and its seed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,16 +22,14 @@ from edgepipe.generation.config_sources import checkpoint_options
 from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerativeTask
-from edgepipe.serve.call import Call, RefusedError
+from edgepipe.serve.call import Call
 from edgepipe.serve.protocols.openai_errors import RequestError
+from edgepipe.serve.scheduling.long_inputs import tokenize
 from edgepipe.serve.scheduling.text_writer import Writing, Written
 from edgepipe.serve.served_model import ServedModel
 
 # Below this a temperature is 0: a division by it overflows.
 _COLDEST = 1e-5
-
-# Prompts of more bytes become tokens in a thread of their own: the others would wait for them.
-_LONG = 4_000
 
 _Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
@@ -287,14 +285,12 @@ async def start_choices(
         raise RequestError(400, f"n is {count}, and at most {model.limits.choices} here; ask for fewer", param="n")
     options = {**options, **search_options(request, task)}
     settings: Any = task.settings(task.merge_options({**options, "max_new_tokens": 1}))
-    encoded = [await _encode(partial(task.encode_input, each, settings), each, field) for each in prompts]
+    encode = partial(task.encode_input, settings=settings)
+    encoded = [await _encode(encode, each, field) for each in prompts]
     lengths = [len(each.pieces[0]["input_ids"]) for each in encoded]
     news = [_count_new_tokens(model, task, length, most, default, count) for length in lengths]
     total = count * (sum(lengths) + sum(news))
-    if total > model.limits.tokens:
-        raise RefusedError(
-            413, f"{total} tokens, new ones included, are more than the {model.limits.tokens} of a request"
-        )
+    model.limits.check_written_tokens(total)
     choices = Choices(model, request.stops, settings.generation.eos_token_id, sum(lengths))
     try:
         for prompt, new in zip(encoded, news, strict=True):
@@ -307,11 +303,9 @@ async def start_choices(
     return choices
 
 
-async def _encode(encode: Any, prompt: Any, field: str) -> Request:
+async def _encode(encode: Callable[[Any], Request], prompt: Any, field: str) -> Request:
     try:
-        if len(str(prompt)) <= _LONG:
-            return cast("Request", encode())
-        return cast("Request", await asyncio.get_running_loop().run_in_executor(None, encode))
+        return await tokenize(encode, prompt)
     except LengthError as error:
         message = f"{str(error).partition(';')[0]}; send less"
         raise RequestError(400, message, code="context_length_exceeded", param=field) from error

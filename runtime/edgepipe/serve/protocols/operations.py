@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from edgepipe.serve.call import Call
 from edgepipe.serve.endpoint import Context, Operation, ProtocolRoutes, json_response
 from edgepipe.serve.protocols.loopback import require_loopback
 
@@ -59,7 +58,7 @@ async def _reload(context: Context) -> Response:
     return json_response(Reloaded(models, failed), 500 if failed else 200)
 
 
-def _error(status: int, message: str, call: Call) -> OperationErrorBody:
+def _error(status: int, message: str, error: Exception) -> OperationErrorBody:
     return OperationErrorBody(message)
 
 

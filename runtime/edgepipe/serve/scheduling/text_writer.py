@@ -24,6 +24,7 @@ from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
+from edgepipe.serve.scheduling.long_inputs import tokenize
 from edgepipe.serve.scheduling.scheduler import Observer
 from edgepipe.serve.scheduling.waiting_tokens import WaitingTokens
 from edgepipe.serve.settings import Limits
@@ -136,11 +137,6 @@ class TextWriter:
         self._thread = threading.Thread(target=self._work, name="edgepipe-write", daemon=True)
         self._thread.start()
 
-    @property
-    def waiting(self) -> int:
-        """Tokens that wait."""
-        return self._waiting.count
-
     def describe(self) -> str:
         """For a log."""
         how = "steps are shared" if self._shares else "each text has steps of its own"
@@ -156,13 +152,13 @@ class TextWriter:
             InputError: the prompt or an option cannot be used, or there is more than one text.
             RefusedError: it asks for too much, or too much waits.
         """
-        settings = self._task.settings(self._task.merge_options(options))
-        self._check_options(settings.generation)
-        if settings.generation.num_beams > 1 or settings.generation.num_return_sequences > 1:
+        settings = self._read_settings(options)
+        if not _is_one_text(settings.generation):
             raise InputError(
                 "a text that comes token by token is one, without beams; leave num_beams and num_return_sequences out"
             )
-        return self._start(prompt, settings, call, logprobs)[0]
+        writing, _ = await self._start(prompt, settings, call, logprobs)
+        return writing
 
     async def run(self, prompt: Any, options: Mapping[str, Any], call: Call) -> Any:
         """What the pipeline gives for one prompt.
@@ -170,14 +166,12 @@ class TextWriter:
         Raises:
             EdgepipeError: see :meth:`start`.
         """
-        settings = self._task.settings(self._task.merge_options(options))
-        self._check_options(settings.generation)
-        if settings.generation.num_beams > 1 or settings.generation.num_return_sequences > 1:
+        settings = self._read_settings(options)
+        if not _is_one_text(settings.generation):
             async with self._alone:
                 call.check()
-                run = partial(self._task, prompt, **options)
-                return await asyncio.get_running_loop().run_in_executor(None, run)
-        writing, request = self._start(prompt, settings, call, None)
+                return await asyncio.to_thread(self._task, prompt, **options)
+        writing, request = await self._start(prompt, settings, call, None)
         tokens = [each.token_id async for each in writing]
         decoder, config = self._task.decoder, writing.config
         if decoder.is_encoder_decoder:  # whose results have what its decoder began with
@@ -196,8 +190,9 @@ class TextWriter:
         self._thread.join()
         self._task.close()
 
-    def _start(self, prompt: Any, settings: Any, call: Call, logprobs: int | None) -> tuple[Writing, Any]:
-        request = prompt if isinstance(prompt, Request) else self._task.encode_input(prompt, settings)
+    async def _start(self, prompt: Any, settings: Any, call: Call, logprobs: int | None) -> tuple[Writing, Any]:
+        encode = partial(self._task.encode_input, settings=settings)
+        request = prompt if isinstance(prompt, Request) else await tokenize(encode, prompt)
         ids = list(request.pieces[0]["input_ids"])
         config = limit_new_tokens(settings.generation, self._task.decoder, len(ids))
         loop = asyncio.get_running_loop()
@@ -218,17 +213,17 @@ class TextWriter:
             streamer.push(token)
         return Writing(len(ids), config, streamer, queue, call), request
 
-    def _check_options(self, config: GenerationConfig) -> None:
+    def _read_settings(self, options: Mapping[str, Any]) -> Any:
+        settings = self._task.settings(self._task.merge_options(options))
+        config = settings.generation
         if config.num_return_sequences > self._limits.choices or config.num_beams > self._limits.choices:
             raise RefusedError(
                 413, f"num_return_sequences and num_beams are at most {self._limits.choices} here; ask for fewer"
             )
+        return settings
 
     def _submit(self, text: _Text) -> None:
-        if text.tokens > self._limits.tokens:
-            raise RefusedError(
-                413, f"{text.tokens} tokens, new ones included, are more than the {self._limits.tokens} of a request"
-            )
+        self._limits.check_written_tokens(text.tokens)
         with self._changed:
             if self._closed:
                 raise ClosedError("the model is not served any more; ask again")
@@ -291,15 +286,19 @@ class TextWriter:
             self._observer.wrote(len(steps))
 
 
+def _is_one_text(config: GenerationConfig) -> bool:
+    """Whether a search gives one text, token by token."""
+    return config.num_beams == 1 and config.num_return_sequences == 1
+
+
 def shares_steps(task: GenerativeTask) -> bool:
     """Whether a row's scores are the same beside others, where rows may join: tried with a few prompts."""
     decoder = task.decoder
     if not decoder.joins:
         return False
     size = decoder.config.get("vocab_size")
-    ids = (
-        np.random.default_rng(0).integers(0, min(size if isinstance(size, int) else 100, 100), (3, 8)).astype(np.int64)
-    )
+    most = min(size, 100) if isinstance(size, int) else 100
+    ids = np.random.default_rng(0).integers(0, most, (3, 8), np.int64)
     mask = np.ones_like(ids)
     try:
         together = decoder.begin(ids, mask, 9).step(ids)

@@ -10,9 +10,9 @@ from starlette.requests import Request
 
 from edgepipe.errors import InputError, TaskError
 from edgepipe.serve.call import Call, RefusedError
-from edgepipe.serve.endpoint import Context
+from edgepipe.serve.endpoint import Context, describe_error, status_of
 from edgepipe.serve.protocols.openai import CreateEmbeddingRequest
-from edgepipe.serve.protocols.openai_errors import RequestError, describe_error, make_error, read_body, refuse_field
+from edgepipe.serve.protocols.openai_errors import RequestError, make_error, read_body, refuse_field
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from edgepipe.serve.protocols.openai_errors import RequestError, describe_error,
     ],
 )
 def test_the_type_and_code_of_a_status(status: int, kind: str, code: str | None) -> None:
-    error = make_error(status, "no", Call()).error
+    error = make_error(status, "no", RefusedError(status, "no")).error
     assert (error.message, error.type, error.param, error.code) == ("no", kind, None, code)
 
 
@@ -43,14 +43,14 @@ def test_the_type_and_code_of_a_status(status: int, kind: str, code: str | None)
     ids=["code", "field", "late", "input", "task"],
 )
 def test_an_error_in_a_stream(error: Exception, kind: str, code: str | None, param: str | None) -> None:
-    found = describe_error(error, Call()).error
+    found = describe_error(error, status_of(error), Call(), make_error).error
     assert (found.message, found.type, found.code, found.param) == (str(error), kind, code, param)
 
 
 def test_an_error_that_nobody_foresaw_goes_to_the_log_alone(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR, "edgepipe.serve"):
         logging.getLogger("edgepipe.serve").propagate = True
-        found = describe_error(ZeroDivisionError("secret"), Call("id-7")).error
+        found = describe_error(ZeroDivisionError("secret"), 500, Call("id-7"), make_error).error
     assert "secret" not in found.message
     assert found.type == "server_error"
     assert "id-7" in caplog.text
