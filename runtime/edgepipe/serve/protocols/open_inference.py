@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from edgepipe.bundle.integrity import parse_json
 from edgepipe.errors import InputError
 from edgepipe.serve.call import Call
 from edgepipe.serve.endpoint import Context, Operation, ProtocolRoutes, json_response, parse_body
@@ -67,6 +68,16 @@ class InferRequestedOutput(msgspec.Struct):
 
     name: str
     parameters: Parameters = {}
+
+
+class EmbeddingParameters(msgspec.Struct, forbid_unknown_fields=True):
+    """The parameters of a request for vectors: the pipeline's options of ``embed``."""
+
+    prompt: str | None = None
+    prompt_name: str | None = None
+    normalize_embeddings: bool = False
+    truncate_dim: int | None = None
+    pooling: str | None = None
 
 
 class InferRequest(msgspec.Struct):
@@ -257,15 +268,18 @@ def _read_data(tensor: InferInput) -> NDArray[Any]:
     if tensor.datatype == "BYTES":
         if not all(isinstance(value, str) for value in values):
             raise InputError(f"{tensor.name}: BYTES in JSON are texts")
-        array = np.empty(len(values), object)
-        array[:] = [value.encode() for value in values]
-        return array.reshape(tensor.shape)
-    kinds = {"b": (bool,), "f": (int, float)}.get(np.dtype(_TYPES[tensor.datatype]).kind, (int,))
+        return _texts(values).reshape(tensor.shape)
+    dtype = np.dtype(_TYPES[tensor.datatype])
+    kinds = {"b": (bool,), "f": (int, float)}.get(dtype.kind, (int,))
     if not all(isinstance(value, kinds) and (bool in kinds) == isinstance(value, bool) for value in values):
         raise InputError(f"{tensor.name}: a value is no {tensor.datatype}")
+    if dtype.kind in "iu" and values:  # numpy 1 would wrap what is too large
+        info = np.iinfo(dtype)
+        if min(values) < info.min or max(values) > info.max:
+            raise InputError(f"{tensor.name}: a value does not fit into {tensor.datatype}")
     try:
-        return np.array(values, _TYPES[tensor.datatype]).reshape(tensor.shape)
-    except OverflowError as error:
+        return np.array(values, dtype).reshape(tensor.shape)
+    except OverflowError as error:  # a whole number that no float holds
         raise InputError(f"{tensor.name}: a value does not fit into {tensor.datatype}") from error
 
 
@@ -286,9 +300,7 @@ def _read_binary(tensor: InferInput, data: bytes) -> NDArray[Any]:
         place = end + size
     if len(texts) != count:
         raise InputError(f"{tensor.name}: {len(texts)} texts do not fill the shape {tensor.shape}")
-    array = np.empty(count, object)
-    array[:] = texts
-    return array.reshape(tensor.shape)
+    return _as_objects(texts).reshape(tensor.shape)
 
 
 def _flatten(data: Any) -> Iterator[Any]:
@@ -317,7 +329,11 @@ async def _infer_texts(
     items = _make_items(model, columns)
     wanted = {each.name for each in request.outputs}
     if "embedding" in wanted or (model.embeds and not wanted):
-        vectors, _ = await model.embed([_require_text(item) for item in items], call, **options)
+        try:
+            how = msgspec.convert(options, EmbeddingParameters)
+        except msgspec.ValidationError as error:
+            raise InputError(f"the parameters of an embedding do not fit: {error}") from error
+        vectors, _ = await model.embed([_require_text(item) for item in items], call, **msgspec.structs.asdict(how))
         return {"embedding": np.stack(vectors) if vectors else np.zeros((0, 0), np.float32)}
     check_client_options(model.task, options, model.limits)
     results = await model.run_all(items, options, call)
@@ -355,7 +371,7 @@ def _parse_item(model: ServedModel, text: str) -> Any:
     if model.task.json_example is None:
         return text
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         raise InputError(f"{model.task.name} takes JSON as e.g. {model.task.json_example}, got {text!r:.60}") from error
 
@@ -432,8 +448,13 @@ def _require_text(item: Any) -> str:
 
 
 def _texts(values: Sequence[str]) -> NDArray[Any]:
+    return _as_objects([value.encode() for value in values])
+
+
+def _as_objects(values: Sequence[bytes]) -> NDArray[Any]:
+    """As numpy has BYTES; of equal lengths it would make an array of characters."""
     array = np.empty(len(values), object)
-    array[:] = [value.encode() for value in values]
+    array[:] = values
     return array
 
 

@@ -18,6 +18,7 @@ from edgepipe import pipeline
 from edgepipe.errors import InputError
 from edgepipe.serve.protocols.open_inference import read_request
 from edgepipe_models import default_bundle
+from tests.runtime.serve.protocols.conftest import TinyServer
 from tests.runtime.serve.running_server import RunningServer, serve_bundles
 from tests.runtime.small_bundle import expected_logits, write_bundle
 
@@ -101,6 +102,36 @@ def test_models_are_unloaded_and_loaded(client: triton.InferenceServerClient) ->
     assert client.is_model_ready("small")
 
 
+def embed(server: TinyServer, model: str, text: str, **parameters: Any) -> httpx.Response:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}
+    return server.post(f"/v2/models/{model}/infer", {"inputs": [tensor], "parameters": parameters})
+
+
+def test_vectors(tiny_server: TinyServer) -> None:
+    found = embed(tiny_server, "sentences", "a b c", normalize_embeddings=True, truncate_dim=8).json()["outputs"]
+    expected = tiny_server.tasks["sentences"].embed("a b c", normalize_embeddings=True, truncate_dim=8)
+    [output] = [each for each in found if each["name"] == "embedding"]
+    assert output["shape"] == [1, 8]
+    np.testing.assert_allclose(output["data"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [({"top_k": 1}, "unknown field `top_k`"), ({"normalize_embeddings": "x"}, "normalize_embeddings")],
+    ids=["unknown", "wrong"],
+)
+def test_parameters_of_vectors_that_cannot_be_used(
+    tiny_server: TinyServer, parameters: dict[str, Any], message: str
+) -> None:
+    answer = embed(tiny_server, "sentences", "a", **parameters)
+    assert (answer.status_code, message in answer.json()["error"]) == (400, True)
+
+
+def test_json_that_is_too_deep_is_an_error_of_the_client_s(tiny_server: TinyServer) -> None:
+    answer = embed(tiny_server, "answers", "[" * 100_000)
+    assert answer.status_code == 400
+
+
 def test_another_version_is_refused(server: RunningServer, client: triton.InferenceServerClient) -> None:
     version = client.get_model_metadata("sst2")["versions"][0]
     assert client.is_model_ready("sst2", version)
@@ -127,6 +158,10 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "a_number_too_large": (
         json.dumps(body(name="input_ids", datatype="INT32", shape=[1, 1], data=[2**40])).encode(),
         "does not fit into INT32",
+    ),
+    "a_number_too_small": (
+        json.dumps(body(name="input_ids", datatype="UINT8", shape=[1, 1], data=[-1])).encode(),
+        "does not fit into UINT8",
     ),
     "an_unknown_input": (json.dumps(body(name="texts")).encode(), "'texts' is no input of sst2"),
     "an_option_that_takes_memory": (
