@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -32,20 +33,24 @@ OPTIONS: tuple[dict[str, Any], ...] = (
 
 
 class Counts:
-    """What the writer told."""
+    """What the writer told; and what holds it, where a test lets it go step by step."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []
         self.written = 0
+        self.waits = 0
+        self.steps: threading.Semaphore | None = None
 
     def waiting(self, tokens: int) -> None:
-        pass
+        self.waits = tokens
 
     def ran(self, rows: int, tokens: int, seconds: float) -> None:
         self.rows.append(rows)
 
     def wrote(self, tokens: int) -> None:
         self.written += tokens
+        if (steps := self.steps) is not None:
+            assert steps.acquire(timeout=60)
 
     def tell(self, message: str) -> None:
         raise AssertionError(message)
@@ -77,6 +82,13 @@ def write(folder: Path, use: Callable[[TextWriter, Any, Counts], Coroutine[Any, 
             await asyncio.get_running_loop().run_in_executor(None, writer.close)
 
     return asyncio.run(run())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something that the writer's thread does."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "t5"])
@@ -121,20 +133,24 @@ def test_who_goes_leaves_the_batch_and_the_others_stay(bundles: Any) -> None:
         expected = alone(PROMPTS[2], max_new_tokens=30, do_sample=False)
 
     async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        steps = counts.steps = threading.Semaphore(0)
+        going = aiter(await writer.start(PROMPTS[0], {"max_new_tokens": 40}, call := Call()))
+        await until(lambda: counts.written == 1)
         staying = asyncio.create_task(writer.run(PROMPTS[2], {**GREEDY, "max_new_tokens": 30}, Call()))
-        going, call = await writer.start(PROMPTS[0], {"max_new_tokens": 40}, gone := Call()), gone
-        async for piece in going:
-            assert piece.finish_reason is None
-            break
-        call.cancelled = True
+        await until(lambda: counts.waits > 0)
+        steps.release()
+        await until(lambda: counts.written == 3)
+        assert [(await anext(going)).finish_reason for _ in range(2)] == [None, None]
+        call.cancelled, counts.steps = True, None
+        steps.release()
         result = await staying
         with pytest.raises(CancelledCallError):
             await writer.run("a", {"max_new_tokens": 5}, Call(cancelled=True))
-        return result, counts.written
+        return result, counts.written, counts.rows
 
-    result, written = write(bundles("gpt2"), ask)
+    result, written, rows = write(bundles("gpt2"), ask)
     assert result == expected
-    assert 30 <= written < 60
+    assert (written, rows) == (32, [1, 2] + [1] * 29)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +183,11 @@ def test_a_stream_is_one_text(bundles: Any) -> None:
 
 def test_the_queue_is_bounded_and_rows_are(bundles: Any) -> None:
     async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        steps = counts.steps = threading.Semaphore(0)
         sent = [asyncio.create_task(writer.run("a", {"max_new_tokens": 20}, Call())) for _ in range(12)]
+        await until(lambda: any(each.done() for each in sent))  # one was refused: nothing else ends before a step
+        counts.steps = None
+        steps.release()
         done = await asyncio.gather(*sent, return_exceptions=True)
         return [each.status if isinstance(each, RefusedError) else 200 for each in done], max(counts.rows)
 
