@@ -116,5 +116,5 @@ def test_a_choice_is_made_by_what_was_measured(
     second = export(checkpoint, tmp_path / "second", **options)
     again, total = reused(capfd.readouterr().err)
     quantized = set(list_candidates(find_target(), generates=False)) - {"fp32"}
-    assert total - again == len(quantized)  # the graphs, which took no time to make
+    assert total - again <= len(quantized)  # the graphs, which are not kept where they took no time to make
     assert content(first.path) == content(second.path)
