@@ -268,7 +268,7 @@ class Task(SessionOwner):
             total = len(inputs) if isinstance(inputs, (list, tuple)) else None
             cut = CutTexts()
             requests = self._encode_all(inputs, lambda item: cut.add(self.encode_input(item, settings)))
-            results = self._run(requests, size, settings)
+            results = self.run_requests(requests, size, settings)
             if not self._asks_to_cut(options):
                 results = cut.warn_after(results)
             if progress:
@@ -376,7 +376,8 @@ class Task(SessionOwner):
         """Whether batches must be those of transformers, as results depend on them or show them."""
         return self.keeps_padding or (self.reads_padding and not self.generates)
 
-    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+    def run_requests(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        """The results of encoded inputs, in their order; `batch_size` pieces go through the graph at once."""
         if self._batches_in_order:
             yield from self._run_in_order(requests, batch_size, settings)
             return
@@ -387,7 +388,7 @@ class Task(SessionOwner):
                 started.append(chunk)
                 yield list_pieces(chunk)
 
-        for outputs in self._outputs(pieces_of_chunks(), batch_size):
+        for outputs in self.run_lists(self.run_batch, pieces_of_chunks(), batch_size):
             yield from self._decode_all(started.popleft(), outputs, settings)
 
     def _run_in_order(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
@@ -434,7 +435,7 @@ class Task(SessionOwner):
             batch_size: How many pieces go through the graph at once.
             settings: Of the call.
         """
-        [outputs] = self._outputs([list_pieces(requests)], batch_size)
+        [outputs] = self.run_lists(self.run_batch, [list_pieces(requests)], batch_size)
         return self._decode_all(requests, outputs, settings)
 
     def _decode_all(self, requests: Sequence[Request], outputs: Sequence[Outputs], settings: Any) -> Iterator[Any]:
@@ -443,9 +444,20 @@ class Task(SessionOwner):
         for request in requests:
             yield self.decode(request, list(islice(rows, len(request.pieces))), settings)
 
-    def _outputs(self, lists: Iterable[Sequence[Mapping[str, list[int]]]], batch_size: int) -> Iterator[list[Outputs]]:
-        """The graph's outputs for the pieces of each list, without those for padding."""
-        return self._workers.run_batches(self.run_batch, lists, lambda lengths: self._batches(lengths, batch_size))
+    def run_lists(
+        self,
+        run: Callable[[Sequence[Mapping[str, list[int]]]], Iterable[Result]],
+        lists: Iterable[Sequence[Mapping[str, list[int]]]],
+        batch_size: int,
+    ) -> Iterator[list[Result]]:
+        """What `run` gives for the pieces of each list, list by list; pieces of like length go together.
+
+        Args:
+            run: Gives something for each piece of a batch, e.g. :meth:`run_batch`.
+            lists: The pieces. Batches of the next list are started before the last one has all its results.
+            batch_size: The most pieces of a batch.
+        """
+        return self._workers.run_batches(run, lists, lambda lengths: self._batches(lengths, batch_size))
 
     def compute_outputs(
         self, pieces: Sequence[Mapping[str, list[int]]], following: Sequence[int] = ()

@@ -179,7 +179,8 @@ class GenerativeTask(Task):
         dropped = {*CHECKS, *UNSUPPORTED_OPTIONS}
         return {name: value for name, value in merged.items() if name in options or name not in dropped}
 
-    def _run(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+    def run_requests(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
+        """See :meth:`Task.run_requests`."""
         first = 0
         for chunk in chunks(requests, batch_size, window=self.window, whole_batches=True):
             yield from self._run_chunk(chunk, batch_size, settings, first)

@@ -210,8 +210,7 @@ class EmbeddingTask(Task):
         self, lists: Iterable[Sequence[Mapping[str, list[int]]]], batch_size: int, embedding: Embedding
     ) -> Iterator[list[Vectors]]:
         """The vector of each piece, float32[dimension], list by list."""
-        run = partial(self.embed_batch, embedding=embedding)
-        return self._workers.run_batches(run, lists, lambda lengths: self._batches(lengths, batch_size))
+        return self.run_lists(partial(self.embed_batch, embedding=embedding), lists, batch_size)
 
     def embed_batch(self, pieces: Sequence[Mapping[str, list[int]]], embedding: Embedding) -> Vectors:
         """The vectors of pieces that go through the graph at once, float32[pieces, dimension].

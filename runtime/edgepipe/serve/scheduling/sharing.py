@@ -1,28 +1,19 @@
 """Which inputs may share a batch without changing each other's results, and where that is faster: tried at the start.
 
-What an input gives must not depend on what it is batched with. Dynamic 8-bit variants round activations by the largest
-of a whole batch, some models read padding, and nobody knows every graph of every tool: so the model is asked. Inputs go
-through it alone, with others of their length, and with longer ones.
+Whether an input's results depend on its batch is for :mod:`edgepipe.pipelines.batch_independence` to find.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from edgepipe.backend.threads import available_threads
-from edgepipe.errors import EdgepipeError
-from edgepipe.pipelines.base import Outputs, Task
-from edgepipe.serve.scheduling.work import Piece
-
-# How far outputs of a batch may be from those of an input alone, as a share of the largest: what adding up in another
-# order does in fp32. Rounding by other scales does a thousand times as much.
-_SAME = 1e-5
+from edgepipe.pipelines.base import Task
+from edgepipe.pipelines.batch_independence import find_sharing, make_piece
 
 # Lengths and numbers of rows that are tried, and seconds after which no more are.
 _LENGTHS = (16, 64, 256)
@@ -37,8 +28,6 @@ _FASTER = 1.05
 
 # Inputs of other lengths share a batch while the shorter has so much of the longer.
 _ALIKE = 0.75
-
-_WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "sees", "all", "in", "town")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,58 +70,13 @@ def measure_sharing(wide: Task, narrow: Task | None) -> Sharing:
         wide: The task on a session with all threads.
         narrow: The same on a session with one thread a run; None where there is none.
     """
-    shares, pads = _find_sharing(wide)
+    shares, pads = find_sharing(wide)
     deadline = time.perf_counter() + _SECONDS
     measured = _measure_rows(narrow or wide, deadline) if shares else {}
     side_by_side = available_threads() if narrow is not None else 1
     if narrow is not None and not _is_faster(narrow, wide, measured, side_by_side):
         side_by_side = 1
     return Sharing({length: rows for length, (rows, _) in measured.items()}, pads, side_by_side)
-
-
-def make_piece(task: Task, tokens: int, seed: int) -> Piece:
-    """An input of so many tokens, or fewer where the model takes fewer."""
-    words = np.random.default_rng(seed).choice(_WORDS, tokens)
-    limits = [tokens, *(each for each in (task.model.max_length, task.tokenizer.model_max_length) if each is not None)]
-    encoding = task.tokenizer([" ".join(words)], truncation=True, max_length=min(limits))
-    return task.split_rows(encoding)[0]
-
-
-def _find_sharing(task: Task) -> tuple[bool, bool]:
-    """Whether inputs of one length may share a batch, and whether those of others may."""
-    if task.keeps_padding:  # results show the batch
-        return False, False
-    short = [make_piece(task, 12, seed) for seed in range(3)]
-    length = min(len(each["input_ids"]) for each in short)
-    equal = [{name: values[:length] for name, values in each.items()} for each in short]
-    if not _gives_the_same(task, equal):
-        return False, False
-    may_pad = task.tokenizer.pad_token_id is not None and not task.reads_padding
-    return True, may_pad and _gives_the_same(task, [*short, make_piece(task, 16, 3)])
-
-
-def _gives_the_same(task: Task, pieces: Sequence[Piece]) -> bool:
-    try:
-        together = task.run_batch(pieces)
-    except EdgepipeError:
-        return False
-    return all(_are_same(task.run_batch([piece])[0], outputs) for piece, outputs in zip(pieces, together, strict=True))
-
-
-def _are_same(one: Outputs, other: Outputs) -> bool:
-    for name, array in one.items():
-        found = other[name]
-        if array.dtype.kind != "f":
-            if not np.array_equal(array, found):
-                return False
-            continue
-        finite = np.isfinite(array)
-        size = max(1.0, float(np.abs(array[finite]).max(initial=0.0)))
-        if array.shape != found.shape or not np.array_equal(finite, np.isfinite(found)):
-            return False
-        if np.abs(array[finite] - found[finite]).max(initial=0.0) > _SAME * size:
-            return False
-    return True
 
 
 def _measure_rows(task: Task, deadline: float) -> dict[int, tuple[int, float]]:

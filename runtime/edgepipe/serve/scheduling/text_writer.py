@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from edgepipe.errors import ClosedError, EdgepipeError, InputError
+from edgepipe.errors import ClosedError, InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.continuous_batching import ContinuousBatch, Running, Step
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens, prepare_prompt
 from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request
+from edgepipe.pipelines.batch_independence import shares_steps
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.scheduling.long_inputs import tokenize
@@ -30,10 +31,6 @@ from edgepipe.serve.scheduling.waiting_tokens import WaitingTokens
 from edgepipe.serve.settings import Limits
 
 _log = logging.getLogger("edgepipe.serve")
-
-# How far a row's scores may be from those of the row alone, as a share of the largest: what adding up in another order
-# does. Rounding by scales of a whole batch does hundreds of times as much.
-_SAME = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,21 +286,3 @@ class TextWriter:
 def _is_one_text(config: GenerationConfig) -> bool:
     """Whether a search gives one text, token by token."""
     return config.num_beams == 1 and config.num_return_sequences == 1
-
-
-def shares_steps(task: GenerativeTask) -> bool:
-    """Whether a row's scores are the same beside others, where rows may join: tried with a few prompts."""
-    decoder = task.decoder
-    if not decoder.joins:
-        return False
-    size = decoder.config.get("vocab_size")
-    most = min(size, 100) if isinstance(size, int) else 100
-    ids = np.random.default_rng(0).integers(0, most, (3, 8), np.int64)
-    mask = np.ones_like(ids)
-    try:
-        together = decoder.begin(ids, mask, 9).step(ids)
-        alone = [decoder.begin(ids[row : row + 1], mask[:1], 9).step(ids[row : row + 1])[0] for row in range(len(ids))]
-    except EdgepipeError:  # said when somebody asks
-        return False
-    largest = max(1.0, *(float(np.abs(each[np.isfinite(each)]).max(initial=0.0)) for each in alone))
-    return all(np.allclose(one, other, 0, _SAME * largest) for one, other in zip(together, alone, strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgepipe import pipeline
-from edgepipe.serve.scheduling.sharing import Sharing, make_piece, measure_sharing
+from edgepipe.serve.scheduling.sharing import Sharing, measure_sharing
 from edgepipe_export import export
 from tests.tiny import build
 
@@ -49,9 +49,3 @@ def test_rows_and_lengths() -> None:
         sharing.describe() == "2 batches side by side: 8 of up to 16 tokens, 4 of up to 64 tokens; lengths may differ"
     )
     assert Sharing().count_rows(5) == 1
-
-
-def test_a_piece_is_as_long_as_asked_or_as_the_model_takes(folder: Path) -> None:
-    with pipeline(model=folder, dtype="fp32", verify="never") as task:
-        assert len(make_piece(task, 10, 0)["input_ids"]) == 10
-        assert len(make_piece(task, 10_000, 0)["input_ids"]) == task.tokenizer.model_max_length

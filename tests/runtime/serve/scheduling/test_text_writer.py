@@ -14,9 +14,8 @@ import pytest
 from edgepipe import pipeline
 from edgepipe.errors import ClosedError, EdgepipeError, InputError
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
-from edgepipe.serve.scheduling.text_writer import TextWriter, shares_steps
+from edgepipe.serve.scheduling.text_writer import TextWriter
 from edgepipe.serve.settings import Limits
-from edgepipe_export import export
 from tests.tiny.generation import export_generative
 
 PROMPTS = ("Hello there, my friend", "a", "The 2nd of May was", "What a waste of time. I want my money back and", "b c")
@@ -206,16 +205,3 @@ def test_closing_writes_what_waits_and_takes_no_more(bundles: Any) -> None:
         return await asyncio.gather(*sent)
 
     assert len(write(bundles("gpt2"), ask)) == 5
-
-
-def test_which_variants_share_steps(tmp_path: Path) -> None:
-    from tests.tiny.generative import build_generative
-
-    model, tokenizer = build_generative("gpt2")
-    dtypes = ("fp32", "int8", "w8")
-    bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=dtypes, verify=False, max_drop=100.0)
-    found = {}
-    for dtype in dtypes:
-        with pipeline(model=bundle.path, dtype=dtype, verify="never") as task:
-            found[dtype] = shares_steps(task)  # type: ignore[arg-type]
-    assert found == {"fp32": True, "int8": False, "w8": True}
