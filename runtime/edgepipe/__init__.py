@@ -18,15 +18,17 @@ from edgepipe.errors import EdgepipeError
 if TYPE_CHECKING:
     from edgepipe.bundle.directory import Bundle
     from edgepipe.factory import pipeline
+    from edgepipe.mapping.map_dataset import map_dataset
     from edgepipe.models.encoder import Model
     from edgepipe.tokenization.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
-__all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "pipeline"]
+__all__ = ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "map_dataset", "pipeline"]
 
 _MODULES = {
     "pipeline": "edgepipe.factory",
     "check": "edgepipe.checking.bundle_check",
+    "map_dataset": "edgepipe.mapping.map_dataset",
     "Bundle": "edgepipe.bundle.directory",
     "Model": "edgepipe.models.encoder",
     "Tokenizer": "edgepipe.tokenization.tokenizer",

@@ -28,9 +28,11 @@ RUNTIME = {
     "checking": "text_table bundle backend models embeddings pipelines",
     "factory": "bundle backend tokenization models pipelines checking",
     "serve": "bundle backend tokenization generation pipelines factory",
+    "mapping": "bundle backend pipelines factory tables",
     "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
     "cli": (
-        "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking serve"
+        "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking serve "
+        "mapping"
     ),
 }
 EXPORTER = {

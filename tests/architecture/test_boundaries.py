@@ -21,8 +21,11 @@ RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "o
     "openvino",
     "model_signing",
 }
-# The server's own, of the extras `serve` and `telemetry`.
-SERVER_MAY_USE = {"starlette", "uvicorn", "msgspec", "prometheus_client", "opentelemetry"}
+# What rooms may use beside that, of extras of their own.
+ROOMS_MAY_USE = {
+    "serve": {"starlette", "uvicorn", "msgspec", "prometheus_client", "opentelemetry"},
+    "mapping": {"fsspec"},
+}
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
 
 
@@ -136,7 +139,7 @@ def test_the_runtime_uses_only_what_its_wheel_requires() -> None:
         for entry in imports("edgepipe")
         if entry.package not in sys.stdlib_module_names
         and entry.package not in RUNTIME_MAY_USE
-        and not (entry.file.startswith("runtime/edgepipe/serve/") and entry.package in SERVER_MAY_USE)
+        and entry.package not in ROOMS_MAY_USE.get(Path(entry.file).parts[2], ())
     ]
     assert not foreign, listed(foreign)
 

@@ -13,7 +13,7 @@ from edgepipe.pipelines.registry import task_class
 from tests.architecture.sources import REPOSITORY, ROOTS, files
 
 PUBLIC = {
-    "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "pipeline"],
+    "edgepipe": ["Bundle", "EdgepipeError", "Model", "Tokenizer", "__version__", "check", "map_dataset", "pipeline"],
     "edgepipe_export": ["Audit", "Verification", "audit", "export", "report", "verify"],
     "edgepipe_models": ["Recipe", "default_bundle", "recipe", "recipes"],
 }

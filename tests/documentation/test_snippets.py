@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,6 +87,22 @@ def test_running(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         names = run("docs/how-to/running.md", bundles, monkeypatch)
     assert names["result"].keys() == {"label", "score"}
     assert f"{len(TEXTS)}/{len(TEXTS)}" in capsys.readouterr().err
+
+
+def test_datasets(bundles: Path) -> None:
+    """As a program of its own: other processes take what it defines."""
+    pandas.DataFrame({"review": TEXTS}).to_csv(bundles / "reviews.csv", index=False)
+    code = [each.code for each in snippets("docs/how-to/datasets.md") if each.language == "python"]
+    before, after = (
+        "import pandas; table = pandas.read_csv('reviews.csv')",
+        "print(batch.schema.names, data['label'][:])",
+    )
+    (bundles / "page.py").write_text("\n".join([before, *code, after]), encoding="utf-8")
+    done = subprocess.run([sys.executable, "page.py"], cwd=bundles, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    labels = [pipeline(model=bundles / "bundle")(text)[0]["label"] for text in TEXTS]
+    assert done.stdout.splitlines()[-1] == f"['review', 'label', 'score', 'error'] {labels}"
+    assert len(list((bundles / "labelled").glob("part-*.csv"))) == 1
 
 
 def test_openvino(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ COMMANDS = (
     "env",
     "export",
     "info",
+    "map",
     "recipes",
     "report",
     "run",

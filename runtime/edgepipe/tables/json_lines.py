@@ -22,8 +22,21 @@ def read_json_lines(lines: Iterable[str], origin: str) -> Iterator[tuple[int, st
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:  # or lists that are too deep
-            raise InputError(f"{origin}, line {number}, is not JSON: {error}") from error
+        value = parse_json_line(line, f"{origin}, line {number},")
         yield number, line, {"text": value} if isinstance(value, str) else value
+
+
+def parse_json_line(line: str | bytes, place: str) -> Any:
+    """The value of a line.
+
+    Args:
+        line: The line, with or without its end.
+        place: Where it is, for messages.
+
+    Raises:
+        InputError: it is not JSON.
+    """
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:  # or lists that are too deep
+        raise InputError(f"{place} is not JSON: {error}") from error

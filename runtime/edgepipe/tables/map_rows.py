@@ -54,7 +54,7 @@ def map_rows(
     for result in count(task(read())):
         found = spread_result(task, result)
         if not names:  # rows without a result wait for the first one, which says what columns there are
-            names = {key: _free_name(key, columns) for key in found}
+            names = {key: free_name(key, columns) for key in found}
         write_empty()
         write({**waiting.popleft().cells, **{names[key]: value for key, value in found.items()}})
     write_empty()
@@ -73,7 +73,8 @@ def spread_result(task: Task, result: Any) -> Mapping[str, Any]:
     return {OUTPUT: result}
 
 
-def _free_name(name: str, taken: Collection[str]) -> str:
+def free_name(name: str, taken: Collection[str]) -> str:
+    """A name for a result's column that no other column has."""
     while name in taken:
         name = PREFIX + name
     return name

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +71,49 @@ def is_table(path: Path) -> bool:
 
 
 def _read_csv(path: Path, delimiter: str = ",") -> Iterator[Row]:
-    """Rows of comma-separated values (RFC 4180); before them a row 0 that has the columns alone."""
-    csv.field_size_limit(sys.maxsize)  # a cell may hold a document
-    reader = csv.reader(read_raw_lines(path), delimiter=delimiter, strict=True)
-    begin = 1
+    """Rows of comma-separated values; before them a row 0 that has the columns alone."""
     columns: list[str] = []
+    for begin, cells in read_csv_records(read_raw_lines(path), str(path), delimiter):
+        if not columns:
+            columns = cells
+            yield 0, dict.fromkeys(columns)
+        else:
+            yield begin, dict(zip(columns, cells, strict=True))
+
+
+def read_csv_records(
+    lines: Iterable[str], origin: str, delimiter: str = ",", columns: Sequence[str] = ()
+) -> Iterator[tuple[int, list[str]]]:
+    """Records of comma-separated values (RFC 4180), each with the line it begins on.
+
+    Args:
+        lines: The lines, with their ends.
+        origin: What the file is called in messages.
+        delimiter: What is between the cells.
+        columns: The names of the columns, where the lines do not begin with them; else they are the first record.
+
+    Raises:
+        InputError: a name is there twice, or a record has more or fewer cells than there are columns.
+    """
+    csv.field_size_limit(sys.maxsize)  # a cell may hold a document
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    begin = 1
     try:
         for cells in reader:
             if cells and not columns:
                 columns = cells
-                _check_columns(columns, path, delimiter)
-                yield 0, dict.fromkeys(columns)
+                _check_columns(cells, origin, delimiter)
+                yield begin, cells
             elif cells and len(cells) != len(columns):
-                raise InputError(f"{path}, line {begin}, has {len(cells)} cells, and the first line {len(columns)}")
+                raise InputError(f"{origin}, line {begin}, has {len(cells)} cells, and the first line {len(columns)}")
             elif cells:
-                yield begin, dict(zip(columns, cells, strict=True))
+                yield begin, cells
             begin = reader.line_num + 1  # a quoted cell may have several lines
     except csv.Error as error:
-        raise InputError(f"{path}, line {begin}, cannot be read as a table: {error}") from error
+        raise InputError(f"{origin}, line {begin}, cannot be read as a table: {error}") from error
 
 
-def _check_columns(columns: list[str], path: Path, delimiter: str) -> None:
+def _check_columns(columns: list[str], path: str, delimiter: str) -> None:
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise InputError(f"{path} has two columns {twice!r}; give each a name of its own in the first line")

@@ -11,7 +11,6 @@ import httpx
 import pytest
 
 from edgepipe import pipeline
-from tests.runtime.serve.protocols.tiny_bundles import make_bundles
 from tests.runtime.serve.running_server import RunningServer, serve_bundles
 
 
@@ -38,12 +37,6 @@ class TinyServer:
         response = self.post(path, body)
         assert response.status_code == 200, response.text
         return response.json()
-
-
-@pytest.fixture(scope="session")
-def tiny_bundles(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Directories by the models' names."""
-    return make_bundles(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A tiny bundle for each task, for servers in tests."""
+"""A tiny bundle for each task."""
 
 from __future__ import annotations
 

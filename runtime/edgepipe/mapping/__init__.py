@@ -1,0 +1,1 @@
+"""A task over datasets that are larger than memory: columns kept, results added, parts that are whole or absent."""
