@@ -30,9 +30,6 @@ from edgepipe.serve.settings import Limits, ServedBundle
 if TYPE_CHECKING:
     from edgepipe.serve.scheduling.text_writer import TextWriter, Writing
 
-# Inputs of more characters are tokenized in a thread of their own: the others would wait for them.
-_LONG = 4_000
-
 Vector = NDArray[np.float32]
 
 
