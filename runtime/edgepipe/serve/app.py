@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 
 from edgepipe.errors import EdgepipeError
 from edgepipe.serve.call import Call, RefusedError
@@ -121,14 +121,18 @@ def _has_key(request: Request, keys: tuple[str, ...]) -> bool:
 
 
 async def _answer_unknown(request: Request, error: Exception) -> Response:
-    """What is said of a route that is not there, as the protocol says it whose other routes begin alike."""
+    """What is said of a route that is not there, or not for a method."""
     assert isinstance(error, HTTPException), "registered for these"
-    first = request.url.path.split("/")[1]
-    protocol = next(
-        (each for each in PROTOCOLS if any(op.path.split("/")[1] == first for op in each.operations)), PROTOCOLS[0]
-    )
     known = " ".join(sorted({op.path for each in PROTOCOLS for op in each.operations}))
     message = f"there is no route {request.method} {request.url.path!r:.120}; those here are {known}"
     if error.status_code != 404:
         message = f"{request.url.path} is not for {request.method}: {error.detail}"
+    protocol = _find_protocol(request.scope["path"])
     return protocol.answer_error(RefusedError(error.status_code, message), Call(), error.headers)
+
+
+def _find_protocol(path: str) -> ProtocolRoutes:
+    """The protocol that has a path; where none has, the first one with a route that begins alike."""
+    owners = [each for each in PROTOCOLS if any(compile_path(op.path)[0].match(path) for op in each.operations)]
+    alike = [each for each in PROTOCOLS if any(op.path.split("/")[1] == path.split("/")[1] for op in each.operations)]
+    return [*owners, *alike, PROTOCOLS[0]][0]

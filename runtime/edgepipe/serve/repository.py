@@ -97,7 +97,9 @@ class Repository:
                     self.failures[name] = str(error)
                 _log.error("%s was not loaded: %s", name, error)
                 raise
-            self._models[name] = model
+            loaded = {**self._models, name: model}
+            # In their order: the first answers who names none, also when it was unloaded and is back.
+            self._models = {each: loaded[each] for each in self._known if each in loaded}
             self.failures.pop(name, None)
             _log.info("%s: %s in %s, %s", name, model.task.name, model.dtype, model.plan)
             if before is not None:

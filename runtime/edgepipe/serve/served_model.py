@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from edgepipe.arguments import is_whole
 from edgepipe.backend.threads import available_threads
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import EdgepipeError, InputError, TaskError
@@ -176,7 +177,7 @@ class ServedModel:
             call: Whose request it is.
 
         Raises:
-            InputError: an array is missing, unknown, or has another shape.
+            InputError: an array is missing, unknown, or has another shape; an id is none of the model's.
             RefusedError: see :meth:`run_all`.
             TaskError: the model writes text.
         """
@@ -186,6 +187,7 @@ class ServedModel:
             raise InputError(f"tensors have one shape [rows, tokens], and not none of either; got {sorted(shapes)}")
         rows, length = shape
         self.limits.check_texts(rows)
+        _check_ids(arrays, self.task.model.config)
         requests = [Request([{name: array[row] for name, array in arrays.items()}]) for row in range(rows)]
         self._check_tokens(requests)
         work = make_tensor_work(length, list(arrays))
@@ -316,6 +318,21 @@ def _load_narrow(task: Task, session: Mapping[str, Any]) -> Task | None:
     except (EdgepipeError, MemoryError):  # e.g. an engine that runs one at a time, or too little memory for a second
         return None
     return narrow
+
+
+def _check_ids(arrays: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> None:
+    """Check that a client's ids are those that the model has: the graph itself would fail, or count from behind.
+
+    Raises:
+        InputError: one is not.
+    """
+    for name, size in (("input_ids", "vocab_size"), ("token_type_ids", "type_vocab_size")):
+        count, array = config.get(size), arrays.get(name)
+        if array is None or not is_whole(count):
+            continue
+        for found in (array.min(), array.max()):
+            if not 0 <= found < count:
+                raise InputError(f"{name} must be from 0 to {count - 1} for this model, got {found}")
 
 
 async def _gather(coroutines: Sequence[Any]) -> list[Any]:

@@ -62,6 +62,7 @@ def test_one_that_was_let_go_can_be_loaded_again(folders: tuple[ServedBundle, ..
         await repository.load("one")
         [result] = await repository.get("one").run_all(["a"], {}, Call())
         assert result["label"]
+        assert repository.get().name == "one", "the first is the first again"
 
     use(folders, work)
 

@@ -126,6 +126,19 @@ def test_tensors(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["logits"], expected_logits("fp32", ids.tolist()), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["input_ids", "token_type_ids"])
+def test_ids_that_the_model_has_not(made: Any, name: str) -> None:
+    async def work(model: ServedModel) -> None:
+        ids = np.array([[5, 6, 7]])
+        for wrong in (-1, 10**6):
+            arrays = {"input_ids": ids, "token_type_ids": np.zeros_like(ids)}
+            arrays[name] = np.where(ids == 6, wrong, arrays[name])
+            with pytest.raises(InputError, match=f"{name} must be from 0 to .* got {wrong}"):
+                await model.run_tensors(arrays, Call())
+
+    use(made("feature-extraction"), work)
+
+
 def test_limits_and_warnings(tmp_path: Path) -> None:
     async def work(model: ServedModel) -> Any:
         call = Call()
