@@ -130,6 +130,7 @@ class TextWriter:
         self._waiting = WaitingTokens(limits.queue, 1, observer)
         self._closed = False
         self._alone = asyncio.Lock()
+        self._count_alone = 0
         self._running: dict[Running, _Text] = {}
         self._thread = threading.Thread(target=self._work, name="edgepipe-write", daemon=True)
         self._thread.start()
@@ -165,9 +166,7 @@ class TextWriter:
         """
         settings = self._read_settings(options)
         if not _is_one_text(settings.generation):
-            async with self._alone:
-                call.check()
-                return await asyncio.to_thread(self._task, prompt, **options)
+            return await self._run_alone(prompt, settings, options, call)
         writing, request = await self._start(prompt, settings, call, None)
         tokens = [each.token_id async for each in writing]
         decoder, config = self._task.decoder, writing.config
@@ -184,8 +183,34 @@ class TextWriter:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+            while self._count_alone:
+                self._changed.wait()
         self._thread.join()
         self._task.close()
+
+    async def _run_alone(self, prompt: Any, settings: Any, options: Mapping[str, Any], call: Call) -> Any:
+        """What several beams or several texts of one prompt give, which share no steps: one request after another."""
+        request = await tokenize(partial(self._task.encode_input, settings=settings), prompt)
+        length = len(request.pieces[0]["input_ids"])
+        config = limit_new_tokens(settings.generation, self._task.decoder, length)
+        rows = max(config.num_beams, config.num_return_sequences)
+        tokens = rows * (length + (config.max_new_tokens or 0))
+        self._limits.check_written_tokens(tokens)
+        with self._changed:
+            self._admit(tokens)
+            self._count_alone += 1
+        try:
+            async with self._alone:
+                with self._changed:
+                    self._waiting.leave(tokens)
+                tokens = 0
+                call.check()
+                return await asyncio.to_thread(self._task, prompt, **options)
+        finally:
+            with self._changed:
+                self._waiting.leave(tokens)
+                self._count_alone -= 1
+                self._changed.notify_all()
 
     async def _start(self, prompt: Any, settings: Any, call: Call, logprobs: int | None) -> tuple[Writing, Any]:
         encode = partial(self._task.encode_input, settings=settings)
@@ -222,11 +247,20 @@ class TextWriter:
     def _submit(self, text: _Text) -> None:
         self._limits.check_written_tokens(text.tokens)
         with self._changed:
-            if self._closed:
-                raise ClosedError("the model is not served any more; ask again")
-            self._waiting.admit(text.tokens)
+            self._admit(text.tokens)
             insort(self._entries, text)
             self._changed.notify()
+
+    def _admit(self, tokens: int) -> None:
+        """Let tokens wait; whoever calls holds the lock.
+
+        Raises:
+            ClosedError: the model is not served any more.
+            RefusedError: too many wait already.
+        """
+        if self._closed:
+            raise ClosedError("the model is not served any more; ask again")
+        self._waiting.admit(tokens)
 
     def _work(self) -> None:
         while True:

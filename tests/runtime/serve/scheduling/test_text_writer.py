@@ -195,6 +195,43 @@ def test_the_queue_is_bounded_and_rows_are(bundles: Any) -> None:
     assert rows <= 2
 
 
+def test_beams_wait_in_the_same_queue_and_are_bounded_alike(bundles: Any) -> None:
+    beams = {"max_new_tokens": 20, "num_beams": 2, "do_sample": False}
+
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        with pytest.raises(RefusedError, match="new ones included, are more than the 100") as refused:
+            await writer.run("a", {**beams, "max_new_tokens": 60}, Call())
+        assert refused.value.status == 413
+        sent = [asyncio.create_task(writer.run("a", beams, Call())) for _ in range(12)]
+        done = await asyncio.gather(*sent, return_exceptions=True)
+        assert counts.waits == 0
+        statuses = [each.status if isinstance(each, RefusedError) else 200 for each in done]
+        gone = asyncio.create_task(writer.run("a", beams, Call()))
+        other = asyncio.create_task(writer.run("a", beams, Call()))
+        await asyncio.sleep(0)
+        other.cancel()
+        await asyncio.gather(gone, other, return_exceptions=True)
+        assert counts.waits == 0, "who goes away waits no more"
+        return statuses
+
+    statuses = write(bundles("gpt2"), ask, queue=100, tokens=100)
+    assert statuses[0] == 200
+    assert set(statuses) == {200, 429}
+
+
+def test_closing_writes_beams_that_wait(bundles: Any) -> None:
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        options = {"max_new_tokens": 20, "num_beams": 2, "do_sample": False}
+        sent = [asyncio.create_task(writer.run("a", options, Call())) for _ in range(4)]
+        await asyncio.sleep(0)
+        await asyncio.get_running_loop().run_in_executor(None, writer.close)
+        with pytest.raises(ClosedError):
+            await writer.run("a", options, Call())
+        return await asyncio.gather(*sent)
+
+    assert len(write(bundles("gpt2"), ask)) == 4
+
+
 def test_closing_writes_what_waits_and_takes_no_more(bundles: Any) -> None:
     async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
         sent = [asyncio.create_task(writer.run("a", {"max_new_tokens": 20}, Call())) for _ in range(5)]
