@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, constants
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.runtime.serve.protocols.conftest import TinyServer
+from tests.runtime.serve.protocols.conftest import TinyServer, ask_while_it_is_unloaded
 
 TEXTS = ["I love it", "日本 🎬", "a\x00b", "Déjà vu", "not good at all, " * 3, ""]
 LONG = "one two " * 100
@@ -228,6 +229,58 @@ def test_bad_requests_get_their_error(tiny_server: TinyServer, name: str) -> Non
     assert response.status_code == status, response.text
     assert response.json().keys() == {"error", "error_type"}
     assert response.json()["error_type"] == kind
+
+
+MANY = ["one two three"] * 64
+MANY_OF_ROUTES: dict[str, dict[str, Any]] = {
+    "embed": {"inputs": MANY},
+    "embed_all": {"inputs": MANY},
+    "similarity": {"inputs": {"source_sentence": "a", "sentences": MANY}},
+    "predict": {"inputs": [[text] for text in MANY]},
+    "rerank": {"query": "a", "texts": MANY},
+}
+
+
+@pytest.mark.parametrize("route", MANY_OF_ROUTES)
+def test_too_much_that_waits_is_refused_as_overload(full_server: httpx.Client, route: str) -> None:
+    path = f"/models/{OF_ROUTES.get(route, 'sentences')}/{route}"
+    response = full_server.post(path, json=MANY_OF_ROUTES[route])
+    assert (response.status_code, response.json().keys()) == (429, {"error", "error_type"})
+    assert response.json()["error_type"] == "Overloaded"
+    assert "the queue holds 1; ask again later" in response.json()["error"]
+    assert int(response.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("route", [each for each in ROUTES if each not in ("tokenize", "decode")])
+def test_what_is_late_is_overload_too(full_server: httpx.Client, route: str) -> None:
+    path = f"/models/{OF_ROUTES.get(route, 'sentences')}/{route}"
+    body = json.loads(json.dumps(MANY_OF_ROUTES[route]).replace(MANY[0], "one two " * 1_000))
+    cut = {"parameters": {"truncate": True}} if route == "similarity" else {"truncate": True}
+    response = full_server.post(path, json={**body, **cut}, headers={"x-timeout-ms": "1"})
+    assert (response.status_code, response.json().keys()) == (504, {"error", "error_type"})
+    assert response.json()["error_type"] == "Overloaded"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_a_model_that_is_not_loaded_is_unhealthy(full_server: httpx.Client, route: str) -> None:
+    model = OF_ROUTES.get(route, "sentences")
+    body = {**MANY_OF_ROUTES, "tokenize": {"inputs": "a"}, "decode": {"ids": [1]}}[route]
+    assert full_server.post(f"/v2/repository/models/{model}/unload").status_code == 200
+    try:
+        response = full_server.post(f"/models/{model}/{route}", json=body)
+    finally:
+        assert full_server.post(f"/v2/repository/models/{model}/load").status_code == 200
+    assert (response.status_code, response.json().keys()) == (503, {"error", "error_type"})
+    assert response.json()["error_type"] == "Unhealthy"
+    assert f"'{model}' is not loaded" in response.json()["error"]
+
+
+def test_a_request_whose_model_goes_before_its_turn(full_server: httpx.Client) -> None:
+    response = ask_while_it_is_unloaded(
+        full_server, "sentences", "/models/sentences/embed", {"inputs": ["one two " * 60_000] * 8, "truncate": True}
+    )
+    assert (response.status_code, response.json()["error_type"]) == (503, "Unhealthy")
+    assert "not served any more" in response.json()["error"]
 
 
 @pytest.mark.parametrize("route", ROUTES)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from huggingface_hub import InferenceClient, constants
@@ -13,7 +14,7 @@ from huggingface_hub.errors import BadRequestError, HfHubHTTPError, ValidationEr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.runtime.serve.protocols.conftest import TinyServer
+from tests.runtime.serve.protocols.conftest import TinyServer, ask_while_it_is_unloaded
 from tests.runtime.serve.protocols.test_embeddings_inference import ANY_JSON, LONG, TEXTS, close
 
 CONTEXT = "Déjà vu: Sarah lives in Rome, 日本 🎬 and elsewhere."
@@ -250,6 +251,64 @@ def test_bad_requests_get_their_error(tiny_server: TinyServer, name: str) -> Non
     assert response.status_code == status, response.text
     assert response.json().keys() == {"error", "error_type"}
     assert response.json()["error_type"] == "validation"
+
+
+MANY: dict[str, dict[str, Any]] = {
+    "mood": {"inputs": ["one two"] * 64},
+    "entities": {"inputs": ["one two"] * 64},
+    "answers": {"inputs": [{"question": "who?", "context": "one two"}] * 64},
+    "masks": {"inputs": ["a [MASK]"] * 64},
+    "zero": {"inputs": ["one two"] * 64, "parameters": {"candidate_labels": "x, y"}},
+    "hidden": {"inputs": ["one two"] * 64},
+    "sentences": {"inputs": {"source_sentence": "a", "sentences": ["one two"] * 64}},
+    "stories": {"inputs": ["Once"] * 64, "parameters": {**GREEDY, "max_new_tokens": 30}},
+    "rewrites": {"inputs": ["Once"] * 64, "parameters": {"max_new_tokens": 30}},
+}
+
+
+@pytest.mark.parametrize("model", MANY)
+def test_too_much_that_waits_is_refused_as_overload(full_server: httpx.Client, model: str) -> None:
+    response = full_server.post(f"/models/{model}", json=MANY[model])
+    assert (response.status_code, response.json().keys()) == (429, {"error", "error_type"})
+    assert response.json()["error_type"] == "overloaded"
+    assert "the queue holds 1; ask again later" in response.json()["error"]
+    assert int(response.headers["retry-after"]) >= 1
+
+
+def test_the_client_sees_that_it_was_too_much(full_server: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # the server is on this machine
+    client = InferenceClient(f"{full_server.base_url}/models/sentences")
+    with pytest.raises(HfHubHTTPError, match="the queue holds 1") as raised:
+        client.sentence_similarity("a", ["one two"] * 64)
+    assert raised.value.response.status_code == 429
+    assert int(raised.value.response.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("model", MANY)
+def test_what_is_late_is_said_to_be(full_server: httpx.Client, model: str) -> None:
+    long = json.loads(json.dumps(MANY[model]).replace("one two", "one two " * 1_000).replace("Once", "Once " * 20))
+    response = full_server.post(f"/models/{model}", json=long, headers={"x-timeout-ms": "1"})
+    assert (response.status_code, response.json().keys()) == (504, {"error", "error_type"})
+    assert response.json()["error_type"] == "generation"
+    assert "took longer than it may" in response.json()["error"]
+
+
+@pytest.mark.parametrize("model", MANY)
+def test_a_model_that_is_not_loaded_is_unhealthy(full_server: httpx.Client, model: str) -> None:
+    assert full_server.post(f"/v2/repository/models/{model}/unload").status_code == 200
+    try:
+        response = full_server.post(f"/models/{model}", json=MANY[model])
+    finally:
+        assert full_server.post(f"/v2/repository/models/{model}/load").status_code == 200
+    assert (response.status_code, response.json().keys()) == (503, {"error", "error_type"})
+    assert response.json()["error_type"] == "unhealthy"
+    assert f"'{model}' is not loaded" in response.json()["error"]
+
+
+def test_a_request_whose_model_goes_before_its_turn(full_server: httpx.Client) -> None:
+    response = ask_while_it_is_unloaded(full_server, "mood", "/models/mood", {"inputs": ["one two " * 60_000] * 8})
+    assert (response.status_code, response.json()["error_type"]) == (503, "unhealthy")
+    assert "not served any more" in response.json()["error"]
 
 
 NAMES = st.sampled_from(
