@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # What every room of the runtime may import.
-FOUNDATION = "errors arguments numerics forks"
+FOUNDATION = "errors arguments numerics forks caller_warnings"
 
 # A room may import what stands behind it, and itself. A name with a dot is one module of a room.
 RUNTIME = {
@@ -16,6 +16,7 @@ RUNTIME = {
     "arguments": "errors",
     "numerics": "",
     "forks": "",
+    "caller_warnings": "",
     "text_table": "",
     "bundle": "",
     "backend": "bundle.layout bundle.integrity bundle.containment",

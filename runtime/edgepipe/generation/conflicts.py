@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from edgepipe.arguments import did_you_mean
+from edgepipe.caller_warnings import warn
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
@@ -118,25 +118,19 @@ def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decode
 
 def _warn(config: GenerationConfig, options: Mapping[str, Any]) -> None:
     if _both(options, "max_length", "max_new_tokens"):
-        warnings.warn(
-            f"max_new_tokens={config.max_new_tokens} goes before max_length={config.max_length}", stacklevel=4
-        )
+        warn(f"max_new_tokens={config.max_new_tokens} goes before max_length={config.max_length}")
     if _both(options, "min_length", "min_new_tokens"):
-        warnings.warn(
-            f"min_new_tokens={config.min_new_tokens} goes before min_length={config.min_length}", stacklevel=4
-        )
+        warn(f"min_new_tokens={config.min_new_tokens} goes before min_length={config.min_length}")
     if config.negative_prompt_ids and config.guidance_scale == 1.0:
-        warnings.warn("negative_prompt_ids has no effect with guidance_scale=1; pass another", stacklevel=4)
+        warn("negative_prompt_ids has no effect with guidance_scale=1; pass another")
     if not config.do_sample:
         for name in SAMPLING:
             if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:
-                warnings.warn(
-                    f"{name}={options[name]!r} has no effect with do_sample=False; pass do_sample=True", stacklevel=4
-                )
+                warn(f"{name}={options[name]!r} has no effect with do_sample=False; pass do_sample=True")
     if config.num_beams == 1:
         for name in ("early_stopping", "length_penalty"):
             if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:
-                warnings.warn(f"{name}={options[name]!r} has no effect with num_beams=1; pass more", stacklevel=4)
+                warn(f"{name}={options[name]!r} has no effect with num_beams=1; pass more")
 
 
 def _both(options: Mapping[str, Any], first: str, second: str) -> bool:

@@ -277,7 +277,7 @@ class Task(SessionOwner):
         request = self.encode_input(inputs, settings)
         run = self._run_in_order if self._batches_in_order else self._run_chunk
         [result] = run([request], size, settings)
-        self._warn_of_cut(request, options)
+        self.warn_of_cut(request, options)
         return result
 
     def _asks_to_cut(self, options: Mapping[str, Any]) -> bool:
@@ -292,7 +292,7 @@ class Task(SessionOwner):
         """
         return {**self.options, **drop_reference_options(options, self.reference_options)}
 
-    def _warn_of_cut(self, request: Request, options: Mapping[str, Any]) -> None:
+    def warn_of_cut(self, request: Request, options: Mapping[str, Any]) -> None:
         """Warn if the one input of a call was cut, unless the caller asked for that."""
         if request.is_cut and not self._asks_to_cut(options):
             cut = CutTexts()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol, TypeVar
+
+from edgepipe.caller_warnings import warn
 
 Result = TypeVar("Result")
 
@@ -56,10 +56,9 @@ class CutTexts:
     def warn(self) -> None:
         """Say how many were cut, if any were."""
         if self.count:
-            warnings.warn(
+            warn(
                 f"texts that were cut at {self.limit} tokens, which is the limit: {self.count} of {self.total}; what "
-                "is behind it was not read. Split long texts to have all of them read",
-                stacklevel=_level_of_caller(),
+                "is behind it was not read. Split long texts to have all of them read"
             )
 
 
@@ -73,11 +72,3 @@ def asks_to_cut(options: Mapping[str, Any], *, generates: bool = False) -> bool:
     names = _ASKED_OF_WRITERS if generates else _ASKED
     given = [options, *(held for name in _HOLDERS if isinstance(held := options.get(name), Mapping))]
     return any(each.get(name) is not None for each in given for name in names)
-
-
-def _level_of_caller() -> int:
-    """The `stacklevel`, seen from the function that warns, of the first frame outside this package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("edgepipe."):
-        level, frame = level + 1, frame.f_back
-    return level

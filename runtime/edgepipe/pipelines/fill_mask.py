@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Unpack, overload
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.arguments import check_whole
+from edgepipe.caller_warnings import warn
 from edgepipe.errors import InputError
 from edgepipe.numerics import softmax, top_indices
 from edgepipe.pipelines.base import Outputs, Request, Task
@@ -119,10 +119,10 @@ class FillMask(Task):
             pieces = self.tokenizer(word, add_special_tokens=False, truncation=True, max_length=1)["input_ids"]
             if pieces:
                 used = self.tokenizer.convert_ids_to_tokens(pieces[0])
-                warnings.warn(f"the vocabulary has no {word!r}; {used!r} is used in its place", stacklevel=4)
+                warn(f"the vocabulary has no {word!r}; {used!r} is used in its place")
                 ids.append(pieces[0])
             else:
-                warnings.warn(f"the target {word!r} has no token and is left out", stacklevel=4)
+                warn(f"the target {word!r} has no token and is left out")
         if not ids:
             raise InputError(f"none of the targets {words!r} has a token; pass at least one word that does")
         return np.array(list(set(ids)), dtype=np.int64)

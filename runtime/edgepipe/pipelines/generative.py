@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -15,6 +14,7 @@ from edgepipe.arguments import ReferenceOption
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import LOGITS
+from edgepipe.caller_warnings import warn
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS, DEFAULTS, GenerationConfig
 from edgepipe.generation.config_sources import generation_config, read_generation_config
@@ -127,7 +127,7 @@ class GenerativeTask(Task):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
         config = self._limit_new_tokens(settings.generation, request)
-        self._warn_of_cut(request, options)
+        self.warn_of_cut(request, options)
         ids, mask = self._pad_prompts([request])
         tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
         text = TextStreamer(
@@ -208,10 +208,9 @@ class GenerativeTask(Task):
                 if any(
                     is_cut_off(each.token_ids, settings.generation, config, self.decoder, length) for each in sequences
                 ):
-                    warnings.warn(
+                    warn(
                         f"a text ends where the model's limit of {self.decoder.max_length} tokens is reached; pass a "
-                        "shorter prompt to have more",
-                        stacklevel=4,
+                        "shorter prompt to have more"
                     )
         # Of a call's first input, and of every `batch_size`th after it, begins a batch of the reference, whose rows are
         # filled up to the longest.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Unpack, overload
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgepipe.arguments import is_whole
 from edgepipe.bundle.labels import read_labels
+from edgepipe.caller_warnings import warn
 from edgepipe.errors import InputError
 from edgepipe.numerics import identity, sigmoid, softmax
 from edgepipe.pipelines.base import Outputs, Request, Result, Task
@@ -128,10 +128,7 @@ class TextClassification(Task, Generic[Result]):
         if not isinstance(name, str) or name.lower() not in FUNCTIONS:
             raise InputError(f"function_to_apply must be one of {', '.join(FUNCTIONS)}, got {name!r}")
         if get_flag(remaining, "return_all_scores", False):
-            warnings.warn(
-                "return_all_scores=True changes nothing, as in transformers 5; pass top_k=None for all labels",
-                stacklevel=4,
-            )
+            warn("return_all_scores=True changes nothing, as in transformers 5; pass top_k=None for all labels")
         remaining.pop("return_all_scores", None)
         own = ("top_k", "function_to_apply", "return_all_scores")
         tokenizer = build_tokenizer_options(remaining, self.tokenizer, self.model.max_length, self.name, own)

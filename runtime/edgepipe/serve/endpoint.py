@@ -7,7 +7,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from edgepipe.caller_warnings import collect_warnings
 from edgepipe.errors import ClosedError, EdgepipeError, InputError, TaskError, escape_controls
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError, gone_error, late_error, read_call
 from edgepipe.serve.repository import Repository
@@ -28,6 +29,10 @@ Body = TypeVar("Body")
 
 # What a client that went away would get: nginx's status, which only logs and metrics see.
 _CLIENT_CLOSED = 499
+
+# How many warnings go beside an answer, and how many characters of each.
+_MOST_WARNINGS = 10
+_WARNING_LENGTH = 300
 
 
 class Context:
@@ -213,13 +218,20 @@ async def answer_request(
     try:
         call = read_call(request.headers, limits.seconds)
         body = await _read_body(request, limits)
-        response = await _until(operation.handler(Context(request, call, repository, body)), request.receive, call)
+        with collect_warnings(call.warnings):
+            response = await _until(operation.handler(Context(request, call, repository, body)), request.receive, call)
     except Exception as error:  # noqa: BLE001 - a request never ends the server
         response = protocol.answer_error(error, call)
-    for warning in dict.fromkeys(call.warnings):
+    for warning in _shorten(dict.fromkeys(call.warnings)):
         response.headers.append("x-warning", escape_controls(warning).encode("ascii", "replace").decode())
     response.headers["x-request-id"] = call.request_id
     return response
+
+
+def _shorten(warnings: Iterable[str]) -> list[str]:
+    """As much of warnings as headers can hold: Python's client takes 100 of them."""
+    told = [each if len(each) <= _WARNING_LENGTH else f"{each[:_WARNING_LENGTH]}..." for each in warnings]
+    return told if len(told) <= _MOST_WARNINGS else [*told[:_MOST_WARNINGS], f"and {len(told) - _MOST_WARNINGS} more"]
 
 
 async def wait_for_disconnect(receive: Receive) -> None:

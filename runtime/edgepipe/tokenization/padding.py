@@ -5,7 +5,6 @@
 of ``PreTrainedTokenizerBase.pad``, on numpy.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -13,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from edgepipe.arguments import is_one_of, is_whole
+from edgepipe.caller_warnings import warn
 from edgepipe.errors import InputError
 from edgepipe.tokenization.loading import TokenizerSettings
 
@@ -91,10 +91,9 @@ def resolve_lengths(
     pad = _look_up("padding", padding, _PADDING, PADDING_VALUES)
     cut = _look_up("truncation", truncation, _TRUNCATION, TRUNCATION_VALUES)
     if padding is True and max_length is not None and cut is None:
-        warnings.warn(
+        warn(
             "max_length has no effect with padding=True and no truncation; "
-            "pass padding='max_length' to pad to it, or truncation=True to cut to it.",
-            stacklevel=3,
+            "pass padding='max_length' to pad to it, or truncation=True to cut to it."
         )
 
     if max_length is None and (pad == "max_length" or cut is not None):

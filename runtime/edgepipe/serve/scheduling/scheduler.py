@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
+from edgepipe.caller_warnings import collect_warnings
 from edgepipe.errors import ClosedError
 from edgepipe.pipelines.base import Request, Task
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
@@ -254,7 +255,8 @@ class Scheduler:
             if job.missing:
                 return
         try:
-            result = job.work.decode(job.request, job.outputs)
+            with collect_warnings(job.call.warnings):
+                result = job.work.decode(job.request, job.outputs)
         except Exception as error:  # noqa: BLE001 - see _run
             self._answer(job, None, error)
         else:

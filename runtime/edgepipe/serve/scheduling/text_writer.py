@@ -155,7 +155,7 @@ class TextWriter:
             raise InputError(
                 "a text that comes token by token is one, without beams; leave num_beams and num_return_sequences out"
             )
-        writing, _ = await self._start(prompt, settings, call, logprobs)
+        writing, _ = await self._start(prompt, settings, options, call, logprobs)
         return writing
 
     async def run(self, prompt: Any, options: Mapping[str, Any], call: Call) -> Any:
@@ -167,7 +167,7 @@ class TextWriter:
         settings = self._read_settings(options)
         if not _is_one_text(settings.generation):
             return await self._run_alone(prompt, settings, options, call)
-        writing, request = await self._start(prompt, settings, call, None)
+        writing, request = await self._start(prompt, settings, options, call, None)
         tokens = [each.token_id async for each in writing]
         decoder, config = self._task.decoder, writing.config
         if decoder.is_encoder_decoder:  # whose results have what its decoder began with
@@ -212,9 +212,12 @@ class TextWriter:
                 self._count_alone -= 1
                 self._changed.notify_all()
 
-    async def _start(self, prompt: Any, settings: Any, call: Call, logprobs: int | None) -> tuple[Writing, Any]:
+    async def _start(
+        self, prompt: Any, settings: Any, options: Mapping[str, Any], call: Call, logprobs: int | None
+    ) -> tuple[Writing, Any]:
         encode = partial(self._task.encode_input, settings=settings)
         request = prompt if isinstance(prompt, Request) else await tokenize(encode, prompt)
+        self._task.warn_of_cut(request, options)
         ids = list(request.pieces[0]["input_ids"])
         config = limit_new_tokens(settings.generation, self._task.decoder, len(ids))
         loop = asyncio.get_running_loop()

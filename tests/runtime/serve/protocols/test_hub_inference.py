@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -309,6 +310,61 @@ def test_a_request_whose_model_goes_before_its_turn(full_server: httpx.Client) -
     response = ask_while_it_is_unloaded(full_server, "mood", "/models/mood", {"inputs": ["one two " * 60_000] * 8})
     assert (response.status_code, response.json()["error_type"]) == (503, "unhealthy")
     assert "not served any more" in response.json()["error"]
+
+
+WARNED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "options that are read": (
+        "masks", {"inputs": "a [MASK]", "parameters": {"targets": ["go", "xyzzy"]}}, "the vocabulary has no 'xyzzy'",
+    ),
+    "options of a search": (
+        "stories", {"inputs": "a", "parameters": {**GREEDY, "temperature": 0.5}}, "temperature=0.5 has no effect",
+    ),
+    "options of beams": (
+        "rewrites", {"inputs": "a", "parameters": {"max_length": 9, "max_new_tokens": 2}}, "goes before max_length=9",
+    ),
+    "a search in a thread of its own": (
+        "stories", {"inputs": "a " * 30, "parameters": {"num_beams": 2, "max_new_tokens": 60}}, "ends where the model",
+    ),
+    "a search with others": (
+        "stories", {"inputs": "a " * 30, "parameters": {**GREEDY, "max_new_tokens": 60}}, "ends where the model",
+    ),
+    "a text that is read": ("mood", {"inputs": LONG}, "1 of 1 texts were cut at 64 tokens"),
+    "a prompt of beams": (
+        "rewrites", {"inputs": LONG, "parameters": {"max_new_tokens": 2}}, "texts that were cut at 64 tokens",
+    ),
+    "a prompt that is written with others": (
+        "rewrites", {"inputs": LONG, "parameters": {"max_new_tokens": 2, "num_beams": 1}}, "were cut at 64 tokens",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", WARNED)
+def test_what_the_pipeline_warns_of_is_beside_the_answer(tiny_server: TinyServer, kind: str) -> None:
+    model, body, message = WARNED[kind]
+    response = tiny_server.post(f"/models/{model}", body)
+    assert response.status_code == 200, response.text
+    [warning] = response.headers.get_list("x-warning")
+    assert message in warning
+
+
+def test_each_request_gets_its_own_warnings(tiny_server: TinyServer) -> None:
+    def ask(number: int) -> list[str]:
+        body = {"inputs": "a [MASK]", "parameters": {"targets": ["go", f"xyzzy{number}"] if number % 3 else "go"}}
+        return tiny_server.post("/models/masks", body).headers.get_list("x-warning")
+
+    with ThreadPoolExecutor(8) as pool:
+        for number, warnings in enumerate(pool.map(ask, range(60))):
+            assert len(warnings) == (1 if number % 3 else 0)
+            assert all(f"has no 'xyzzy{number}';" in each for each in warnings)
+
+
+def test_warnings_fit_into_headers(tiny_server: TinyServer) -> None:
+    targets = [f"xyzzy{number}\n\u2603" * 100 for number in range(14)]
+    response = tiny_server.post("/models/masks", {"inputs": "a [MASK]", "parameters": {"targets": targets}})
+    assert response.status_code == 200, response.text
+    *warnings, rest = response.headers.get_list("x-warning")
+    assert (len(warnings), rest) == (10, "and 4 more")
+    assert all(len(each) < 400 and each.isascii() and each.isprintable() for each in warnings)
 
 
 NAMES = st.sampled_from(

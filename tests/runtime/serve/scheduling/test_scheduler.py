@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgepipe import pipeline
+from edgepipe.caller_warnings import warn
 from edgepipe.errors import ClosedError, InputError
 from edgepipe.pipelines.base import Request
 from edgepipe.serve.call import PRIORITIES, Call, CancelledCallError, RefusedError
@@ -191,6 +192,21 @@ def test_one_that_fails_does_not_take_its_batch_with_it(slow: tuple[SlowTask, Sc
     assert (answers.found[1], answers.found[3]) == ([1], [3])
     assert isinstance(answers.found[666], InputError)
     assert isinstance(answers.found[4], ZeroDivisionError)
+
+
+def test_what_decoding_warns_of_is_said_to_its_own_request(slow: tuple[SlowTask, Scheduler, Answers]) -> None:
+    task, scheduler, answers = slow
+
+    def decode(request: Request, outputs: Sequence[Any]) -> Any:
+        warn(f"about {outputs[0]}")
+        return outputs[0]
+
+    calls = {name: Call() for name in (1, 2, 3)}
+    work = Work("slow", WORK.run, decode)
+    for name, call in calls.items():
+        scheduler.submit(work, request(name), call, answers.take(name))
+    go_on(task, answers, 4)
+    assert {name: call.warnings for name, call in calls.items()} == {name: [f"about {name}"] for name in calls}
 
 
 def test_who_is_gone_or_too_late_is_left_out(slow: tuple[SlowTask, Scheduler, Answers]) -> None:
