@@ -3,7 +3,8 @@
     python -m benchmarks.serving.load [--models distilbert-base minilm] [--seconds 8] [--rounds 3] [--keep FOLDER]
 
 Each round starts each server, warms it up, and loads it with 1, 8 and 64 connections that send texts of mixed lengths
-(log-normal, 8 to 128 tokens, the same for all). Random weights, which change no latency. Needs wrk (Debian's `wrk`).
+(log-normal, 8 to 128 tokens, the same for all). Random weights, which change no latency. transformers has no variants,
+and is measured beside the first of them. Needs wrk (Debian's `wrk`).
 Writes benchmarks/results/serving.json and serving.md.
 """
 
@@ -35,6 +36,7 @@ from edgepipe.backend.threads import available_threads
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 8, 64)
 LONGEST = 128
+DTYPES = ("fp32", "int8", "int8-rows", "w8")
 PORT = 8199
 
 
@@ -69,6 +71,13 @@ def contenders(task: str, bundle: Path, checkpoint: Path, dtype: str) -> list[Co
 @contextmanager
 def running(contender: Contender, body: bytes) -> Iterator[str]:
     """The server, when it answers; gives its URL."""
+    with started(contender, body) as (url, _):
+        yield url
+
+
+@contextmanager
+def started(contender: Contender, body: bytes) -> Iterator[tuple[str, int]]:
+    """The server, when it answers; gives its URL, and the number of its process."""
     url = f"http://127.0.0.1:{PORT}{contender.path}"
     process = subprocess.Popen(
         contender.command, env={**os.environ, **contender.env}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -84,7 +93,7 @@ def running(contender: Contender, body: bytes) -> Iterator[str]:
                 break
             except OSError:
                 time.sleep(0.2)
-        yield url
+        yield url, process.pid
     finally:
         process.terminate()
         process.wait()
@@ -123,7 +132,7 @@ def make_bundle(name: str, folder: Path) -> tuple[str, Path, Path]:
         else:
             make_checkpoint(name, checkpoint)
     if not bundle.is_dir():
-        export(str(checkpoint), bundle, dtypes=("fp32", "int8"), verify=False)
+        export(str(checkpoint), bundle, dtypes=DTYPES, verify=False)
     return task, bundle, checkpoint
 
 
@@ -145,7 +154,8 @@ def measure(name: str, folder: Path, bodies: Path, seconds: float, rounds: int, 
     for dtype in dtypes:
         raw: dict[str, dict[int, list[dict[str, Any]]]] = {}
         for number in range(rounds):
-            for contender in contenders(task, bundle, checkpoint, dtype):
+            others = contenders(task, bundle, checkpoint, dtype)
+            for contender in others if dtype == dtypes[0] else others[:2]:  # transformers has no variants
                 with running(contender, first) as url:
                     load(url, bodies, 2, 1)
                     for connections in CONNECTIONS:
@@ -188,7 +198,7 @@ def make_page(record: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=["distilbert-base", "minilm-embeddings"])
-    parser.add_argument("--dtypes", nargs="+", default=["int8", "fp32"])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--keep", type=Path, help="folder for checkpoints and bundles, kept for another run")
