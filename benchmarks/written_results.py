@@ -9,6 +9,18 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 
 
+def command_of(program: str, arguments: list[str]) -> str:
+    """The command that makes a result, without the folders of this machine.
+
+    Args:
+        program: The module.
+        arguments: What it was given.
+    """
+    folders = ("--keep", "--output")
+    shown = [each for place, each in enumerate(arguments) if not {each, *arguments[place - 1 : place]} & {*folders}]
+    return " ".join(["python -m", program, *shown])
+
+
 def write_results(folder: Path, name: str, record: Any, page: str) -> None:
     """Write NAME.json and NAME.md into a folder, and print the page."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -28,7 +28,7 @@ from typing import Any
 
 from benchmarks.checkpoints import make_checkpoint, tokenizer
 from benchmarks.text_sets import text_sets
-from benchmarks.written_results import RESULTS, write_results
+from benchmarks.written_results import RESULTS, command_of, write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -214,8 +214,8 @@ def main() -> None:
             name: measure(name, folder, bodies, arguments.seconds, arguments.rounds, arguments.dtypes)
             for name in arguments.models
         }
-    command = "python -m benchmarks.serving.load " + " ".join(sys.argv[1:])
-    record = {"command": command.strip(), "machine": machine_name(), "models": models}
+    command = command_of("benchmarks.serving.load", sys.argv[1:])
+    record = {"command": command, "machine": machine_name(), "models": models}
     write_results(arguments.output, "serving", record, make_page(record))
 
 

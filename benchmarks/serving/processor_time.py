@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.serving.load import DTYPES, contenders, load, make_bodies, make_bundle, started
-from benchmarks.written_results import RESULTS, write_results
+from benchmarks.written_results import RESULTS, command_of, write_results
 
 from edgepipe import pipeline
 from edgepipe.backend.machine import machine_name
@@ -150,8 +150,8 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         bodies = make_bodies(folder)
         models = {name: measure(name, folder, bodies, arguments.seconds, arguments.rounds) for name in arguments.models}
-    command = "python -m benchmarks.serving.processor_time " + " ".join(sys.argv[1:])
-    record = {"command": command.strip(), "machine": machine_name(), "models": models}
+    command = command_of("benchmarks.serving.processor_time", sys.argv[1:])
+    record = {"command": command, "machine": machine_name(), "models": models}
     write_results(arguments.output, "serving-processor", record, make_page(record))
 
 

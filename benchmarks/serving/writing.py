@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.environments import make, run
 from benchmarks.generation.generation_checkpoints import make_apart
 from benchmarks.serving.load import PORT, Contender, running
-from benchmarks.written_results import RESULTS, write_results
+from benchmarks.written_results import RESULTS, command_of, write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
@@ -131,8 +131,8 @@ def main() -> None:
                         rate = write(clients, arguments.tokens, 2, writer.options)
                         found.setdefault(writer.contender.name, {}).setdefault(str(clients), []).append(rate)
                         print(f"{number}: {writer.contender.name}, {clients}: {rate:.1f}", file=sys.stderr)
-    command = "python -m benchmarks.serving.writing " + " ".join(sys.argv[1:])
-    record = {"command": command.strip(), "machine": machine_name(), "servers": found}
+    command = command_of("benchmarks.serving.writing", sys.argv[1:])
+    record = {"command": command, "machine": machine_name(), "servers": found}
     write_results(arguments.output, "serving-writing", record, make_page(record))
 
 
