@@ -12,6 +12,7 @@ from torch import nn
 from edgepipe_export.checkpoint.architectures import patch_model
 from edgepipe_export.tracing.dynamic_axes import Axes, dynamic_shapes
 from edgepipe_export.tracing.passes.deduplicate_weights import DeduplicateWeightsPass
+from edgepipe_export.tracing.passes.divide_by_root import DivideByRootPass
 from edgepipe_export.tracing.passes.remove_idle_gathers import RemoveIdleGathersPass
 from edgepipe_export.tracing.passes.remove_idle_reshapes import RemoveIdleReshapesPass
 from edgepipe_export.tracing.passes.remove_unused_inputs import RemoveUnusedInputsPass
@@ -71,6 +72,7 @@ def clean_up(model: onnx_ir.Model, axes: Axes) -> None:
     for graph_pass in (
         RemoveIdleReshapesPass(),
         RemoveIdleGathersPass(),
+        DivideByRootPass(),
         RemoveUnusedNodesPass(),
         RemoveUnusedInputsPass(),
         RenameDimensionsPass(axes),
