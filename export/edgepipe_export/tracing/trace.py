@@ -57,6 +57,7 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
     from edgepipe_export.tracing.encoder import POOLER, trace_encoder
     from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
     from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
+    from edgepipe_export.tracing.passes.fuse_rotary import FuseRotaryPass
     from edgepipe_export.tracing.recurrent_decoder import trace_recurrent_decoder
     from edgepipe_export.tracing.reformer_decoder import trace_reformer_decoder
 
@@ -75,6 +76,9 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         graphs, cache = {MODEL: graph}, {"cache": kind}
     if options.standard_attention and any([DecomposeAttentionPass()(graph).modified for graph in graphs.values()]):
         cache = {"cache": CONCATENATED}
+    else:
+        for each in graphs.values():
+            FuseRotaryPass()(each)
     # A seed that the export was given is in the config now.
     seed = getattr(model.config, "hash_seed", None)
     hashes = {} if seed is None else {"hash_seed": seed}
