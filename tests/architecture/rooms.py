@@ -30,10 +30,11 @@ RUNTIME = {
     "factory": "bundle backend tokenization models pipelines checking",
     "serve": "bundle backend tokenization generation pipelines factory",
     "mapping": "bundle backend pipelines factory tables",
+    "ray": "bundle backend pipelines factory tables mapping serve",
     "benchmarking": "text_table bundle backend tokenization models generation pipelines factory",
     "cli": (
         "text_table bundle backend tokenization models generation pipelines checking factory tables benchmarking serve "
-        "mapping"
+        "mapping ray"
     ),
 }
 EXPORTER = {

@@ -25,6 +25,7 @@ RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "o
 ROOMS_MAY_USE = {
     "serve": {"starlette", "uvicorn", "msgspec", "prometheus_client", "opentelemetry"},
     "mapping": {"fsspec"},
+    "ray": {"ray", "starlette"},
 }
 HEAVY = ("torch", "transformers", "optimum", "onnx", "onnxscript", "onnx_ir", "safetensors", "sentencepiece", "scipy")
 

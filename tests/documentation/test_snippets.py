@@ -150,6 +150,24 @@ def test_openai(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out
 
 
+def test_ray(bundles: Path) -> None:
+    ray = pytest.importorskip("ray")
+    (bundles / "reviews.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    names: dict[str, Any] = {}
+    try:
+        with called(bundles, "bundle", "bundle-2"):
+            for snippet in snippets("docs/how-to/ray.md"):
+                if snippet.language == "python":
+                    exec(snippet.code.replace("/shared/", f"{bundles}/"), names)
+            assert names["serve"].status().applications["default"].status == "RUNNING"
+        assert sorted(row["text"] for row in names["rows"]) == sorted(TEXTS)
+        assert len(pandas.read_parquet(bundles / "labels")) == len(TEXTS)  # the replicas have all processors of Ray's
+    finally:
+        names["serve"].shutdown()
+        ray.shutdown()
+
+
 # Why the Python of a page is not run by a test of these.
 NOT_RUN = {
     "docs/how-to/cuda.md": "needs a GPU; tests/gpu",

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -64,6 +65,23 @@ _LINE_SECONDS = 30.0
     "--workers", type=click.IntRange(min=1), help="Batches that run side by side.  [default: what is fastest]"
 )
 @click.option("--processes", type=click.IntRange(min=1), help="Processes that make parts.  [default: what is fastest]")
+@click.option(
+    "--ray",
+    "address",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[ADDRESS]",
+    help="Make the parts on a Ray cluster, HOST:PORT of its head; without an address on the one that runs here.",
+)
+@click.option(
+    "--ray-actors",
+    metavar="MIN[:MAX]",
+    help="Actors that make parts; each has --threads CPUs, 1 by default.  [default: 1 to what there is room for]",
+)
+@click.option("--ray-gpus", type=click.FloatRange(min=0), help="GPUs of an actor.  [default: 1 with --device cuda]")
+@click.option(
+    "--ray-ship", is_flag=True, help="Send the bundle to the nodes; else each has it at the same path, or from the Hub."
+)
 @click.option("--fail-fast", is_flag=True, help="End at the first row that cannot be used.")
 @click.option("--overwrite", is_flag=True, help="Begin anew, whatever a job left in OUT.")
 @verify_option
@@ -81,14 +99,18 @@ def map(
     pairs: tuple[str, ...],
     as_json: bool,
     quiet: bool,
+    address: str | None,
+    ray_actors: str | None,
+    ray_gpus: float | None,
+    ray_ship: bool,
     **given: Any,
 ) -> None:
     """Run BUNDLE over the rows of IN, and write them with their results to OUT.
 
     IN are files, folders, globs or addresses such as s3://bucket/texts: .parquet, .jsonl, .csv or .tsv, the last three
     compressed or not. OUT is a folder, which gets a file for each part, or a file that ends in .parquet, .jsonl or
-    .csv. Interrupted or killed, the same command goes on where it was. A row that cannot be used gets a message in the
-    column error; a row without a text has no result.
+    .csv. Interrupted or killed, the same command goes on where it was, here or on a cluster. A row that cannot be used
+    gets a message in the column error; a row without a text has no result.
     """
     try:
         from edgepipe.mapping.run_job import run_job
@@ -97,11 +119,16 @@ def map(
             raise
         raise DependencyError(f"datasets need pyarrow ({error}); pip install 'edgepipe[map]'") from error
     options = {name: value for name, value in given.items() if value is not None}
+    run = run_job
+    if address is not None:
+        run = _choose_cluster(address, ray_actors, ray_gpus, ship=ray_ship)
+    elif ray_actors is not None or ray_gpus is not None or ray_ship:
+        raise click.UsageError("--ray-actors, --ray-gpus and --ray-ship are for a Ray cluster: give --ray too")
     if text_pair is not None:
         columns = (*columns, f"text_pair={text_pair}")
     with _show_rows(hidden=quiet) as show:
         try:
-            report = run_job(bundle, inputs, output, columns=columns, show=show, **options, **parse_options(pairs))
+            report = run(bundle, inputs, output, columns=columns, show=show, **options, **parse_options(pairs))
         except (KeyboardInterrupt, Terminated):
             click.echo(f"{output}: parts that are there are whole; the same command goes on", err=True)
             raise
@@ -109,6 +136,18 @@ def map(
         echo_json(report.to_dict())
     else:
         click.echo("\n".join(describe_report(report)))
+
+
+def _choose_cluster(address: str, actors: str | None, gpus: float | None, *, ship: bool) -> Callable[..., MapReport]:
+    """What runs a job on a Ray cluster."""
+    from edgepipe.ray.cluster_job import ClusterOptions, map_on_cluster, read_actors
+
+    least, most = read_actors(actors or "1:")
+    return partial(
+        map_on_cluster,
+        cluster=ClusterOptions(address, least, most, gpus, ship),
+        tell=lambda message: click.echo(message, err=True),
+    )
 
 
 def describe_report(report: MapReport) -> Sequence[str]:

@@ -1,0 +1,38 @@
+"""Processes of a Ray cluster in tests: which they are, and their end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def find_actors(word: str) -> list[int]:
+    """The processes of living actors with a word in their class's name, on the cluster that this process has joined."""
+    from ray._private.state import actors
+
+    found: dict[str, Any] = actors()
+    return sorted(each["Pid"] for each in found.values() if each["State"] == "ALIVE" and word in each["ActorClassName"])
+
+
+def find_nodes(word: str) -> set[str]:
+    """The nodes of those actors."""
+    from ray._private.state import actors
+
+    found: dict[str, Any] = actors()
+    return {each["Address"]["NodeID"] for each in found.values() if word in each["ActorClassName"]}
+
+
+def kill(process: int) -> None:
+    """End a process as a machine does that has no memory left."""
+    os.kill(process, signal.SIGKILL)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Return when something is so."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not so within {seconds:g} seconds"
+        time.sleep(0.05)

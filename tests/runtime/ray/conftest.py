@@ -1,0 +1,92 @@
+"""A Ray cluster of three nodes on this machine, and what runs on it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgepipe.mapping.run_job import run_job
+from tests.runtime.small_bundle import write_bundle
+
+# Rows of a part, and parts: enough that a job is in its middle when something is killed. A long text in each part takes
+# some hundredths of a second, of which the model reads the beginning.
+PART_ROWS, PARTS = 8, 120
+
+
+@pytest.fixture(scope="session")
+def node_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where nodes keep what they are sent."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def cluster(node_cache: Path) -> Iterator[Any]:
+    """Three nodes with a processor each; the head is one of them."""
+    pytest.importorskip("ray")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    before = {name: os.environ.get(name) for name in ("EDGEPIPE_CACHE", "RAY_ADDRESS")}
+    os.environ["EDGEPIPE_CACHE"] = str(node_cache)
+    os.environ.pop("RAY_ADDRESS", None)
+    store = {"object_store_memory": 80 << 20}
+    found = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": False,
+            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 4},
+            **store,
+        },
+    )
+    for _ in range(2):
+        found.add_node(num_cpus=1, **store)
+    yield found
+    ray.shutdown()
+    found.shutdown()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that takes next to no time."""
+    return write_bundle(tmp_path_factory.mktemp("bundles") / "mood")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of a job: short and long texts, and some without one."""
+    return write_texts(tmp_path_factory.mktemp("texts") / "texts.jsonl", 6_000)
+
+
+@pytest.fixture(scope="session")
+def expected(tmp_path_factory: pytest.TempPathFactory, bundle: Path, texts: Path) -> dict[str, bytes]:
+    """What one process writes of these rows."""
+    folder = tmp_path_factory.mktemp("expected") / "out"
+    run_job(str(bundle), str(texts), str(folder), part_rows=PART_ROWS)
+    return read_folder(folder)
+
+
+def write_texts(file: Path, most_words: int) -> Path:
+    """Write rows of which one in a part has so many words."""
+    words = ("good", "bad", "fine", "a movie that nobody has to see", "great acting")
+    with file.open("w", encoding="utf-8") as stream:
+        for number in range(PART_ROWS * PARTS):
+            count = number % 40 if number % PART_ROWS else most_words
+            text = " ".join([words[number % 5], *["again"] * count]) if number % 31 else None
+            stream.write(json.dumps({"id": number, "text": text}) + "\n")
+    return file
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    """The files of a folder, hidden ones too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
