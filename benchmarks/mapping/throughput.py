@@ -64,6 +64,7 @@ def main() -> None:
 def _make(model: str, folder: Path, rows: int) -> None:
     """Write checkpoint, bundle and texts, where they are not there."""
     bundle = folder / "bundle"
+    folder.mkdir(parents=True, exist_ok=True)
     if not bundle.is_dir():
         from edgepipe_export import export
 
@@ -99,6 +100,7 @@ def _measure(model: str, folder: Path, arguments: argparse.Namespace) -> tuple[d
                 ends = [str(Path(out) / "out"), "--json", "--quiet"] if command[0] == "-m" else []
                 report = _run([*command[:5], *ends, *command[5:]] if ends else command)
             found[name].append(report["rows"] / report["seconds"])
+            print_progress(f"{found[name][-1]:,.1f} rows/s")
             execution = report if name == JOB else execution
     return found, execution
 

@@ -112,6 +112,8 @@ class RowRunner(ABC):
             if item is None:
                 continue
             if isinstance(item, InputError):
+                if self._options.fail_fast:
+                    raise item
                 self._note(outcomes, place, item)
                 continue
             try:

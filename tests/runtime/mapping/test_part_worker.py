@@ -54,7 +54,7 @@ def test_a_row_that_fails_is_told_with_its_place(small: Path, tmp_path: Path) ->
     job = make_job(small, tmp_path, [None, None, 3])
     with pipeline(model=small) as task:
         assert [report.failed for report in PartWorker(job, task).run(job.parts)] == [0, 1]
-        with pytest.raises(InputError, match=r"in\.jsonl, row 3 has no result: .* has 3, expected a text"):
+        with pytest.raises(InputError, match=r"in\.jsonl, row 3: the column cell has 3, expected a text"):
             list(PartWorker(job, task, fail_fast=True).run(job.parts))
 
 

@@ -58,6 +58,13 @@ def test_inputs_that_are_errors_already_stay_errors(small: Path) -> None:
     assert [str(error) if error else None for error in outcomes.errors] == ["no text", None]
 
 
+def test_an_error_that_is_one_already_is_raised_as_it_is(small: Path) -> None:
+    with pipeline(model=small) as task:
+        found = make_runner(task, RunOptions(fail_fast=True)).run([(0, [InputError("line 3: no text")])])
+        with pytest.raises(InputError, match=r"^line 3: no text$"):
+            next(found)
+
+
 def test_the_first_error_ends_the_work_where_that_is_wanted(small: Path) -> None:
     options = RunOptions(fail_fast=True, locate=lambda key, row: f"file {key}, line {row}")
     with pipeline(model=small) as task:

@@ -38,7 +38,7 @@ class FuseRotaryPass(InPlacePass):
         for node in [node for node in graph if node.op_type == "Add"]:
             match = _find_rotation(node)
             if match is not None:
-                _Fusion(graph, match, tables).replace()
+                _RotaryFusion(graph, match, tables).replace()
                 modified = True
         if modified:
             graph.sort()  # tables stand before the first node that is replaced, which another may come before
@@ -148,7 +148,7 @@ def _integer(value: onnx_ir.Value | None) -> int | None:
     return int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None
 
 
-class _Fusion(NodeReplacement):
+class _RotaryFusion(NodeReplacement):
     """One rotation.
 
     Attributes:
