@@ -4,7 +4,7 @@ A DistilBERT-base classifies, and all-MiniLM-L6-v2 makes vectors, both in int8, 
 Beside the job stand our pipeline over the same texts, the faster of two ways (all threads for a text, or texts side by
 side), and `transformers.pipeline` over a `KeyDataset`, the faster of two batch sizes, with fewer texts. With --ray the
 job runs on a Ray cluster of one node, too. Each is a process of its own, in turns, and counts the time that rows take,
-without that of its start. What it prints is also written to benchmarks/results.
+without that of its start; that of Ray's actors counts. What it prints is also written to benchmarks/results.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
 
 HERE = Path(__file__).parent
+_PARTS = 32
 TASKS = {"distilbert-base": "text-classification", "minilm-embeddings": "feature-extraction"}
 JOB, RAY, PIPELINE, TRANSFORMERS = (
     "edgepipe map",
@@ -97,7 +98,7 @@ def _measure(model: str, folder: Path, arguments: argparse.Namespace) -> tuple[d
         for name, command in sides.items():
             print_progress(f"{model}: round {number + 1} of {arguments.rounds}: {name}")
             with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as out:
-                ends = [str(Path(out) / "out"), "--json", "--quiet"] if command[0] == "-m" else []
+                ends = [str(Path(out) / "out"), *_options(arguments.rows)] if command[0] == "-m" else []
                 report = _run([*command[:5], *ends, *command[5:]] if ends else command)
             found[name].append(report["rows"] / report["seconds"])
             print_progress(f"{found[name][-1]:,.1f} rows/s")
@@ -107,6 +108,11 @@ def _measure(model: str, folder: Path, arguments: argparse.Namespace) -> tuple[d
 
 def _job(folder: Path) -> list[str]:
     return ["-m", "edgepipe", "map", str(folder / "bundle"), str(folder / "texts.parquet")]
+
+
+def _options(rows: int) -> list[str]:
+    """Parts that are short beside the job, as they are in a long one."""
+    return ["--json", "--quiet", "--part-rows", str(max(1, rows // _PARTS))]
 
 
 def _run(command: Sequence[str]) -> dict[str, Any]:

@@ -55,7 +55,7 @@ _SESSION = (
 
 # Inputs by which the fastest way is found, and rows below which nobody measures.
 _SAMPLE = 256
-_FEW = 512
+_FEW = 1500
 
 
 @dataclass(frozen=True, slots=True)

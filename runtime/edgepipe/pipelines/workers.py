@@ -23,6 +23,11 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+# Batches of each worker that are started before the oldest has its result: one that is long must not leave the others
+# without work. With 1 two threads read 171 texts a second of a MiniLM, with 4 190, with 8 192.
+_AHEAD = 4
+
+
 class Workers:
     """The threads of one pipeline.
 
@@ -34,7 +39,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         """Begin without threads: they start with the first batch."""
         self.count = count
-        self.ahead = count if count > 1 else 0
+        self.ahead = _AHEAD * count if count > 1 else 0
         self._lock = RenewedLock()
         self._pool: ThreadPoolExecutor | None = None
         self._process: int | None = None

@@ -42,14 +42,14 @@ def test_the_next_list_is_read_before_the_last_one_is_done(small: Path) -> None:
     read: list[int] = []
 
     def lists() -> Iterator[tuple[int, list[Any]]]:
-        for number in range(5):
+        for number in range(50):
             read.append(number)
             yield number, ["good", "bad"]
 
     with pipeline(model=small, workers=2, num_threads=1) as task:
         found = make_runner(task, RunOptions()).run(lists())
         assert next(found).key == 0
-        assert read == [0, 1]
+        assert 1 < len(read) < 20
 
 
 def test_inputs_that_are_errors_already_stay_errors(small: Path) -> None:
