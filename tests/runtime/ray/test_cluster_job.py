@@ -17,7 +17,7 @@ from edgepipe.errors import BundleError, InputError
 from edgepipe.mapping.run_job import MapReport, run_job
 from edgepipe.ray import ClusterOptions, map_on_cluster
 from edgepipe.ray.cluster_job import read_actors
-from tests.runtime.ray.cluster_processes import find_actors, find_nodes, kill
+from tests.runtime.ray.cluster_processes import find_actors, find_nodes, is_running, kill, wait_until
 from tests.runtime.ray.conftest import PART_ROWS, PARTS, read_folder, write_texts
 from tests.runtime.small_bundle import write_bundle
 
@@ -129,12 +129,17 @@ def test_either_goes_on_with_what_the_other_began(
     def here(show: Show | None = None) -> MapReport:
         return run_job(str(bundle), str(texts), str(out), part_rows=PART_ROWS, processes=1, show=show)
 
+    writing: list[int] = []
+
     def stop() -> None:
+        if ray.is_initialized():
+            writing.extend(find_actors("PartActor"))
         raise StopError
 
     ways = (on_cluster, here) if first == "cluster" else (here, on_cluster)
     with pytest.raises(StopError):
         ways[0](Middle(out, stop))
+    wait_until(lambda: not any(map(is_running, writing)))  # the cluster ends them when it sees that the driver is gone
     there = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
     assert 0 < len(there) < PARTS
     report = ways[1]()
