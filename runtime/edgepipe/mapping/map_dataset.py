@@ -52,11 +52,12 @@ def map_dataset(
         fail_fast: Whether a row that cannot be used is an error.
         show: With `output`, is told how far it is: with a text, rows that are done, and all rows.
         **options: Of :func:`edgepipe.pipeline` (``task``, ``dtype``, ``device``, ``num_threads``, ``workers`` ...), of
-            the task and, for a bundle without a head, of ``embed``. With `output` those of :func:`run_job` too:
-            ``format``, ``part_rows``, ``processes``, ``overwrite``.
+            the task and, for a bundle without a head, of ``embed``. With `output` those of
+            :func:`~edgepipe.mapping.run_job.run_job` too: ``format``, ``part_rows``, ``processes``, ``overwrite``.
 
     Returns:
-        Without `output` a ``pyarrow.RecordBatchReader``, which computes as it is read. With it a :class:`MapReport`.
+        Without `output` a ``pyarrow.RecordBatchReader``, which computes as it is read. With it a
+        :class:`~edgepipe.mapping.run_job.MapReport`.
 
     Raises:
         DependencyError: pyarrow, or a package for an address, is missing.

@@ -113,7 +113,7 @@ def run_job(
         bundle: A directory or Hub id.
         data: A path, folder, glob or address, or a list of those.
         output: A folder; or a file that ends in ``.parquet``, ``.jsonl`` or ``.csv``.
-        columns: ``NAME`` or ``ROLE=NAME``, see :func:`choose_columns`.
+        columns: ``NAME`` or ``ROLE=NAME``, in the order of the roles.
         format: Of a folder's files: ``"parquet"``, ``"jsonl"`` or ``"csv"``; by default that of the first that is read.
         part_rows: The most rows of a part.
         batch_size: How many texts go through the model at once; by default so many as change no result.
