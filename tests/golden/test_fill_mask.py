@@ -64,7 +64,7 @@ def test_only_what_a_mask_needs_is_kept(tiny_export: Callable[..., Exported], mo
     """Scores of a whole vocabulary for every token of a window of texts would be gigabytes."""
     fill = filler(tiny_export, batch_size=4)
     request = fill.encode("one two [MASK] three", fill.settings({}))
-    [[outputs]] = fill._outputs([request.pieces], 4)
+    [[outputs]] = fill.run_lists(fill.run_batch, [request.pieces], 4)
     vocabulary = len(fill.tokenizer)
     assert outputs["logits"].shape == (1, vocabulary)
     assert outputs["logits"].base is None
