@@ -19,7 +19,7 @@ import torch
 from edgepipe.bundle.layout import PRESENT, present_name
 from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
 from edgepipe_export.tracing.decoder import decoder_axes
-from edgepipe_export.tracing.graph_editing import add_constant
+from edgepipe_export.tracing.graphs.graph_editing import add_constant
 from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 
 if TYPE_CHECKING:

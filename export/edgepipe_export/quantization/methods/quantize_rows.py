@@ -14,7 +14,7 @@ from onnx_ir.passes import InPlacePass, PassResult
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgepipe.errors import ExportError
-from edgepipe_export.tracing.graph_editing import NodeReplacement, add_constant
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement, add_constant
 
 # Codes are unsigned: onnxruntime's kernels for signed ones take many times as long on x86.
 _MIDDLE, _STEPS = 128, 127

@@ -18,7 +18,7 @@ from onnx_ir.passes import InPlacePass, PassResult
 from edgepipe_export.quantization.methods.activations import channel_maxima
 from edgepipe_export.quantization.recipe import FP32, QuantizationJob
 from edgepipe_export.quantization.weights.layers import WeightUse, added_bias, find_layers, find_uses
-from edgepipe_export.tracing.graph_editing import add_constant
+from edgepipe_export.tracing.graphs.graph_editing import add_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits, quantize_matmul_8bits
 
 from edgepipe_export.quantization.weights.layers import WeightUse, added_bias, find_uses, shape_of
-from edgepipe_export.tracing.graph_editing import NodeReplacement, add_constant
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement, add_constant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

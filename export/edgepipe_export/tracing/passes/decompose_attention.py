@@ -12,7 +12,7 @@ from onnx_ir.passes import InPlacePass, PassResult
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from edgepipe.errors import ExportError
-from edgepipe_export.tracing.graph_editing import NodeReplacement
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement
 
 OPERATOR = "GroupQueryAttention"
 

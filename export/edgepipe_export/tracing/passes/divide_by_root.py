@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx_ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from edgepipe_export.tracing.graph_editing import NodeReplacement
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement
 
 
 class DivideByRootPass(InPlacePass):

@@ -14,7 +14,8 @@ from onnx_ir.passes import InPlacePass, PassResult
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.version_converter import convert_version
 
-from edgepipe_export.tracing.graph_editing import NodeReplacement
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement
+from edgepipe_export.tracing.graphs.graph_matching import are_same_dimension, find_only_use, find_permutation
 
 # The first with the operator; and the least that a graph may have to be raised to it, the exporter's own choice:
 # whoever wants an older one has a reader that knows no newer.
@@ -106,9 +107,9 @@ def _find_attention(softmax: onnx_ir.Node) -> _Attention | None:
     if softmax.attributes.get_int("axis", -1) not in (-1, 3):
         return None
     scores = _find_scores(softmax.inputs[0])
-    context = _only_use(softmax.outputs[0], "MatMul", 0)
-    transposed = None if context is None else _only_use(context.outputs[0], "Transpose", 0)
-    last = None if transposed is None else _only_use(transposed.outputs[0], "Reshape", 0)
+    context = find_only_use(softmax.outputs[0], "MatMul", 0)
+    transposed = None if context is None else find_only_use(context.outputs[0], "Transpose", 0)
+    last = None if transposed is None else find_only_use(transposed.outputs[0], "Reshape", 0)
     if scores is None or context is None or transposed is None or last is None:
         return None
     query, key, value = (
@@ -116,7 +117,7 @@ def _find_attention(softmax: onnx_ir.Node) -> _Attention | None:
         _find_heads(scores.product.inputs[1], _TO_TRANSPOSED_HEADS),
         _find_heads(context.inputs[1], _TO_HEADS),
     )
-    if query is None or key is None or value is None or _permutation(transposed) != _TO_HEADS:
+    if query is None or key is None or value is None or find_permutation(transposed) != _TO_HEADS:
         return None
     joined, shape = last.outputs[0].shape, softmax.outputs[0].shape
     alike = query.heads == key.heads == value.heads and query.width == key.width and value.scale == 1.0
@@ -168,7 +169,7 @@ def _find_heads(value: onnx_ir.Value | None, permutation: Sequence[int]) -> _Hea
     if (scaled := _find_scaled(node)) is not None:
         heads = _find_heads(scaled[0], permutation)
         return None if heads is None else _Heads(heads.states, heads.heads, heads.width, heads.scale * scaled[1])
-    given = _permutation(node)
+    given = find_permutation(node)
     if given == _LAST_TWO and permutation == _TO_TRANSPOSED_HEADS:
         return _find_heads(node.inputs[0], _TO_HEADS)
     split = None if given != permutation or node.inputs[0] is None else node.inputs[0].producer()
@@ -181,7 +182,7 @@ def _find_heads(value: onnx_ir.Value | None, permutation: Sequence[int]) -> _Hea
     if not isinstance(heads_count, int) or not isinstance(width, int) or states.shape[2] != heads_count * width:
         return None
     # With the width as it was, nothing but the batch and the length could have changed places.
-    same = all(_same(one, other) for one, other in zip(states.shape[:2], shape[:2], strict=True))
+    same = all(are_same_dimension(one, other) for one, other in zip(states.shape[:2], shape[:2], strict=True))
     return _Heads(states, heads_count, width, 1.0) if same else None
 
 
@@ -194,28 +195,13 @@ def _is_mask(biases: Sequence[onnx_ir.Value], scores: onnx_ir.Shape, heads: int)
         return False
     axes = [[shape[axis] for shape in shapes if shape is not None] for axis in range(4)]
     spread = all(
-        size == 1 or _same(size, whole) for own, whole in zip(axes[:2], (scores[0], heads), strict=True) for size in own
+        size == 1 or are_same_dimension(size, whole)
+        for own, whole in zip(axes[:2], (scores[0], heads), strict=True)
+        for size in own
     )
-    full = any(_same(size, scores[3]) for size in axes[3])
-    fits = all(size == 1 or _same(size, scores[axis]) for axis in (2, 3) for size in axes[axis])
+    full = any(are_same_dimension(size, scores[3]) for size in axes[3])
+    fits = all(size == 1 or are_same_dimension(size, scores[axis]) for axis in (2, 3) for size in axes[axis])
     return spread and full and fits
-
-
-def _same(one: int | onnx_ir.SymbolicDim, other: int | onnx_ir.SymbolicDim) -> bool:
-    """Whether two dimensions are certainly one, by number or by name."""
-    return one == other and (isinstance(one, int) or one.value is not None)
-
-
-def _only_use(value: onnx_ir.Value, op_type: str, index: int) -> onnx_ir.Node | None:
-    """The node that uses a value, where it alone does so, as that input."""
-    uses = list(value.uses())
-    if value.is_graph_output() or len(uses) != 1 or uses[0].node.op_type != op_type or uses[0].idx != index:
-        return None
-    return uses[0].node
-
-
-def _permutation(node: onnx_ir.Node) -> list[int] | None:
-    return list(node.attributes["perm"].as_ints()) if node.op_type == "Transpose" else None
 
 
 class _Fusion(NodeReplacement):

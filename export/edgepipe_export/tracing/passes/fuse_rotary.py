@@ -16,7 +16,14 @@ import onnx_ir
 from onnx_ir.passes import InPlacePass, PassResult
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from edgepipe_export.tracing.graph_editing import NodeReplacement, add_constant
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement, add_constant
+from edgepipe_export.tracing.graphs.graph_matching import (
+    are_same_dimension,
+    find_only_use,
+    find_permutation,
+    find_producer,
+    read_integer,
+)
 
 _DOMAIN = "com.microsoft"
 _TO_HEADS = [0, 2, 1, 3]
@@ -81,10 +88,10 @@ def _find_rotation(add: onnx_ir.Node) -> _Rotation | None:
 
 def _is_swapped(value: onnx_ir.Value | None, heads: onnx_ir.Value) -> bool:
     """Whether a value is the second half of each head, negated, and the first."""
-    node = _producer(value, "Concat")
+    node = find_producer(value, "Concat")
     if node is None or len(node.inputs) != 2 or node.attributes.get_int("axis", 0) not in (-1, 3):
         return False
-    negated = _producer(node.inputs[0], "Neg")
+    negated = find_producer(node.inputs[0], "Neg")
     width = None if heads.shape is None or len(heads.shape) != 4 else heads.shape[3]
     if negated is None or not isinstance(width, int) or width % 2:
         return False
@@ -93,19 +100,19 @@ def _is_swapped(value: onnx_ir.Value | None, heads: onnx_ir.Value) -> bool:
 
 
 def _is_slice(value: onnx_ir.Value | None, heads: onnx_ir.Value, begin: int, end: int) -> bool:
-    node = _producer(value, "Slice")
-    if node is None or node.inputs[0] is not heads or len(node.inputs) < 4:
+    """Whether a value is a part of each head; the last one may end behind it, as ``[half:]`` does."""
+    node = find_producer(value, "Slice")
+    if node is None or node.inputs[0] is not heads or len(node.inputs) < 4 or heads.shape is None:
         return False
-    numbers = [_integer(each) for each in node.inputs[1:]]
-    step = numbers[3] if len(numbers) > 3 else 1
-    ends = numbers[1] is not None and (numbers[1] == end or (end == heads.shape[3] and numbers[1] >= end))  # type: ignore[index]
-    return numbers[0] == begin and ends and numbers[2] in (-1, 3) and step == 1
+    first, last, axis, step = [*(read_integer(each) for each in node.inputs[1:]), 1][:4]
+    ends = last is not None and (last == end or last >= end == heads.shape[3])
+    return first == begin and ends and axis in (-1, 3) and step == 1
 
 
 def _find_table(value: onnx_ir.Value | None, function: str) -> onnx_ir.Value | None:
     """The table, float32[batch or 1, new, width], that a value spreads over the heads; None where it is another one."""
-    node = _producer(value, "Unsqueeze")
-    if node is None or _integer(node.inputs[1]) != 1:
+    node = find_producer(value, "Unsqueeze")
+    if node is None or read_integer(node.inputs[1]) != 1:
         return None
     table = node.inputs[0]
     return table if _find_angles(table, function) is not None else None
@@ -120,7 +127,7 @@ def _find_angles(table: onnx_ir.Value | None, function: str) -> onnx_ir.Value | 
                 return _find_angles(value, function)
     if node is None or node.op_type != function:
         return None
-    both = _producer(node.inputs[0], "Concat")
+    both = find_producer(node.inputs[0], "Concat")
     if both is None or len(both.inputs) != 2 or both.inputs[0] is not both.inputs[1]:
         return None
     return both.inputs[0] if both.attributes.get_int("axis", 0) in (-1, 2) else None
@@ -130,22 +137,7 @@ def _fits(heads: onnx_ir.Value, table: onnx_ir.Value) -> bool:
     shape, own = heads.shape, table.shape
     if shape is None or own is None or len(own) != 3 or own[2] != shape[3]:
         return False
-    return (own[0] == 1 or _same(own[0], shape[0])) and _same(own[1], shape[2])
-
-
-def _same(one: int | onnx_ir.SymbolicDim, other: int | onnx_ir.SymbolicDim) -> bool:
-    return one == other and (isinstance(one, int) or one.value is not None)
-
-
-def _producer(value: onnx_ir.Value | None, op_type: str) -> onnx_ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == op_type else None
-
-
-def _integer(value: onnx_ir.Value | None) -> int | None:
-    """The one number that a constant holds."""
-    tensor = None if value is None else value.const_value
-    return int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None
+    return (own[0] == 1 or are_same_dimension(own[0], shape[0])) and are_same_dimension(own[1], shape[2])
 
 
 class _RotaryFusion(NodeReplacement):
@@ -156,8 +148,8 @@ class _RotaryFusion(NodeReplacement):
     """
 
     def __init__(self, graph: onnx_ir.Graph, match: _Rotation, tables: dict[onnx_ir.Value, onnx_ir.Value]) -> None:
-        transposed = _only_use(match.last.outputs[0], "Transpose")
-        joined = None if transposed is None else _only_use(transposed.outputs[0], "Reshape")
+        transposed = find_only_use(match.last.outputs[0], "Transpose", 0)
+        joined = None if transposed is None else find_only_use(transposed.outputs[0], "Reshape", 0)
         self._split = _find_split(match.heads) if joined is not None and _joins(transposed, joined) else None
         super().__init__(graph, joined if self._split is not None and joined is not None else match.last)
         self.match = match
@@ -168,7 +160,7 @@ class _RotaryFusion(NodeReplacement):
         cosines, sines = self._table(match.cosines), self._table(match.sines)
         states = match.heads if self._split is None else self._flatten(self._split)
         rows = self._rows(match.cosines)
-        turned = self.add_contrib("RotaryEmbedding", states, rows, cosines, sines)
+        turned = self.add("RotaryEmbedding", states, rows, cosines, sines, domain=_DOMAIN)
         self.take_place(0, turned)
         self.finish()
 
@@ -181,14 +173,6 @@ class _RotaryFusion(NodeReplacement):
         assert shape is not None
         width = math.prod(each for each in shape[2:] if isinstance(each, int))
         return self.add("Reshape", split, self.numbers(f"rotary_flat_{width}", [0, 0, width]))
-
-    def add_contrib(self, operator: str, *inputs: onnx_ir.Value) -> onnx_ir.Value:
-        """An output of a node of onnxruntime's own."""
-        value = self.add(operator, *inputs)
-        node = value.producer()
-        assert node is not None
-        node.domain = _DOMAIN
-        return value
 
     def _table(self, table: onnx_ir.Value) -> onnx_ir.Value:
         """The first half of a table, float32[rows, width / 2]."""
@@ -227,19 +211,21 @@ class _RotaryFusion(NodeReplacement):
 def _joins(transposed: onnx_ir.Node | None, joined: onnx_ir.Node) -> bool:
     """Whether heads are put behind each other again: [batch, heads, new, width] to [batch, new, heads * width]."""
     before, after = joined.inputs[0], joined.outputs[0]
-    if transposed is None or _permutation(transposed) != _TO_HEADS or before is None:
+    if transposed is None or find_permutation(transposed) != _TO_HEADS or before is None:
         return False
     if before.shape is None or after.shape is None or len(before.shape) != 4 or len(after.shape) != 3:
         return False
     heads, width = before.shape[2], before.shape[3]
     whole = isinstance(heads, int) and isinstance(width, int) and after.shape[2] == heads * width
-    return whole and all(_same(one, other) for one, other in zip(before.shape[:2], after.shape[:2], strict=True))
+    return whole and all(
+        are_same_dimension(one, other) for one, other in zip(before.shape[:2], after.shape[:2], strict=True)
+    )
 
 
 def _find_split(heads: onnx_ir.Value) -> onnx_ir.Value | None:
     """The heads before they were transposed, float32[batch, new, heads, width]."""
-    transposed = _producer(heads, "Transpose")
-    if transposed is None or _permutation(transposed) != _TO_HEADS:
+    transposed = find_producer(heads, "Transpose")
+    if transposed is None or find_permutation(transposed) != _TO_HEADS:
         return None
     split = transposed.inputs[0]
     shape = None if split is None else split.shape
@@ -249,21 +235,9 @@ def _find_split(heads: onnx_ir.Value) -> onnx_ir.Value | None:
 
 def _find_flat(split: onnx_ir.Value) -> onnx_ir.Value | None:
     """The states that were split into heads, float32[batch, new, heads * width]."""
-    node, shape = _producer(split, "Reshape"), split.shape
+    node, shape = find_producer(split, "Reshape"), split.shape
     states = None if node is None else node.inputs[0]
     if states is None or states.shape is None or shape is None or len(states.shape) != 3:
         return None
-    same = all(_same(one, other) for one, other in zip(states.shape[:2], shape[:2], strict=True))
+    same = all(are_same_dimension(one, other) for one, other in zip(states.shape[:2], shape[:2], strict=True))
     return states if same and states.shape[2] == shape[2] * shape[3] else None
-
-
-def _only_use(value: onnx_ir.Value, op_type: str) -> onnx_ir.Node | None:
-    uses = list(value.uses())
-    if value.is_graph_output() or len(uses) != 1 or uses[0].idx != 0:
-        return None
-    node: onnx_ir.Node = uses[0].node
-    return node if node.op_type == op_type else None
-
-
-def _permutation(node: onnx_ir.Node) -> list[int] | None:
-    return list(node.attributes["perm"].as_ints()) if "perm" in node.attributes else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx_ir
 from onnx_ir.passes import InPlacePass, PassResult
 
-from edgepipe_export.tracing.graph_editing import NodeReplacement
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement
+from edgepipe_export.tracing.graphs.graph_matching import find_producer, read_integer
 
 
 class RemoveIdleGathersPass(InPlacePass):
@@ -51,29 +52,19 @@ def _is_idle(node: onnx_ir.Node) -> bool:
 
 def _counted_axis(value: onnx_ir.Value | None) -> tuple[int, onnx_ir.SymbolicDim] | None:
     """The axis along which indices count 0, 1, 2 and so on up to its size, being the same along all others."""
-    unsqueeze = _producer(value, "Unsqueeze")
-    expand = None if unsqueeze is None else _producer(unsqueeze.inputs[0], "Expand")
+    unsqueeze = find_producer(value, "Unsqueeze")
+    expand = None if unsqueeze is None else find_producer(unsqueeze.inputs[0], "Expand")
     numbers = None if expand is None else expand.inputs[0]
     if numbers is None or numbers.shape is None:
         return None
     sizes = [(axis, size) for axis, size in enumerate(numbers.shape) if size != 1]
-    while (inner := _producer(numbers, "Unsqueeze")) is not None:
+    while (inner := find_producer(numbers, "Unsqueeze")) is not None:
         numbers = inner.inputs[0]
-    counting = _producer(numbers, "Range")
-    if counting is None or len(sizes) != 1 or [_number(counting.inputs[place]) for place in (0, 2)] != [0, 1]:
+    counting = find_producer(numbers, "Range")
+    if counting is None or len(sizes) != 1 or [read_integer(counting.inputs[place]) for place in (0, 2)] != [0, 1]:
         return None
     axis, size = sizes[0]
     return (axis, size) if isinstance(size, onnx_ir.SymbolicDim) else None
-
-
-def _producer(value: onnx_ir.Value | None, op_type: str) -> onnx_ir.Node | None:
-    node = None if value is None else value.producer()
-    return node if node is not None and node.op_type == op_type else None
-
-
-def _number(value: onnx_ir.Value | None) -> int | None:
-    tensor = None if value is None else value.const_value
-    return int(tensor.numpy().item()) if tensor is not None and tensor.size == 1 else None
 
 
 class _Replacement(NodeReplacement):

@@ -35,9 +35,17 @@ class NodeReplacement:
         self.node = node
         self._nodes: list[onnx_ir.Node] = []
 
-    def add(self, operator: str, *inputs: onnx_ir.Value, **attributes: Any) -> onnx_ir.Value:
-        """A node's output, in float32 unless its type is set."""
-        node = onnx_ir.node(operator, inputs, attributes=attributes, name=f"{self.node.name}.{len(self._nodes)}")
+    def add(self, operator: str, *inputs: onnx_ir.Value, domain: str = "", **attributes: Any) -> onnx_ir.Value:
+        """A node's output, in float32 unless its type is set.
+
+        Args:
+            operator: The node's operator.
+            *inputs: What it takes.
+            domain: Whose operator it is; ONNX's own by default.
+            **attributes: Its attributes.
+        """
+        name = f"{self.node.name}.{len(self._nodes)}"
+        node = onnx_ir.node(operator, inputs, attributes=attributes, domain=domain, name=name)
         node.outputs[0].name = node.name
         node.outputs[0].type = onnx_ir.TensorType(onnx_ir.DataType.FLOAT)
         self._nodes.append(node)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir
 import pytest
 
-from edgepipe_export.tracing.graph_editing import NodeReplacement, add_constant
+from edgepipe_export.tracing.graphs.graph_editing import NodeReplacement, add_constant
 from tests.export.tracing.passes.hand_made import hand_made
 
 

@@ -1,0 +1,1 @@
+"""A graph in hand: questions about it, and edits of it."""
