@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ class BatchMapper:
         Raises:
             EdgepipeError: see :meth:`RowRunner.run`.
         """
-        waiting: list[tuple[pa.Table, int]] = []
+        waiting: deque[tuple[pa.Table, int]] = deque()
 
         def read() -> Iterator[tuple[Key, list[Any]]]:
             for key, table in tables:
@@ -93,7 +94,7 @@ class BatchMapper:
                 yield key, inputs
 
         for outcomes in self._runner.run(read()):
-            table, inputs = waiting.pop(0)
+            table, inputs = waiting.popleft()
             yield MappedTable(outcomes.key, outcomes, inputs, self._add(table, outcomes))
 
     def _read_inputs(self, key: Any, table: pa.Table) -> list[Any]:

@@ -15,7 +15,7 @@ from edgepipe.mapping.row_runner import RunOptions, make_runner
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.batch_independence import find_sharing, shares_steps
 from edgepipe.pipelines.generative import GenerativeTask
-from edgepipe.pipelines.sentence_embedding import Embedding
+from edgepipe.pipelines.sentence_embedding import Embedding, EmbeddingTask
 
 # Pieces of a batch, where a batch changes no result: on a processor, on other devices, and texts that are written.
 CPU_BATCH, DEVICE_BATCH, WRITTEN_BATCH = 32, 128, 8
@@ -59,7 +59,10 @@ def find_batch_size(task: Task, embedding: Embedding | None = None) -> int:
     """The largest batch that changes no result, and that is of use: 1 where every batch changes results."""
     if isinstance(task, GenerativeTask):
         return WRITTEN_BATCH if shares_steps(task) else 1
-    run: Any = None if embedding is None else partial(_embed, task, embedding)
+    run = None
+    if embedding is not None:
+        assert isinstance(task, EmbeddingTask), "it made the embedding"
+        run = partial(task.embed_batch, embedding=embedding)
     _, pads = find_sharing(task, run)
     if not pads:
         return 1
@@ -164,7 +167,3 @@ class _Trial:
         if tokens / seconds > self.speed:
             self.speed = tokens / seconds
             self.busy = (time.process_time() - used) / (seconds * available_threads())
-
-
-def _embed(task: Any, embedding: Embedding, pieces: Sequence[Any]) -> list[Any]:
-    return list(task.embed_batch(pieces, embedding))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ from edgepipe.mapping.output_folder import OutputFolder
 from edgepipe.mapping.part_files import FORMATS
 from edgepipe.mapping.sources.dataset import Dataset, scan_files
 from edgepipe.mapping.sources.source import Slice
-from edgepipe.mapping.sources.storage import StoredFile, find_files
+from edgepipe.mapping.sources.storage import StoredFile
 
 # What the job is, beside its parts. Readers of datasets pass over names that begin so.
 RECORD = "_edgepipe_job.json"
@@ -160,11 +159,6 @@ def read_job(folder: OutputFolder) -> Job | None:
     return Job(identity, schema, parts, folder)
 
 
-def find_inputs(paths: Sequence[str | os.PathLike[str]], suffixes: Sequence[str]) -> list[dict[str, Any]]:
-    """What a job reads, as its identity has it."""
-    return [describe_file(file) for file in find_files(paths, suffixes)]
-
-
 def describe_file(file: StoredFile) -> dict[str, Any]:
     """A file as JSON: by what it is seen that it is the same later."""
     return {
@@ -176,14 +170,14 @@ def describe_file(file: StoredFile) -> dict[str, Any]:
 
 
 def plan_parts(
-    paths: Sequence[str | os.PathLike[str]], part_rows: int, show: Callable[[int, int], None]
+    files: Sequence[StoredFile], part_rows: int, show: Callable[[int, int], None]
 ) -> tuple[Dataset, list[Part]]:
-    """Read through the files, and cut their rows into parts.
+    """Read through files, and cut their rows into parts.
 
     Raises:
         InputError: a file cannot be read, or files have other columns than the first.
     """
-    dataset, slices = scan_files(paths, most_rows=part_rows, most_bytes=PART_BYTES, show=show)
+    dataset, slices = scan_files(files, most_rows=part_rows, most_bytes=PART_BYTES, show=show)
     found = [(file, each) for file, own in enumerate(slices) for each in own]
     return dataset, [Part(number, file, each) for number, (file, each) in enumerate(found)]
 

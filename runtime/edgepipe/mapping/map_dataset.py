@@ -11,6 +11,7 @@ import pyarrow as pa
 from edgepipe.errors import InputError
 from edgepipe.mapping.batch_mapper import BatchMapper, choose_embedding, split_options
 from edgepipe.mapping.execution import find_batch_size
+from edgepipe.mapping.part_worker import load_task
 from edgepipe.mapping.row_runner import RunOptions
 from edgepipe.mapping.run_job import MapReport, Show, run_job, split_session
 from edgepipe.mapping.sources.tables_of_data import open_tables
@@ -95,10 +96,7 @@ def _take_task(bundle: Any, session: Mapping[str, Any], options: Mapping[str, An
     """A pipeline, and the options of vectors."""
     own, vectors = split_options(options)
     if not isinstance(bundle, Task):
-        from edgepipe.factory import pipeline
-
-        task: Task = pipeline(model=bundle, **session, **own)
-        return task, vectors
+        return load_task(bundle, options, session), vectors
     if session or own:
         raise InputError(f"the pipeline is loaded already: give it {', '.join([*session, *own])} when you load it")
     return bundle, vectors

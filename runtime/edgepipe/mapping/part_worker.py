@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -172,7 +173,7 @@ def load_worker(settings: WorkerSettings) -> PartWorker:
     return PartWorker(job, task, fail_fast=settings.fail_fast)
 
 
-def load_task(bundle: str, options: Mapping[str, Any], session: Mapping[str, Any]) -> Task:
+def load_task(bundle: str | os.PathLike[str], options: Mapping[str, Any], session: Mapping[str, Any]) -> Task:
     """The pipeline for a job's options."""
     task: Task = pipeline(model=bundle, **session, **split_options(options)[0])
     return task

@@ -147,9 +147,10 @@ class EncoderRunner(RowRunner):
         super().__init__(task, options)
         self._embedding = embedding
         self._settings = task.settings(task.merge_options({})) if embedding is None else None
-        self._run_batch: Callable[[Sequence[Piece]], Sequence[Any]] = (
-            task.run_batch if embedding is None else partial(_embed, task, embedding)
-        )
+        self._run_batch: Callable[[Sequence[Piece]], Iterable[Any]] = task.run_batch
+        if embedding is not None:
+            assert isinstance(task, EmbeddingTask), "it made the embedding"
+            self._run_batch = partial(task.embed_batch, embedding=embedding)
 
     def run(self, lists: Iterable[tuple[Key, Sequence[Any]]]) -> Iterator[Outcomes[Key]]:
         """See :meth:`RowRunner.run`."""
@@ -172,7 +173,7 @@ class EncoderRunner(RowRunner):
             if not chunk.rows:
                 yield chunk.outcomes
 
-    def _run_each(self, pieces: Sequence[Piece]) -> Sequence[Any]:
+    def _run_each(self, pieces: Sequence[Piece]) -> Iterable[Any]:
         """What comes of each piece: outputs, or what is wrong with it alone."""
         try:
             return self._run_batch(pieces)
@@ -240,7 +241,3 @@ def make_runner(task: Task, options: RunOptions, embedding: Embedding | None = N
     if isinstance(task, GenerativeTask):
         return WriterRunner(task, options)
     return EncoderRunner(task, options, embedding)
-
-
-def _embed(task: Any, embedding: Embedding, pieces: Sequence[Piece]) -> list[Any]:
-    return list(task.embed_batch(pieces, embedding))

@@ -19,7 +19,7 @@ from edgepipe.mapping.job import (
     Job,
     Part,
     check_same,
-    find_inputs,
+    describe_file,
     plan_parts,
     read_job,
     remove_job,
@@ -28,8 +28,8 @@ from edgepipe.mapping.output_folder import OutputFolder
 from edgepipe.mapping.part_files import FORMATS
 from edgepipe.mapping.part_processes import run_in_processes
 from edgepipe.mapping.part_worker import PartReport, PartWorker, WorkerSettings, load_task, task_digest
-from edgepipe.mapping.sources.dataset import SUFFIXES
-from edgepipe.mapping.sources.storage import find_files, is_local, local_path
+from edgepipe.mapping.sources.dataset import find_dataset_files
+from edgepipe.mapping.sources.storage import StoredFile, is_local, local_path
 from edgepipe.pipelines.base import Task
 from edgepipe.tables.column_roles import choose_columns, read_input
 
@@ -129,21 +129,19 @@ def run_job(
     """
     show = show or (lambda step, done, total: None)
     session, task_options = split_session(options)
-    paths = [data] if isinstance(data, (str, os.PathLike)) else list(data)
-    target = _find_target(output, format, paths)
+    files = find_dataset_files([data] if isinstance(data, (str, os.PathLike)) else list(data))
+    target = _find_target(output, format, files)
     target.check(overwrite=overwrite)
     if overwrite:
         remove_job(target.folder)
+    wanted = _Wanted(files, target, columns, part_rows, batch_size, session, task_options)
     before = read_job(target.folder)
     task = load_task(bundle, task_options, session)
     try:
-        job, execution, task = _prepare(
-            task, target, paths, columns, part_rows, batch_size, before, session, task_options, show
-        )
+        job, missing, execution, task = _prepare(task, wanted, before, show)
         if processes is not None:
             execution = replace(execution, processes=processes)
         settings = WorkerSettings(bundle, target.folder.address, {**session, **execution.session}, fail_fast)
-        missing = job.missing_parts()
         begin = time.perf_counter()
         if run_parts is not None:
             task.close()
@@ -200,7 +198,7 @@ class _Target:
         self.folder.remove_if_empty()
 
 
-def _find_target(output: str, format_name: str | None, paths: Sequence[Any]) -> _Target:
+def _find_target(output: str, format_name: str | None, files: Sequence[StoredFile]) -> _Target:
     end = os.path.splitext(output)[1].removeprefix(".").lower()
     if end in FORMATS and not output.endswith(("/", os.sep)):
         if format_name not in (None, end):
@@ -211,42 +209,53 @@ def _find_target(output: str, format_name: str | None, paths: Sequence[Any]) -> 
         return _Target(OutputFolder(str(file.with_name(f".{file.name}.parts"))), end, file)
     if format_name is not None and format_name not in FORMATS:
         raise InputError(f"the format is one of {', '.join(FORMATS)}, got {format_name!r}")
-    return _Target(OutputFolder(output), format_name or _format_of(paths))
+    return _Target(OutputFolder(output), format_name or _format_of(files[0]))
 
 
-def _format_of(paths: Sequence[Any]) -> str:
+def _format_of(file: StoredFile) -> str:
     """The format of what is read."""
-    name = find_files(paths, SUFFIXES)[0].name.lower()
+    name = file.name.lower()
     return "parquet" if ".parquet" in name else "csv" if ".csv" in name or ".tsv" in name else "jsonl"
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """What a caller wants; see :func:`run_job`."""
+
+    files: Sequence[StoredFile]
+    target: _Target
+    columns: Sequence[str]
+    part_rows: int
+    batch_size: int | None
+    session: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+
 def _prepare(
-    task: Task,
-    target: _Target,
-    paths: Sequence[Any],
-    columns: Sequence[str],
-    part_rows: int,
-    batch_size: int | None,
-    before: Job | None,
-    session: Mapping[str, Any],
-    options: Mapping[str, Any],
-    show: Show,
-) -> tuple[Job, Execution, Task]:
-    """The job, new or as it was; and how it runs here."""
-    embedding = choose_embedding(task, split_options(options)[1])
-    files = find_inputs(paths, SUFFIXES)
+    task: Task, wanted: _Wanted, before: Job | None, show: Show
+) -> tuple[Job, Sequence[Part], Execution, Task]:
+    """The job, new or as it was; the parts that are missing; how they run here, and in which pipeline."""
+    options, folder = wanted.options, wanted.target.folder
+    files = [describe_file(file) for file in wanted.files]  # before they are read: a change is seen then
     if before is None:
-        dataset, parts = plan_parts(paths, part_rows, lambda done, total: show("reading files", done, total))
-        schema = dataset.schema
+        dataset, parts = plan_parts(
+            wanted.files, wanted.part_rows, lambda done, total: show("reading files", done, total)
+        )
     else:
-        dataset, parts, schema = before.dataset, list(before.parts), before.schema
-    chosen = choose_columns(task.name, schema.names, columns, dataset.address)
-    fixed = batch_size if before is None or batch_size is not None else before.identity.batch_size
-    inputs = _take_sample(dataset.read(parts[0].file, parts[0].slice), chosen) if parts else []
-    dataset.close()
-    many = sum(part.slice.rows for part in parts) >= _FEW
-    beside = load_side_by_side(task, split_options(options)[0], session)
-    execution, task = choose_execution(task, beside, inputs if many else [], embedding=embedding, batch_size=fixed)
+        dataset, parts = before.dataset, list(before.parts)
+    chosen = choose_columns(task.name, dataset.schema.names, wanted.columns, dataset.address)
+    embedding = choose_embedding(task, split_options(options)[1])
+    size = wanted.batch_size
+    if size is None and before is not None:
+        size = before.identity.batch_size
+    missing = parts if before is None else before.missing_parts()
+    execution = Execution(size or 1, {})
+    if missing:
+        many = sum(part.slice.rows for part in parts) >= _FEW
+        inputs = _take_sample(dataset.read(parts[0].file, parts[0].slice), chosen) if many else []
+        dataset.close()
+        beside = load_side_by_side(task, split_options(options)[0], wanted.session)
+        execution, task = choose_execution(task, beside, inputs, embedding=embedding, batch_size=size)
     identity = Identity(
         task_digest(task),
         task.model.dtype,
@@ -255,16 +264,16 @@ def _prepare(
         chosen,
         execution.batch_size,
         files,
-        target.format,
-        part_rows,
+        wanted.target.format,
+        wanted.part_rows,
     )
     if before is not None:
         check_same(before, identity)
-        target.folder.remove_leftovers()
-        return before, execution, task
-    job = Job(identity, schema, parts, target.folder)
+        folder.remove_leftovers()
+        return before, missing, execution, task
+    job = Job(identity, dataset.schema, parts, folder)
     job.write()
-    return job, execution, task
+    return job, missing, execution, task
 
 
 def _take_sample(table: Any, columns: Mapping[str, str]) -> list[Any]:

@@ -16,7 +16,7 @@ from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.generative import GenerativeTask
 
 Piece = Mapping[str, list[int]]
-Run = Callable[[Sequence[Piece]], Sequence[Any]]
+Run = Callable[[Sequence[Piece]], Any]
 
 # How far outputs of a batch may be from those of an input alone, as a share of the largest: what adding up in another
 # order does in fp32. Rounding by other scales does a thousand times as much.

@@ -8,12 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from edgepipe.factory import pipeline
 from edgepipe.mapping.batch_mapper import BatchMapper, choose_embedding, split_options
 from edgepipe.mapping.execution import find_batch_size
+from edgepipe.mapping.part_worker import load_task
 from edgepipe.mapping.row_runner import RunOptions
 from edgepipe.mapping.run_job import split_session
-from edgepipe.pipelines.base import Task
 from edgepipe.ray.batch_formats import add_columns, column_names, read_columns
 from edgepipe.ray.ray_module import assigned_cpus
 from edgepipe.tables.column_roles import choose_columns
@@ -59,12 +58,11 @@ class Predictor:
         Raises:
             EdgepipeError: what :func:`edgepipe.pipeline` raises.
         """
-        session, others = split_session(options)
-        own, vectors = split_options(others)
+        session, own = split_session(options)
         if "num_threads" not in session and "workers" not in session and (cpus := assigned_cpus()) is not None:
             session["num_threads"] = cpus
-        self.task: Task = pipeline(model=bundle, **session, **own)
-        self._embedding = choose_embedding(self.task, vectors)
+        self.task = load_task(bundle, own, session)
+        self._embedding = choose_embedding(self.task, split_options(own)[1])
         self._named = (column,) if isinstance(column, str) else tuple(column)
         size = find_batch_size(self.task, self._embedding) if batch_size is None else batch_size
         self._options = RunOptions(size, fail_fast, lambda key, row: f"row {row + 1} of the batch")

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from edgepipe.errors import InputError
-from edgepipe.mapping.job import RECORD, Identity, Job, check_same, find_inputs, plan_parts, read_job, remove_job
+from edgepipe.mapping.job import RECORD, Identity, Job, check_same, describe_file, plan_parts, read_job, remove_job
 from edgepipe.mapping.output_folder import OutputFolder
-from edgepipe.mapping.sources.dataset import SUFFIXES
+from edgepipe.mapping.sources.dataset import find_dataset_files
 
 
 def make_job(folder: Path) -> Job:
     (folder / "in").mkdir()
     for name in ("a", "b"):
         (folder / "in" / f"{name}.csv").write_text("text\n" + "good\n" * 5)
-    dataset, parts = plan_parts([folder / "in"], 2, lambda done, total: None)
-    files = find_inputs([folder / "in"], SUFFIXES)
+    found = find_dataset_files([folder / "in"])
+    dataset, parts = plan_parts(found, 2, lambda done, total: None)
+    files = [describe_file(file) for file in found]
     identity = Identity("d1", "int8", "text-classification", {"top_k": 2}, {"text": "text"}, 4, files, "csv", 2)
     return Job(identity, dataset.schema, parts, OutputFolder(str(folder / "out")))
 
@@ -68,7 +69,9 @@ def test_a_changed_file_is_another_job(tmp_path: Path) -> None:
     job = make_job(tmp_path)
     (tmp_path / "in" / "b.csv").write_text("text\n" + "well\n" * 5)
     with pytest.raises(InputError, match="a file has changed"):
-        check_same(job, replace(job.identity, files=find_inputs([tmp_path / "in"], SUFFIXES)))
+        check_same(
+            job, replace(job.identity, files=[describe_file(file) for file in find_dataset_files([tmp_path / "in"])])
+        )
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:

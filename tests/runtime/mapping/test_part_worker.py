@@ -11,11 +11,11 @@ from pyarrow import parquet
 
 from edgepipe import Bundle, pipeline
 from edgepipe.errors import BundleError, InputError, NotFiniteError
-from edgepipe.mapping.job import Identity, Job, find_inputs, plan_parts
+from edgepipe.mapping.job import Identity, Job, describe_file, plan_parts
 from edgepipe.mapping.output_folder import OutputFolder
 from edgepipe.mapping.part_files import METADATA
 from edgepipe.mapping.part_worker import PartWorker, WorkerSettings, load_worker
-from edgepipe.mapping.sources.dataset import SUFFIXES
+from edgepipe.mapping.sources.dataset import find_dataset_files
 from tests.runtime.small_bundle import write_bundle
 
 ROWS = ["good", None, "", "bad", "a long text that the model has no room for, as it takes sixteen tokens and no more"]
@@ -24,10 +24,11 @@ ROWS = ["good", None, "", "bad", "a long text that the model has no room for, as
 def make_job(bundle: Path, folder: Path, rows: Sequence[object] = ROWS, part_rows: int = 2) -> Job:
     path = folder / "in.jsonl"
     path.write_text("".join(json.dumps({"id": number, "cell": row}) + "\n" for number, row in enumerate(rows)))
-    dataset, parts = plan_parts([path], part_rows, lambda done, total: None)
+    files = find_dataset_files([path])
+    dataset, parts = plan_parts(files, part_rows, lambda done, total: None)
     identity = Identity(
         Bundle.load(bundle).digest, "fp32", "text-classification", {"truncation": True}, {"text": "cell"}, 1,
-        find_inputs([path], SUFFIXES), "parquet", part_rows,
+        [describe_file(file) for file in files], "parquet", part_rows,
     )  # fmt: skip
     return Job(identity, dataset.schema, parts, OutputFolder(str(folder / "out")))
 

@@ -7,7 +7,6 @@ from itertools import islice
 
 import pyarrow as pa
 
-from edgepipe.errors import InputError
 from edgepipe.mapping.sources.source import Slice, TableSource
 from edgepipe.mapping.sources.storage import StoredFile
 from edgepipe.mapping.sources.text_stream import TextStream
@@ -48,7 +47,7 @@ class CsvSource(TableSource):
         columns = self._columns = self._columns or next(self._records(0, ()), [])
         records = list(islice(self._records(part.offset, columns), part.rows))
         if len(records) < part.rows:
-            raise InputError(f"{self.file.path} has changed since the job began: it has fewer rows")
+            raise self.fewer_rows_error()
         cells = dict(zip(columns, zip(*records, strict=True), strict=True))
         return pa.table([pa.array(cells[name], pa.string()).cast(schema.field(name).type) for name in schema.names],
                         schema=schema)  # fmt: skip

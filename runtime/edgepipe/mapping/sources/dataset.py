@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -80,17 +79,22 @@ def open_source(file: StoredFile) -> TableSource:
     return SOURCES[os.path.splitext(name.removesuffix(end))[1]](file)
 
 
+def find_dataset_files(paths: Sequence[str | os.PathLike[str]]) -> list[StoredFile]:
+    """The files that some paths name, of the formats that can be read; see :func:`find_files`."""
+    return find_files(paths, SUFFIXES)
+
+
 def scan_files(
-    paths: Sequence[str | os.PathLike[str]],
+    files: Sequence[StoredFile],
     *,
     most_rows: int,
     most_bytes: int,
     show: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Dataset, list[list[Slice]]]:
-    """Find files, and read through those that are text once: so that what is wrong is said before the long work.
+    """Read through files that are text once: so that what is wrong is said before the long work.
 
     Args:
-        paths: Files, folders, globs, addresses.
+        files: One or more.
         most_rows: The most rows of a slice.
         most_bytes: The most bytes of a slice of several rows, not compressed.
         show: Is told how many files are read, and how many there are.
@@ -99,10 +103,8 @@ def scan_files(
         The dataset, and for each file its slices.
 
     Raises:
-        DependencyError: a package for an address is missing.
         InputError: a file cannot be read, or files have other columns than the first.
     """
-    files = find_files(paths, SUFFIXES)
     slices: list[list[Slice]] = []
     schema: pa.Schema | None = None
     for number, file in enumerate(files):
@@ -148,8 +150,3 @@ def _unify(schema: pa.Schema, own: pa.Schema, file: StoredFile, first: StoredFil
 
 def _names(names: set[str]) -> str:
     return ", ".join(sorted(names))
-
-
-def describe_files(files: Sequence[StoredFile]) -> list[dict[str, Any]]:
-    """Files as JSON: by what it is seen that they are the same later."""
-    return [{"path": file.path, "bytes": file.size, "fingerprint": file.fingerprint()} for file in files]

@@ -51,7 +51,7 @@ class JsonLinesSource(TableSource):
         lines = (line for line in self._stream.lines(part.offset) if line.strip())
         rows = [self._parse(line, 0) for line in islice(lines, part.rows)]
         if len(rows) < part.rows:
-            raise InputError(f"{self.file.path} has changed since the job began: it has fewer rows")
+            raise self.fewer_rows_error()
         return make_table(rows, schema, self.file.path)
 
     def close(self) -> None:

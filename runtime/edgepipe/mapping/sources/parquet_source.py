@@ -85,7 +85,7 @@ class ParquetSource(TableSource):
         while count < rows:
             batch = next(self._batches, None)
             if batch is None:
-                raise InputError(f"{self.file.path} has changed since the job began: it has fewer rows")
+                raise self.fewer_rows_error()
             pieces.append(pa.Table.from_batches([batch]))
             count += batch.num_rows
         table = pa.concat_tables(pieces)

@@ -61,6 +61,10 @@ class TableSource(ABC):
             InputError: the file cannot be read, or has changed.
         """
 
+    def fewer_rows_error(self) -> InputError:
+        """The error where a file ends before a slice does."""
+        return InputError(f"{self.file.path} has changed since the job began: it has fewer rows")
+
     @abstractmethod
     def close(self) -> None:
         """Give the open file back."""

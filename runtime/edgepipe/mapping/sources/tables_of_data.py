@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from edgepipe.errors import InputError
-from edgepipe.mapping.sources.dataset import scan_files
+from edgepipe.mapping.sources.dataset import find_dataset_files, scan_files
 
 # Rows that are in memory at once.
 _ROWS = 1024
@@ -28,7 +28,7 @@ def open_tables(data: Any) -> tuple[pa.Schema, Iterator[pa.Table], str]:
     """
     if isinstance(data, (str, os.PathLike)) or _are_paths(data):
         paths = [data] if isinstance(data, (str, os.PathLike)) else list(data)
-        dataset, slices = scan_files(paths, most_rows=_ROWS, most_bytes=_BYTES)
+        dataset, slices = scan_files(find_dataset_files(paths), most_rows=_ROWS, most_bytes=_BYTES)
         tables = (dataset.read(file, part) for file, own in enumerate(slices) for part in own)
         return dataset.schema, tables, dataset.address
     name = f"the {type(data).__name__}"

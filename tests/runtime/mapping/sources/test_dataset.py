@@ -11,7 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from edgepipe.errors import InputError
-from edgepipe.mapping.sources.dataset import Dataset, scan_files
+from edgepipe.mapping.sources.dataset import Dataset, find_dataset_files, scan_files
 
 
 def read_all(dataset: Dataset, slices: object) -> list[dict[str, object]]:
@@ -34,7 +34,7 @@ def test_files_of_several_formats_with_folders_that_are_columns(tmp_path: Path) 
     write(tmp_path, "lang=en/b.csv.gz", "text,id\nthree,3\n")
     parquet.write_table(pa.table({"id": ["4"], "text": ["four"]}), tmp_path / "lang=en" / "c.parquet")
     write(tmp_path, "lang=en/d.csv", "")
-    dataset, slices = scan_files([tmp_path], most_rows=1, most_bytes=1000)
+    dataset, slices = scan_files(find_dataset_files([tmp_path]), most_rows=1, most_bytes=1000)
     assert dataset.schema.names == ["id", "text", "lang"]
     assert read_all(dataset, slices) == [
         {"id": "1", "text": "eins", "lang": "de"},
@@ -47,7 +47,7 @@ def test_files_of_several_formats_with_folders_that_are_columns(tmp_path: Path) 
 def test_json_lines_may_lack_columns_and_widen_types(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", json.dumps({"text": "x", "n": 1}))
     write(tmp_path, "b.jsonl", json.dumps({"text": "y", "n": 0.5, "more": None}))
-    dataset, slices = scan_files([tmp_path], most_rows=9, most_bytes=1000)
+    dataset, slices = scan_files(find_dataset_files([tmp_path]), most_rows=9, most_bytes=1000)
     assert read_all(dataset, slices) == [
         {"text": "x", "n": 1.0, "more": None},
         {"text": "y", "n": 0.5, "more": None},
@@ -66,31 +66,31 @@ def test_files_with_other_columns_are_refused(tmp_path: Path, second: str, messa
     write(tmp_path, "a.csv", "id,text\n1,x\n")
     write(tmp_path, "b.csv", second)
     with pytest.raises(InputError, match=message):
-        scan_files([tmp_path], most_rows=9, most_bytes=1000)
+        scan_files(find_dataset_files([tmp_path]), most_rows=9, most_bytes=1000)
 
 
 def test_columns_of_other_types_are_refused(tmp_path: Path) -> None:
     parquet.write_table(pa.table({"id": [1], "text": ["x"]}), tmp_path / "a.parquet")
     parquet.write_table(pa.table({"id": ["1"], "text": ["x"]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match=r"b.parquet has a column of another type than .*a.parquet: .*id"):
-        scan_files([tmp_path], most_rows=9, most_bytes=1000)
+        scan_files(find_dataset_files([tmp_path]), most_rows=9, most_bytes=1000)
 
 
 def test_a_folder_that_names_a_column_of_its_file_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "id=1/a.csv", "id,text\n1,x\n")
     with pytest.raises(InputError, match="has a column 'id', and so has the name of its folder"):
-        scan_files([tmp_path], most_rows=9, most_bytes=1000)
+        scan_files(find_dataset_files([tmp_path]), most_rows=9, most_bytes=1000)
 
 
 def test_an_empty_file_alone_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "a.jsonl", "")
     with pytest.raises(InputError, match="has no columns: it is empty"):
-        scan_files([tmp_path], most_rows=9, most_bytes=1000)
+        scan_files(find_dataset_files([tmp_path]), most_rows=9, most_bytes=1000)
 
 
 def test_a_file_that_changed_is_told(tmp_path: Path) -> None:
     write(tmp_path, "a.csv", "text\nx\n")
-    dataset, [[part]] = scan_files([tmp_path], most_rows=9, most_bytes=1000)
+    dataset, [[part]] = scan_files(find_dataset_files([tmp_path]), most_rows=9, most_bytes=1000)
     write(tmp_path, "a.csv", "text\nx\nmore\n")
     with pytest.raises(InputError, match="has changed since the job began"):
         dataset.read(0, part)
@@ -100,5 +100,10 @@ def test_progress_is_told(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv"):
         write(tmp_path, name, "text\nx\n")
     told: list[tuple[int, int]] = []
-    scan_files([tmp_path], most_rows=9, most_bytes=1000, show=lambda done, total: told.append((done, total)))
+    scan_files(
+        find_dataset_files([tmp_path]),
+        most_rows=9,
+        most_bytes=1000,
+        show=lambda done, total: told.append((done, total)),
+    )
     assert told == [(0, 2), (1, 2)]
