@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,12 @@ def make_encoder(folder: Path, task: str, **options: Any) -> Path:
     """Export a tiny BERT with a task's head."""
     model, tokenizer = build("bert", task=task, **options)
     return Path(export(model, folder, task=task, tokenizer=tokenizer, verify=False, progress=False).path)
+
+
+def make_variants(folder: Path, dtypes: Sequence[str]) -> Path:
+    """Export a tiny classifier in several variants, wide enough that they differ and gentle enough that all work."""
+    model, tokenizer = build("bert", labels=("bad", "good"), hidden_size=64, gain=1.0)
+    return Path(export(model, folder, tokenizer=tokenizer, dtypes=dtypes, verify=False, max_drop=1.0).path)
 
 
 def make_writer(folder: Path, family: str) -> Path:

@@ -48,9 +48,7 @@ class Differences:
             self.failures.append(f"{what}: shape {got.shape} instead of {expected.shape}")
             return
         self.largest = max(self.largest, float(np.abs(got - expected).max()))
-        # Rounding is that of the largest numbers: those near zero are what is left of their sums.
-        size = max(1.0, float(np.abs(expected).max(initial=0.0)))
-        if not np.allclose(got, expected, atol=ABSOLUTE * size, rtol=RELATIVE):
+        if not np.allclose(got, expected, atol=ABSOLUTE, rtol=RELATIVE):
             self.failures.append(f"{what}: differs by {np.abs(got - expected).max():.2g}")
 
 

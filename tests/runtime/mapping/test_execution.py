@@ -20,8 +20,7 @@ from edgepipe.mapping.execution import (
     find_batch_size,
     load_side_by_side,
 )
-from edgepipe_export import export
-from tests.tiny import build
+from tests.runtime.tiny_bundles import make_variants
 
 TEXTS = ["a text", "a longer text than the one before it", "bad"] * 8
 
@@ -29,11 +28,10 @@ TEXTS = ["a text", "a longer text than the one before it", "bad"] * 8
 def test_batches_are_for_those_whose_results_they_do_not_change(
     tiny_bundles: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    build("bert", directory=tmp_path / "tiny", labels=("bad", "good"), hidden_size=64, gain=1.0)
-    export(tmp_path / "tiny", tmp_path / "bundle", dtypes=("fp32", "int8"), verify=False, max_drop=1.0)
+    bundle = make_variants(tmp_path / "bundle", ("fp32", "int8"))
     found = {}
     for dtype in ("fp32", "int8"):
-        with pipeline(model=tmp_path / "bundle", dtype=dtype, verify="never") as task:
+        with pipeline(model=bundle, dtype=dtype, verify="never") as task:
             found[dtype] = find_batch_size(task)
     for name in ("stories", "hidden"):
         with pipeline(model=tiny_bundles[name]) as task:

@@ -12,6 +12,7 @@ import pytest
 from edgepipe import pipeline
 from edgepipe.pipelines.batch_independence import find_sharing, make_piece, shares_steps
 from edgepipe_export import export
+from tests.runtime.tiny_bundles import make_variants
 from tests.tiny import build
 from tests.tiny.generative import build_generative
 
@@ -21,10 +22,7 @@ WRITERS = {"fp32": True, "int8": False, "w8": True}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    build("bert", directory=folder / "tiny", labels=("bad", "good"), hidden_size=64, gain=1.0)
-    export(folder / "tiny", folder / "bundle", dtypes=tuple(ENCODERS), verify=False, max_drop=1.0)
-    return folder / "bundle"
+    return make_variants(tmp_path_factory.mktemp("made") / "bundle", tuple(ENCODERS))
 
 
 @pytest.mark.parametrize("dtype", ENCODERS)

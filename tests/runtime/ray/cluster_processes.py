@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -28,6 +29,14 @@ def find_nodes(word: str) -> set[str]:
 def kill(process: int) -> None:
     """End a process as a machine does that has no memory left."""
     os.kill(process, signal.SIGKILL)
+
+
+def is_running(process: int) -> bool:
+    """Whether a process still does something; one that ended and was not waited for does nothing."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:

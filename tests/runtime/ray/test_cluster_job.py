@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from edgepipe.errors import BundleError, InputError
 from edgepipe.mapping.run_job import MapReport, run_job
 from edgepipe.ray import ClusterOptions, map_on_cluster
 from edgepipe.ray.cluster_job import read_actors
-from tests.runtime.ray.cluster_processes import find_actors, find_nodes, kill
+from tests.runtime.ray.cluster_processes import find_actors, find_nodes, is_running, kill, wait_until
 from tests.runtime.ray.conftest import PART_ROWS, PARTS, read_folder, write_texts
 from tests.runtime.small_bundle import write_bundle
 
@@ -130,6 +131,31 @@ def test_a_cluster_goes_on_with_what_a_process_began(
     there = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
     assert 0 < len(there) < PARTS
     report = run(cluster, bundle, texts, out)
+    assert read_folder(out) == expected
+    assert report.kept == len(there) * PART_ROWS
+    assert {path: path.stat().st_mtime_ns for path in there} == there
+
+
+def test_a_process_goes_on_with_what_a_cluster_began(
+    cluster: Any, bundle: Path, texts: Path, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    """The command is killed, and its actors with it."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "edgepipe", "map", bundle, texts, out, "--part-rows", PART_ROWS, "--quiet"]
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        process = subprocess.Popen([*map(str, command), "--ray", cluster.address])
+        wait_until(lambda: process.poll() is not None or count_parts(out) > PARTS // 3)
+        writing = find_actors("PartActor")
+        kill(process.pid)
+        assert process.wait() == -signal.SIGKILL
+    finally:
+        ray.shutdown()
+    assert writing
+    wait_until(lambda: not any(map(is_running, writing)))  # Ray ends them when it sees that the driver is gone
+    there = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert 0 < len(there) < PARTS
+    report = run_job(str(bundle), str(texts), str(out), part_rows=PART_ROWS, processes=1)
     assert read_folder(out) == expected
     assert report.kept == len(there) * PART_ROWS
     assert {path: path.stat().st_mtime_ns for path in there} == there

@@ -9,6 +9,7 @@ import pytest
 from edgepipe import pipeline
 from edgepipe.serve.scheduling.sharing import Sharing, measure_sharing
 from edgepipe_export import export
+from tests.runtime.tiny_bundles import make_variants
 from tests.tiny import build
 
 SHARED = {"fp32": True, "w8": True, "int8": False}
@@ -16,10 +17,7 @@ SHARED = {"fp32": True, "w8": True, "int8": False}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("made")
-    build("bert", directory=folder / "tiny", labels=("bad", "good"), hidden_size=64, gain=1.0)
-    export(folder / "tiny", folder / "bundle", dtypes=tuple(SHARED), verify=False, max_drop=1.0)
-    return folder / "bundle"
+    return make_variants(tmp_path_factory.mktemp("made") / "bundle", tuple(SHARED))
 
 
 @pytest.mark.parametrize("dtype", SHARED)
