@@ -57,6 +57,12 @@ def _shared_traces() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept() -> None:
+    """A fixture that lives longer than a test must not change what the tests of other packages find."""
+    assert os.environ["EDGEPIPE_CACHE"] == "", "a fixture of another package has set EDGEPIPE_CACHE and left it"
+
+
 @pytest.fixture
 def fresh_trace() -> Iterator[None]:
     """The exports of this test trace their model themselves."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -68,3 +69,35 @@ def test_no_exception_outlives_its_reason() -> None:
     bare = [name for package in TESTS for name in untested(package)]
     stale = [each for each in UNTESTED if not any(f"{name}/".startswith(f"{each}/") for name in bare)]
     assert not stale, f"Every module there has a test file now: take {', '.join(stale)} out of UNTESTED."
+
+
+def test_tests_import_from_each_other_what_is_there() -> None:
+    """A file that cannot be imported is an error at the end of a whole run, after everything else."""
+    lost = []
+    for path in sorted((REPOSITORY / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.level or (node.module or "").partition(".")[0] != "tests":
+                continue
+            module = REPOSITORY.joinpath(*(node.module or "").split("."))
+            file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+            names = defined_names(file) if file.is_file() else set()
+            lost += [
+                f"{path.relative_to(REPOSITORY)}:{node.lineno} imports {each.name} from {node.module}"
+                for each in node.names
+                if each.name not in names and not (module / f"{each.name}.py").is_file()
+            ]
+    assert not lost, "\n".join(lost)
+
+
+def defined_names(file: Path) -> set[str]:
+    """What a module defines, or has from others, at its top."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.Name(id=name, ctx=ast.Store()):
+                found.add(name)
+            case ast.alias(name=name, asname=alias):
+                found.add(alias or name)
+    return found

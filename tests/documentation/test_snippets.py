@@ -153,7 +153,8 @@ def test_openai(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_ray(bundles: Path) -> None:
     ray = pytest.importorskip("ray")
     (bundles / "reviews.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    # Other tests have clusters on this machine, too, and Ray would join the newest.
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
     names: dict[str, Any] = {}
     try:
         with called(bundles, "bundle", "bundle-2"):

@@ -118,7 +118,7 @@ def _connect(ray: Any, address: str, tell: Callable[[str], None]) -> None:
             raise _silent_error(address, first_line(error)) from error
         tell("no Ray cluster runs here; one is started on this machine, and stopped in the end")
         with _quiet_core():
-            ray.init(num_cpus=available_threads(), include_dashboard=False, **options)
+            ray.init("local", num_cpus=available_threads(), include_dashboard=False, **options)
     except RuntimeError as error:
         ray.shutdown()
         lines = " ".join(str(error).split())

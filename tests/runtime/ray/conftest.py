@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,36 +23,41 @@ def node_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
+def set_environment(patch: pytest.MonkeyPatch, node_cache: Path) -> None:
+    """What processes of the cluster inherit, and those that join it."""
+    patch.setenv("EDGEPIPE_CACHE", str(node_cache))
+    patch.delenv("RAY_ADDRESS", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _environment(node_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_environment(monkeypatch, node_cache)
+
+
+@pytest.fixture(scope="package")
 def cluster(node_cache: Path) -> Iterator[Any]:
     """Three nodes with a processor each; the head is one of them."""
     pytest.importorskip("ray")
     import ray
     from ray.cluster_utils import Cluster
 
-    before = {name: os.environ.get(name) for name in ("EDGEPIPE_CACHE", "RAY_ADDRESS")}
-    os.environ["EDGEPIPE_CACHE"] = str(node_cache)
-    os.environ.pop("RAY_ADDRESS", None)
     store = {"object_store_memory": 80 << 20}
-    found = Cluster(
-        initialize_head=True,
-        head_node_args={
-            "num_cpus": 1,
-            "include_dashboard": False,
-            "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 4},
-            **store,
-        },
-    )
-    for _ in range(2):
-        found.add_node(num_cpus=1, **store)
+    with pytest.MonkeyPatch.context() as patch:  # only while they start: other packages' tests run before the end
+        set_environment(patch, node_cache)
+        found = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 1,
+                "include_dashboard": False,
+                "_system_config": {"health_check_period_ms": 500, "health_check_failure_threshold": 4},
+                **store,
+            },
+        )
+        for _ in range(2):
+            found.add_node(num_cpus=1, **store)
     yield found
     ray.shutdown()
     found.shutdown()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

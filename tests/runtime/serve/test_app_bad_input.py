@@ -30,9 +30,9 @@ from edgepipe.serve.protocols.openai import CreateEmbeddingRequest
 from edgepipe.serve.protocols.openai_completions import CreateChatCompletionRequest, CreateCompletionRequest
 from edgepipe.serve.settings import ServeSettings
 from edgepipe_models import default_bundle
-from tests.runtime.serve.protocols.tiny_bundles import make_encoder, make_sentence_encoder
 from tests.runtime.serve.running_server import RunningServer, serve_bundles
 from tests.runtime.serve.writing_bundles import make_chat
+from tests.runtime.tiny_bundles import make_encoder, make_sentence_encoder
 
 DESCRIPTION = describe(PROTOCOLS)
 OPERATIONS = {

@@ -78,8 +78,9 @@ def test_a_file_that_is_not_whole_is_made_again(damage: str, compiler: Compiler,
         flip_last_byte(blob)
     else:
         os.truncate(blob, {"empty": 0, "truncated": size // 2}[damage])
-    np.testing.assert_allclose(compiler.load(), expected_logits("fp32", IDS), rtol=1e-5)
-    assert (compiler.calls, blob.stat().st_size) == (2, size)
+    for _ in ("made again", "read"):
+        np.testing.assert_allclose(compiler.load(), expected_logits("fp32", IDS), rtol=1e-5)
+        assert compiler.calls == 2
 
 
 def test_a_request_goes_on_when_model_and_file_are_gone(compiler: Compiler, tmp_path: Path) -> None:
