@@ -45,9 +45,12 @@ class WaitingTokens:
         """
         if self.count and self.count + tokens > self._most:
             rate = self._rate * self._threads
+            later = "ask again later"
+            if tokens > self._most:
+                later = f"the {tokens} of this request are taken when none wait: send fewer, or raise --max-queue"
             raise RefusedError(
                 429,
-                f"{self.count} tokens wait already, and the queue holds {self._most}; ask again later",
+                f"{self.count} tokens wait already, and the queue holds {self._most}; {later}",
                 retry_after=math.ceil(self.count / rate) if rate else 1.0,
             )
         self.leave(-tokens)

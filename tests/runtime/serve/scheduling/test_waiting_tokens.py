@@ -36,5 +36,7 @@ def test_an_empty_queue_takes_anything() -> None:
     waiting = WaitingTokens(100, 1, Told())
     waiting.admit(500)
     assert waiting.count == 500
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="ask again later"):
         waiting.admit(1)
+    with pytest.raises(RefusedError, match="the 101 of this request are taken when none wait: send fewer, or raise"):
+        waiting.admit(101)
