@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 GPU_VENV ?= .venv-gpu
 OLDEST_VENV ?= .venv-oldest
 OLDEST_TESTS ?= tests/golden/test_question_answering.py tests/golden/test_token_classification.py \
-  tests/golden/test_generation_bundles.py tests/export/quantization tests/runtime/tokenization
+  tests/golden/test_generation_bundles.py tests/export/quantization tests/runtime/tokenization \
+  tests/runtime/mapping/sources tests/runtime/mapping/test_part_files.py tests/runtime/mapping/test_run_job.py
 DOCS_VENV ?= .venv-docs
 LOCKS := $(wildcard locks/*.txt)
 # How many times as many generated inputs as by default, and what they are drawn from.
@@ -45,7 +46,7 @@ demo: $(VENV)/.runtime
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-# A reduced suite with the oldest versions that pyproject.toml claims for the exporter.
+# A reduced suite with the oldest versions that pyproject.toml claims for the exporter and for datasets.
 test-oldest: $(OLDEST_VENV)/.oldest
 	$(OLDEST_VENV)/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(OLDEST_TESTS)
 

@@ -1,9 +1,8 @@
 """Set up a virtual environment with the exporter's oldest versions: ``python scripts/set_up_oldest.py OLDEST BASE``.
 
-OLDEST gets the lower bound of each requirement that pyproject.toml names for the exporter, each by its hash
-(``locks/oldest.txt``, which `make lock` writes). All else, torch included,
-comes from the environment BASE, which ``make setup`` makes. The runtime's own oldest versions are tested with the
-wheel, in `tests/packaging`.
+OLDEST gets the lower bound of each requirement that pyproject.toml names for the exporter and for datasets, each by its
+hash (``locks/oldest.txt``, which `make lock` writes). All else, torch included, comes from the environment BASE, which
+``make setup`` makes. The runtime's own oldest versions are tested with the wheel, in `tests/packaging`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ def list_oldest() -> Iterator[str]:
     """The oldest version of each requirement that has a lower bound, as ``name==version``."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    for requirement in {*project["dependencies"], *extras["export"], *extras["tables"]}:
+    for requirement in {*project["dependencies"], *extras["export"], *extras["tables"], *extras["map"]}:
         if (pin := pin_oldest(requirement)) is not None and pin.partition("==")[0] not in LEFT_OUT:
             yield pin
 

@@ -56,6 +56,8 @@ class BatchMapper:
         columns: Mapping[str, str],
         options: RunOptions,
         embedding: Embedding | None = None,
+        *,
+        fixed_size: bool = True,
     ) -> None:
         """Find out what the results are.
 
@@ -65,10 +67,11 @@ class BatchMapper:
             columns: The column of each role, as :func:`~edgepipe.tables.column_roles.choose_columns` gives them.
             options: How rows go through.
             embedding: How vectors are made, where they are wanted in place of the task's results.
+            fixed_size: Whether vectors are lists of a fixed size.
         """
         self.task = task
         self._columns = columns
-        self._results = ResultColumns(task, schema, next(iter(columns.values())), embedding)
+        self._results = ResultColumns(task, schema, next(iter(columns.values())), embedding, fixed_size=fixed_size)
         self.names = tuple(self._results.fields)
         self.schema = schema
         for name, kind in self._results.fields.items():

@@ -88,6 +88,7 @@ class PartWorker:
             identity.columns,
             RunOptions(identity.batch_size, fail_fast, self._locate),
             choose_embedding(task, split_options(identity.options)[1]),
+            fixed_size=False,  # pyarrow before 26 reads no Parquet where a list of a fixed size is null
         )
         self._description = identity.describe()
 

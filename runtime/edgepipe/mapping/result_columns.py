@@ -32,7 +32,15 @@ class ResultColumns:
         fields: The type of each, by its name in the table.
     """
 
-    def __init__(self, task: Task, schema: pa.Schema, column: str, embedding: Embedding | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        schema: pa.Schema,
+        column: str,
+        embedding: Embedding | None = None,
+        *,
+        fixed_size: bool = True,
+    ) -> None:
         """Find out what the columns are.
 
         Args:
@@ -40,11 +48,13 @@ class ResultColumns:
             schema: Of the table, whose columns keep their names.
             column: That of the first input, by whose type a chat is told from a text.
             embedding: How vectors are made, where they are wanted in place of the task's results.
+            fixed_size: Whether vectors are lists of a fixed size.
         """
         self._task = task
         self._embedding = embedding
         if embedding is not None:
-            types: Fields = {EMBEDDING: pa.list_(pa.float32(), count_values(task, embedding))}
+            size = count_values(task, embedding) if fixed_size else -1
+            types: Fields = {EMBEDDING: pa.list_(pa.float32(), size)}
         else:
             types = result_types(task, schema.field(column).type)
         names = list(schema.names)

@@ -22,7 +22,13 @@ TABLE = pa.table(
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.string())]
+    "kind",
+    [
+        pa.string(),
+        pa.large_string(),
+        *([pa.string_view()] if hasattr(pa, "string_view") else []),  # from pyarrow 16 on
+        pa.dictionary(pa.int8(), pa.string()),
+    ],
 )
 def test_columns_stay_as_they_are(small: Path, kind: pa.DataType) -> None:
     table = TABLE.set_column(1, "text", TABLE["text"].cast(pa.string()).cast(kind))

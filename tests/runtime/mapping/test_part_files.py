@@ -16,7 +16,7 @@ from edgepipe.mapping.part_files import FORMATS, METADATA, add_metadata
 TABLE = pa.table(
     {
         'na"me,\nodd': ["a,b", 'c"d', None],
-        "vector": pa.array([[1.0, 2.0], None, [float("nan"), 3.0]], pa.list_(pa.float32(), 2)),
+        "vector": pa.array([[1.0, 2.0], None, [float("nan"), 3.0]], pa.list_(pa.float32())),
         "entities": [[{"word": "x", "start": None}], [], None],
     }
 )

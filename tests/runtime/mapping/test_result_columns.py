@@ -92,10 +92,12 @@ def test_vectors_are_lists_of_one_length(tiny_bundles: Mapping[str, Path]) -> No
     with pipeline("feature-extraction", tiny_bundles["sentences"]) as task:
         embedding = choose_embedding(task, {"truncate_dim": 8, "normalize_embeddings": True})
         found = ResultColumns(task, TEXT, "text", embedding)
+        files = ResultColumns(task, TEXT, "text", embedding, fixed_size=False)
         vector = task.embed("good", truncate_dim=8, normalize_embeddings=True)
     assert found.fields == {"embedding": pa.list_(pa.float32(), 8), "error": pa.string()}
     [array, _] = found.make_arrays([vector, None], [None, "no"])
     assert array.to_pylist() == [vector.tolist(), None]
+    assert files.fields["embedding"] == pa.list_(pa.float32())
 
 
 def test_names_that_the_table_has_get_a_prefix(small: Path) -> None:

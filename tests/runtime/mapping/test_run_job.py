@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -150,6 +151,17 @@ def test_an_address_is_read_and_written(small: Path, tmp_path: Path) -> None:
     assert names == [RECORD, *(f"part-00000{number}.parquet" for number in range(3))]
     with memory.open("/edgepipe-map/out/part-000002.parquet") as stream:
         assert parquet.read_table(stream)["label"].to_pylist() == [pipeline(model=small)("good")[0]["label"]]
+
+
+def test_vectors_are_lists_that_any_pyarrow_reads(tiny_bundles: Mapping[str, Path], tmp_path: Path) -> None:
+    """Before pyarrow 26 a file could not be read in which a list of a fixed size is null, as where there is no text."""
+    (tmp_path / "in.jsonl").write_text('{"text": "good"}\n{"text": null}\n')
+    run_job(str(tiny_bundles["sentences"]), tmp_path / "in.jsonl", str(tmp_path / "out.parquet"))
+    found = parquet.read_table(tmp_path / "out.parquet")["embedding"]
+    with pipeline("feature-extraction", tiny_bundles["sentences"]) as task:
+        vector = task.embed("good")
+    assert found.type == pa.list_(found.type.value_type)
+    assert found.to_pylist() == [vector.tolist(), None]
 
 
 def test_a_table_without_rows_gives_one(small: Path, tmp_path: Path) -> None:
