@@ -5,9 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def join(cluster: Any) -> Iterator[None]:
+    """Join a cluster, and leave it whatever happens: the next tests join it, too."""
+    import ray
+
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield
+    finally:
+        ray.shutdown()
 
 
 def find_actors(word: str) -> list[int]:
@@ -39,7 +53,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 300.0) -> None:
     """Return when something is so."""
     end = time.monotonic() + seconds
     while not condition():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgepipe.mapping.run_job import run_job
+from tests.runtime.ray.cluster_processes import join
 from tests.runtime.small_bundle import write_bundle
 
 # Rows of a part, and parts: enough that a job is in its middle when something is killed. A long text in each part takes
@@ -27,6 +28,8 @@ def set_environment(patch: pytest.MonkeyPatch, node_cache: Path) -> None:
     """What processes of the cluster inherit, and those that join it."""
     patch.setenv("EDGEPIPE_CACHE", str(node_cache))
     patch.delenv("RAY_ADDRESS", raising=False)
+    for what in ("READY", "HEALTH"):  # seconds; other tests run beside these
+        patch.setenv(f"RAY_SERVE_PROXY_{what}_CHECK_TIMEOUT_S", "120")
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +61,13 @@ def cluster(node_cache: Path) -> Iterator[Any]:
     yield found
     ray.shutdown()
     found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def connected(cluster: Any) -> Iterator[None]:
+    """This process has joined the cluster."""
+    with join(cluster):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import pytest
 
 from edgepipe.errors import DependencyError, DeviceError, InputError
 from edgepipe.ray.cluster import connect, describe_failure
+from tests.runtime.ray.cluster_processes import join
 
 ray = pytest.importorskip("ray")
 
@@ -45,11 +46,10 @@ def test_a_connection_ends_and_leaves_the_signal_s_handler(cluster: Any) -> None
 
 
 def test_a_connection_that_was_there_stays(cluster: Any) -> None:
-    ray.init(address=cluster.address, log_to_driver=False)
-    with connect("nonsense", say_nothing):
-        pass
-    assert ray.is_initialized()
-    ray.shutdown()
+    with join(cluster):
+        with connect("nonsense", say_nothing):
+            pass
+        assert ray.is_initialized()
 
 
 def test_the_variable_names_the_cluster(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:

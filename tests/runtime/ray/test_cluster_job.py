@@ -18,7 +18,7 @@ from edgepipe.errors import BundleError, InputError
 from edgepipe.mapping.run_job import MapReport, run_job
 from edgepipe.ray import ClusterOptions, map_on_cluster
 from edgepipe.ray.cluster_job import read_actors
-from tests.runtime.ray.cluster_processes import find_actors, find_nodes, is_running, kill, wait_until
+from tests.runtime.ray.cluster_processes import find_actors, find_nodes, is_running, join, kill, wait_until
 from tests.runtime.ray.conftest import PART_ROWS, PARTS, read_folder, write_texts
 from tests.runtime.small_bundle import write_bundle
 
@@ -142,15 +142,12 @@ def test_a_process_goes_on_with_what_a_cluster_began(
     """The command is killed, and its actors with it."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "edgepipe", "map", bundle, texts, out, "--part-rows", PART_ROWS, "--quiet"]
-    ray.init(address=cluster.address, log_to_driver=False)
-    try:
+    with join(cluster):
         process = subprocess.Popen([*map(str, command), "--ray", cluster.address])
         wait_until(lambda: process.poll() is not None or count_parts(out) > PARTS // 3)
         writing = find_actors("PartActor")
         kill(process.pid)
         assert process.wait() == -signal.SIGKILL
-    finally:
-        ray.shutdown()
     assert writing
     wait_until(lambda: not any(map(is_running, writing)))  # Ray ends them when it sees that the driver is gone
     there = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
@@ -193,8 +190,9 @@ def test_the_command_says_what_it_did_and_nothing_of_ray_s(
     cluster: Any, bundle: Path, texts: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "edgepipe", "map", str(bundle), str(texts), str(tmp_path / "out"), "--json"]
+    command += ["--quiet"]  # of how far it is, which is told every half minute
     command += ["--part-rows", str(PART_ROWS), "--ray", cluster.address, "--ray-actors", "1:2", "--ray-ship"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["rows"] == PART_ROWS * PARTS

@@ -15,7 +15,7 @@ import pytest
 import edgepipe
 from edgepipe.errors import InputError
 from edgepipe.ray import build_app
-from tests.runtime.ray.cluster_processes import find_actors, kill, wait_until
+from tests.runtime.ray.cluster_processes import find_actors, join, kill, wait_until
 from tests.runtime.small_bundle import write_bundle
 
 ray = pytest.importorskip("ray")
@@ -30,11 +30,12 @@ def url(cluster: Any) -> Iterator[str]:
     with socket.socket() as stream:
         stream.bind(("127.0.0.1", 0))
         port = stream.getsockname()[1]
-    ray.init(address=cluster.address, log_to_driver=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": port})
-    yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
-    ray.shutdown()
+    with join(cluster):
+        try:
+            serve.start(http_options={"host": "127.0.0.1", "port": port})
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            serve.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ class Caller:
         self._thread = threading.Thread(target=self._ask, args=(url,))
 
     def _ask(self, url: str) -> None:
-        with httpx.Client(base_url=url, timeout=60) as client:
+        with httpx.Client(base_url=url, timeout=300) as client:
             while not self._end.is_set():
                 answer = infer(client)
                 good = answer.status_code == 200
@@ -92,7 +93,7 @@ class Caller:
 
 def test_replicas_answer_what_the_pipeline_gives(url: str, bundle: Path) -> None:
     serve.run(build_app(f"mood={bundle}", num_replicas=2), name="mood")
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=300) as client:
         assert read_score(infer(client)) == pytest.approx(pipeline_score(bundle), abs=1e-6)
         assert client.get("/health/ready").status_code == 200
         assert infer(client, "other").status_code == 404
@@ -132,7 +133,7 @@ def test_an_upgrade_fails_no_request(url: str, bundle: Path, second: Path) -> No
 def test_bundles_are_loaded_when_they_are_asked_for(url: str, bundle: Path, second: Path) -> None:
     serve.run(build_app(f"one={bundle}", f"two={second}", max_num_models_per_replica=1), name="mood")
     expected = {"one": pipeline_score(bundle), "two": pipeline_score(second)}
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=300) as client:
         for name in ("one", "two", "one", "one"):
             answer = infer(client, name, headers={"serve_multiplexed_model_id": name})
             assert read_score(answer) == pytest.approx(expected[name], abs=1e-6)
@@ -149,7 +150,7 @@ def test_texts_are_streamed(url: str, tmp_path: Path) -> None:
     writer = make_writer(tmp_path / "writer", "gpt2")
     serve.run(build_app(f"writer={writer}"), name="mood")
     body = {"model": "writer", "prompt": "good", "max_tokens": 6, "temperature": 0}
-    with httpx.Client(base_url=url, timeout=60) as client:
+    with httpx.Client(base_url=url, timeout=300) as client:
         whole = client.post("/v1/completions", json=body).json()["choices"][0]["text"]
         with client.stream("POST", "/v1/completions", json={**body, "stream": True}) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,6 @@ from tests.runtime.small_bundle import write_bundle
 ray = pytest.importorskip("ray")
 
 TEXTS = ["good", "great acting " * 5, None, "a movie that nobody has to see", ""]
-
-
-@pytest.fixture(scope="module")
-def connected(cluster: Any) -> Iterator[None]:
-    ray.init(address=cluster.address, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,6 @@ from edgepipe.errors import InputError
 from edgepipe.ray import ProcessorConfig, build_processor
 
 ray = pytest.importorskip("ray")
-
-
-@pytest.fixture(scope="module")
-def connected(cluster: Any) -> Iterator[None]:
-    ray.init(address=cluster.address, log_to_driver=False)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    yield
-    ray.shutdown()
 
 
 def test_rows_go_through_both_functions(connected: None, bundle: Path) -> None:

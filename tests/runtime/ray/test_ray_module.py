@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.processes import run_python
+from tests.runtime.ray.cluster_processes import join
 
 
 def test_importing_the_room_imports_nothing_of_ray() -> None:
@@ -54,9 +55,6 @@ def test_a_task_knows_its_processors(cluster: Any) -> None:
 
     from edgepipe.ray.ray_module import assigned_cpus
 
-    ray.init(address=cluster.address, log_to_driver=False)
-    try:
+    with join(cluster):
         assert assigned_cpus() is None
         assert ray.get(ray.remote(num_cpus=1)(assigned_cpus).remote()) == 1
-    finally:
-        ray.shutdown()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,13 +13,6 @@ from edgepipe.ray.shipped_bundle import ship_bundle, unpack_bundle
 from tests.runtime.small_bundle import write_bundle
 
 ray = pytest.importorskip("ray")
-
-
-@pytest.fixture
-def connected(cluster: Any) -> Iterator[None]:
-    ray.init(address=cluster.address, log_to_driver=False)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
