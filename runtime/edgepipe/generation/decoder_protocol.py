@@ -20,9 +20,12 @@ class Decoding(Protocol):
     Attributes:
         scores_on_device: Whether scores lie on a device: then :meth:`argmax` and :meth:`top_k` are quicker than to read
             them all.
+        cached: How many tokens of the prompt the decoder has from earlier prompts. The first step takes them all the
+            same, with one behind them at least, and does not compute them.
     """
 
     scores_on_device: bool
+    cached: int
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """Append tokens to every row.
@@ -64,6 +67,14 @@ class Decoding(Protocol):
 
         Args:
             other: Another of the same decoder; it is not used again.
+        """
+        ...
+
+    def keep_prompt(self, most_bytes: int) -> None:
+        """Hold the tokens that one row has read for later prompts that begin alike; for a decoder that `joins`.
+
+        Args:
+            most_bytes: The most that everything which is held may take then. What was used longest ago goes for it.
         """
         ...
 

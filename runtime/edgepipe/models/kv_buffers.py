@@ -14,6 +14,8 @@ from edgepipe.backend.device import Device, DeviceTensor, TensorView
 
 # Heads, width and dtype of each cache input of a graph.
 LayerShapes = Mapping[str, tuple[int, int, str]]
+# Keys and values of some tokens of one row: for each block of a buffer an array [tensors, heads, tokens, width].
+KeyValues = list[NDArray[Any]]
 
 
 class KeyValueBuffer(ABC):
@@ -118,6 +120,22 @@ class KeyValueBuffer(ABC):
         """
         raise NotImplementedError
 
+    def read(self, start: int, length: int) -> KeyValues:
+        """Copies of what the first row holds of `length` tokens, from `start` on.
+
+        Raises:
+            NotImplementedError: the memory is a device's.
+        """
+        raise NotImplementedError
+
+    def write(self, states: KeyValues, start: int) -> int:
+        """Have the first row hold these from the token `start` on; returns where they end.
+
+        Raises:
+            NotImplementedError: the memory is a device's.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def _empty(self, size: int, dtype: str) -> Any:
         """Memory for so many elements."""
@@ -171,6 +189,17 @@ class HostBuffer(KeyValueBuffer):
         """See :class:`KeyValueBuffer`."""
         if rows != self.rows:
             self.rows, self._tensors = rows, None
+
+    def read(self, start: int, length: int) -> KeyValues:
+        """See :class:`KeyValueBuffer`."""
+        return [block[:, 0, :, start : start + length].copy() for block in self._blocks]
+
+    def write(self, states: KeyValues, start: int) -> int:
+        """See :class:`KeyValueBuffer`."""
+        end = start + int(states[0].shape[2])
+        for block, array in zip(self._blocks, states, strict=True):
+            block[:, 0, :, start:end] = array
+        return end
 
     def _empty(self, size: int, dtype: str) -> NDArray[Any]:
         return np.empty(size, dtype)

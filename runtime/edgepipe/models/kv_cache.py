@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -13,7 +14,7 @@ from edgepipe.backend.device import Device
 from edgepipe.backend.session import Binding, Session
 from edgepipe.bundle.layout import PAST, present_name
 from edgepipe.errors import BundleError
-from edgepipe.models.kv_buffers import DeviceBuffer, HostBuffer, KeyValueBuffer, LayerShapes
+from edgepipe.models.kv_buffers import DeviceBuffer, HostBuffer, KeyValueBuffer, KeyValues, LayerShapes
 
 # How much more than it needs a buffer gets when it must grow, so that growing costs little a token.
 GROWTH = 1.5
@@ -51,6 +52,29 @@ class Cache(Protocol):
 
     def drop(self, columns: int) -> None:
         """Forget the first columns of all rows, in the host's memory."""
+        ...
+
+    def read(self, start: int, length: int) -> KeyValues:
+        """Copies of what the first row has of `length` tokens from `start` on, in the host's memory."""
+        ...
+
+    def load(self, states: Sequence[KeyValues], length: int) -> None:
+        """Begin with tokens that were read, in the host's memory; for one row without tokens.
+
+        Args:
+            states: Their keys and values, part after part; they are copied.
+            length: How many tokens they are.
+        """
+        ...
+
+    def place(self, other: Self, row: int, columns: int) -> None:
+        """Begin a row with that of another cache, in the host's memory; all rows begin so, and get as many columns.
+
+        Args:
+            other: A cache of one row.
+            row: Which of the own rows.
+            columns: How many columns of padding it gets on the left.
+        """
         ...
 
 
@@ -118,6 +142,24 @@ class SharedBufferCache:
         self._length -= columns
         self._buffer.place(self._buffer, 0, 0, columns, self._length)
 
+    def read(self, start: int, length: int) -> KeyValues:
+        """See :class:`Cache`."""
+        return self._buffer.read(start, length)
+
+    def load(self, states: Sequence[KeyValues], length: int) -> None:
+        """See :class:`Cache`."""
+        if length > self._buffer.tokens:
+            self._buffer.resize(1, length)
+        _write(self._buffer, states)
+        self._length = length
+
+    def place(self, other: Self, row: int, columns: int) -> None:
+        """See :class:`Cache`."""
+        self._length = columns + other._length
+        if self._length > self._buffer.tokens:
+            self._buffer.resize(self._buffer.rows, self._length)
+        self._buffer.place(other._buffer, row, columns, 0, other._length)
+
     def _move(self, rows: NDArray[np.int64], tokens: int) -> None:
         """Go on in the second buffer, with these rows and room for so many tokens."""
         self._spare.resize(len(rows), tokens)
@@ -180,6 +222,30 @@ class SwappedBufferCache:
         self._present.resize(self._past.rows, self._length, self._capacity)
         self._present.place(self._past, 0, 0, columns, self._length)
         self._past, self._present = self._present, self._past
+
+    def read(self, start: int, length: int) -> KeyValues:
+        """See :class:`Cache`."""
+        return self._past.read(start, length)
+
+    def load(self, states: Sequence[KeyValues], length: int) -> None:
+        """See :class:`Cache`."""
+        self._past.resize(1, length, self._capacity)
+        _write(self._past, states)
+        self._length = length
+
+    def place(self, other: Self, row: int, columns: int) -> None:
+        """See :class:`Cache`."""
+        self._length = columns + other._length
+        if self._length != self._past.tokens:
+            self._past.resize(self._past.rows, self._length, self._capacity)
+        self._past.place(other._past, row, columns, 0, other._length)
+
+
+def _write(buffer: KeyValueBuffer, states: Sequence[KeyValues]) -> None:
+    """Have a buffer's first row begin with these, part after part."""
+    end = 0
+    for part in states:
+        end = buffer.write(part, end)
 
 
 class History:

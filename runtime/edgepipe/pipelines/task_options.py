@@ -223,6 +223,7 @@ class TextGenerationOptions(WritingOptions, total=False):
     truncation: bool | str | None
     padding: bool | str | None
     tokenizer_encode_kwargs: Mapping[str, Any] | None
+    prefix_cache_bytes: int | None
 
 
 class Text2TextGenerationOptions(WritingOptions, total=False):

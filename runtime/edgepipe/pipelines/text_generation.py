@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpack, overload
 
@@ -14,6 +15,7 @@ from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
 from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask, check_streamer
 from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit, return_type_name
+from edgepipe.pipelines.prefix_caching import CachedPrefix, PrefixCache, check_prefix_cache_bytes
 from edgepipe.pipelines.text_columns import as_list
 from edgepipe.tokenization.chat_template import is_message
 
@@ -51,6 +53,7 @@ class TextGenerationSettings(GenerationSettings):
         hole: Whether a prompt that leaves no room loses its beginning.
         continue_final_message: Whether to go on with a chat's last message; None: where the assistant wrote it.
         template: What else the chat template is given.
+        prefix_cache_bytes: The most that cached beginnings of prompts may take; 0 for none.
     """
 
     full_text: bool
@@ -58,6 +61,7 @@ class TextGenerationSettings(GenerationSettings):
     hole: bool
     continue_final_message: bool | str | None
     template: Mapping[str, Any]
+    prefix_cache_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         "return_full_text", "return_tensors", "return_text", "return_type", "skip_special_tokens",
         "clean_up_tokenization_spaces", "prefix", "handle_long_generation", "stop_sequence", "continue_final_message",
         "tools", "documents", "add_special_tokens", "truncation", "padding", "tokenizer_encode_kwargs",
-        "generation_config", "streamer",
+        "generation_config", "streamer", "prefix_cache_bytes",
     )  # fmt: skip
 
     @overload
@@ -172,6 +176,8 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
                 ``generation_config``: a ``GenerationConfig`` of transformers, or a dict; the options of the call go
                 before it, and it takes the place of those of the search that the pipeline was made with.
                 ``streamer``: an object with ``put`` and ``end``, which gets the tokens as they come.
+                ``prefix_cache_bytes``: the most that cached beginnings of prompts take (:meth:`cache_prefix`), 1 GiB by
+                default. In a call it bounds what the prompts of its list have in common; with 0 each computes all.
 
         Returns:
             For each prompt a list of dicts, one a returned sequence, with ``generated_text`` (of a chat: its messages
@@ -202,6 +208,58 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             ClosedError: the pipeline was closed.
         """
         return self._stream(prompt, options)
+
+    def cache_prefix(self, text: str | Chat, **options: Unpack[TextGenerationOptions]) -> CachedPrefix:
+        """Compute how prompts begin once: later calls whose token ids begin as those of the prefix go on from there.
+
+        ::
+
+            write.cache_prefix([{"role": "system", "content": "You are ..."}])
+            write([{"role": "system", "content": "You are ..."}, {"role": "user", "content": "Hello!"}])
+
+        A call uses as many of its tokens as it has in common with a prefix, whichever fits best, and gives the tokens
+        that it gives without. A pickled pipeline has none of its prefixes.
+
+        Args:
+            text: The beginning of a text, or the first messages of a chat.
+            **options: As in a call. Those of the tokenizer and the template (``tools``) must be those of the calls, and
+                ``prefix_cache_bytes`` bounds what all prefixes of the pipeline take.
+
+        Returns:
+            How many tokens it has, and what they take.
+
+        Raises:
+            InputError: the prefix or an option cannot be used, this variant cannot use prefixes, or there is no room.
+            LengthError: it is longer than the model takes.
+            ClosedError: the pipeline was closed.
+        """
+        settings = self.settings(self.merge_options(options)) if options else self._own_settings
+        given = list(text) if isinstance(text, Iterator) else text
+        if isinstance(given, str):
+            ids = self.tokenizer(settings.prefix + given, **settings.tokenizer)["input_ids"]
+        elif _is_chat(given):
+            ids = self._encode_chat(given, settings, answers=False)[0]["input_ids"]
+        else:
+            raise _input_error(given)
+        return self._prefixes.add(list(ids), settings.prefix_cache_bytes)
+
+    def clear_prefixes(self) -> None:
+        """Let go what :meth:`cache_prefix` holds; its memory is free then."""
+        self._prefixes.clear()
+
+    @cached_property
+    def _prefixes(self) -> PrefixCache:
+        return PrefixCache(self.model)
+
+    def run_requests(
+        self, requests: Iterable[Request], batch_size: int, settings: TextGenerationSettings
+    ) -> Iterator[Any]:
+        """See :meth:`Task.run_requests`; what prompts have in common is computed once."""
+        if not self.decoder.joins:
+            yield from super().run_requests(requests, batch_size, settings)
+            return
+        with self._prefixes.share_heads(settings.prefix_cache_bytes) as heads:
+            yield from super().run_requests(map(heads.hold, requests), batch_size, settings)
 
     def is_one(self, inputs: Any) -> bool:
         """A chat is one input, though it is a list."""
@@ -240,6 +298,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             hole=long == "hole",
             continue_final_message=continues,
             template={name: options[name] for name in ("tools", "documents") if options.get(name) is not None},
+            prefix_cache_bytes=check_prefix_cache_bytes(options.get("prefix_cache_bytes")),
         )
 
     def _usual_prefix(self) -> Any:
@@ -270,9 +329,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         elif isinstance(item, (list, tuple)):
             encoding, continues = self._encode_chat(item, settings)
         else:
-            raise InputError(
-                f"expected a text, or a chat as a list of messages, got {type(item).__name__} {item!r:.60}"
-            )
+            raise _input_error(item)
         ids = list(encoding["input_ids"])
         mask = list(encoding.get("attention_mask", [1] * len(ids)))
         if settings.hole:
@@ -288,7 +345,10 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         limit_new_tokens(settings.generation, self.decoder, len(ids))  # here the message gets the input's position
         return request
 
-    def _encode_chat(self, messages: Sequence[Any], settings: TextGenerationSettings) -> tuple[Mapping[str, Any], bool]:
+    def _encode_chat(
+        self, messages: Sequence[Any], settings: TextGenerationSettings, *, answers: bool = True
+    ) -> tuple[Mapping[str, Any], bool]:
+        """Token ids of a chat, and whether its last message goes on; with `answers` an answer begins at its end."""
         for position, message in enumerate(messages):
             if not is_message(message):
                 raise InputError(
@@ -296,7 +356,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
                 )
         if not messages:
             raise InputError("the chat has no message; give at least one, {'role': 'user', 'content': ...}")
-        continues = settings.continue_final_message
+        continues = settings.continue_final_message if answers else False
         if continues is None:
             # Few models take two messages of the assistant in a row: one at the end is the beginning of its answer.
             continues = messages[-1]["role"] == "assistant"
@@ -310,7 +370,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         }
         encoding = self.tokenizer.apply_chat_template(
             messages,
-            add_generation_prompt=not continues,
+            add_generation_prompt=answers and not continues,
             continue_final_message=continues,
             tokenizer_kwargs={"truncation": False, **of_tokenizer},  # max_length alone does not cut a chat
             **settings.template,
@@ -362,6 +422,10 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             )
             records.append({"generated_text": _full(prompt, text) if settings.full_text else text})
         return records
+
+
+def _input_error(item: Any) -> InputError:
+    return InputError(f"expected a text, or a chat as a list of messages, got {type(item).__name__} {item!r:.60}")
 
 
 def _full(prompt: TextOrChat, text: str) -> str | list[Mapping[str, Any]]:

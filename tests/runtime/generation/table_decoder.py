@@ -58,6 +58,8 @@ class TableDecoder:
 class TableDecoding:
     """A :class:`~edgepipe.generation.decoder_protocol.Decoding`; its cache are the tokens themselves."""
 
+    cached = 0
+
     def __init__(self, decoder: TableDecoder, rows: int) -> None:
         self.scores_on_device = decoder.on_device
         self._decoder = decoder
@@ -85,6 +87,9 @@ class TableDecoding:
     def join(self, other: TableDecoding) -> None:
         self._decoder.calls.append(("join", len(other._ids)))
         self._ids = pad_and_stack(self._ids, other._ids, -1)
+
+    def keep_prompt(self, most_bytes: int) -> None:
+        self._decoder.calls.append(("keep", most_bytes))
 
     def drop_padding(self) -> None:
         self._ids = self._ids[:, (self._ids >= 0).any(axis=0)]

@@ -47,6 +47,7 @@ class TorchDecoder:
 
 class _TorchDecoding:
     scores_on_device = False
+    cached = 0
 
     def __init__(self, decoder: TorchDecoder, input_ids: torch.Tensor, mask: torch.Tensor) -> None:
         self._decoder = decoder

@@ -148,6 +148,38 @@ def test_rows_that_join_go_on_with_what_they_had(seed: int, shares: bool) -> Non
             assert np.isfinite(present).all(), "what is masked is multiplied by 0, and NaN would stay NaN"
 
 
+@pytest.mark.parametrize("shares", [True, False], ids=["one buffer", "two buffers"])
+@pytest.mark.parametrize("room", [1, 4, 12])
+def test_a_row_begins_with_tokens_that_were_read(shares: bool, room: int) -> None:
+    source, graph = create_cache(SHAPES, 2, 7, shares=shares, device=HOST), Graph()
+    assert source is not None
+    source.bind(graph, 7)  # type: ignore[arg-type]
+    graph.run(np.array([[1, 2, 3, 4, 5, 6, 7], [8] * 7]), 7)
+    parts = [source.read(0, 3), source.read(3, 2)]
+    cache, graph = create_cache(SHAPES, 1, room, shares=shares, device=HOST), Graph()
+    assert cache is not None
+    cache.load(parts, 5)
+    for array in (each for part in parts for each in part):
+        array[...] = -1  # the cache has copies
+    cache.bind(graph, 7)  # type: ignore[arg-type]
+    assert graph.run(np.array([[8, 9]]), 7).tolist() == [[1, 2, 3, 4, 5, 8, 9]]
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["one buffer", "two buffers"])
+@pytest.mark.parametrize("room", [1, 4, 12])
+def test_rows_begin_with_those_of_caches_of_one_row(shares: bool, room: int) -> None:
+    cache, graph = create_cache(SHAPES, 2, room, shares=shares, device=HOST), Graph()
+    assert cache is not None
+    for row, tokens in enumerate(([1, 2, 3, 4], [5, 6])):
+        other, reader = create_cache(SHAPES, 1, 4, shares=shares, device=HOST), Graph()
+        assert other is not None
+        other.bind(reader, len(tokens))  # type: ignore[arg-type]
+        reader.run(np.array([tokens]), len(tokens))
+        cache.place(other, row, 4 - len(tokens))
+    cache.bind(graph, 5)  # type: ignore[arg-type]
+    assert graph.run(np.array([[7], [8]]), 5).tolist() == [[1, 2, 3, 4, 7], [0, 0, 5, 6, 8]]
+
+
 def test_rows_join_in_place_where_there_is_room() -> None:
     caches = [create_cache(SHAPES, 1, 8, shares=True, device=HOST) for _ in range(4)]
     graph = Graph()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
+from edgepipe.models.decoder.prefix_tree import PrefixTree
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
+from edgepipe.models.kv_buffers import KeyValues
 from edgepipe.models.kv_cache import Cache, layer_shapes, pad_and_stack
 from edgepipe.models.variants import load_graph
 
@@ -26,6 +28,9 @@ READ_PADDING = frozenset({
 # Columns that are padding in all rows are dropped when they are at least this part of all: then the few steps that they
 # would slow down as much as dropping takes are soon over.
 _WORTH_DROPPING = 4
+# Prompts of a batch are read one after another where each has so many cached tokens on average: a prompt by itself
+# reads all weights, which takes about as long as computing so many tokens.
+_WORTH_READING_APART = 16
 
 
 class CausalGraph(GraphDecoder):
@@ -43,6 +48,7 @@ class CausalGraph(GraphDecoder):
         self.reads_padding = bundle.config.get("model_type") in READ_PADDING
         # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
+        self.prefixes = PrefixTree(self._layers) if self.joins else None
 
     @property
     def joins(self) -> bool:
@@ -55,7 +61,30 @@ class CausalGraph(GraphDecoder):
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
         rows, length = input_ids.shape
         capacity = max(length, length + ROOM if max_length is None else max_length)
-        return CausalDecoding(self, attention_mask, self._create_cache(rows, capacity))
+        decoding = CausalDecoding(self, attention_mask, self._create_cache(rows, capacity))
+        found = self._match(input_ids, attention_mask)
+        if rows == 1 and found:
+            decoding.load(input_ids, *found[0])
+        elif sum(length for length, _ in found) >= rows * _WORTH_READING_APART:
+            decoding.reads_apart = True
+        return decoding
+
+    def _match(
+        self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
+    ) -> list[tuple[int, list[KeyValues]]]:
+        """What is cached of each prompt, but for its last token; nothing where none of it may be used.
+
+        The arguments are those of :meth:`begin`.
+        """
+        length = input_ids.shape[1]
+        if not self.prefixes or not self.can_cache(length):
+            return []
+        padding = np.argmax(attention_mask != 0, axis=1)
+        if not (attention_mask.astype(bool).sum(axis=1) == length - padding).all():  # a hole, or nothing but padding
+            return []
+        if len(input_ids) == 1 and padding[0]:
+            return []
+        return [self.prefixes.match(ids[start:-1]) for ids, start in zip(input_ids, padding.tolist(), strict=True)]
 
     def scores(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of what follows every token, to measure perplexity.
@@ -72,7 +101,14 @@ class CausalGraph(GraphDecoder):
 
 
 class CausalDecoding(GraphDecoding):
-    """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+    """Rows on their way through a causal graph; see :class:`~edgepipe.generation.decoder_protocol.Decoding`.
+
+    Attributes:
+        reads_apart: Whether each row reads its prompt by itself, behind what is cached of it, and joins the others
+            then. ``GroupQueryAttention`` takes several tokens behind a past for one row alone.
+    """
+
+    reads_apart = False
 
     def __init__(
         self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache | None, *, every: bool = False
@@ -89,11 +125,49 @@ class CausalDecoding(GraphDecoding):
         }
         self._logits = Logits(self._session, self._binding, every=every)
 
+    def load(self, input_ids: NDArray[np.int64], length: int, states: Sequence[KeyValues]) -> None:
+        """Begin with the keys and values of the first tokens of a prompt, for one row.
+
+        Args:
+            input_ids: The prompt, int64[1, tokens].
+            length: How many of its tokens they are of.
+            states: The keys and values; see :meth:`Cache.load`.
+        """
+        if length:
+            assert self._cache is not None
+            self._cache.load(states, length)
+            self._append(input_ids[:, :length], np.ones((1, length), np.int64))
+            self.cached = length
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        if self.reads_apart:
+            self.reads_apart = False
+            return self._read_apart(tokens)
+        return super().step(tokens)
+
+    def _read_apart(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Read the whole prompts, int64[rows, tokens], of which some begin as others did; see `reads_apart`."""
+        assert self._cache is not None
+        scores = []
+        for row, before in enumerate(np.argmax(self._prompt_mask != 0, axis=1).tolist()):
+            ids = tokens[row : row + 1, before:]
+            decoding = self._decoder.begin(ids, np.ones_like(ids), ids.shape[1])
+            scores.append(decoding.step(ids))
+            assert decoding._cache is not None
+            self._cache.place(decoding._cache, row, before)
+        self._append(tokens, self._prompt_mask)
+        return np.concatenate(scores)
+
+    def _append(self, tokens: NDArray[np.int64], mask: NDArray[np.int64]) -> None:
+        """Have read tokens, int64[rows, new], of which some are padding."""
+        self._mask = np.concatenate([self._mask, mask], axis=1)
+        self._history.append(np.where(mask == 0, -1, tokens))
+
     def _run(self, tokens: NDArray[np.int64], before: int, *, on_device: bool) -> Mapping[str, DeviceTensor]:
         new = tokens.shape[1]
         mask = np.ones_like(tokens) if before else self._prompt_mask[:, -new:]
-        self._mask = np.concatenate([self._mask, mask], axis=1)
-        self._history.append(np.where(mask == 0, -1, tokens) if not before else tokens)
+        self._append(tokens, mask)
         restarts = self._crosses_switch(new)
         if restarts and self._cache is not None:
             self._cache.clear()
@@ -151,6 +225,7 @@ class CausalDecoding(GraphDecoding):
             self._drop(columns)
 
     def _advance(self, tokens: NDArray[np.int64], *, on_device: bool) -> Mapping[str, DeviceTensor]:
+        tokens, self.cached = tokens[:, self.cached :], 0
         if self._exceeds_limit(tokens.shape[1]):
             # Columns count, and where a longer row has left, no row has as many tokens.
             self._drop(self._history.count_padding())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.errors import InputError, not_finite_error
+from edgepipe.models.decoder.prefix_tree import PrefixTree
 from edgepipe.models.decoder.rotary_switch import find_rotary_switch
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
@@ -37,6 +38,7 @@ class GraphDecoder(LoadedVariant):
         session: The graph that is run at every step.
         shares: Whether its past and present are one buffer.
         rotary_switch: Where its positions change; None where they do not.
+        prefixes: How earlier prompts began; None where that cannot be held.
     """
 
     is_encoder_decoder: bool
@@ -44,6 +46,7 @@ class GraphDecoder(LoadedVariant):
     mixes_rows: bool = False
     max_source_length: int | None
     shares: bool
+    prefixes: PrefixTree | None = None
     _layers: LayerShapes
 
     def __init__(self, bundle: Bundle, dtype: str | None, config: SessionConfig | None, max_length: int | None) -> None:
@@ -63,6 +66,35 @@ class GraphDecoder(LoadedVariant):
     ) -> GraphDecoding:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
 
+    def can_cache(self, length: int) -> bool:
+        """Whether a prompt of so many tokens can use, and leave, cached tokens: not beyond a switch of positions.
+
+        There those of all tokens change, also of the first ones.
+        """
+        return self.prefixes is not None and (self.switch_length is None or length <= self.switch_length)
+
+    def cache_prefix(self, ids: Sequence[int], most_bytes: int, *, pinned: bool) -> bool:
+        """Compute the keys and values of a prefix, and hold them for prompts that begin so.
+
+        Args:
+            ids: Its tokens; :meth:`can_cache` so many.
+            most_bytes: The most that everything which is held may take then. What was used longest ago goes for it.
+            pinned: Whether it stays until everything goes.
+
+        Returns:
+            Whether there was room for all of it.
+
+        Raises:
+            InputError: it is longer than the model takes.
+        """
+        assert self.prefixes is not None
+        if pinned and self.prefixes.pin(ids):
+            return True
+        row = np.array([ids], np.int64)
+        decoding = self.begin(row, np.ones_like(row), len(ids))
+        decoding.step(row)
+        return decoding.keep(most_bytes, pinned=pinned) == len(ids)
+
     def _create_cache(self, rows: int, capacity: int) -> Cache | None:
         """A cache for rows of so many tokens, or as many as the model takes."""
         capacity = min(capacity, _MOST_ROOM if self.max_length is None else self.max_length)
@@ -72,10 +104,12 @@ class GraphDecoder(LoadedVariant):
 class GraphDecoding(ABC):
     """Rows on their way through a graph; see :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
 
+    cached = 0
     _logits: Logits
 
     def __init__(self, decoder: GraphDecoder, rows: int, cache: Cache | None) -> None:
         """Begin without tokens."""
+        self._decoder = decoder
         self._session = decoder.session
         self._dtype = decoder.dtype
         self._inputs = decoder.session.inputs
@@ -119,6 +153,17 @@ class GraphDecoding(ABC):
     def drop_padding(self) -> None:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         raise NotImplementedError
+
+    def keep_prompt(self, most_bytes: int) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        self.keep(most_bytes, pinned=False)
+
+    def keep(self, most_bytes: int, *, pinned: bool) -> int:
+        """Hold the tokens of one row; see :meth:`~edgepipe.models.decoder.prefix_tree.PrefixTree.insert`."""
+        ids = self._history.tokens[0].tolist()
+        if self._cache is None or self._decoder.prefixes is None or not self._decoder.can_cache(len(ids)):
+            return 0
+        return self._decoder.prefixes.insert(ids, self._cache.read, most_bytes, pinned=pinned)
 
     def _count_common(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """How much of the cache each of `rows` has in common with the row whose index it gets, int64[kept]."""

@@ -190,8 +190,13 @@ def test_little_padding_stays_until_the_model_takes_no_more_columns(tmp_path: Pa
 
 @without_a_cache
 def test_what_joins_and_what_does_not(tmp_path: Path) -> None:
-    assert CausalGraph(causal_bundle(tmp_path / "exported", exported=True)).joins
-    assert not CausalGraph(causal_bundle(tmp_path / "another tool's")).joins
+    exported = CausalGraph(causal_bundle(tmp_path / "exported", exported=True))
+    assert exported.joins
+    assert exported.can_cache(LIMIT)
+    foreign = CausalGraph(causal_bundle(tmp_path / "another tool's"))
+    assert not foreign.joins
+    assert foreign.prefixes is None
+    assert not foreign.can_cache(1)
     assert not CausalGraph(causal_bundle(tmp_path / "none", exported=True, cache=False)).joins
     bundle = causal_bundle(tmp_path / "reader", exported=True)
     settings = json.loads((bundle.path / "config.json").read_text())
@@ -200,6 +205,59 @@ def test_what_joins_and_what_does_not(tmp_path: Path) -> None:
     on_device = CausalGraph(causal_bundle(tmp_path / "device", exported=True))
     on_device.session.device = DEVICE
     assert not on_device.joins
+
+
+@pytest.mark.parametrize("kind", ["a cache that grows", "a cache in one buffer", "no positions"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_prompts_go_on_from_what_is_cached_of_them(
+    kind: str, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, exported=True, **KINDS[kind]))
+    expected = causal_logits(IDS, MASK, positions=KINDS[kind].get("positions", True))[:rows]
+    monkeypatch.setattr("edgepipe.models.decoder.causal._WORTH_READING_APART", 1)
+    assert decoder.prefixes is not None
+    assert decoder.cache_prefix(IDS[0, :4].tolist(), 1 << 20, pinned=True)
+    assert decoder.cache_prefix(IDS[1, 3:4].tolist(), 1 << 20, pinned=True)
+    for room in (None, 9, 2):
+        decoding = decoder.begin(IDS[:rows, :PROMPT], MASK[:rows, :PROMPT], room)
+        assert (decoding.cached, decoding.reads_apart) == ((4, False) if rows == 1 else (0, True))
+        found = step_by_step(decoding, IDS[:rows], (PROMPT, 1, 1, 2))
+        np.testing.assert_allclose(found, expected[:, [4, 5, 6, 8]], rtol=1e-4, atol=1e-4)
+        assert decoding.cached == 0
+
+
+@pytest.mark.parametrize("kind", ["a cache that grows", "a cache in one buffer"])
+def test_what_is_cached_is_not_written_by_later_runs(kind: str, tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, exported=True, **KINDS[kind]))
+    assert decoder.prefixes is not None
+    ids = IDS[:1]
+    for part in (ids[:, :6], ids):
+        decoding = decoder.begin(part, np.ones_like(part))
+        decoding.step(part)
+        decoding.keep_prompt(1 << 20)
+    before = [[array.copy() for array in each] for each in decoder.prefixes.match(ids[0])[1]]
+    for _ in range(2):
+        decoding = decoder.begin(ids[:, :7], np.ones((1, 7), np.int64))
+        for token in (1, 2, 3):
+            decoding.step(ids[:, :7] if token == 1 else np.array([[token]]))
+        decoding.select(np.zeros(3, np.int64))
+    length, after = decoder.prefixes.match(ids[0])
+    assert length == ids.shape[1]
+    for one, other in zip(before, after, strict=True):
+        for first, second in zip(one, other, strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_prompts_with_masked_tokens_compute_all(tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, exported=True))
+    assert decoder.cache_prefix(IDS[0, :4].tolist(), 1 << 20, pinned=False)
+    hole = np.array([[1, 1, 0, 1, 1]])
+    for mask in (hole, np.array([[0, 1, 1, 1, 1]])):
+        decoding = decoder.begin(IDS[:1, :5], mask)
+        assert decoding.cached == 0
+    np.testing.assert_allclose(
+        decoding.step(IDS[:1, :5]), causal_logits(IDS[:1, :5], mask)[:, -1], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_positions_change_with_the_tokens_of_a_row_and_not_with_its_columns(tmp_path: Path) -> None:
