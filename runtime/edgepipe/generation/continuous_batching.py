@@ -19,12 +19,16 @@ another's whole text.
 **Which prompts are read in parts.** Those of requests that share. A part behind others gives what the whole prompt
 gives but for rounding; tests compare both for each kind of graph. Others are read at once: scales of dynamic ``int8``
 are those of all tokens that are read together, and XLNet's tokens see those behind them.
+
+**Which prompts use earlier ones.** With `prefix_bytes` those of requests that share. What they read is held, as far as
+there is room, and a prompt that begins alike goes on from there. What was used longest ago goes first.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,12 +57,14 @@ class Running:
     Attributes:
         config: Its options, with what the model leaves room for.
         prompt_tokens: How many tokens it began with.
+        cached_tokens: How many of them earlier prompts had read; known once it has its first token.
         unfinished: How many of its sequences are still to be written; 0 once it has left.
     """
 
     def __init__(self, prompt: Prompt, config: GenerationConfig, choice: TokenChoice, *, shares: bool) -> None:
         self.config = config
         self.prompt_tokens = int(prompt.input_ids.shape[1])
+        self.cached_tokens = 0
         self.unfinished = config.num_return_sequences
         self._prompt = prompt
         self._choice = choice
@@ -150,6 +156,7 @@ class ContinuousBatch:
         shares_steps: bool = True,
         max_rows: int = 64,
         prompt_chunk: int | None = PROMPT_CHUNK,
+        prefix_bytes: int = 0,
     ) -> None:
         """Begin without requests.
 
@@ -160,15 +167,18 @@ class ContinuousBatch:
                 scaled by what is in the batch.
             max_rows: So many sequences are written at a time; other requests wait for their turn.
             prompt_chunk: How many tokens of a prompt are read in a round; None for all of them.
+            prefix_bytes: The most that prompts which were read may take in memory, for those that begin alike; 0 for
+                none.
 
         Raises:
-            InputError: a number is no whole number of at least 1.
+            InputError: a number is no whole number of at least 1, or of at least 0 for `prefix_bytes`.
         """
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._shares_steps = shares_steps and decoder.joins
         self._max_rows = check_whole("max_rows", max_rows, 1)
         self._chunk = None if prompt_chunk is None else check_whole("prompt_chunk", prompt_chunk, 1)
+        self._prefix_bytes = check_whole("prefix_bytes", prefix_bytes, 0)
         self._waiting: deque[Running] = deque()
         # The request whose prompt is read, and what has read a part of it.
         self._reading: Running | None = None
@@ -331,11 +341,16 @@ class ContinuousBatch:
             if decoding is None:
                 read = prompt.input_ids if ids is prompt.ids else ids  # an encoder reads other ids
                 decoding = self._decoder.begin(read, np.ones_like(read), prompt.longest - 1)
-            if running._shares and self._chunk is not None and ids.shape[1] > self._chunk:
-                decoding.step(ids[:, : self._chunk])
-                running._unread, self._decoding = ids[:, self._chunk :], decoding
+                running.cached_tokens = decoding.cached
+            if running._shares and self._chunk is not None and ids.shape[1] > decoding.cached + self._chunk:
+                end = decoding.cached + self._chunk
+                decoding.step(ids[:, :end])
+                running._unread, self._decoding = ids[:, end:], decoding
                 return []
             tokens = running._choice.advance(decoding, ids)
+            if running._shares and self._prefix_bytes:
+                with suppress(MemoryError):  # then later prompts read all
+                    decoding.keep_prompt(self._prefix_bytes)
         except Exception as error:  # noqa: BLE001 - likewise
             self._reading = None
             return [_fail(running, error)]

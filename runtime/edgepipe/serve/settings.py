@@ -22,6 +22,8 @@ class Limits:
         queue: Tokens that wait. Beyond them a request is told to come again later.
         choices: Texts that a request may have written for one prompt (``n``, ``num_return_sequences``).
         rows: Texts that are written at once; others wait.
+        prefix_bytes: What prompts that were read may take in the memory of a process, for each model, so that those
+            which begin alike go on from there. 0 for none.
         seconds: How long a request may take, from its first byte to its answer. None for as long as it takes.
         read: Seconds that a client may take to send its request, or to take a part of its answer.
     """
@@ -32,6 +34,7 @@ class Limits:
     queue: int = 262_144
     choices: int = 16
     rows: int = 32
+    prefix_bytes: int = 256 << 20
     seconds: float | None = 600.0
     read: float = 30.0
 

@@ -110,10 +110,12 @@ class Mixture:
         self.batch = ContinuousBatch(decoder, tokenizer, **settings)
         self.requests: dict[Running, Request] = {}
         self.most_rows = 0
+        self.heads: list[list[int]] = [[]]
 
     def add(self, lengths: tuple[int, ...], vocabulary: int) -> None:
         """Add a request."""
         ids = self._generator.integers(3, vocabulary, int(self._generator.choice(lengths))).tolist()
+        ids = self.heads[int(self._generator.integers(len(self.heads)))] + ids
         options = draw_options(self._generator, vocabulary)
         config = generation_config(self._decoder, {}, options, tokenizer=self._tokenizer)
         running = self.batch.add(ids, config, logprobs=int(self._generator.choice([0, 3])) or None)
@@ -178,6 +180,41 @@ def test_mixtures_give_what_each_request_gives_alone(family: str, exported: Any)
         check_alone(decoder, tokenizer, mixture.run(2 + seed % 6))
         most = max(most, mixture.most_rows)
     assert most > 6, "so many shared a step"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompts_that_begin_alike_give_what_each_gives_alone(family: str, exported: Any) -> None:
+    decoder, tokenizer = exported(family)
+    generator = np.random.default_rng(7)
+    most, cached, prompts = 90 * decoder.prefixes.token_bytes, 0, 0
+    for seed in range(16):
+        mixture = Mixture(decoder, tokenizer, seed, prompt_chunk=CHUNKS[seed % len(CHUNKS)], prefix_bytes=most)
+        head = generator.integers(3, 200, 20).tolist()
+        mixture.heads = [[], head[:7], head, [*head[:12], *generator.integers(3, 200, 5).tolist()]]
+        requests = mixture.run(8, lengths=(1, 2, 5, 12))
+        assert 0 < decoder.prefixes.count_bytes() <= most
+        cached += sum(running.cached_tokens for running in mixture.requests)
+        prompts += sum(running.prompt_tokens for running in mixture.requests)
+        assert all(running.cached_tokens < running.prompt_tokens for running in mixture.requests)
+        decoder.prefixes.clear()
+        check_alone(decoder, tokenizer, requests)
+    assert cached > prompts / 4
+
+
+def test_a_prompt_goes_on_from_what_another_one_read(exported: Any) -> None:
+    decoder, tokenizer = exported("gpt2")
+    config = generation_config(decoder, {}, {"max_new_tokens": 2})
+    ids = list(range(5, 35))
+    for most, rounds, cached in ((1 << 20, 1, 29), (0, 4, 0), (10 * decoder.prefixes.token_bytes, 3, 10)):
+        batch = ContinuousBatch(decoder, tokenizer, prompt_chunk=8, prefix_bytes=most)
+        for _ in range(2):
+            running, count = batch.add(ids, config), 1
+            while not batch.step():
+                count += 1
+            while len(batch):
+                batch.step()
+        assert (running.cached_tokens, count) == (cached, rounds)
+        decoder.prefixes.clear()
 
 
 @pytest.mark.parametrize("dtype", ["w8", "q4"])
@@ -459,5 +496,7 @@ def test_numbers_that_cannot_be_used_are_refused() -> None:
     for settings in ({"max_rows": 0}, {"prompt_chunk": 0}):
         with pytest.raises(InputError, match="at least 1"):
             table_batch(decoder, **settings)
+    with pytest.raises(InputError, match="prefix_bytes"):
+        table_batch(decoder, prefix_bytes=-1)
     with pytest.raises(InputError, match="logprobs"):
         table_batch(decoder).add([1], GenerationConfig(), logprobs=-1)

@@ -37,6 +37,11 @@ KEYS_VARIABLE = "EDGEPIPE_API_KEY"
 @click.option("--max-queue", type=click.IntRange(min=1), help="Tokens that may wait.  [default: 262144]")
 @click.option("--max-choices", type=click.IntRange(min=1), help="Texts written for one prompt.  [default: 16]")
 @click.option("--max-rows", type=click.IntRange(min=1), help="Texts written at once.  [default: 32]")
+@click.option(
+    "--prefix-bytes",
+    type=click.IntRange(min=0),
+    help="Memory for how prompts begin, for each model and process; 0 for none.  [default: 268435456]",
+)
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds of a request.  [default: 600]")
 @click.option(
     "--read-timeout",
@@ -80,7 +85,8 @@ def serve(
 
     names = {
         "max_body": "body", "max_texts": "texts", "max_tokens": "tokens", "max_queue": "queue",
-        "max_choices": "choices", "max_rows": "rows", "timeout": "seconds", "read_timeout": "read",
+        "max_choices": "choices", "max_rows": "rows", "prefix_bytes": "prefix_bytes", "timeout": "seconds",
+        "read_timeout": "read",
     }  # fmt: skip
     limits = {name: value for option, name in names.items() if (value := given.pop(option)) is not None}
     settings = ServeSettings(

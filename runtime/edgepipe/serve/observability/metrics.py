@@ -26,6 +26,8 @@ class ModelObserver:
         self._tokens = metrics.tokens.labels(model)
         self._seconds = metrics.batch_seconds.labels(model)
         self._written = metrics.written.labels(model)
+        self._prompt = metrics.prompt.labels(model)
+        self._cached = metrics.cached.labels(model)
 
     def waiting(self, tokens: int) -> None:
         """So many tokens wait now."""
@@ -40,6 +42,11 @@ class ModelObserver:
     def wrote(self, tokens: int) -> None:
         """So many new tokens were written."""
         self._written.inc(tokens)
+
+    def read(self, tokens: int, cached: int) -> None:
+        """A prompt of so many tokens was read, of which so many were there from earlier ones."""
+        self._prompt.inc(tokens)
+        self._cached.inc(cached)
 
     def tell(self, message: str) -> None:
         """Something is to be known of the model."""
@@ -58,6 +65,8 @@ class ServerMetrics:
         tokens: Tokens that went through a graph.
         batch_seconds: How long a batch, or a step, took.
         written: Tokens that were written.
+        prompt: Tokens of prompts behind which texts were written.
+        cached: Those of them that earlier prompts had read.
     """
 
     def __init__(self) -> None:
@@ -82,6 +91,8 @@ class ServerMetrics:
             "edgepipe_batch_seconds", "Time of a batch, or of a step.", model, buckets=_SECONDS, **own
         )
         self.written = Counter("edgepipe_written_tokens", "Tokens that were written.", model, **own)
+        self.prompt = Counter("edgepipe_prompt_tokens", "Tokens of prompts that were read.", model, **own)
+        self.cached = Counter("edgepipe_cached_tokens", "Those of them that earlier prompts had read.", model, **own)
 
     def observe(self, model: str) -> ModelObserver:
         """What counts for one model."""

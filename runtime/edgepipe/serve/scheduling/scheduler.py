@@ -44,6 +44,9 @@ class Observer(Protocol):
     def wrote(self, tokens: int) -> None:
         """So many new tokens were written."""
 
+    def read(self, tokens: int, cached: int) -> None:
+        """A prompt of so many tokens was read, of which so many were there from earlier ones."""
+
     def tell(self, message: str) -> None:
         """Something is to be known of the model."""
 

@@ -61,6 +61,7 @@ class _Text:
     call: Call = field(compare=False)
     logprobs: int | None = field(compare=False)
     deliver: Callable[[Step | BaseException], None] = field(compare=False)
+    is_read: bool = field(default=False, compare=False)
 
     @property
     def tokens(self) -> int:
@@ -123,7 +124,13 @@ class TextWriter:
     def __init__(self, task: GenerativeTask, limits: Limits, observer: Observer) -> None:
         self._task, self._limits, self._observer = task, limits, observer
         self._shares = shares_steps(task)
-        self._batch = ContinuousBatch(task.decoder, task.tokenizer, shares_steps=self._shares, max_rows=limits.rows)
+        self._batch = ContinuousBatch(
+            task.decoder,
+            task.tokenizer,
+            shares_steps=self._shares,
+            max_rows=limits.rows,
+            prefix_bytes=limits.prefix_bytes,
+        )
         self._changed = threading.Condition()
         self._entries: list[_Text] = []
         self._numbers = count()
@@ -311,7 +318,11 @@ class TextWriter:
         steps = self._batch.step()
         seconds = time.perf_counter() - begin
         for step in steps:
-            self._running[step.running].deliver(step)
+            text = self._running[step.running]
+            text.deliver(step)
+            if not text.is_read and step.token is not None:
+                text.is_read = True
+                self._observer.read(step.running.prompt_tokens, step.running.cached_tokens)
             if step.finish_reason is not None:
                 del self._running[step.running]
         if steps:

@@ -34,10 +34,13 @@ def test_one_process() -> None:
     observer.waiting(7)
     observer.ran(2, 30, 0.02)
     observer.wrote(4)
+    observer.read(9, 5)
     found = values(metrics.render().decode())
     assert found["edgepipe_queue_tokens", "m"] == 7
     assert found["edgepipe_tokens_total", "m"] == 30
     assert found["edgepipe_written_tokens_total", "m"] == 4
+    assert found["edgepipe_prompt_tokens_total", "m"] == 9
+    assert found["edgepipe_cached_tokens_total", "m"] == 5
     assert found["edgepipe_batch_rows_sum", "m"] == 2
     assert found["edgepipe_batch_seconds_count", "m"] == 1
 

@@ -41,6 +41,9 @@ class Counts:
     def wrote(self, tokens: int) -> None:
         raise AssertionError("nothing is written here")
 
+    def read(self, tokens: int, cached: int) -> None:
+        raise AssertionError("nothing is written here")
+
     def tell(self, message: str) -> None:
         raise AssertionError(message)
 

@@ -36,7 +36,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.rows: list[int] = []
-        self.written = 0
+        self.written = self.read_tokens = self.cached_tokens = 0
         self.waits = 0
         self.steps: threading.Semaphore | None = None
 
@@ -50,6 +50,10 @@ class Counts:
         self.written += tokens
         if (steps := self.steps) is not None:
             assert steps.acquire(timeout=60)
+
+    def read(self, tokens: int, cached: int) -> None:
+        self.read_tokens += tokens
+        self.cached_tokens += cached
 
     def tell(self, message: str) -> None:
         raise AssertionError(message)
@@ -110,6 +114,26 @@ def test_many_at_once_get_what_each_gets_alone(bundles: Any, family: str) -> Non
 
     found = write(folder, ask)
     assert found == expected
+
+
+@pytest.mark.parametrize("prefix_bytes", [0, 1 << 20])
+def test_prompts_that_begin_alike_read_it_once(bundles: Any, prefix_bytes: int) -> None:
+    head = "What a waste of time. I want"
+    prompts = [f"{head} {end}" for end in PROMPTS]
+    options = {**GREEDY, "max_new_tokens": 6}
+    with pipeline(model=bundles("gpt2"), verify="never") as alone:
+        expected = [alone(text, **options) for text in prompts]
+        lengths = [len(alone.tokenizer(text)["input_ids"]) for text in prompts]
+        shared = len(alone.tokenizer(head)["input_ids"])
+
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        found = [await writer.run(text, options, Call()) for text in prompts]
+        return found, counts.read_tokens, counts.cached_tokens
+
+    found, read, cached = write(bundles("gpt2"), ask, prefix_bytes=prefix_bytes)
+    assert found == expected
+    assert read == sum(lengths)
+    assert cached == 0 if not prefix_bytes else cached >= 4 * shared
 
 
 def test_a_stream_has_the_text_piece_by_piece(bundles: Any) -> None:
