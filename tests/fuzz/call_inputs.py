@@ -224,7 +224,7 @@ _MORE = ("truncation", "padding", "max_length", "stride", "top_k", "return_tenso
          "stop_strings", "streamer", "generation_config", "logits_processor", "stopping_criteria", "tools",
          "handle_long_generation", "watermarking_config", "exponential_decay_length_penalty", "num_beam_groups",
          "is_split_into_words", "delimiter", "add_special_tokens", "candidate_labels", "similarity",
-         "targets")  # fmt: skip
+         "targets", "prefix_cache_bytes")  # fmt: skip
 
 
 def make_odd(draw: Draw, call: Call) -> Call:

@@ -167,6 +167,8 @@ assert_type(write(chat, return_full_text=False)[0]["generated_text"], str)
 messages: list[ChatMessage] = [{"role": "user", "content": "Hello!"}]
 messages = write(messages)[0]["generated_text"]
 assert_type("".join(write.stream(messages)), str)
+assert_type(write.cache_prefix(messages, tools=[], prefix_cache_bytes=1 << 20).tokens, int)
+assert_type(write.clear_prefixes(), None)
 new_text = pipeline("text-generation", BUNDLE, return_full_text=False)
 assert_type(new_text(chat)[0]["generated_text"], str)
 

@@ -47,6 +47,7 @@ write("Once upon a time", max_tokens=40)  # wrong: the option is called max_new_
 write("Once upon a time", streamer=print)  # wrong: no streamer
 write("Once upon a time", output_scores=True)  # wrong: a result has none
 write("Once upon a time", src_lang="en")  # wrong: another task's option
+write.cache_prefix(5)  # wrong: a text or a chat
 write.stream(["Once upon a time", "there was"])  # wrong: a stream has one prompt
 summarize = pipeline("summarization", BUNDLE)
 summarize("A long article", src_lang="en")  # wrong: another task's option

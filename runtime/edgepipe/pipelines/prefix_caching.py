@@ -11,14 +11,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgepipe.arguments import check_whole
-from edgepipe.errors import InputError, LengthError
+from edgepipe.errors import InputError, LengthError, OutOfMemoryError
 from edgepipe.forks import RenewedLock
 from edgepipe.models.decoder.prefix_tree import count_shared
 from edgepipe.pipelines.base import Request
@@ -71,6 +71,7 @@ class PrefixCache:
         Raises:
             InputError: this variant cannot use one, or there is no room for it.
             LengthError: it is longer than the model takes.
+            OutOfMemoryError: there is too little memory.
         """
         decoder, tree = self._decoder, self._decoder.prefixes
         if tree is None:
@@ -100,7 +101,15 @@ class PrefixCache:
         size = len(ids) * tree.token_bytes
         with self._lock:  # so that of two threads the second one sees what the first one left
             held = tree.count_bytes(pinned=True)
-            if held + tree.count_new_bytes(ids) > most_bytes or not decoder.cache_prefix(ids, most_bytes, pinned=True):
+            fits = held + tree.count_new_bytes(ids) <= most_bytes
+            try:
+                fits = fits and decoder.cache_prefix(ids, most_bytes, pinned=True)
+            except MemoryError as error:
+                raise OutOfMemoryError(
+                    f"there is no memory for the prefix: its {len(ids)} tokens take {size:,} bytes; shorten it, or "
+                    "make room"
+                ) from error
+            if not fits:
                 raise InputError(
                     f"the prefix has {len(ids)} tokens, which take {size:,} bytes, and other prefixes take {held:,} of "
                     f"prefix_cache_bytes={most_bytes:,}; pass a larger prefix_cache_bytes, shorten the prefix, or call "
@@ -144,7 +153,8 @@ class PrefixCache:
             return
         held, _ = tree.match(np.asarray(ids))
         if len(ids) - held >= _LEAST_HEAD and len(ids) * tree.token_bytes <= most_bytes - tree.count_bytes(pinned=True):
-            self._decoder.cache_prefix(ids, most_bytes, pinned=False)
+            with suppress(MemoryError):  # then each prompt computes all
+                self._decoder.cache_prefix(ids, most_bytes, pinned=False)
 
 
 class SharedHeads:

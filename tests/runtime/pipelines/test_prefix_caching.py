@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from edgepipe import pipeline
-from edgepipe.errors import ClosedError, InputError, LengthError
+from edgepipe.errors import ClosedError, InputError, LengthError, OutOfMemoryError
 from edgepipe.models.decoder.causal import CausalDecoding
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
 from edgepipe.pipelines.prefix_caching import CachedPrefix
@@ -252,6 +252,21 @@ def test_prefixes_that_cannot_be_held_are_refused_before_they_are_computed(
     assert not computed
     # What both begin with is held once, so that this suffices.
     write.cache_prefix(HEAD, prefix_cache_bytes=most)
+
+
+def test_too_little_memory_is_said_and_ends_no_list(
+    exported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = exported("gpt2")
+    expected = write(TEXTS, **GREEDY)
+
+    def fail(*arguments: Any, **options: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(write.model.prefixes, "insert", fail)
+    with pytest.raises(OutOfMemoryError, match="there is no memory for the prefix"):
+        write.cache_prefix(HEAD)
+    assert write(TEXTS, **GREEDY) == expected
 
 
 def test_where_positions_change_prefixes_stay_below(exported: Callable[..., Any]) -> None:
