@@ -8,6 +8,7 @@ from typing import Any
 
 from edgepipe.arguments import check_flag
 from edgepipe.generation import validation
+from edgepipe.generation.logits.constraints.constraint import Constraint
 from edgepipe.generation.logits.watermark_config import Watermark, check_watermark
 from edgepipe.generation.validation import Check
 
@@ -79,6 +80,10 @@ class GenerationConfig:
         bos_token_id: The token that texts begin with.
         eos_token_id: The tokens that end a sequence.
         decoder_start_token_id: What an encoder-decoder's decoder starts with; one for all rows, or one for each.
+        json_schema: The text is JSON that this schema describes, which is JSON itself.
+        regex: The whole text matches this regular expression.
+        choices: The text is one of these.
+        constraint: The last three as the search uses them; no option itself.
     """
 
     max_length: int | None = _option(None, validation.whole(1))
@@ -126,11 +131,17 @@ class GenerationConfig:
     bos_token_id: int | None = _option(None, validation.token_id)
     eos_token_id: tuple[int, ...] = _option((), validation.eos_ids)
     decoder_start_token_id: tuple[int, ...] = _option((), validation.ids)
+    json_schema: str | None = _option(None, validation.json_schema)
+    regex: str | None = _option(None, validation.regex)
+    choices: tuple[str, ...] = _option((), validation.choices)
+    constraint: Constraint | None = None
 
 
 # What each option is where nobody says otherwise, and what its value may be.
 DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(GenerationConfig)}
-CHECKS: Mapping[str, Check] = {each.name: each.metadata["check"] for each in fields(GenerationConfig)}
+CHECKS: Mapping[str, Check] = {
+    each.name: each.metadata["check"] for each in fields(GenerationConfig) if "check" in each.metadata
+}
 
 # These matter only where tokens are drawn.
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")

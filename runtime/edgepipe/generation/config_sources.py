@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,8 @@ from edgepipe.generation.config import CHECKS, DEFAULTS, SAMPLING, GenerationCon
 from edgepipe.generation.conflicts import check_agreement, check_names
 from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_OPTIONS
+from edgepipe.generation.logits.constraints.constraint import GRAMMARS, build_constraint
+from edgepipe.generation.logits.constraints.constraint_processor import find_ends
 from edgepipe.tokenization.tokenizer import Tokenizer
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -72,7 +75,24 @@ def generation_config(
         values["decoder_start_token_id"] = (values["bos_token_id"],)
     config = GenerationConfig(**values)
     check_agreement(config, options, decoder)
-    return config
+    return _with_constraint(config, tokenizer)
+
+
+def _with_constraint(config: GenerationConfig, tokenizer: Tokenizer | None) -> GenerationConfig:
+    """The options with what a text is held to, ready to use.
+
+    Raises:
+        DependencyError: llguidance is not installed.
+        InputError: no text can be held to it.
+    """
+    option = next((name for name in GRAMMARS if getattr(config, name) != DEFAULTS[name]), None)
+    if option is None:
+        return config
+    if tokenizer is None:
+        raise InputError(f"{option} needs the model's tokenizer; pass tokenizer")
+    constraint = build_constraint(option, getattr(config, option), tokenizer)
+    find_ends(constraint, config)
+    return replace(config, constraint=constraint)
 
 
 def read_generation_config(given: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A check takes an option's name and its value and returns the value in that form.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral, Real
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgepipe.arguments import check_whole, is_number, is_one_of, is_whole
-from edgepipe.errors import InputError
+from edgepipe.errors import InputError, first_line
 
 Check = Callable[[str, Any], Any]
 
@@ -124,9 +125,43 @@ def strings(name: str, value: Any) -> tuple[str, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, (list, tuple)) or not all(isinstance(each, str) and each for each in values):
         raise InputError(f"{name} must be a text or a list of texts, none of them empty, got {value!r}")
-    if any("\ud800" <= character <= "\udfff" for each in values for character in each):
-        raise InputError(f"{name} holds a lone surrogate, which is not valid Unicode: {value!r:.80}")
+    _check_unicode(name, *values)
     return tuple(values)
+
+
+def _check_unicode(name: str, *texts: str) -> None:
+    for text in texts:
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"{name} holds a lone surrogate, which is not valid Unicode: {text!r:.80}")
+
+
+def json_schema(name: str, value: Any) -> str:
+    """A JSON schema as JSON: of a dict, a truth value, JSON, or a class with ``model_json_schema`` (pydantic's)."""
+    if hasattr(value, "model_json_schema"):
+        value = value.model_json_schema()
+    try:
+        schema = json.loads(value) if isinstance(value, str) else value
+        found = json.dumps(schema, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"{name} must be a JSON schema, and this is no JSON ({first_line(error)})") from error
+    if not isinstance(schema, (dict, bool)):
+        raise InputError(f"{name} must be a JSON schema, which is an object, got {value!r:.80}")
+    return found
+
+
+def regex(name: str, value: Any) -> str:
+    """A regular expression."""
+    if not isinstance(value, str):
+        raise InputError(f"{name} must be a regular expression as a text, got {value!r:.80}")
+    _check_unicode(name, value)
+    return value
+
+
+def choices(name: str, value: Any) -> tuple[str, ...]:
+    """A list of texts, none of them empty."""
+    if isinstance(value, str) or not value:
+        raise InputError(f"{name} must be a list of texts, at least one, got {value!r:.80}")
+    return strings(name, value)
 
 
 def bad_words(name: str, value: Any) -> tuple[tuple[int, ...], ...]:

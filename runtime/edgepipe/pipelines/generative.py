@@ -135,7 +135,7 @@ class GenerativeTask(Task):
         )
         for token in self.shown_prompt(request):
             text.push(token)
-        return _pieces(tokens, text)
+        return _pieces(_watch(tokens, config), text)
 
     @property
     def streams(self) -> bool:
@@ -212,6 +212,7 @@ class GenerativeTask(Task):
                         f"a text ends where the model's limit of {self.decoder.max_length} tokens is reached; pass a "
                         "shorter prompt to have more"
                     )
+                warn_of_unfinished([each.token_ids for each in sequences], config)
         # Of a call's first input, and of every `batch_size`th after it, begins a batch of the reference, whose rows are
         # filled up to the longest.
         for start in range(0, len(requests), batch_size):
@@ -343,6 +344,43 @@ def _padding(config: GenerationConfig) -> int:
     if config.pad_token_id is None or (config.num_beams > 1 and config.pad_token_id == 0):
         return first_end
     return config.pad_token_id
+
+
+def describe_unfinished(token_ids: Sequence[int], config: GenerationConfig) -> str | None:
+    """What to warn of where a text that is held to a form came to an end too early; None where it is whole."""
+    held = config.constraint
+    if held is None or held.accepts(token_ids, config.eos_token_id):
+        return None
+    return (
+        f"a text ends before it is what {held.option} asks for, after {len(token_ids)} tokens: it is cut off, and not "
+        "valid; pass a larger max_new_tokens, or a form that allows shorter texts"
+    )
+
+
+def warn_of_unfinished(texts: Sequence[Sequence[int]], config: GenerationConfig) -> None:
+    """Warn of the first of some texts that :func:`describe_unfinished` finds."""
+    found = next(filter(None, (describe_unfinished(each, config) for each in texts)), None)
+    if found is not None:
+        warn(found)
+
+
+def _watch(tokens: Iterator[int], config: GenerationConfig) -> Iterator[int]:
+    """The tokens of a text; a warning at its end where it is held to a form and not whole."""
+    if config.constraint is None:
+        return tokens
+
+    def watched() -> Generator[int, None, None]:
+        seen = []
+        try:
+            for token in tokens:
+                seen.append(token)
+                yield token
+        finally:
+            if isinstance(tokens, Generator):
+                tokens.close()
+        warn_of_unfinished([seen], config)
+
+    return watched()
 
 
 def _pieces(tokens: Iterator[int], text: TextStreamer) -> Generator[str, None, None]:

@@ -173,6 +173,8 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
                 ``tools``, ``documents``: what the chat template is told beside the messages.
                 ``add_special_tokens``, ``truncation``, ``padding``, ``tokenizer_encode_kwargs`` (a dict): for the
                 tokenizer.
+                ``json_schema``, ``regex``, ``choices``: what the new text is held to; see
+                docs/how-to/structured-output.md. Needs ``llguidance``.
                 ``generation_config``: a ``GenerationConfig`` of transformers, or a dict; the options of the call go
                 before it, and it takes the place of those of the search that the pipeline was made with.
                 ``streamer``: an object with ``put`` and ``end``, which gets the tokens as they come.
@@ -280,6 +282,13 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         long = options.get("handle_long_generation")
         if not is_one_of(long, (None, "hole")):
             raise InputError(f"handle_long_generation must be None or 'hole', got {long!r}")
+        clean_up = get_flag(options, "clean_up_tokenization_spaces", None)
+        is_held = generation.constraint is not None
+        if is_held and clean_up:
+            raise InputError(
+                "clean_up_tokenization_spaces=True contradicts json_schema, regex and choices: it changes a text that "
+                "is held to a form; leave it out"
+            )
         continues = options.get("continue_final_message")
         if not isinstance(continues, bool | str | None):
             raise InputError(f"continue_final_message must be True, False or the field to continue, got {continues!r}")
@@ -289,10 +298,10 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             generation=self._with_prefix(generation, prefix or usual, options),
             tensors=tensors,
             streamer=check_streamer(options.get("streamer")),
-            clean_up=get_flag(options, "clean_up_tokenization_spaces", None),
-            # The template that parses a response looks for special tokens.
+            clean_up=False if is_held else clean_up,
+            # The template that parses a response looks for special tokens; in a text that is held to a form are none.
             skip_special_tokens=get_flag(options, "skip_special_tokens", True)
-            and not self.tokenizer.has_response_template,
+            and (is_held or not self.tokenizer.has_response_template),
             full_text=full_text,
             prefix=prefix,
             hole=long == "hole",

@@ -124,6 +124,12 @@ class Vocabulary:
         return list(self._all_special.values())
 
     @property
+    def hidden_ids(self) -> frozenset[int]:
+        """The ids of special tokens, which `decode` leaves out with `skip_special_tokens`."""
+        added = self._backend.get_added_tokens_decoder()
+        return frozenset(token_id for token_id, token in added.items() if token.special)
+
+    @property
     def continuing_subword_prefix(self) -> str | None:
         """What marks a token as the continuation of a word ("##"), if the model has such a mark."""
         prefix: str | None = getattr(self._backend.model, "continuing_subword_prefix", None)

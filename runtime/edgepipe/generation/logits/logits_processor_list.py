@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import DEFAULTS, GenerationConfig
 from edgepipe.generation.logits import logits_warpers as warpers
+from edgepipe.generation.logits.constraints.constraint_processor import ConstraintLogitsProcessor
 from edgepipe.generation.logits.logits_processors import (
     CustomLogitsProcessors,
     EncoderNoRepeatNGramLogitsProcessor,
@@ -73,6 +74,10 @@ def build_sampling_watermark(config: GenerationConfig, prompt: Prompt) -> Logits
 # What builds a processor where its option has another value than the default; None where the other options leave it
 # nothing to do. To add a processor: its option in GenerationConfig, its class in logits_processors, its entry here.
 LOGITS_PROCESSORS: dict[str, BuildProcessor] = {
+    # Before all that transformers has: they see what is left.
+    "constraint": lambda config, prompt: (
+        None if config.constraint is None else ConstraintLogitsProcessor(config.constraint, config, prompt)
+    ),
     "sequence_bias": lambda config, _: SequenceBiasLogitsProcessor(config.sequence_bias, "sequence_bias"),
     "diversity_penalty": lambda config, _: (
         HammingDiversityLogitsProcessor(config.diversity_penalty) if config.num_beam_groups > 1 else None
