@@ -23,6 +23,7 @@ RUNTIME_MAY_USE = {"edgepipe", "edgepipe_models", "edgepipe_export", "numpy", "o
 }
 # What rooms may use beside that, of extras of their own.
 ROOMS_MAY_USE = {
+    "generation": {"llguidance"},
     "serve": {"starlette", "uvicorn", "msgspec", "prometheus_client", "opentelemetry"},
     "mapping": {"fsspec"},
     "ray": {"ray", "starlette"},

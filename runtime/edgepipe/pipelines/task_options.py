@@ -210,6 +210,9 @@ class TextGenerationOptions(WritingOptions, total=False):
     """text-generation, beside ``return_full_text`` and ``return_tensors``."""
 
     num_return_sequences: int | None
+    json_schema: Mapping[str, Any] | bool | str | type[Any] | None
+    regex: str | None
+    choices: Sequence[str] | None
     return_text: bool | None
     skip_special_tokens: bool | None
     clean_up_tokenization_spaces: bool | None

@@ -22,6 +22,8 @@ class TokenBytes:
         self._found: dict[int, bytes | None] = {}
         base = tokenizer(_PREFIX, add_special_tokens=False)["input_ids"]
         self._base = [str(tokenizer.convert_ids_to_tokens(token_id)) for token_id in base]
+        # Not the prefix where the vocabulary lacks its letters, or has them in a way of its own.
+        self._before = tokenizer.convert_tokens_to_string(self._base)
 
     def __getitem__(self, token_id: int) -> bytes | None:
         """What a token stands for; None where there is no such token."""
@@ -37,8 +39,7 @@ class TokenBytes:
         if self._is_byte_level and all(character in _BYTE_BY_CHARACTER for character in token):
             return bytes(_BYTE_BY_CHARACTER[character] for character in token)
         whole = self._tokenizer.convert_tokens_to_string([*self._base, token])
-        _, found, text = whole.partition(_PREFIX)
-        return (text if found else whole).encode()
+        return whole.removeprefix(self._before).encode()
 
 
 def _bytes_by_character() -> dict[str, int]:

@@ -12,6 +12,7 @@ import pytest
 from edgepipe import Model, Tokenizer, pipeline
 from edgepipe.generation.config import CHECKS
 from edgepipe.generation.generate_options import GENERATE_OPTIONS
+from edgepipe.generation.logits.constraints.constraint import GRAMMARS
 from edgepipe.pipelines import (
     feature_extraction,
     fill_mask,
@@ -95,14 +96,15 @@ def test_options_of_encoders(
 
 def test_options_of_tasks_that_write() -> None:
     own = keys(task_options.GenerationOptions)
-    assert own | {"num_return_sequences"} == set(CHECKS)
+    assert own | {"num_return_sequences", *GRAMMARS} == set(CHECKS)
     idle = keys(task_options.ReferenceGenerateOptions)
     assert idle <= set(GENERATE_OPTIONS)
     expected = {*CHECKS, *idle, *TextGeneration.own_options} - {"return_tensors", "return_full_text"}
     assert keys(task_options.TextGenerationOptions) == expected
-    expected = {*CHECKS, *idle, *Text2TextGeneration.own_options} - {"return_tensors", "num_return_sequences"}
+    of_all = {*CHECKS, *idle} - {*GRAMMARS}  # with which a model that has an encoder is refused
+    expected = {*of_all, *Text2TextGeneration.own_options} - {"return_tensors", "num_return_sequences"}
     assert keys(task_options.Text2TextGenerationOptions) == expected
-    expected = {*CHECKS, *idle, *Translation.own_options} - {"return_tensors", "num_return_sequences"}
+    expected = {*of_all, *Translation.own_options} - {"return_tensors", "num_return_sequences"}
     assert keys(task_options.TranslationOptions) == expected
 
 

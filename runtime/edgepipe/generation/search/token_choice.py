@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder, Decoding
+from edgepipe.generation.logits.constraints.constraint_processor import disallowed_token_error
 from edgepipe.generation.logits.guidance import build_guidance
 from edgepipe.generation.logits.logits_processor_list import build_logits_processors, build_sampling_watermark
 from edgepipe.generation.prompt import Prompt
@@ -66,6 +67,7 @@ class TokenChoice:
         self._guidance = build_guidance(decoder, prompt, config)
         if self._guidance is not None:
             self._processors.insert(0, self._guidance)
+        self._constraint = config.constraint
         self._stopping = stopping
         self._wanted = logprobs
         self.logprobs: list[TokenLogprobs] = []
@@ -120,6 +122,8 @@ class TokenChoice:
         for process in self._processors:
             process(self.sequences.ids, scores, self._inputs[self.rows])
         tokens = self._choose(scores, self.rows, self.sequences.ids)
+        if self._constraint is not None and np.isneginf(scores[np.arange(len(tokens)), tokens]).any():
+            raise disallowed_token_error(self._constraint)
         if own is not None:
             self.logprobs = [self._look_up(row, token) for row, token in zip(own, tokens.tolist(), strict=True)]
         return tokens

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import CHECKS
+from edgepipe.generation.logits.constraints.constraint import GRAMMARS
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.options import check_options
 from edgepipe.serve.call import RefusedError
@@ -18,7 +19,8 @@ from edgepipe.serve.settings import Limits
 
 _CODE = {"prefix_allowed_tokens_fn", "logits_processor", "stopping_criteria"}
 _SEARCH = {*CHECKS} - _CODE
-_TEXT2TEXT = _SEARCH | {"clean_up_tokenization_spaces", "truncation", "stop_sequence"}
+# What a text is held to is for models without an encoder.
+_TEXT2TEXT = (_SEARCH - {*GRAMMARS}) | {"clean_up_tokenization_spaces", "truncation", "stop_sequence"}
 
 # By the task's name.
 CLIENT_OPTIONS: Mapping[str, frozenset[str]] = {

@@ -23,6 +23,7 @@ from edgepipe.serve.protocols.openai_errors import (
     read_body,
     refuse_field,
 )
+from edgepipe.serve.protocols.openai_formats import ResponseFormat, read_response_format
 from edgepipe.serve.protocols.openai_writing import (
     Choices,
     FinishReason,
@@ -42,7 +43,7 @@ _COMPLETION_TOKENS = 16
 _IMPOSSIBLE = -9999.0
 
 _TOKEN_IDS = "token ids are those of another tokenizer for all that the server knows; send the text"
-_NO_TOOLS = "answers are not held to a form yet, and the server reads no calls of tools; leave it out"
+_NO_TOOLS = "the server reads no calls of tools; leave it out"
 _NOT_HERE = "it belongs to OpenAI's own models or accounts; leave it out"
 
 
@@ -84,7 +85,7 @@ class CreateChatCompletionRequest(WritingRequest, kw_only=True):
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
-    response_format: Any = None
+    response_format: ResponseFormat | None = None
     tools: Any = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -257,6 +258,7 @@ async def _chat(context: Context) -> Response:
     _check_chat(request)
     _check_stream_options(request)
     wanted = None if not request.logprobs else request.top_logprobs or 0
+    form = await read_response_format(request.response_format, model)
     choices = await start_choices(
         model,
         [[_read_message(each, place) for place, each in enumerate(request.messages)]],
@@ -268,6 +270,7 @@ async def _chat(context: Context) -> Response:
         logprobs=wanted,
         # OpenAI's models answer an assistant's message, and do not go on with it.
         continue_final_message=False,
+        **form,
     )
     words = _Tokens(model)
     head: dict[str, Any] = {"id": f"chatcmpl-{context.call.request_id}", **_describe(model)}
@@ -444,9 +447,6 @@ def _check_chat(request: CreateChatCompletionRequest) -> None:
     if request.top_logprobs is not None and not request.logprobs:
         message = "top_logprobs are given with logprobs alone; set logprobs to true"
         raise RequestError(400, message, code="invalid_parameter_combination", param="top_logprobs")
-    form = request.response_format
-    if form is not None and form != {"type": "text"}:
-        raise refuse_field("response_format", _NO_TOOLS)
     if request.tool_choice not in (None, "none"):
         raise refuse_field("tool_choice", _NO_TOOLS)
     if request.function_call not in (None, "none"):

@@ -18,6 +18,7 @@ import numpy as np
 from edgepipe.errors import ClosedError, InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.continuous_batching import ContinuousBatch, Running, Step
+from edgepipe.generation.logits.constraints.constraint import GRAMMARS
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens, prepare_prompt
 from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.generation.streamer import TextStreamer
@@ -157,7 +158,7 @@ class TextWriter:
             InputError: the prompt or an option cannot be used, or there is more than one text.
             RefusedError: it asks for too much, or too much waits.
         """
-        settings = self._read_settings(options)
+        settings = await self._settings(options)
         if not _is_one_text(settings.generation):
             raise InputError(
                 "a text that comes token by token is one, without beams; leave num_beams and num_return_sequences out"
@@ -171,7 +172,7 @@ class TextWriter:
         Raises:
             EdgepipeError: see :meth:`start`.
         """
-        settings = self._read_settings(options)
+        settings = await self._settings(options)
         if not _is_one_text(settings.generation):
             return await self._run_alone(prompt, settings, options, call)
         writing, request = await self._start(prompt, settings, options, call, None)
@@ -246,6 +247,12 @@ class TextWriter:
         for token in self._task.shown_prompt(request):
             streamer.push(token)
         return Writing(len(ids), config, streamer, queue, call), request
+
+    async def _settings(self, options: Mapping[str, Any]) -> Any:
+        """The checked options; in a thread where a text is held to a form, which may take a while to be made ready."""
+        if GRAMMARS.keys().isdisjoint(options):
+            return self._read_settings(options)
+        return await asyncio.to_thread(self._read_settings, options)
 
     def _read_settings(self, options: Mapping[str, Any]) -> Any:
         settings = self._task.settings(self._task.merge_options(options))

@@ -222,8 +222,9 @@ def test_tokens_that_the_model_does_not_have_are_an_error_or_no_matter() -> None
 
 
 def test_every_entry_has_a_reference() -> None:
-    # Groups of beams have their own tests beside transformers: `search/test_diverse_beam_search.py`.
-    assert {*LOGITS_PROCESSORS} == {*PROCESSORS, "diversity_penalty"}
+    # Groups of beams have their own tests beside transformers: `search/test_diverse_beam_search.py`. Constraints, which
+    # transformers has not, are compared with all texts there are: `constraints/test_constraint_processor.py`.
+    assert {*LOGITS_PROCESSORS} == {*PROCESSORS, "diversity_penalty", "constraint"}
 
 
 @pytest.mark.parametrize("allowed", [[], [VOCABULARY], [-1], ["a"], 3.5])

@@ -448,9 +448,6 @@ CHATS: list[Any] = [
     pytest.param({"tools": []}, "tools", "unsupported_parameter", id="tools"),
     pytest.param({"tool_choice": "auto"}, "tool_choice", "unsupported_parameter", id="tool_choice"),
     pytest.param({"functions": []}, "functions", "unsupported_parameter", id="functions"),
-    pytest.param(
-        {"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter", id="JSON"
-    ),
     pytest.param({"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter", id="sound"),
     pytest.param({"reasoning_effort": "low"}, "reasoning_effort", "unsupported_parameter", id="reasoning"),
     pytest.param({"store": True}, "store", "unsupported_parameter", id="store"),

@@ -95,6 +95,11 @@ class Mask:
         allowed = np.unpackbits(bits.view(np.uint8), count=len(table.later), bitorder="little")
         self._forbidden: NDArray[np.bool_] = allowed == 0
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether any token may follow."""
+        return not bool(self._forbidden.all())
+
     def allow(self, tokens: Sequence[int]) -> None:
         """Let some tokens follow, too."""
         self._forbidden[list(tokens)] = False
@@ -149,7 +154,10 @@ def read_mask(matcher: Any, table: TokenTable) -> Mask | None:
 
     bits: NDArray[np.int32] = np.zeros((1, table.end // 32 + 1), np.int32)
     fill_next_token_bitmask(matcher, bits)
-    return None if matcher.is_error() else Mask(bits[0], table)
+    if matcher.is_error():
+        return None
+    found = Mask(bits[0], table)
+    return found if found.is_complete or found.may_go_on else None
 
 
 class _Cache:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.logits.constraints.constraint import Constraint, ConstraintState
+from edgepipe.generation.logits.logits_processors import known_tokens
 from edgepipe.generation.prompt import Prompt
 
 # An input and its new tokens.
@@ -28,6 +29,8 @@ class ConstraintLogitsProcessor:
         self._constraint = constraint
         self._start = prompt.length
         self._ends = find_ends(constraint, config)
+        # Those would end a text in its middle.
+        self._never = [token for token in config.eos_token_id if constraint.table.shows(token)]
         self._has_beams = config.num_beams > 1
         self._length = 0
         # Of the texts without their last tokens, and of the texts; None for beams that nothing may follow.
@@ -50,6 +53,7 @@ class ConstraintLogitsProcessor:
             mask = None if state is None else state.mask()
             if mask is not None:
                 mask.apply(row_scores, self._ends)
+                row_scores[known_tokens(self._never, row_scores.size)] = -np.inf
             elif self._has_beams:
                 row_scores.fill(-np.inf)
             else:
@@ -74,11 +78,16 @@ class ConstraintLogitsProcessor:
             found = before if is_last and not self._has_beams else before.copy()
             found = found if found.advance(int(row[-1])) else None
         if found is None and not self._has_beams:
-            raise InputError(
-                f"another option has a token follow that {self._constraint.option} does not allow; leave out options "
-                "that forbid, force or choose tokens, such as min_new_tokens and logits_processor"
-            )
+            raise disallowed_token_error(self._constraint)
         return found
+
+
+def disallowed_token_error(constraint: Constraint) -> InputError:
+    """The error where other options leave no token that a constraint allows."""
+    return InputError(
+        f"another option has a token follow that {constraint.option} does not allow; leave out options that forbid, "
+        "force or choose tokens, such as min_new_tokens and logits_processor"
+    )
 
 
 def find_ends(constraint: Constraint, config: GenerationConfig) -> tuple[int, ...]:

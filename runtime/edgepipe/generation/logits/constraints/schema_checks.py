@@ -13,7 +13,6 @@ from typing import Any
 from edgepipe.arguments import is_number
 from edgepipe.errors import InputError
 
-_SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
 # Where a schema has schemas that a text must fulfil: one, several in a list, or several by name.
 _SINGLE = ("items", "additionalProperties", "additionalItems")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems", "items")
@@ -106,7 +105,7 @@ class _Nodes:
         if "const" in node or "enum" in node or "type" not in node:
             return True
         kinds = {node["type"]} if isinstance(node["type"], str) else set(map(str, _list(node["type"])))
-        if kinds & _SCALARS:
+        if not kinds or not kinds <= {"object", "array"}:  # a scalar, or no type: then the engine says so
             return True
         return ("object" in kinds and self._object_ends(node)) or ("array" in kinds and self._array_ends(node))
 
