@@ -40,6 +40,7 @@ _IMPORTS_EXPORTER = ("python", "-c", "import edgepipe_export; edgepipe_export.ex
 CHECKS: dict[str, list[tuple[str, ...]]] = {
     "cpu": [*_RUNS, ("edgepipe", "info", "--check"), ("edgepipe", "demo")],
     "chat": [("python", "-c", "import edgepipe, jinja2")],
+    "guided": [("python", "-c", "import edgepipe, llguidance, llguidance.numpy")],
     "tables": [("python", "-c", "import edgepipe, pyarrow.parquet")],
     "export": [*_RUNS, _IMPORTS_EXPORTER],
     "peft": [("python", "-c", "import edgepipe_export, peft")],

@@ -212,7 +212,7 @@ class GenerativeTask(Task):
                         f"a text ends where the model's limit of {self.decoder.max_length} tokens is reached; pass a "
                         "shorter prompt to have more"
                     )
-                warn_of_unfinished([each.token_ids for each in sequences], config)
+        warn_of_unfinished((each.token_ids for sequences in generated for each in sequences), settings.generation)
         # Of a call's first input, and of every `batch_size`th after it, begins a batch of the reference, whose rows are
         # filled up to the longest.
         for start in range(0, len(requests), batch_size):
@@ -357,8 +357,8 @@ def describe_unfinished(token_ids: Sequence[int], config: GenerationConfig) -> s
     )
 
 
-def warn_of_unfinished(texts: Sequence[Sequence[int]], config: GenerationConfig) -> None:
-    """Warn of the first of some texts that :func:`describe_unfinished` finds."""
+def warn_of_unfinished(texts: Iterable[Sequence[int]], config: GenerationConfig) -> None:
+    """Warn once, of the first of some texts that :func:`describe_unfinished` finds."""
     found = next(filter(None, (describe_unfinished(each, config) for each in texts)), None)
     if found is not None:
         warn(found)

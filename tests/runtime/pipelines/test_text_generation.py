@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from typing import Any
 
 import pytest
@@ -125,3 +127,105 @@ def test_what_cannot_be_continued(limited: Any, prompt: Any, options: dict[str, 
 def test_an_empty_prompt_without_a_token_to_begin_with(limited: Any) -> None:
     with pytest.raises(InputError, match="the prompt is empty, and the model has no token to begin"):
         limited("", bos_token_id=None, **GREEDY)
+
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"mood": {"enum": ["good", "bad", "méh"]}, "stars": {"enum": [1, 2]}},
+    "required": ["mood", "stars"],
+    "additionalProperties": False,
+}
+HELD: dict[str, Any] = {"do_sample": False, "max_new_tokens": 200, "return_full_text": False}
+
+
+def new_text(result: Any) -> str:
+    text: str = result[0]["generated_text"]
+    return text
+
+
+@pytest.mark.parametrize("prompt", [PLAIN, CHAT], ids=["text", "chat"])
+def test_an_answer_is_held_to_a_schema(talker: Any, prompt: Any) -> None:
+    for more in ({}, {"do_sample": True, "seed": 3}, {"num_beams": 3}, {"return_tensors": False}):
+        found = json.loads(new_text(talker(prompt, json_schema=SCHEMA, **HELD | more)))
+        assert found["mood"] in {"good", "bad", "méh"}
+        assert found["stars"] in {1, 2}
+        assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"json_schema": SCHEMA}, {"regex": "[a-c]{3}[0-9]"}, {"choices": ["yes", " no"]}],
+    ids=["schema", "regex", "choices"],
+)
+def test_a_stream_and_a_list_have_the_same_forms(talker: Any, form: dict[str, Any]) -> None:
+    inputs = [CHAT, PREFILLED, [USER]]
+    alone = [new_text(talker(chat, **HELD, **form)) for chat in inputs]
+    assert [new_text(found) for found in talker(inputs, batch_size=2, **HELD, **form)] == alone
+    options = {name: value for name, value in HELD.items() if name != "return_full_text"}
+    assert ["".join(talker.stream(chat, **options, **form)) for chat in inputs] == alone
+    if "choices" in form:
+        assert {*alone} <= {"yes", " no"}
+
+
+def test_a_form_may_be_given_when_the_pipeline_is_made(limited: Any) -> None:
+    pipe = loaded("text-generation", *built("text-generation", "gpt2", "its own length"), choices=["yes", "no"])
+    assert new_text(pipe(PLAIN, **HELD)) in {"yes", "no"}
+    assert new_text(pipe(PLAIN, **HELD, choices=["maybe"])) == "maybe"
+    with pytest.raises(InputError, match="regex and choices exclude each other: a text is held to one form"):
+        pipe(PLAIN, regex="a")
+    assert new_text(pipe(PLAIN, **HELD | {"max_new_tokens": 5}, choices=None)) not in {"yes", "no"}
+
+
+def test_a_text_that_is_cut_off_is_warned_of(talker: Any) -> None:
+    brief = HELD | {"max_new_tokens": 2}
+    message = "ends before it is what json_schema asks for, after 2 tokens: it is cut off, and not valid"
+    with pytest.warns(UserWarning, match=message) as caught:
+        found = talker([CHAT, [USER]], json_schema=SCHEMA, batch_size=2, **brief)
+    assert len(caught) == 1
+    assert all(new_text(each).startswith("{") for each in found)
+    with pytest.warns(UserWarning, match=message):
+        list(talker.stream(CHAT, json_schema=SCHEMA, do_sample=False, max_new_tokens=2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        talker(CHAT, regex="[a-z]*", **brief)  # which may end anywhere
+
+
+def test_a_text_that_is_held_to_a_form_is_not_cleaned_up() -> None:
+    pipe = loaded("text-generation", *built("text-generation", "gpt2", "its own length"))
+    assert new_text(pipe(PLAIN, **HELD, choices=["a , b ."])) == "a , b ."
+    with pytest.raises(
+        InputError, match="clean_up_tokenization_spaces=True contradicts json_schema, regex and choices"
+    ):
+        pipe(PLAIN, choices=["a"], clean_up_tokenization_spaces=True)
+
+
+def test_forms_that_are_none(limited: Any) -> None:
+    for options, message in (
+        ({"json_schema": "{"}, "json_schema must be a JSON schema, and this is no JSON"),
+        ({"json_schema": [1]}, r"json_schema must be a JSON schema, which is an object, got \[1\]"),
+        ({"json_schema": {"const": float("nan")}}, "and this is no JSON"),
+        ({"json_schema": {"const": {1, 2}}}, "and this is no JSON"),
+        ({"json_schema": {"not": {}}}, r'json_schema cannot be followed: Unimplemented keys: \["not"\]'),
+        ({"regex": "("}, "regex cannot be followed: unclosed group"),
+        ({"regex": 5}, "regex must be a regular expression as a text, got 5"),
+        ({"choices": []}, r"choices must be a list of texts, at least one, got \[\]"),
+        ({"choices": "yes"}, "choices must be a list of texts, at least one, got 'yes'"),
+        ({"choices": ["a", ""]}, "choices must be a text or a list of texts, none of them empty"),
+        ({"choices": ["\ud800"]}, "choices holds a lone surrogate"),
+        ({"regex": "\ud800"}, "regex holds a lone surrogate"),
+        ({"choices": ["a"], "json_schema": True}, "json_schema and choices exclude each other"),
+    ):
+        with pytest.raises(InputError, match=message):
+            limited(PLAIN, **GREEDY, **options)
+
+
+def test_a_class_of_pydantic_is_a_schema(talker: Any) -> None:
+    class Mood:
+        """What is used of a model of pydantic's."""
+
+        @classmethod
+        def model_json_schema(cls) -> dict[str, Any]:
+            return SCHEMA
+
+    options = HELD | {"max_new_tokens": 100}
+    assert talker(CHAT, json_schema=Mood, **options) == talker(CHAT, json_schema=json.dumps(SCHEMA), **options)

@@ -19,6 +19,7 @@ from edgepipe import pipeline
 from edgepipe.cli.commands.run import (
     _count_lines,
     parse_inputs,
+    parse_options,
     render_result,
     split_model,
     write_results,
@@ -372,3 +373,18 @@ def test_questions_come_from_a_table(
     bundle = FOREIGN / "optimum-question-answering"
     assert command(monkeypatch, "run", bundle, "-f", file, "--column", "question=q", "--column", "context=context") == 0
     assert json.loads(capsys.readouterr().out.split("\t")[0])["answer"] in "It was Anna."
+
+
+def test_a_text_is_held_to_a_form_by_options() -> None:
+    pairs = ('json_schema={"enum": ["yes", 1]}', 'choices=["yes", "no"]', "regex=[a-c]{2}", "do_sample=false")
+    schema, choices, regex, greedy = (parse_options([pair]) for pair in pairs)
+    for form, texts in (
+        (schema, {'"yes"', "1"}),
+        (choices, {"yes", "no"}),
+        (regex, {a + b for a in "abc" for b in "abc"}),
+    ):
+        options = form | greedy | {"return_full_text": False}
+        pipe = loaded("text-generation", *built("text-generation", "gpt2", "its own length"), **options)
+        out = io.StringIO()
+        write_texts(pipe, iter(["Hello"]), out)
+        assert out.getvalue().rstrip("\n") in texts

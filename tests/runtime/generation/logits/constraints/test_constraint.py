@@ -23,6 +23,8 @@ from tests.runtime.generation.logits.constraints.small_vocabularies import (
     small_tokenizer,
 )
 
+pytest.importorskip("llguidance")
+
 KINDS = pytest.mark.parametrize("kind", VOCABULARIES)
 
 

@@ -27,6 +27,8 @@ from tests.runtime.generation.logits.constraints.small_vocabularies import (
 )
 from tests.runtime.generation.table_decoder import TableDecoder, draw_table
 
+pytest.importorskip("llguidance")
+
 PROMPTS = np.array([[2, 3], [4, 2], [3, 3]])
 # How tokens are searched for, each way with the options of one more that bends scores.
 SEARCHES: dict[str, dict[str, Any]] = {

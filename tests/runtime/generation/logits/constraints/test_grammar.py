@@ -13,6 +13,8 @@ from edgepipe.generation.logits.constraints import grammar
 from edgepipe.generation.logits.constraints.constraint import build_constraint
 from tests.runtime.generation.logits.constraints.small_vocabularies import small_tokenizer
 
+pytest.importorskip("llguidance")
+
 
 def test_a_schema_s_own_options_for_the_engine_are_dropped() -> None:
     schema = {"type": "object", "x-guidance": {"lenient": True, "whitespace_flexible": False}}

@@ -21,6 +21,8 @@ from edgepipe.tokenization.tokenizer import Tokenizer
 from tests.runtime.generation.table_decoder import TableDecoder, draw_table
 from tests.tiny import TOKENIZERS
 
+pytest.importorskip("llguidance")
+
 CONTENT = json.loads(Path(__file__).with_name("json_schema_suite.json").read_text(encoding="utf-8"))
 SCHEMAS: dict[str, Any] = CONTENT["schemas"]
 FILES = sorted({name.rsplit(" ", 1)[0] for name in SCHEMAS})

@@ -14,6 +14,8 @@ from edgepipe.generation.logits.constraints.token_table import TokenTable, token
 from edgepipe.tokenization.tokenizer import Tokenizer
 from tests.runtime.generation.logits.constraints.small_vocabularies import make_tokenizer
 
+pytest.importorskip("llguidance")
+
 TOKENIZERS = Path(__file__).parents[4] / "data" / "tokenizers"
 KINDS = ("gpt2", "llama", "bert", "xlm-roberta", "albert", "roberta", "modernbert", "electra")
 
