@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sentence_transformers.sentence_transformer import modules as models
 
 from edgepipe_export import export
 from tests.documentation.run_page import called, run_page
+from tests.runtime.serve.writing_bundles import make_chat
 from tests.runtime.small_bundle import LABELS, write_bundle
 from tests.tiny import build
 
@@ -67,6 +69,17 @@ def test_boards(bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     labels = capsys.readouterr().out.splitlines()
     assert len(labels) == len(TEXTS)
     assert set(labels) <= set(LABELS)
+
+
+def test_structured_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with called(tmp_path, make_chat(tmp_path).name, "my-bundle"):
+        found = run_page("docs/how-to/structured-output.md")
+    assert found["answer"]["mood"] in {"good", "bad", "mixed"}
+    assert found["answer"]["stars"] in range(1, 6)
+    assert json.loads("".join(found["pieces"])) == found["answer"]
+    assert re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", found["date"])
+    assert found["mood"] in {"good", "bad", "mixed"}
 
 
 def ask(application: Any, body: bytes) -> tuple[str, Any]:

@@ -346,22 +346,17 @@ def _padding(config: GenerationConfig) -> int:
     return config.pad_token_id
 
 
-def describe_unfinished(token_ids: Sequence[int], config: GenerationConfig) -> str | None:
-    """What to warn of where a text that is held to a form came to an end too early; None where it is whole."""
-    held = config.constraint
-    if held is None or held.accepts(token_ids, config.eos_token_id):
-        return None
-    return (
-        f"a text ends before it is what {held.option} asks for, after {len(token_ids)} tokens: it is cut off, and not "
-        "valid; pass a larger max_new_tokens, or a form that allows shorter texts"
-    )
-
-
 def warn_of_unfinished(texts: Iterable[Sequence[int]], config: GenerationConfig) -> None:
-    """Warn once, of the first of some texts that :func:`describe_unfinished` finds."""
-    found = next(filter(None, (describe_unfinished(each, config) for each in texts)), None)
-    if found is not None:
-        warn(found)
+    """Warn once where some of these texts are held to a form, and came to an end before they had it."""
+    held = config.constraint
+    if held is None:
+        return
+    cut = next((each for each in texts if not held.accepts(each, config.eos_token_id)), None)
+    if cut is not None:
+        warn(
+            f"a text ends before it is what {held.option} asks for, after {len(cut)} tokens: it is cut off, and not "
+            "valid; pass a larger max_new_tokens, or a form that allows shorter texts"
+        )
 
 
 def _watch(tokens: Iterator[int], config: GenerationConfig) -> Iterator[int]:

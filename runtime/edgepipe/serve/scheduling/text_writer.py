@@ -24,7 +24,7 @@ from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.batch_independence import shares_steps
-from edgepipe.pipelines.generative import GenerativeTask, describe_unfinished
+from edgepipe.pipelines.generative import GenerativeTask, warn_of_unfinished
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.scheduling.long_inputs import tokenize
 from edgepipe.serve.scheduling.scheduler import Observer
@@ -183,8 +183,7 @@ class TextWriter:
             tokens = prepare_prompt(decoder, ids, np.ones_like(ids), config).ids[0].tolist() + tokens
         if is_cut_off(tokens, settings.generation, config, decoder, writing.prompt_tokens):
             call.warnings.append(f"the text ends where the model's limit of {decoder.max_length} tokens is reached")
-        if (unfinished := describe_unfinished(tokens, config)) is not None:
-            call.warnings.append(unfinished)
+        warn_of_unfinished([tokens], config)
         outputs = {"sequences": np.array([tokens], np.int64), "padding": np.zeros(0, np.int64)}
         return self._task.decode(request, [outputs], settings)
 

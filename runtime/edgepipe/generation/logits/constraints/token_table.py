@@ -125,7 +125,7 @@ class TokenTable:
                 raise self._error()
 
     def _error(self) -> InputError:
-        steps = ", ".join(sorted(self._tokenizer.decoder_steps)) or "none"
+        steps = ", ".join(sorted(self._tokenizer.decoder_steps))
         return InputError(
             "json_schema, regex and choices need a tokenizer whose tokens stand for the same text wherever they are, "
             f"and this one's do not (steps of its decoder: {steps}); leave them out, or take another model"
