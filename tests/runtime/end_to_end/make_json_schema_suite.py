@@ -3,7 +3,7 @@
 ::
 
     git clone https://github.com/json-schema-org/JSON-Schema-Test-Suite
-    python -m tests.runtime.generation.logits.constraints.make_json_schema_suite JSON-Schema-Test-Suite
+    python -m tests.runtime.end_to_end.make_json_schema_suite JSON-Schema-Test-Suite
 
 Only the schemas are taken, without the instances: here the instances are what a model writes.
 """
