@@ -110,26 +110,24 @@ def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decode
             decoder.is_encoder_decoder and not config.decoder_start_token_id,
             "the checkpoint does not say what its decoder starts with; pass decoder_start_token_id",
         ),
-        *_constraint_conflicts(config, decoder),
     ):
         if wrong:
             raise InputError(message)
+    _check_forms(config, decoder)
     _warn(config, options)
 
 
-def _constraint_conflicts(config: GenerationConfig, decoder: Decoder) -> list[tuple[bool, str]]:
-    """What a text that is held to a form excludes."""
+def _check_forms(config: GenerationConfig, decoder: Decoder) -> None:
+    """Refuse what a text that is held to a form excludes.
+
+    Raises:
+        InputError: it is held to two, or the model has an encoder.
+    """
     forms = [name for name in ("json_schema", "regex", "choices") if getattr(config, name) != DEFAULTS[name]]
-    return [
-        (
-            len(forms) > 1,
-            f"{' and '.join(forms)} exclude each other: a text is held to one form; pass one of them",
-        ),
-        (
-            bool(forms) and decoder.is_encoder_decoder,
-            f"{forms[0] if forms else ''} is for text-generation, and this model has an encoder; leave it out",
-        ),
-    ]
+    if len(forms) > 1:
+        raise InputError(f"{' and '.join(forms)} exclude each other: a text is held to one form; pass one of them")
+    if forms and decoder.is_encoder_decoder:
+        raise InputError(f"{forms[0]} is for text-generation, and this model has an encoder; leave it out")
 
 
 def _warn(config: GenerationConfig, options: Mapping[str, Any]) -> None:

@@ -78,3 +78,16 @@ def test_an_encoder_decoder_needs_something_to_start_with() -> None:
         generation_config(decoder({"eos_token_id": 3}, is_encoder_decoder=True), {}, {})
     started = generation_config(decoder({"bos_token_id": 3}, is_encoder_decoder=True), {}, {})
     assert started.decoder_start_token_id == (3,)
+
+
+@pytest.mark.parametrize(
+    "form", [{"json_schema": True}, {"regex": "a"}, {"choices": ["a"]}], ids=["schema", "regex", "choices"]
+)
+def test_a_model_that_has_an_encoder_is_held_to_no_form(form: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is for text-generation, and this model has an encoder; leave it out"):
+        generation_config(decoder(is_encoder_decoder=True), {}, {**form, "decoder_start_token_id": 0})
+
+
+def test_a_text_is_held_to_one_form() -> None:
+    with pytest.raises(InputError, match="json_schema and regex and choices exclude each other: a text is held to one"):
+        generation_config(decoder(), {}, {"json_schema": {}, "regex": "a", "choices": ["a"]})
