@@ -21,6 +21,9 @@ def _option(default: Any, check: Check) -> Any:
 # So many rows of one input, as beams or results, at most: each needs its own cache.
 MOST_ROWS = 65_536
 
+# So many tokens that are tried at a step at most: the scores of each need memory.
+MOST_CANDIDATES = 256
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationConfig:
@@ -84,6 +87,9 @@ class GenerationConfig:
         regex: The whole text matches this regular expression.
         choices: The text is one of these.
         constraint: The last three as the search uses them; no option itself.
+        prompt_lookup_num_tokens: How many tokens a step tries at most that came behind the last ones before; None for
+            none. It changes no token.
+        max_matching_ngram_size: How many of the last tokens are looked up at most.
     """
 
     max_length: int | None = _option(None, validation.whole(1))
@@ -135,6 +141,8 @@ class GenerationConfig:
     regex: str | None = _option(None, validation.regex)
     choices: tuple[str, ...] = _option((), validation.choices)
     constraint: Constraint | None = None
+    prompt_lookup_num_tokens: int | None = _option(None, validation.whole(1, MOST_CANDIDATES))
+    max_matching_ngram_size: int = _option(2, validation.whole(1))
 
 
 # What each option is where nobody says otherwise, and what its value may be.

@@ -107,6 +107,17 @@ def check_agreement(config: GenerationConfig, options: Mapping[str, Any], decode
             "beams have had; pass num_beams=1",
         ),
         (
+            options.get("prompt_lookup_num_tokens") is not None and config.num_beams > 1,
+            f"prompt_lookup_num_tokens={config.prompt_lookup_num_tokens} contradicts num_beams={config.num_beams}: "
+            "beams do not look ahead; pass num_beams=1, or leave it out",
+        ),
+        (
+            options.get("prompt_lookup_num_tokens") is not None and config.num_return_sequences > 1,
+            f"prompt_lookup_num_tokens={config.prompt_lookup_num_tokens} contradicts "
+            f"num_return_sequences={config.num_return_sequences}: one sequence looks ahead at a time; ask for one, or "
+            "leave it out",
+        ),
+        (
             decoder.is_encoder_decoder and not config.decoder_start_token_id,
             "the checkpoint does not say what its decoder starts with; pass decoder_start_token_id",
         ),
@@ -141,6 +152,8 @@ def _warn(config: GenerationConfig, options: Mapping[str, Any]) -> None:
         for name in SAMPLING:
             if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:
                 warn(f"{name}={options[name]!r} has no effect with do_sample=False; pass do_sample=True")
+    if options.get("max_matching_ngram_size") is not None and config.prompt_lookup_num_tokens is None:
+        warn(f"max_matching_ngram_size={config.max_matching_ngram_size} has no effect; pass prompt_lookup_num_tokens")
     if config.num_beams == 1:
         for name in ("early_stopping", "length_penalty"):
             if options.get(name) is not None and getattr(config, name) != DEFAULTS[name]:

@@ -44,6 +44,18 @@ class Decoding(Protocol):
         """
         ...
 
+    def step_every(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As :meth:`step`, but one row of a decoder that `joins` may read several tokens at any time.
+
+        Returns:
+            float32[rows, new, vocabulary], the scores of what follows each of them.
+        """
+        ...
+
+    def forget(self, count: int) -> None:
+        """Be as before the last `count` tokens of every row; for a decoder that `joins`."""
+        ...
+
     def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """As :meth:`step`, but returns only the token with the best score of each row, int64[rows]."""
         ...
@@ -111,7 +123,7 @@ class Decoder(Protocol):
 
     @property
     def joins(self) -> bool:
-        """Whether its decodings can join, and may read their prompts in parts."""
+        """Whether its decodings can join, may read their prompts in parts, and can forget their last tokens."""
         ...
 
     @property

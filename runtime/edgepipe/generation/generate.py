@@ -16,6 +16,8 @@ from edgepipe.generation.prompt import Prompt, prepare_prompt
 from edgepipe.generation.search.beam_search import beam_search
 from edgepipe.generation.search.diverse_beam_search import diverse_beam_search
 from edgepipe.generation.search.greedy_search import greedy_search
+from edgepipe.generation.search.lookahead_search import CandidateGenerator, lookahead_search
+from edgepipe.generation.search.prompt_lookup import PromptLookupCandidateGenerator
 from edgepipe.generation.stopping_criteria import StoppingCriteria
 from edgepipe.tokenization.tokenizer import Tokenizer
 
@@ -94,7 +96,7 @@ def generate(
     ids = [list(start) for start in starts for _ in range(width)]
     if streamer is not None:
         streamer.put(np.repeat(prompt.ids, width, axis=0))
-    for rows, tokens in greedy_search(decoder, prompt, config, stopping, first_row):
+    for rows, tokens in _search(decoder, prompt, config, stopping, first_row):
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             ids[row].append(token)
         if streamer is not None:
@@ -130,7 +132,26 @@ def stream(
             "text; pass num_return_sequences=1 and one input, or do not stream"
         )
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
-    return (int(tokens[0]) for _, tokens in greedy_search(decoder, prompt, config, stopping, first_row))
+    return (int(tokens[0]) for _, tokens in _search(decoder, prompt, config, stopping, first_row))
+
+
+def _search(
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria, first_row: int
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The search without beams; see :func:`~edgepipe.generation.search.greedy_search.greedy_search`."""
+    candidates = _build_candidates(decoder, prompt, config)
+    if candidates is None:
+        return greedy_search(decoder, prompt, config, stopping, first_row)
+    return lookahead_search(decoder, prompt, config, stopping, first_row, candidates)
+
+
+def _build_candidates(decoder: Decoder, prompt: Prompt, config: GenerationConfig) -> CandidateGenerator | None:
+    """What guesses tokens of one sequence; None where nothing does, or the sequence is to pass the decoder's switch."""
+    if config.prompt_lookup_num_tokens is None or len(prompt.ids) * config.num_return_sequences > 1:
+        return None
+    if decoder.switch_length is not None and prompt.length <= decoder.switch_length < prompt.longest - 1:
+        return None
+    return PromptLookupCandidateGenerator(config.prompt_lookup_num_tokens, config.max_matching_ngram_size)
 
 
 def _unstreamable_error(config: GenerationConfig) -> InputError:

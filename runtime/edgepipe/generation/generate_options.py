@@ -51,8 +51,6 @@ _COMPUTATION: Mapping[str, ReferenceOption] = {
 
 # What transformers writes faster with, token for token; without an assistant most of them do nothing there either.
 _ASSISTANCE: Mapping[str, ReferenceOption] = {
-    "prompt_lookup_num_tokens": ReferenceOption(is_count, "pass a whole number; it changes no token"),
-    "max_matching_ngram_size": ReferenceOption(is_count, "pass a whole number; it changes no token"),
     "num_assistant_tokens": ReferenceOption(is_count, "pass a whole number; there is no assistant"),
     "num_assistant_tokens_schedule": ReferenceOption(is_any, ""),
     "assistant_confidence_threshold": ReferenceOption(is_any, ""),

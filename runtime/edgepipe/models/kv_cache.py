@@ -77,6 +77,10 @@ class Cache(Protocol):
         """
         ...
 
+    def crop(self, length: int) -> None:
+        """Forget all tokens but the first ones, in the host's memory."""
+        ...
+
 
 class SharedBufferCache:
     """A buffer that the graph reads as its past and writes as its present, for graphs whose attention can do that.
@@ -160,6 +164,10 @@ class SharedBufferCache:
             self._buffer.resize(self._buffer.rows, self._length)
         self._buffer.place(other._buffer, row, columns, 0, other._length)
 
+    def crop(self, length: int) -> None:
+        """See :class:`Cache`; the next run writes over what lies behind, and reads none of it."""
+        self._length = length
+
     def _move(self, rows: NDArray[np.int64], tokens: int) -> None:
         """Go on in the second buffer, with these rows and room for so many tokens."""
         self._spare.resize(len(rows), tokens)
@@ -240,6 +248,13 @@ class SwappedBufferCache:
             self._past.resize(self._past.rows, self._length, self._capacity)
         self._past.place(other._past, row, columns, 0, other._length)
 
+    def crop(self, length: int) -> None:
+        """See :class:`Cache`; what is left is copied, since a row's tokens lie head by head."""
+        self._length = length
+        self._present.resize(self._past.rows, length, self._capacity)
+        self._present.place(self._past, 0, 0, 0, length)
+        self._past, self._present = self._present, self._past
+
 
 def _write(buffer: KeyValueBuffer, states: Sequence[KeyValues]) -> None:
     """Have a buffer's first row begin with these, part after part."""
@@ -290,6 +305,10 @@ class History:
     def drop(self, columns: int) -> None:
         """Forget the first columns."""
         self.tokens = self.tokens[:, columns:]
+
+    def crop(self, length: int) -> None:
+        """Forget all columns but the first ones."""
+        self.tokens = self.tokens[:, :length]
 
     def count_padding(self) -> int:
         """How many of the first columns are padding in all rows."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgepipe.errors import EdgepipeError
+from edgepipe.generation.search.step_independence import are_same_scores, draw_ids
 from edgepipe.pipelines.base import Task
 from edgepipe.pipelines.generative import GenerativeTask
 
@@ -21,9 +22,6 @@ Run = Callable[[Sequence[Piece]], Any]
 # How far outputs of a batch may be from those of an input alone, as a share of the largest: what adding up in another
 # order does in fp32. Rounding by other scales does a thousand times as much.
 _SAME = 1e-5
-# How far a row's scores may be from those of the row alone, as a share of the largest: what adding up in another order
-# does. Rounding by scales of a whole batch does hundreds of times as much.
-_SAME_STEP = 1e-4
 
 _WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "sees", "all", "in", "town")
 
@@ -89,14 +87,11 @@ def shares_steps(task: GenerativeTask) -> bool:
     decoder = task.decoder
     if not decoder.joins:
         return False
-    size = decoder.config.get("vocab_size")
-    most = min(size, 100) if isinstance(size, int) else 100
-    ids = np.random.default_rng(0).integers(0, most, (3, 8), np.int64)
+    ids = draw_ids(decoder, 3, 8)
     mask = np.ones_like(ids)
     try:
         together = decoder.begin(ids, mask, 9).step(ids)
         alone = [decoder.begin(ids[row : row + 1], mask[:1], 9).step(ids[row : row + 1])[0] for row in range(len(ids))]
     except EdgepipeError:  # said when somebody asks
         return False
-    largest = max(1.0, *(float(np.abs(each[np.isfinite(each)]).max(initial=0.0)) for each in alone))
-    return all(np.allclose(one, other, 0, _SAME_STEP * largest) for one, other in zip(together, alone, strict=True))
+    return all(map(are_same_scores, together, alone))

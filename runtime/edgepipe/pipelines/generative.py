@@ -22,6 +22,7 @@ from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.generate import GeneratedSequence, TokenStreamer, generate, stream
 from edgepipe.generation.generate_options import GENERATE_OPTIONS, UNSUPPORTED_OPTIONS
 from edgepipe.generation.prompt import is_cut_off, limit_new_tokens
+from edgepipe.generation.search.step_independence import reads_ahead
 from edgepipe.generation.search.teacher_forcing import force_tokens
 from edgepipe.generation.streamer import TextStreamer
 from edgepipe.pipelines.base import Outputs, Request, Task
@@ -84,6 +85,7 @@ class GenerativeTask(Task):
         self, tokenizer: Tokenizer, model: GraphDecoder, *, task: str | None = None, batch_size: int = 1, **options: Any
     ) -> None:
         self.decoder: Decoder = model
+        self._tried_counts: dict[int, bool] = {}
         super().__init__(tokenizer, model, task=task, batch_size=batch_size, **options)
 
     @classmethod
@@ -126,7 +128,7 @@ class GenerativeTask(Task):
         if not self.is_one(prompt):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
-        config = self._limit_new_tokens(settings.generation, request)
+        config = self._limit_new_tokens(self._check_lookahead(settings.generation), request)
         self.warn_of_cut(request, options)
         ids, mask = self._pad_prompts([request])
         tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
@@ -186,8 +188,32 @@ class GenerativeTask(Task):
             yield from self._run_chunk(chunk, batch_size, settings, first)
             first += len(chunk)
 
+    def _check_lookahead(self, config: GenerationConfig) -> GenerationConfig:
+        """The options without lookahead where that would change what is written, which a warning says."""
+        count = config.prompt_lookup_num_tokens
+        if count is None or config.num_beams > 1 or config.num_return_sequences > 1:
+            return replace(config, prompt_lookup_num_tokens=None) if count else config
+        if not self.decoder.joins:
+            reason = "this graph cannot read several tokens behind others, or does not run on a processor; leave it out"
+        elif self.decoder.dtype != "fp32" or not self._reads_ahead(count + 1):
+            reason = (
+                f"the variant {self.decoder.dtype} rounds, so that scores behind a token depend on how many a step "
+                'reads, and other tokens might be written; take dtype="fp32", or leave it out'
+            )
+        else:
+            return config
+        warn(f"prompt_lookup_num_tokens={count} has no effect: {reason}")
+        return replace(config, prompt_lookup_num_tokens=None)
+
+    def _reads_ahead(self, count: int) -> bool:
+        """Whether a step may read so many tokens; tried once."""
+        if count not in self._tried_counts:
+            self._tried_counts[count] = reads_ahead(self.decoder, count)
+        return self._tried_counts[count]
+
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
         """See :class:`Task`. `first` matters because draws for an input depend on its position in the call."""
+        settings = replace(settings, generation=self._check_lookahead(settings.generation))
         generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
         for batch, config in self._batch_by_length(requests, batch_size, settings):
             ids, mask = self._pad_prompts([requests[index] for index in batch])
@@ -244,7 +270,11 @@ class GenerativeTask(Task):
                 longest = max(len(requests[index].pieces[0]["input_ids"]) for index in batch)
                 yield batch, limit_new_tokens(config, self.decoder, longest)
             return
-        if config.seed is not None or settings.streamer is not None or self._looks_at_padding(config):
+        if settings.streamer is not None or self._looks_at_padding(config):
+            parts = _split_batches(indices, batch_size)
+        elif config.prompt_lookup_num_tokens is not None:  # one row looks ahead at a time
+            parts = _split_batches(indices, 1)
+        elif config.seed is not None:
             parts = _split_batches(indices, batch_size)
         else:
             parts = iter([sorted(indices, key=lambda index: len(requests[index].pieces[0]["input_ids"]))])

@@ -178,6 +178,8 @@ class GenerationOptions(TypedDict, total=False):
     bos_token_id: int | None
     eos_token_id: Ids | None
     decoder_start_token_id: Ids | None
+    prompt_lookup_num_tokens: int | None
+    max_matching_ngram_size: int | None
 
 
 class ReferenceGenerateOptions(TypedDict, total=False):
@@ -191,8 +193,6 @@ class ReferenceGenerateOptions(TypedDict, total=False):
     compile_config: Any
     disable_compile: bool | None
     synced_gpus: bool | None
-    prompt_lookup_num_tokens: int | None
-    max_matching_ngram_size: int | None
     num_assistant_tokens: int | None
     return_dict_in_generate: bool | None
     tokenizer: Any

@@ -69,6 +69,16 @@ class TableDecoding:
         self._decoder.calls.append(("step", len(tokens)))
         return self._advance(tokens)
 
+    def step_every(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert len(tokens) == 1, "GroupQueryAttention takes several tokens behind others for one row"
+        self._decoder.calls.append(("step_every", tokens.shape[1]))
+        return np.stack([self._advance(token).copy() for token in np.split(tokens, tokens.shape[1], axis=1)], axis=1)
+
+    def forget(self, count: int) -> None:
+        assert 0 < count < self._ids.shape[1]
+        self._decoder.calls.append(("forget", count))
+        self._ids = self._ids[:, :-count]
+
     def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         self._decoder.calls.append(("argmax", len(tokens)))
         best: NDArray[np.int64] = self._advance(tokens).argmax(axis=1)

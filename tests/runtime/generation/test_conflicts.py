@@ -43,6 +43,11 @@ def test_an_option_that_there_is_not_is_refused(options: dict[str, Any], message
         ({"min_length": 9, "max_length": 4}, ("min_length=9", "max_length=4")),
         ({"forced_bos_token_id": 3, "suppress_tokens": [3]}, ("forced_bos_token_id=3", "suppress_tokens")),
         ({"forced_eos_token_id": 3, "suppress_tokens": [3]}, (r"forced_eos_token_id=\[3\]", "suppress_tokens")),
+        ({"prompt_lookup_num_tokens": 3, "num_beams": 2}, ("prompt_lookup_num_tokens=3", "num_beams=2")),
+        (
+            {"prompt_lookup_num_tokens": 3, "num_return_sequences": 2, "do_sample": True},
+            ("prompt_lookup_num_tokens=3", "num_return_sequences=2"),
+        ),
         ({"exponential_decay_length_penalty": (3, 1.1)}, ("exponential_decay_length_penalty", "eos_token_id=None")),
     ],
     ids=str,
@@ -57,6 +62,7 @@ def test_a_contradiction_names_both(options: dict[str, Any], names: tuple[str, .
     [
         ({"max_length": 9, "max_new_tokens": 3}, "max_new_tokens=3 goes before max_length=9"),
         ({"min_length": 9, "min_new_tokens": 3}, "min_new_tokens=3 goes before min_length=9"),
+        ({"max_matching_ngram_size": 3}, "max_matching_ngram_size=3 has no effect; pass prompt_lookup_num_tokens"),
         ({"temperature": 0.5}, "temperature=0.5 has no effect with do_sample=False"),
         ({"length_penalty": 0.5}, "length_penalty=0.5 has no effect with num_beams=1"),
     ],

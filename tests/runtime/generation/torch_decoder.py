@@ -62,6 +62,18 @@ class _TorchDecoding:
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         self._decoder.calls.append(("step", len(tokens)))
+        return self._advance(tokens)[:, -1]
+
+    def step_every(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        self._decoder.calls.append(("step_every", tokens.shape[1]))
+        return self._advance(tokens)
+
+    def forget(self, count: int) -> None:
+        self._decoder.calls.append(("forget", count))
+        self._cache.crop(-count)
+        self._mask = self._mask[:, :-count]
+
+    def _advance(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         ids = torch.from_numpy(np.ascontiguousarray(tokens))
         if self._encoded is not None:
             inputs: dict[str, Any] = {"decoder_input_ids": ids, "encoder_outputs": self._encoded}
@@ -74,7 +86,7 @@ class _TorchDecoding:
             output = self._decoder.model(
                 **inputs, attention_mask=self._mask, cache=self._cache, use_cache=True, return_dict=True
             )
-        scores: NDArray[np.float32] = output.logits[:, -1].to(torch.float32).numpy().copy()
+        scores: NDArray[np.float32] = output.logits.to(torch.float32).numpy().copy()
         return scores
 
     def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:

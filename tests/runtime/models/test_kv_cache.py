@@ -212,3 +212,24 @@ def test_what_joins_is_of_another_input_and_shorter_rows_get_padding() -> None:
     history.drop(2)
     assert history.tokens.tolist() == [[7], [4]]
     assert History(3).count_padding() == 0
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_last_tokens_are_forgotten(shares: bool) -> None:
+    cache = create_cache(SHAPES, 1, 4, shares=shares, device=HOST)
+    assert cache is not None
+    graph, text = Graph(), np.empty((1, 0), np.int64)
+    for new, forgotten in ((3, 0), (5, 4), (2, 1), (6, 6), (1, 0), (9, 8), (1, 0)):
+        tokens = np.arange(new)[None] + 10 * text.shape[1]
+        text = np.concatenate([text, tokens], axis=1)
+        cache.bind(graph, text.shape[1])  # type: ignore[arg-type]
+        np.testing.assert_array_equal(graph.run(tokens, text.shape[1]), text)
+        text = text[:, : text.shape[1] - forgotten]
+        cache.crop(text.shape[1])
+
+
+def test_a_history_forgets_its_last_tokens() -> None:
+    history = History(2)
+    history.append(np.array([[1, 2, 3], [4, 5, 6]]))
+    history.crop(2)
+    assert history.tokens.tolist() == [[1, 2], [4, 5]]

@@ -224,6 +224,14 @@ class CausalDecoding(GraphDecoding):
         if columns * _WORTH_DROPPING >= self._mask.shape[1]:
             self._drop(columns)
 
+    def forget(self, count: int) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`; for a graph that `joins`."""
+        assert self._cache is not None
+        length = self._mask.shape[1] - count
+        self._cache.crop(length)
+        self._history.crop(length)
+        self._mask = self._mask[:, :length]
+
     def _advance(self, tokens: NDArray[np.int64], *, on_device: bool) -> Mapping[str, DeviceTensor]:
         tokens, self.cached = tokens[:, self.cached :], 0
         if self._exceeds_limit(tokens.shape[1]):

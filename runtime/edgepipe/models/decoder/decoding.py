@@ -123,6 +123,15 @@ class GraphDecoding(ABC):
         logits = self._logits  # a run may replace it
         return self._check_finite(logits.read(self._advance(tokens, on_device=False)))
 
+    def step_every(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        logits = self._logits
+        logits.give_every(True)
+        try:
+            return self._check_finite(logits.read(self._advance(tokens, on_device=False)))
+        finally:
+            logits.give_every(False)
+
     def argmax(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
         if not self.scores_on_device:
@@ -164,6 +173,10 @@ class GraphDecoding(ABC):
         if self._cache is None or self._decoder.prefixes is None or not self._decoder.can_cache(len(ids)):
             return 0
         return self._decoder.prefixes.insert(ids, self._cache.read, most_bytes, pinned=pinned)
+
+    def forget(self, count: int) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
+        raise NotImplementedError
 
     def _count_common(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """How much of the cache each of `rows` has in common with the row whose index it gets, int64[kept]."""

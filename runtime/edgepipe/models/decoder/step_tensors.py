@@ -48,9 +48,7 @@ class Logits:
     def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
         self._binding = binding
         self._device = session.device
-        self._every = every
         inputs = session.inputs | session.optional_inputs
-        self._keeps = LOGITS_TO_KEEP in inputs
         shape = session.output_shapes.get(LOGITS, ())
         if len(shape) != 3 or session.output_dtypes[LOGITS] not in ("float32", "float16", "float64"):
             given = ", ".join(f"{name} {list(shape)}" for name, shape in session.output_shapes.items())
@@ -59,16 +57,20 @@ class Logits:
                 "floating-point numbers: it is for another task, or damaged; export the checkpoint for this task"
             )
         vocabulary = shape[-1]
-        self._vocabulary = vocabulary if isinstance(vocabulary, int) and not every else None
+        self._vocabulary = vocabulary if isinstance(vocabulary, int) else None
         self._dtype = session.output_dtypes[LOGITS]
         self._rows = 0
         self._tensor: DeviceTensor | None = None  # None: allocated at every run
         self._buffer: NDArray[np.float32] | None = None  # the array under it, in the host's memory
-        if self._keeps:
+        self._keep_dtype = inputs.get(LOGITS_TO_KEEP)
+        self.give_every(every)
+
+    def give_every(self, every: bool) -> None:
+        """Have the next runs give the logits of every new token, or of the last one of each row."""
+        self._every = every
+        if self._keep_dtype is not None:
             # A tensor of the engine's: an optional input cannot be bound to an array.
-            binding.bind_input(
-                LOGITS_TO_KEEP, self._device.wrap(np.array(0 if every else 1, dtype=inputs[LOGITS_TO_KEEP]))
-            )
+            self._binding.bind_input(LOGITS_TO_KEEP, self._device.wrap(np.array(int(not every), self._keep_dtype)))
 
     def bind(self, rows: int, new: int, *, on_device: bool) -> None:
         """Bind the output for a run.
@@ -78,7 +80,7 @@ class Logits:
             new: How many tokens are new.
             on_device: Whether the logits are read by :meth:`argmax` or :meth:`top_k`, not by :meth:`read`.
         """
-        if self._vocabulary is None or not (self._keeps or new == 1):
+        if self._vocabulary is None or self._every or (self._keep_dtype is None and new > 1):
             self._tensor = self._buffer = None
             self._binding.bind_output(LOGITS, None, self._device if on_device else None)
         elif self._tensor is None or self._rows != rows or on_device is (self._buffer is not None):

@@ -145,6 +145,29 @@ def test_rows_that_join_go_on_as_they_would_alone(kind: str, tmp_path: Path) -> 
 
 
 @joining
+@pytest.mark.parametrize("padding", [0, 2])
+def test_tokens_that_were_read_at_once_are_taken_back(kind: str, padding: int, tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, exported=True, **KINDS[kind]))
+    mask = np.ones((1, 9), np.int64)
+    mask[0, :padding] = 0
+    positions = KINDS[kind].get("positions", True)
+    for room in (12, 6):
+        decoding = decoder.begin(IDS[:1, :4], mask[:, :4], room)
+        decoding.step(IDS[:1, :4])
+        for wrong, length in ((IDS[1:, 4:8], 4), (IDS[1:, 5:6], 5), (IDS[1:, 6:9], 6)):
+            # Tokens that are forgotten again, behind those that stay.
+            ids = np.concatenate([IDS[:1, :length], wrong], axis=1)
+            found = decoding.step_every(wrong)
+            seen = np.concatenate([mask[:, :length], np.ones_like(wrong)], axis=1)
+            expected = causal_logits(ids, seen, positions=positions)[:, length:]
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+            decoding.forget(wrong.shape[1])
+            found = decoding.step(IDS[:1, length : length + 1])
+            expected = causal_logits(IDS[:1, : length + 1], mask[:, : length + 1], positions=positions)[:, -1]
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@joining
 def test_padding_of_all_rows_goes_when_it_is_much(kind: str, tmp_path: Path) -> None:
     decoder = CausalGraph(causal_bundle(tmp_path, exported=True, **KINDS[kind]))
     lengths = (9, 2, 3)
