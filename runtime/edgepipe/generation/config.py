@@ -90,6 +90,8 @@ class GenerationConfig:
         prompt_lookup_num_tokens: How many tokens a step tries at most that came behind the last ones before; None for
             none. It changes no token.
         max_matching_ngram_size: How many of the last tokens are looked up at most.
+        num_assistant_tokens: How many tokens an assistant writes ahead at most.
+        assistant_confidence_threshold: An assistant stops before a token that it takes for less likely than that.
     """
 
     max_length: int | None = _option(None, validation.whole(1))
@@ -143,6 +145,8 @@ class GenerationConfig:
     constraint: Constraint | None = None
     prompt_lookup_num_tokens: int | None = _option(None, validation.whole(1, MOST_CANDIDATES))
     max_matching_ngram_size: int = _option(2, validation.whole(1))
+    num_assistant_tokens: int = _option(20, validation.whole(1, MOST_CANDIDATES))
+    assistant_confidence_threshold: float = _option(0.4, validation.number(0.0, 1.0))
 
 
 # What each option is where nobody says otherwise, and what its value may be.

@@ -13,6 +13,7 @@ from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
 from edgepipe.generation.prompt import Prompt, prepare_prompt
+from edgepipe.generation.search.assistant import AssistedCandidateGenerator
 from edgepipe.generation.search.beam_search import beam_search
 from edgepipe.generation.search.diverse_beam_search import diverse_beam_search
 from edgepipe.generation.search.greedy_search import greedy_search
@@ -60,6 +61,7 @@ def generate(
     tokenizer: Tokenizer | None = None,
     first_row: int = 0,
     streamer: TokenStreamer | None = None,
+    assistant: Decoder | None = None,
 ) -> list[list[GeneratedSequence]]:
     """Generate for a batch of inputs, as transformers' ``generate`` does.
 
@@ -72,6 +74,8 @@ def generate(
         first_row: How many inputs came before these. With a `seed`, what an input gets then depends on its place
             alone, not on the size of batches.
         streamer: Gets each step's tokens, of all rows at once; of those that are finished the padding token.
+        assistant: Writes ahead what the decoder checks, where there is one row; see
+            :class:`~edgepipe.generation.search.assistant.AssistedCandidateGenerator`.
 
     Returns:
         For each input `num_return_sequences` sequences, the best first where there are beams.
@@ -96,7 +100,7 @@ def generate(
     ids = [list(start) for start in starts for _ in range(width)]
     if streamer is not None:
         streamer.put(np.repeat(prompt.ids, width, axis=0))
-    for rows, tokens in _search(decoder, prompt, config, stopping, first_row):
+    for rows, tokens in _search(decoder, prompt, config, stopping, first_row, assistant):
         for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
             ids[row].append(token)
         if streamer is not None:
@@ -116,6 +120,7 @@ def stream(
     *,
     tokenizer: Tokenizer | None = None,
     first_row: int = 0,
+    assistant: Decoder | None = None,
 ) -> Iterator[int]:
     """Generate for one input, each new token as it comes; closing the iterator ends the search.
 
@@ -132,24 +137,36 @@ def stream(
             "text; pass num_return_sequences=1 and one input, or do not stream"
         )
     stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
-    return (int(tokens[0]) for _, tokens in _search(decoder, prompt, config, stopping, first_row))
+    return (int(tokens[0]) for _, tokens in _search(decoder, prompt, config, stopping, first_row, assistant))
 
 
 def _search(
-    decoder: Decoder, prompt: Prompt, config: GenerationConfig, stopping: StoppingCriteria, first_row: int
+    decoder: Decoder,
+    prompt: Prompt,
+    config: GenerationConfig,
+    stopping: StoppingCriteria,
+    first_row: int,
+    assistant: Decoder | None,
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """The search without beams; see :func:`~edgepipe.generation.search.greedy_search.greedy_search`."""
-    candidates = _build_candidates(decoder, prompt, config)
+    candidates = _build_candidates(decoder, prompt, config, assistant)
     if candidates is None:
         return greedy_search(decoder, prompt, config, stopping, first_row)
     return lookahead_search(decoder, prompt, config, stopping, first_row, candidates)
 
 
-def _build_candidates(decoder: Decoder, prompt: Prompt, config: GenerationConfig) -> CandidateGenerator | None:
-    """What guesses tokens of one sequence; None where nothing does, or the sequence is to pass the decoder's switch."""
-    if config.prompt_lookup_num_tokens is None or len(prompt.ids) * config.num_return_sequences > 1:
+def _build_candidates(
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, assistant: Decoder | None
+) -> CandidateGenerator | None:
+    """What guesses tokens of one sequence; None where nothing does, or the sequence is to pass a decoder's switch."""
+    if len(prompt.ids) * config.num_return_sequences > 1:
         return None
-    if decoder.switch_length is not None and prompt.length <= decoder.switch_length < prompt.longest - 1:
+    for each in (decoder, *([] if assistant is None else [assistant])):
+        if each.switch_length is not None and prompt.length <= each.switch_length < prompt.longest - 1:
+            return None
+    if assistant is not None:
+        return AssistedCandidateGenerator(assistant, prompt, config)
+    if config.prompt_lookup_num_tokens is None:
         return None
     return PromptLookupCandidateGenerator(config.prompt_lookup_num_tokens, config.max_matching_ngram_size)
 

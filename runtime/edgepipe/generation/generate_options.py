@@ -16,7 +16,7 @@ _ROUND_NOTHING = (
     "offloaded_hybrid", "offloaded_hybrid_chunked",
 )  # fmt: skip
 _FROM_THE_TEXT = "a pipeline makes it of the text; leave it out"
-_ASSISTED = "assisted decoding gives the same text, and edgepipe does not have it; leave it out"
+_ASSISTED = "it changes no token; leave it out, or pass assistant_model to text-generation"
 _CONSTRAINED = "edgepipe has no constrained beam search; pass prefix_allowed_tokens_fn, or leave it out"
 _RESULTS = "a result is text or token ids; leave it out, or run the bundle's graph with onnxruntime"
 
@@ -51,9 +51,7 @@ _COMPUTATION: Mapping[str, ReferenceOption] = {
 
 # What transformers writes faster with, token for token; without an assistant most of them do nothing there either.
 _ASSISTANCE: Mapping[str, ReferenceOption] = {
-    "num_assistant_tokens": ReferenceOption(is_count, "pass a whole number; there is no assistant"),
     "num_assistant_tokens_schedule": ReferenceOption(is_any, ""),
-    "assistant_confidence_threshold": ReferenceOption(is_any, ""),
     "assistant_lookbehind": ReferenceOption(is_any, ""),
     "target_lookbehind": ReferenceOption(is_any, ""),
     "assistant_ensemble_weight": ReferenceOption(is_any, ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,8 @@ _READERS_OF_PROMPTS = (
     "watermarking_config",
 )  # fmt: skip
 
+Settings = TypeVar("Settings", bound="GenerationSettings")
+
 
 @dataclass(frozen=True, slots=True)
 class GenerationSettings:
@@ -55,6 +57,7 @@ class GenerationSettings:
         clean_up: The tokenizer's ``clean_up_tokenization_spaces`` in decoding.
         skip_special_tokens: Whether special tokens are left out of text.
         streamer: What gets the tokens as they come; None for nothing.
+        assistant: The decoder that writes ahead; None for none.
     """
 
     tokenizer: Mapping[str, Any]
@@ -63,6 +66,12 @@ class GenerationSettings:
     clean_up: bool | None
     skip_special_tokens: bool
     streamer: TokenStreamer | None
+    assistant: Decoder | None
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether a step may read several tokens."""
+        return self.assistant is not None or self.generation.prompt_lookup_num_tokens is not None
 
 
 class GenerativeTask(Task):
@@ -86,6 +95,7 @@ class GenerativeTask(Task):
     ) -> None:
         self.decoder: Decoder = model
         self._tried_counts: dict[int, bool] = {}
+        self._alike: Tokenizer | None = None  # the tokenizer of an assistant that was found to be the same
         super().__init__(tokenizer, model, task=task, batch_size=batch_size, **options)
 
     @classmethod
@@ -128,10 +138,11 @@ class GenerativeTask(Task):
         if not self.is_one(prompt):
             raise InputError("a stream has one input, not a list of them; call the pipeline itself, or loop")
         request = self.encode(prompt, settings)
-        config = self._limit_new_tokens(self._check_lookahead(settings.generation), request)
+        settings = self._check_lookahead(settings)
+        config = self._limit_new_tokens(settings.generation, request)
         self.warn_of_cut(request, options)
         ids, mask = self._pad_prompts([request])
-        tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer)
+        tokens = stream(self.decoder, ids, mask, config, tokenizer=self.tokenizer, assistant=settings.assistant)
         text = TextStreamer(
             self.tokenizer, skip_special_tokens=settings.skip_special_tokens, clean_up=settings.clean_up
         )
@@ -188,22 +199,36 @@ class GenerativeTask(Task):
             yield from self._run_chunk(chunk, batch_size, settings, first)
             first += len(chunk)
 
-    def _check_lookahead(self, config: GenerationConfig) -> GenerationConfig:
-        """The options without lookahead where that would change what is written, which a warning says."""
-        count = config.prompt_lookup_num_tokens
-        if count is None or config.num_beams > 1 or config.num_return_sequences > 1:
-            return replace(config, prompt_lookup_num_tokens=None) if count else config
-        if not self.decoder.joins:
-            reason = "this graph cannot read several tokens behind others, or does not run on a processor; leave it out"
-        elif self.decoder.dtype != "fp32" or not self._reads_ahead(count + 1):
-            reason = (
-                f"the variant {self.decoder.dtype} rounds, so that scores behind a token depend on how many a step "
-                'reads, and other tokens might be written; take dtype="fp32", or leave it out'
-            )
-        else:
-            return config
-        warn(f"prompt_lookup_num_tokens={count} has no effect: {reason}")
-        return replace(config, prompt_lookup_num_tokens=None)
+    def _check_lookahead(self, settings: Settings) -> Settings:
+        """The settings without lookahead where that would change what is written, which a warning says."""
+        config = settings.generation
+        if not settings.looks_ahead:
+            return settings
+        name, count = "assistant_model", config.num_assistant_tokens
+        if settings.assistant is None:
+            name, count = "prompt_lookup_num_tokens", config.prompt_lookup_num_tokens or 0
+        if config.num_beams == config.num_return_sequences == 1:  # else the checkpoint asks for lookahead, not the call
+            if not self.decoder.joins:
+                reason = (
+                    "this graph cannot read several tokens behind others, or does not run on a processor; leave it out"
+                )
+            elif self.decoder.dtype != "fp32" or not self._reads_ahead(count + 1):
+                reason = (
+                    f"the variant {self.decoder.dtype} rounds, so that scores behind a token depend on how many a step "
+                    'reads, and other tokens might be written; take dtype="fp32", or leave it out'
+                )
+            else:
+                return settings
+            warn(f"{name} has no effect: {reason}")
+        return replace(settings, assistant=None, generation=replace(config, prompt_lookup_num_tokens=None))
+
+    def has_tokens_of(self, other: GenerativeTask) -> bool:
+        """Whether another pipeline has the same tokens with the same ids; looked at once."""
+        if other.tokenizer is not self._alike:
+            if other.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+                return False
+            self._alike = other.tokenizer
+        return True
 
     def _reads_ahead(self, count: int) -> bool:
         """Whether a step may read so many tokens; tried once."""
@@ -213,7 +238,7 @@ class GenerativeTask(Task):
 
     def _run_chunk(self, requests: Sequence[Request], batch_size: int, settings: Any, first: int = 0) -> Iterator[Any]:
         """See :class:`Task`. `first` matters because draws for an input depend on its position in the call."""
-        settings = replace(settings, generation=self._check_lookahead(settings.generation))
+        settings = self._check_lookahead(settings)
         generated: list[Sequence[GeneratedSequence]] = [()] * len(requests)
         for batch, config in self._batch_by_length(requests, batch_size, settings):
             ids, mask = self._pad_prompts([requests[index] for index in batch])
@@ -227,6 +252,7 @@ class GenerativeTask(Task):
                 tokenizer=self.tokenizer,
                 first_row=first + batch[0],
                 streamer=settings.streamer,
+                assistant=settings.assistant,
             )
             for index, sequences in zip(batch, found, strict=True):
                 generated[index] = sequences
@@ -272,7 +298,7 @@ class GenerativeTask(Task):
             return
         if settings.streamer is not None or self._looks_at_padding(config):
             parts = _split_batches(indices, batch_size)
-        elif config.prompt_lookup_num_tokens is not None:  # one row looks ahead at a time
+        elif settings.looks_ahead:  # one row looks ahead at a time
             parts = _split_batches(indices, 1)
         elif config.seed is not None:
             parts = _split_batches(indices, batch_size)

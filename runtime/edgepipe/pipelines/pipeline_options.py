@@ -75,7 +75,7 @@ PIPELINE_OPTIONS: Mapping[str, ReferenceOption] = {
     ),
     "binary_output": ReferenceOption(is_off, "results are plain objects; pickle them yourself"),
     "args_parser": ReferenceOption(is_none, "inputs are read as by transformers' own; leave it out"),
-    "assistant_model": ReferenceOption(is_none, _ASSISTED),
+    "assistant_model": ReferenceOption(is_none, _ASSISTED),  # of other tasks than text-generation
     "assistant_tokenizer": ReferenceOption(is_none, _ASSISTED),
     "_commit_hash": ReferenceOption(is_any, ""),
 }
@@ -138,7 +138,10 @@ def take_pipeline_options(options: Mapping[str, Any], model: Any, dtype: Any, de
     """
     if not options and isinstance(device, str | int | None):
         return PipelineOptions(dtype, device, None, None, options)
-    left = drop_reference_options(options, PIPELINE_OPTIONS)
+    assistant = options.get("assistant_model")
+    left = drop_reference_options({**options, "assistant_model": None}, PIPELINE_OPTIONS)
+    if assistant is not None:  # the task looks at it
+        left["assistant_model"] = assistant
     left.pop("config", None)  # looked at when the bundle is open
     tokenizer = left.pop("tokenizer", None)
     token = left.pop("token", None)

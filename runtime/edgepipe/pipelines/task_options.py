@@ -180,6 +180,8 @@ class GenerationOptions(TypedDict, total=False):
     decoder_start_token_id: Ids | None
     prompt_lookup_num_tokens: int | None
     max_matching_ngram_size: int | None
+    num_assistant_tokens: int | None
+    assistant_confidence_threshold: float | None
 
 
 class ReferenceGenerateOptions(TypedDict, total=False):
@@ -193,7 +195,6 @@ class ReferenceGenerateOptions(TypedDict, total=False):
     compile_config: Any
     disable_compile: bool | None
     synced_gpus: bool | None
-    num_assistant_tokens: int | None
     return_dict_in_generate: bool | None
     tokenizer: Any
 
@@ -227,6 +228,7 @@ class TextGenerationOptions(WritingOptions, total=False):
     padding: bool | str | None
     tokenizer_encode_kwargs: Mapping[str, Any] | None
     prefix_cache_bytes: int | None
+    assistant_model: Any
 
 
 class Text2TextGenerationOptions(WritingOptions, total=False):

@@ -189,6 +189,7 @@ class Text2TextGeneration(GenerativeTask, Generic[Result, TokenIds]):
             generation=self.generation_config(searched),
             tensors=self._returns_tensors(options),
             streamer=check_streamer(options.get("streamer")),
+            assistant=None,
             clean_up=get_flag(options, "clean_up_tokenization_spaces", False),
             skip_special_tokens=True,
         )

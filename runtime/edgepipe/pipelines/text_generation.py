@@ -8,10 +8,11 @@ from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, Unpack, overload
 
-from edgepipe.arguments import is_one_of
+from edgepipe.arguments import ReferenceOption, is_one_of
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.prompt import count_new_tokens, limit_new_tokens
+from edgepipe.pipelines.assistants import read_assistant
 from edgepipe.pipelines.base import Outputs, Request, Result
 from edgepipe.pipelines.generative import GenerationSettings, GenerativeTask, check_streamer
 from edgepipe.pipelines.options import check_tokenizer_arguments, get_flag, min_limit, return_type_name
@@ -100,8 +101,11 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
         "return_full_text", "return_tensors", "return_text", "return_type", "skip_special_tokens",
         "clean_up_tokenization_spaces", "prefix", "handle_long_generation", "stop_sequence", "continue_final_message",
         "tools", "documents", "add_special_tokens", "truncation", "padding", "tokenizer_encode_kwargs",
-        "generation_config", "streamer", "prefix_cache_bytes",
+        "generation_config", "streamer", "prefix_cache_bytes", "assistant_model",
     )  # fmt: skip
+    reference_options: ClassVar[Mapping[str, ReferenceOption]] = {
+        name: option for name, option in GenerativeTask.reference_options.items() if name != "assistant_model"
+    }
 
     @overload
     def __call__(
@@ -178,8 +182,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
                 ``generation_config``: a ``GenerationConfig`` of transformers, or a dict; the options of the call go
                 before it, and it takes the place of those of the search that the pipeline was made with.
                 ``streamer``: an object with ``put`` and ``end``, which gets the tokens as they come.
-                ``prefix_cache_bytes``: the most that cached beginnings of prompts take (:meth:`cache_prefix`), 1 GiB by
-                default. In a call it bounds what the prompts of its list have in common; with 0 each computes all.
+        "generation_config", "streamer", "prefix_cache_bytes", "assistant_model",
 
         Returns:
             For each prompt a list of dicts, one a returned sequence, with ``generated_text`` (of a chat: its messages
@@ -298,6 +301,7 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
             generation=self._with_prefix(generation, prefix or usual, options),
             tensors=tensors,
             streamer=check_streamer(options.get("streamer")),
+            assistant=read_assistant(options.get("assistant_model"), self, generation),
             clean_up=False if is_held else clean_up,
             # The template that parses a response looks for special tokens; in a text that is held to a form are none.
             skip_special_tokens=get_flag(options, "skip_special_tokens", True)

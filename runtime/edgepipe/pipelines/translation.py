@@ -144,6 +144,7 @@ class Translation(Text2TextGeneration[Result, TokenIds]):
             clean_up=general.clean_up,
             skip_special_tokens=general.skip_special_tokens,
             streamer=general.streamer,
+            assistant=None,
             source=source,
         )
 
