@@ -36,13 +36,14 @@ class AssistedCandidateGenerator:
         self._prompt = prompt
         self._ends = config.eos_token_id
         self._least = np.log(max(config.assistant_confidence_threshold, 1e-30))
-        # The caller's own functions are asked about the text alone, and never about guesses.
+        # The caller's own functions, and the form that a text is held to, are asked about the text alone.
         bending = replace(
             config,
             do_sample=False,
             logits_processor=(),
             prefix_allowed_tokens_fn=None,
             watermarking_config=None,
+            constraint=None,
             prompt_lookup_num_tokens=None,
         )
         self._processors = build_logits_processors(bending, prompt)

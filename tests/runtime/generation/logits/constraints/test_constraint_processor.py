@@ -193,3 +193,18 @@ def test_a_form_needs_a_tokenizer() -> None:
     decoder = make_decoder("byte-level", "choices")
     with pytest.raises(InputError, match="regex needs the model's tokenizer; pass tokenizer"):
         generation_config(decoder, {}, {"regex": "a", "eos_token_id": 0})
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(3))
+def test_lookahead_changes_no_text_that_is_held_to_a_form(form: str, seed: int) -> None:
+    kind = next(iter(VOCABULARIES))
+    decoder = make_decoder(kind, form, seed, joins=True)
+    plain, ahead = (
+        held(kind, form, decoder, **options)
+        for options in ({}, {"prompt_lookup_num_tokens": 4, "max_matching_ngram_size": 1})
+    )
+    prompt = PROMPTS[:1]
+    expected = generate(decoder, prompt, np.ones_like(prompt), plain)
+    assert generate(decoder, prompt, np.ones_like(prompt), ahead) == expected
+    assert generate(decoder, prompt, np.ones_like(prompt), plain, assistant=decoder) == expected
