@@ -61,12 +61,12 @@ class PrefixCache:
         self._reads_in_parts: bool | None = None
         self._lists = 0
 
-    def add(self, ids: Sequence[int], most_bytes: int) -> CachedPrefix:
+    def add(self, ids: Sequence[int], most_bytes: int | None) -> CachedPrefix:
         """Compute a prefix and hold it.
 
         Args:
             ids: Its tokens.
-            most_bytes: The most that all prefixes may take.
+            most_bytes: The most that all prefixes may take; None for 1 GiB.
 
         Raises:
             InputError: this variant cannot use one, or there is no room for it.
@@ -99,6 +99,7 @@ class PrefixCache:
                 "positions (rope type longrope), so that longer prompts cannot use what is cached; shorten it"
             )
         size = len(ids) * tree.token_bytes
+        most_bytes = MOST_BYTES if most_bytes is None else most_bytes
         with self._lock:  # so that of two threads the second one sees what the first one left
             held = tree.count_bytes(pinned=True)
             fits = held + tree.count_new_bytes(ids) <= most_bytes
@@ -130,12 +131,15 @@ class PrefixCache:
         return self._reads_in_parts
 
     @contextmanager
-    def share_heads(self, most_bytes: int) -> Iterator[SharedHeads]:
+    def share_heads(self, most_bytes: int | None) -> Iterator[SharedHeads]:
         """What the prompts of one list have in common is held while the block runs.
 
         Args:
-            most_bytes: The most that all prefixes may take; 0 for no heads.
+            most_bytes: The most that all prefixes may take; 0 for no heads. None for 1 GiB in fp32, and none in other
+                variants, whose roundings may tip over with the last bits of a prompt that is read in two parts.
         """
+        if most_bytes is None:
+            most_bytes = MOST_BYTES if self._decoder.dtype == "fp32" else 0
         with self._lock:
             self._lists += 1
         try:
@@ -182,13 +186,13 @@ class SharedHeads:
         return request
 
 
-def check_prefix_cache_bytes(value: Any) -> int:
-    """The option of that name, or its default.
+def check_prefix_cache_bytes(value: Any) -> int | None:
+    """The option of that name; None where it is not given.
 
     Raises:
         InputError: it is no whole number of at least 0.
     """
-    return MOST_BYTES if value is None else check_whole("prefix_cache_bytes", value, 0)
+    return None if value is None else check_whole("prefix_cache_bytes", value, 0)
 
 
 def reads_in_parts(decoder: GraphDecoder) -> bool:

@@ -54,7 +54,7 @@ class TextGenerationSettings(GenerationSettings):
         hole: Whether a prompt that leaves no room loses its beginning.
         continue_final_message: Whether to go on with a chat's last message; None: where the assistant wrote it.
         template: What else the chat template is given.
-        prefix_cache_bytes: The most that cached beginnings of prompts may take; 0 for none.
+        prefix_cache_bytes: The most that cached beginnings of prompts may take; 0 for none, None for the default.
     """
 
     full_text: bool
@@ -62,7 +62,7 @@ class TextGenerationSettings(GenerationSettings):
     hole: bool
     continue_final_message: bool | str | None
     template: Mapping[str, Any]
-    prefix_cache_bytes: int
+    prefix_cache_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,11 @@ class TextGeneration(GenerativeTask, Generic[Result, ChatResult]):
                 ``generation_config``: a ``GenerationConfig`` of transformers, or a dict; the options of the call go
                 before it, and it takes the place of those of the search that the pipeline was made with.
                 ``streamer``: an object with ``put`` and ``end``, which gets the tokens as they come.
-        "generation_config", "streamer", "prefix_cache_bytes", "assistant_model",
+                ``prefix_cache_bytes``: the most that cached beginnings of prompts take (:meth:`cache_prefix`), 1 GiB by
+                default. In a call it bounds what the prompts of its list have in common; with 0 each computes all, as
+                those of variants that round do by default.
+                ``assistant_model``: a pipeline with the same tokens whose guesses are checked; see
+                docs/reference/generation.md.
 
         Returns:
             For each prompt a list of dicts, one a returned sequence, with ``generated_text`` (of a chat: its messages

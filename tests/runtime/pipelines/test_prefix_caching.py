@@ -196,6 +196,18 @@ def test_a_list_computes_its_head_once(
     assert list(write(iter(texts), batch_size=size, **once)) == apart
 
 
+@pytest.mark.parametrize("asked", [False, True])
+def test_variants_that_round_share_heads_when_asked(
+    asked: bool, exported: Callable[..., Any], computed: list[int]
+) -> None:
+    options = GREEDY | {"max_new_tokens": 1} | ({"prefix_cache_bytes": 1 << 20} if asked else {})
+    with exported("gpt2", "q4") as write:
+        write(TEXTS, **options)  # finds out whether the variant may
+        _, all_tokens = count(computed, lambda: [write(text, **options) for text in TEXTS])
+        _, tokens = count(computed, lambda: write(TEXTS, **options))
+    assert (tokens < all_tokens) is asked
+
+
 def test_short_heads_are_not_worth_it(exported: Callable[..., Any], computed: list[int]) -> None:
     write = exported("gpt2")
     once = GREEDY | {"max_new_tokens": 1}
