@@ -34,6 +34,7 @@ GIVEN: dict[str, dict[str, Any]] = {
     "docs/how-to/running.md": {"pipeline": pipeline, "texts": TEXTS, "df": pandas.DataFrame({"review": TEXTS})},
     "docs/reference/generation.md": {
         "prompts": lambda: iter(TEXTS),
+        "question_with_its_document": "The station is behind the bridge. Where is the station?",
         "other_chat": [{"role": "user", "content": "Where is the platform?"}],
         "schema": {"type": "function", "function": {"name": "time", "parameters": {}}},
     },
@@ -113,7 +114,7 @@ def test_openvino(bundles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_generation(bundles: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    with called(bundles, "writer", "my-bundle"):
+    with called(bundles, "writer", "my-bundle"), called(bundles, "writer", "my-smaller-bundle"):
         names = run("docs/reference/generation.md", bundles, monkeypatch)
     assert names["piece"] in capsys.readouterr().out
     assert len(names["generate"](names["chat"])[0]["generated_text"]) == 1 + len(names["chat"])

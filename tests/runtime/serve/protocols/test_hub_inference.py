@@ -272,7 +272,7 @@ def test_too_much_that_waits_is_refused_as_overload(full_server: httpx.Client, m
     response = full_server.post(f"/models/{model}", json=MANY[model])
     assert (response.status_code, response.json().keys()) == (429, {"error", "error_type"})
     assert response.json()["error_type"] == "overloaded"
-    assert "the queue holds 1; ask again later" in response.json()["error"]
+    assert "are taken when none wait: send fewer, or raise --max-queue" in response.json()["error"]
     assert int(response.headers["retry-after"]) >= 1
 
 
