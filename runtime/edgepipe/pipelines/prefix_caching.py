@@ -41,7 +41,7 @@ _TRIES, _TRIED_TOKENS, _CUT_AT = 3, 8, 5
 
 @dataclass(frozen=True, slots=True)
 class CachedPrefix:
-    """What :meth:`TextGeneration.cache_prefix` holds.
+    """What :meth:`~edgepipe.pipelines.text_generation.TextGeneration.cache_prefix` holds.
 
     Attributes:
         tokens: How many tokens the prefix has.
