@@ -84,7 +84,8 @@ def test_no_token_changes(options: dict[str, Any], seed: int, number: int, wrong
     # Every step gives a token, and one more for each candidate that was right.
     steps = [count for name, count in calls if name != "forget"]
     assert len(steps) + sum(guesses.accepted) <= len(found) <= len(steps) + sum(guesses.accepted) + number
-    assert sum(guesses.accepted) > 0 or any(wrong) or len(found) < 3
+    # Right guesses save steps, those too with which a text ends, of which nobody learns.
+    assert len(steps) < len(found) or any(wrong) or len(found) < 3
     # The cache holds the tokens that were chosen, but for the last one.
     read = sum(count if name == "step_every" else 1 for name, count in calls if name in ("step", "step_every"))
     assert read - sum(count for name, count in calls if name == "forget") >= len(found)
