@@ -1,7 +1,8 @@
-"""A graph's logits as scores, and the best of many without sorting them all."""
+"""A graph's logits as scores, the best of many without sorting them all, and how alike token ids begin."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,3 +80,10 @@ def _at_least(scores: NDArray[Any], k: int) -> NDArray[np.int64] | None:
     candidates = np.concatenate([rows * columns + found_columns[found], rest + grid.size])
     # Fewer than k: there is a NaN.
     return candidates if k <= candidates.size < scores.size else None
+
+
+def count_shared(first: Sequence[int] | NDArray[np.int64], second: Sequence[int] | NDArray[np.int64]) -> int:
+    """How many tokens two sequences have in common from their first on."""
+    length = min(len(first), len(second))
+    differs = np.asarray(first[:length]) != np.asarray(second[:length])
+    return int(differs.argmax()) if differs.any() else length

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepipe.numerics import cumulative_sum, kth_largest, log_softmax, softmax, top_indices
+from edgepipe.numerics import count_shared, cumulative_sum, kth_largest, log_softmax, softmax, top_indices
 
 
 @settings(max_examples=150, deadline=None)
@@ -50,3 +50,10 @@ def test_logarithms_of_probabilities_are_those_of_torch() -> None:
 def test_running_sums_are_those_of_torch_to_the_last_bit(size: int, seed: int) -> None:
     values = np.random.default_rng(seed).random((2, size), np.float32) / np.float32(size)
     np.testing.assert_array_equal(cumulative_sum(values), torch.cumsum(torch.from_numpy(values), -1).numpy())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"), [([], [1], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3], 1)]
+)
+def test_how_much_two_sequences_have_in_common(first: list[int], second: list[int], expected: int) -> None:
+    assert count_shared(first, second) == count_shared(second, first) == expected

@@ -194,6 +194,7 @@ class GenerativeTask(Task):
 
     def run_requests(self, requests: Iterable[Request], batch_size: int, settings: Any) -> Iterator[Any]:
         """See :meth:`Task.run_requests`."""
+        settings = self._check_lookahead(settings)  # once, so that it warns once
         first = 0
         for chunk in chunks(requests, batch_size, window=self.window, whole_batches=True):
             yield from self._run_chunk(chunk, batch_size, settings, first)

@@ -20,7 +20,8 @@ import numpy as np
 from edgepipe.arguments import check_whole
 from edgepipe.errors import InputError, LengthError, OutOfMemoryError
 from edgepipe.forks import RenewedLock
-from edgepipe.models.decoder.prefix_tree import count_shared
+from edgepipe.generation.search.step_independence import reads_in_parts
+from edgepipe.numerics import count_shared
 from edgepipe.pipelines.base import Request
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ MOST_BYTES = 1 << 30
 _LEAST_HEAD = 32
 # With how many of the prompts before it a prompt of a list is compared.
 _REMEMBERED = 256
-# How far scores of a prompt that is read in two parts may be from those of the whole, as a share of the largest: what
-# adding up in another order does. Rounding by scales of what is read together does hundreds of times as much.
-_SAME = 1e-4
-_TRIES, _TRIED_TOKENS, _CUT_AT = 3, 8, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +57,7 @@ class PrefixCache:
         self._lock = RenewedLock()
         self._reads_in_parts: bool | None = None
         self._lists = 0
+        self._has_heads = False
 
     def add(self, ids: Sequence[int], most_bytes: int | None) -> CachedPrefix:
         """Compute a prefix and hold it.
@@ -147,7 +145,8 @@ class PrefixCache:
         finally:
             with self._lock:
                 self._lists -= 1
-                if not self._lists and self._decoder.prefixes is not None:
+                if not self._lists and self._has_heads and self._decoder.prefixes is not None:
+                    self._has_heads = False
                     self._decoder.prefixes.evict()
 
     def hold_head(self, ids: Sequence[int], most_bytes: int) -> None:
@@ -157,6 +156,7 @@ class PrefixCache:
             return
         held, _ = tree.match(np.asarray(ids))
         if len(ids) - held >= _LEAST_HEAD and len(ids) * tree.token_bytes <= most_bytes - tree.count_bytes(pinned=True):
+            self._has_heads = True
             with suppress(MemoryError):  # then each prompt computes all
                 self._decoder.cache_prefix(ids, most_bytes, pinned=False)
 
@@ -193,23 +193,3 @@ def check_prefix_cache_bytes(value: Any) -> int | None:
         InputError: it is no whole number of at least 0.
     """
     return None if value is None else check_whole("prefix_cache_bytes", value, 0)
-
-
-def reads_in_parts(decoder: GraphDecoder) -> bool:
-    """Whether a decoder gives the same scores for a prompt that is read in two parts: tried with a few prompts.
-
-    Dynamic 8-bit variants round activations by the largest of all tokens that are read together.
-    """
-    size = decoder.config.get("vocab_size")
-    most = min(size, 100) if isinstance(size, int) else 100
-    length = min(_TRIED_TOKENS, decoder.max_length or _TRIED_TOKENS)
-    for ids in np.random.default_rng(0).integers(0, most, (_TRIES, 1, length), np.int64):
-        whole, parted = (decoder.begin(ids, np.ones_like(ids), length) for _ in range(2))
-        expected = whole.step(ids).copy()
-        for part in np.split(ids, [_CUT_AT], axis=1):
-            if part.size:
-                found = parted.step(part)
-        largest = max(1.0, float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)))
-        if not np.allclose(expected, found, 0, _SAME * largest):
-            return False
-    return True

@@ -16,7 +16,7 @@ from edgepipe.generation.decoder_protocol import Decoder, Decoding
 from edgepipe.generation.logits.logits_processor_list import build_logits_processors
 from edgepipe.generation.prompt import Prompt
 from edgepipe.generation.search.lookahead_search import CandidateCount, Tokens
-from edgepipe.numerics import log_softmax
+from edgepipe.numerics import count_shared, log_softmax
 
 _FIRST_ROW = np.zeros(1, np.int64)
 
@@ -79,9 +79,7 @@ class AssistedCandidateGenerator:
 
     def _advance(self, ids: Tokens) -> NDArray[np.float32]:
         """Have the assistant read what it has not read of a text; float32[1, vocabulary], what follows it."""
-        shorter = min(len(self._read), len(ids) - 1)
-        differs = self._read[:shorter] != ids[:shorter]
-        common = int(differs.argmax()) if differs.any() else shorter
+        common = count_shared(self._read, ids[:-1])
         if self._decoding is None:
             prompt = self._prompt
             mask = np.ones((1, len(ids)), np.int64)

@@ -15,8 +15,8 @@ from edgepipe.generation.decoder_protocol import Decoder
 
 # How far scores may be from those of the token alone, as a share of the largest: what adding up in another order does.
 _SAME_STEP = 1e-4
-# Of the text that is tried.
-_PROMPT = 8
+# Of the text that is tried, and where it is cut.
+_PROMPT, _CUT_AT = 8, 5
 
 
 def are_same_scores(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
@@ -54,3 +54,17 @@ def reads_ahead(decoder: Decoder, count: int) -> bool:
     except EdgepipeError:  # said when somebody asks
         return False
     return all(map(are_same_scores, together, alone))
+
+
+def reads_in_parts(decoder: Decoder) -> bool:
+    """Whether a prompt that is read in two parts gives the scores of the whole: tried with a few prompts."""
+    length = min(_PROMPT, decoder.max_length or _PROMPT)
+    for ids in np.split(draw_ids(decoder, 3, length), 3):
+        whole, parted = (decoder.begin(ids, np.ones_like(ids), length) for _ in range(2))
+        expected = whole.step(ids).copy()
+        for part in np.split(ids, [_CUT_AT], axis=1):
+            if part.size:
+                found = parted.step(part)
+        if not are_same_scores(found, expected):
+            return False
+    return True

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgepipe.forks import RenewedLock
 from edgepipe.models.kv_buffers import KeyValues, LayerShapes
+from edgepipe.numerics import count_shared
 
 # Reads the keys and values of so many tokens from one on: what :meth:`Cache.read` does.
 Reader = Callable[[int, int], KeyValues]
@@ -201,10 +202,3 @@ def _part(node: _Node, tokens: slice) -> _Node:
     part = _Node(node.ids[tokens].copy(), states, is_pinned=node.is_pinned)
     part.used = node.used
     return part
-
-
-def count_shared(first: Sequence[int] | NDArray[np.int64], second: Sequence[int] | NDArray[np.int64]) -> int:
-    """How many tokens two sequences have in common from their first on."""
-    length = min(len(first), len(second))
-    differs = np.asarray(first[:length]) != np.asarray(second[:length])
-    return int(differs.argmax()) if differs.any() else length

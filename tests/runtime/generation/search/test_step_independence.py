@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe.errors import BundleError
-from edgepipe.generation.search.step_independence import are_same_scores, draw_ids, reads_ahead
+from edgepipe.generation.search.step_independence import are_same_scores, draw_ids, reads_ahead, reads_in_parts
 from tests.runtime.generation.table_decoder import TableDecoder, TableDecoding, draw_table
 
 
@@ -40,7 +40,28 @@ class FailingDecoding(TableDecoding):
         raise BundleError("the graph failed")
 
 
+class ScalingDecoder(TableDecoder):
+    """One whose scores are rounded the more, the more tokens are read at once."""
+
+    def begin(self, *args: Any) -> ScalingDecoding:
+        return ScalingDecoding(self, 1)
+
+
+class ScalingDecoding(TableDecoding):
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        scale = np.float32(0.1 * tokens.shape[1])
+        rounded: NDArray[np.float32] = np.round(super().step(tokens) / scale) * scale
+        return rounded
+
+
 TABLE = draw_table(100)
+
+
+@pytest.mark.parametrize("limit", [None, 1, 4, 100])
+def test_who_reads_a_prompt_in_parts(limit: int | None) -> None:
+    for decoder, same in ((TableDecoder(TABLE), True), (ScalingDecoder(TABLE), limit in (1, 4))):  # too short for parts
+        decoder.max_length = limit  # type: ignore[assignment]
+        assert reads_in_parts(decoder) is same
 
 
 @pytest.mark.parametrize("count", [2, 11])

@@ -6,12 +6,12 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepipe.models.decoder.prefix_tree import PrefixTree, Reader, count_shared
+from edgepipe.models.decoder.prefix_tree import PrefixTree, Reader
 from edgepipe.models.kv_buffers import KeyValues
+from edgepipe.numerics import count_shared
 
 SHAPES = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float16")}
 TOKEN_BYTES = 2 * 3 * 4 + 1 * 4 * 2
@@ -145,10 +145,3 @@ def test_several_threads_use_one_tree() -> None:
     for thread in threads:
         thread.join()
     assert not failures
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "expected"), [([], [1], 0), ([1, 2], [1, 2], 2), ([1, 2, 3], [1, 2], 2), ([1, 2], [1, 3], 1)]
-)
-def test_how_much_two_sequences_have_in_common(first: list[int], second: list[int], expected: int) -> None:
-    assert count_shared(first, second) == count_shared(second, first) == expected
