@@ -12,22 +12,16 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.generation.generation_checkpoints import make_apart
-from benchmarks.pipelines.request import BENCHMARKS
-from benchmarks.pipelines.request_report import versions
+from benchmarks.generation.made_gpt2 import describe_machine, make_bundle, make_parser
 from benchmarks.turns import print_progress
 from benchmarks.written_results import write_results
 
 from edgepipe import Bundle
-from edgepipe.backend.machine import machine_name
 from edgepipe.backend.session import SessionConfig
-from edgepipe.backend.threads import available_threads
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
@@ -107,19 +101,16 @@ def markdown(record: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = _arguments()
-    threads = arguments.threads or available_threads()
-    with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
-        folder = Path(arguments.keep or temporary) / "gpt2"
-        make_apart("gpt2", folder)
+    threads = arguments.threads
+    with make_bundle(arguments.keep) as bundle:
         variants = {}
         for dtype in arguments.dtypes:
             print_progress(f"{dtype}: {arguments.rounds} rounds")
-            decoder = load_decoder(Bundle.load(folder / "bundle"), dtype, SessionConfig(num_threads=threads))
+            decoder = load_decoder(Bundle.load(bundle), dtype, SessionConfig(num_threads=threads))
             variants[dtype] = measure(decoder, arguments.head, arguments.end, arguments.rounds)
             decoder.close()
     record = {
-        "machine": machine_name(threads),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions(with_optimum=False).items()),
+        **describe_machine(threads),
         "head": arguments.head,
         "end": arguments.end,
         "rounds": arguments.rounds,
@@ -129,14 +120,10 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=10)
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "w8", "q4"])
     parser.add_argument("--head", type=int, default=512, help="tokens that are cached")
     parser.add_argument("--end", type=int, default=16, help="tokens behind them")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--threads", type=int, help="[default: what the process may use]")
-    parser.add_argument("--keep", type=Path, help="keep the model in this folder, and use it if it is there")
-    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 

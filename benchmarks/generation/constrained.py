@@ -9,22 +9,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.generation.generation_checkpoints import make_apart
-from benchmarks.pipelines.request import BENCHMARKS
-from benchmarks.pipelines.request_report import versions
+from benchmarks.generation.made_gpt2 import describe_machine, make_bundle, make_parser
 from benchmarks.turns import print_progress
 from benchmarks.written_results import write_results
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe.backend.machine import machine_name
 from edgepipe.backend.session import SessionConfig
-from edgepipe.backend.threads import available_threads
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
@@ -89,12 +83,10 @@ def markdown(record: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = _arguments()
-    threads = arguments.threads or available_threads()
-    with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
-        folder = Path(arguments.keep or temporary) / "gpt2"
-        make_apart("gpt2", folder)
-        decoder = load_decoder(Bundle.load(folder / "bundle"), arguments.dtype, SessionConfig(num_threads=threads))
-        tokenizer = Tokenizer.from_pretrained(folder / "bundle")
+    threads = arguments.threads
+    with make_bundle(arguments.keep) as bundle:
+        decoder = load_decoder(Bundle.load(bundle), arguments.dtype, SessionConfig(num_threads=threads))
+        tokenizer = Tokenizer.from_pretrained(bundle)
         end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
         options = {"max_new_tokens": NEW, "do_sample": False}
         start = time.perf_counter()
@@ -114,8 +106,7 @@ def main() -> None:
                 if number >= 0:
                     found[name].append(seconds)
     record = {
-        "machine": machine_name(threads),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions(with_optimum=False).items()),
+        **describe_machine(threads),
         "dtype": arguments.dtype,
         "rounds": arguments.rounds,
         "table": table,
@@ -132,13 +123,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=5)
     parser.add_argument("--dtype", default="w8")
     parser.add_argument("--requests", type=int, default=2, help="of each form in a round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="[default: what the process may use]")
-    parser.add_argument("--keep", type=Path, help="keep the model in this folder, and use it if it is there")
-    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 

@@ -11,23 +11,17 @@ from __future__ import annotations
 import argparse
 import random
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.generation.generation_checkpoints import make_apart
-from benchmarks.pipelines.request import BENCHMARKS
-from benchmarks.pipelines.request_report import versions
+from benchmarks.generation.made_gpt2 import describe_machine, make_bundle, make_parser
 from benchmarks.turns import print_progress
 from benchmarks.written_results import write_results
 
 from edgepipe import Bundle, Tokenizer
-from edgepipe.backend.machine import machine_name
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.session import SessionConfig
-from edgepipe.backend.threads import available_threads
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.continuous_batching import ContinuousBatch
 from edgepipe.generation.generate import generate
@@ -99,7 +93,7 @@ def markdown(record: dict[str, Any]) -> str:
 
 def main() -> None:
     arguments = _arguments()
-    threads = arguments.threads or available_threads()
+    threads = arguments.threads
     run = IoBinding.run
 
     def timed(binding: IoBinding) -> Any:
@@ -110,11 +104,9 @@ def main() -> None:
             _graph_seconds.append(time.perf_counter() - start)
 
     IoBinding.run = timed  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
-        folder = Path(arguments.keep or temporary) / "gpt2"
-        make_apart("gpt2", folder)
-        decoder = load_decoder(Bundle.load(folder / "bundle"), arguments.dtype, SessionConfig(num_threads=threads))
-        tokenizer = Tokenizer.from_pretrained(folder / "bundle")
+    with make_bundle(arguments.keep) as bundle:
+        decoder = load_decoder(Bundle.load(bundle), arguments.dtype, SessionConfig(num_threads=threads))
+        tokenizer = Tokenizer.from_pretrained(bundle)
         found: dict[int, list[tuple[float, float]]] = {clients: [] for clients in arguments.clients}
         alone = []
         for number in range(-1, arguments.rounds):  # a round before does not count
@@ -128,8 +120,7 @@ def main() -> None:
                 alone.append(speed)
     first, *_, last = found.values()
     record = {
-        "machine": machine_name(threads),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions(with_optimum=False).items()),
+        **describe_machine(threads),
         "dtype": arguments.dtype,
         "rounds": arguments.rounds,
         "alone": statistics.median(alone),
@@ -147,14 +138,10 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=3)
     parser.add_argument("--dtype", default="w8")
     parser.add_argument("--clients", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--requests", type=int, default=2, help="of each client in a round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="[default: what the process may use]")
-    parser.add_argument("--keep", type=Path, help="keep the model in this folder, and use it if it is there")
-    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 

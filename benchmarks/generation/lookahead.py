@@ -20,24 +20,20 @@ from __future__ import annotations
 import argparse
 import re
 import statistics
-import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.generation.generation_checkpoints import make_apart
-from benchmarks.pipelines.request import BENCHMARKS
-from benchmarks.pipelines.request_report import versions
+from benchmarks.generation.made_gpt2 import describe_machine, make_bundle, make_parser
 from benchmarks.turns import print_progress
 from benchmarks.written_results import write_results
 from numpy.typing import NDArray
 
 from edgepipe import Bundle
-from edgepipe.backend.machine import machine_name
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.session import SessionConfig
-from edgepipe.backend.threads import available_threads
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate
 from edgepipe.models.decoder.decoder_loading import load_decoder
@@ -172,7 +168,7 @@ def markdown(record: dict[str, Any]) -> str:
 def main() -> None:
     """Measure, print and write."""
     arguments = _arguments()
-    threads = arguments.threads or available_threads()
+    threads = arguments.threads
     run = IoBinding.run
 
     def counted(binding: IoBinding) -> Any:
@@ -180,12 +176,7 @@ def main() -> None:
         return run(binding)
 
     IoBinding.run = counted  # type: ignore[method-assign]
-    with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
-        path = arguments.bundle
-        if path is None:
-            folder = Path(arguments.keep or temporary) / "gpt2"
-            make_apart("gpt2", folder)
-            path = folder / "bundle"
+    with make_bundle(arguments.keep) if arguments.bundle is None else nullcontext(arguments.bundle) as path:
         decoder = load_decoder(Bundle.load(path), arguments.dtype, SessionConfig(num_threads=threads))
         vocabulary = int(decoder.config["vocab_size"])
         words = read_words(vocabulary)
@@ -205,8 +196,7 @@ def main() -> None:
                 "steps": len(_runs) - 1,
             }
         record = {
-            "machine": machine_name(threads),
-            "versions": ", ".join(f"{name} {version}" for name, version in versions(with_optimum=False).items()),
+            **describe_machine(threads),
             "bundle": decoder.config.get("model_type"),
             "dtype": arguments.dtype,
             "count": arguments.count,
@@ -220,15 +210,11 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, rounds=5)
     parser.add_argument("--bundle", type=Path, help="a bundle that writes [default: GPT-2, which is made]")
     parser.add_argument("--dtype", default="fp32", help="pipelines look ahead with fp32 alone")
     parser.add_argument("--count", type=int, default=10, help="prompt_lookup_num_tokens")
     parser.add_argument("--free", type=int, default=0, help="so many prompts are written freely, too, and compared")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, help="[default: what the process may use]")
-    parser.add_argument("--keep", type=Path, help="keep the model in this folder, and use it if it is there")
-    parser.add_argument("--output", type=Path, default=BENCHMARKS / "results")
     return parser.parse_args()
 
 
