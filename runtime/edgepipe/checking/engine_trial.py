@@ -35,7 +35,7 @@ SEEN_TO_WORK = {
 # A process that knows what this one does, and tries an engine.
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from edgepipe.checking.engine_trial import run_products; run_products(sys.argv[2])"
+    "from edgepipe.checking.engine_trial import run_products; run_products(*sys.argv[2:])"
 )
 
 
@@ -64,10 +64,11 @@ def find_death(name: str) -> str | None:
         installed = False
     if not sys.executable or not installed:
         return None
-    command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), name]
     nothing = subprocess.DEVNULL
     environment = os.environ | {"EDGEPIPE_CACHE": ""}  # nothing of a trial is kept
-    done = subprocess.run(command, stdin=nothing, stdout=nothing, stderr=nothing, env=environment, check=False)
+    with TemporaryDirectory(prefix="edgepipe-trial-") as folder:  # of this process: the other one may die
+        command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), name, folder]
+        done = subprocess.run(command, stdin=nothing, stdout=nothing, stderr=nothing, env=environment, check=False)
     return explain_death(name, done.returncode)
 
 
@@ -112,21 +113,21 @@ def _advise(name: str, version: str | None, architecture: str, flags: Collection
     return f"no version is known to work on such a processor{lacking}; take a newer one, or build onnxruntime for it"
 
 
-def run_products(name: str) -> None:
+def run_products(name: str, folder: str) -> None:
     """Load an engine and have it compute two products, of floating-point numbers and of 8-bit ones.
 
     Args:
         name: The engine's.
+        folder: An empty one, for graphs.
     """
     import numpy as np  # not where it is read how a process ended: it may be what ends it
 
     config = SessionConfig(None if name == DEFAULT else name, 1)
     integers = [("uint8", "int8", "int32")] if name == DEFAULT else []
-    with TemporaryDirectory(prefix="edgepipe-trial-") as folder:
-        graph = Path(folder) / "product.onnx"
-        for dtypes in (("float32", "float32", "float32"), *integers):
-            write_product(graph, dtypes)
-            left, right = (np.ones((32, 32), dtype) for dtype in dtypes[:2])
-            session = create_session(graph, config)
-            session.run({"left": left, "right": right})
-            session.close()
+    graph = Path(folder) / "product.onnx"
+    for dtypes in (("float32", "float32", "float32"), *integers):
+        write_product(graph, dtypes)
+        left, right = (np.ones((32, 32), dtype) for dtype in dtypes[:2])
+        session = create_session(graph, config)
+        session.run({"left": left, "right": right})
+        session.close()

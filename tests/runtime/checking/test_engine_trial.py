@@ -49,6 +49,15 @@ def test_a_check_says_that_the_engine_dies(deadly: dict[str, str]) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
+def test_a_death_leaves_no_files(deadly: dict[str, str], tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    shown = run_python(CHECK.format(arguments=["check"]), env=deadly | {"TMPDIR": str(temporary)})
+    assert "dies of it" in shown
+    assert not list(temporary.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals")
 def test_a_bug_report_says_that_the_engine_dies(deadly: dict[str, str]) -> None:
     shown = run_python(CHECK.format(arguments=["env", "--json"]), env=deadly)
     found = json.loads(shown[shown.index("{") : shown.rindex("}") + 1])
