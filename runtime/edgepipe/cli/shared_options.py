@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from edgepipe.errors import DependencyError
+from edgepipe.errors import DependencyError, InputError
 from edgepipe.text_table import terminal_width
 
 if TYPE_CHECKING:
@@ -94,6 +94,10 @@ verify_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
 dtype_completion = complete_name(_dtypes)
+# Options of the task, for `parse_options`.
+task_option = click.option(
+    "--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2."
+)
 files_option = click.option(
     "--file", "-f", "files", multiple=True, type=click.Path(path_type=Path), help="Texts, one a line."
 )
@@ -130,6 +134,26 @@ def session_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ):
         command = decorator(command)
     return command
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``name=value`` pairs as keyword arguments; a value is JSON where it parses as such, else a string.
+
+    Raises:
+        InputError: a pair without ``=``.
+    """
+    from edgepipe.bundle.integrity import parse_json
+
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"an option is NAME=VALUE, e.g. top_k=2, got {pair!r}")
+        try:
+            options[name] = parse_json(value)
+        except ValueError:
+            options[name] = {"None": None, "True": True, "False": False}.get(value, value)
+    return options
 
 
 def echo_json(value: Any) -> None:

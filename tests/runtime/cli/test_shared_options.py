@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from edgepipe import pipeline
-from edgepipe.cli.shared_options import complete_name, load_exporter, quiet_option, session_options
+from edgepipe.cli.shared_options import complete_name, load_exporter, parse_options, quiet_option, session_options
+from edgepipe.errors import InputError
 from tests.runtime.processes import run_python
 from tests.runtime.terminal import Shown, run_on_terminal
 
@@ -121,3 +122,22 @@ def test_names_are_completed_one_by_one(incomplete: str, expected: list[str]) ->
     complete = complete_name(lambda: ("fp32", "int8", "w8"))
     found = complete(click.Context(show), show.params[0], incomplete)
     assert [item.value for item in found] == expected
+
+
+def test_options_of_a_task_are_json_where_they_can_be() -> None:
+    pairs = ["top_k=2", "words=[1, 2]", "text=a=b", "none=None", "yes=True", "no=false", "empty="]
+    assert parse_options(pairs) == {
+        "top_k": 2,
+        "words": [1, 2],
+        "text": "a=b",
+        "none": None,
+        "yes": True,
+        "no": False,
+        "empty": "",
+    }
+
+
+@pytest.mark.parametrize("pair", ["top_k", "=2", ""], ids=["no value", "no name", "nothing"])
+def test_an_option_of_a_task_has_a_name_and_a_value(pair: str) -> None:
+    with pytest.raises(InputError, match="an option is NAME=VALUE"):
+        parse_options([pair])

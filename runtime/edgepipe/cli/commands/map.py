@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgepipe.cli.commands.run import parse_options
 from edgepipe.cli.shared_options import (
     complete_folder,
     echo_json,
     json_option,
+    parse_options,
     quiet_option,
     session_options,
     show_steps,
+    task_option,
     verify_option,
 )
 from edgepipe.errors import DependencyError, Terminated
@@ -43,7 +44,7 @@ _LINE_SECONDS = 30.0
 )
 @click.option("--text-pair", metavar="NAME", help="Column with the second text of a pair.")
 @click.option("--task", help="[default: the bundle's]")
-@click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
+@task_option
 @click.option(
     "--format",
     type=click.Choice(("parquet", "jsonl", "csv")),

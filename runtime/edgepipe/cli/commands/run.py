@@ -16,7 +16,14 @@ import click
 
 from edgepipe.bundle import strict_json
 from edgepipe.bundle.integrity import parse_json
-from edgepipe.cli.shared_options import complete_folder, quiet_option, session_options, verify_option
+from edgepipe.cli.shared_options import (
+    complete_folder,
+    parse_options,
+    quiet_option,
+    session_options,
+    task_option,
+    verify_option,
+)
 from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.text_lines import decode_lines, read_raw_lines
 
@@ -72,7 +79,7 @@ _NO_LINES = {
 )
 @click.option("--task", help="[default: the bundle's]")
 @click.option("--json", "as_json", is_flag=True, help='One {"input", "output"} object a line.')
-@click.option("--option", "-o", "pairs", multiple=True, metavar="NAME=VALUE", help="Option of the task, e.g. top_k=2.")
+@task_option
 @click.option("--json-input", is_flag=True, help="Inputs are JSON, not text: objects, or lists of words.")
 @click.option(
     "--batch-size", type=click.IntRange(min=1), default=1, show_default=True, help="Texts that go through at once."
@@ -432,21 +439,3 @@ def _single_text(entry: Mapping[str, Any]) -> list[str]:
 def _json(value: Any) -> str:
     """JSON on one line; numbers and arrays of numpy as plain ones."""
     return strict_json.dumps(value, indent=None)
-
-
-def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """``name=value`` pairs as keyword arguments; a value is JSON where it parses as such, else a string.
-
-    Raises:
-        InputError: a pair without ``=``.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise InputError(f"an option is NAME=VALUE, e.g. top_k=2, got {pair!r}")
-        try:
-            options[name] = parse_json(value)
-        except ValueError:
-            options[name] = {"None": None, "True": True, "False": False}.get(value, value)
-    return options

@@ -19,13 +19,13 @@ from edgepipe import pipeline
 from edgepipe.cli.commands.run import (
     _count_lines,
     parse_inputs,
-    parse_options,
     render_result,
     split_model,
     write_results,
     write_texts,
 )
 from edgepipe.cli.main import cli, main
+from edgepipe.cli.shared_options import parse_options
 from edgepipe.errors import InputError, escape_controls
 from edgepipe.tables.input_rows import inputs_of, rows_of_lines
 from edgepipe.tables.table_file import TableFile
