@@ -154,7 +154,8 @@ def markdown(record: dict[str, Any]) -> str:
         least = FASTER if name in COPYING else 1 - SLOWER
         met = "met" if each["ratio"] >= least else "missed"
         lines.append(
-            f"| {name} | {each['without']:.1f} | {each['with']:.1f} | {each['ratio']:.2f} | {least:g} | {met} |"
+            f"| {name} | {each['without']:.1f} | {each['with']:.1f} | {each['steps']} "
+            f"| {each['ratio']:.2f} | {least:g} | {met} |"
         )
     if "free" in record:
         free = record["free"]

@@ -122,7 +122,7 @@ class TokenChoice:
         for process in self._processors:
             process(self.sequences.ids, scores, self._inputs[self.rows])
         tokens = self._choose(scores, self.rows, self.sequences.ids)
-        if self._constraint is not None and np.isneginf(scores[np.arange(len(tokens)), tokens]).any():
+        if self._constraint is not None and (scores[np.arange(len(tokens)), tokens] == -np.inf).any():
             raise disallowed_token_error(self._constraint)
         if own is not None:
             self.logprobs = [self._look_up(row, token) for row, token in zip(own, tokens.tolist(), strict=True)]

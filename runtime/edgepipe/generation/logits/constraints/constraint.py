@@ -85,6 +85,7 @@ class Mask:
 
     Attributes:
         is_complete: Whether the text may end here.
+        may_go_on: Whether any token may follow.
     """
 
     def __init__(self, bits: NDArray[np.int32], table: TokenTable) -> None:
@@ -92,17 +93,14 @@ class Mask:
         end = table.end
         self.is_complete = bool(bits[end // 32] >> (end % 32) & 1)
         # The engine's own tokens are not the model's.
-        allowed = np.unpackbits(bits.view(np.uint8), count=len(table.later), bitorder="little")
-        self._forbidden: NDArray[np.bool_] = allowed == 0
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether any token may follow."""
-        return not bool(self._forbidden.all())
+        self.may_go_on = bool((bits & table.own_bits).any())
+        forbidden = np.unpackbits((~bits).view(np.uint8), count=len(table.later), bitorder="little")
+        self._forbidden: NDArray[np.bool_] = forbidden.view(np.bool_)
 
     def allow(self, tokens: Sequence[int]) -> None:
         """Let some tokens follow, too."""
         self._forbidden[list(tokens)] = False
+        self.may_go_on = self.may_go_on or bool(tokens)
 
     def apply(self, scores: NDArray[np.float32], ends: Sequence[int]) -> None:
         """Give all tokens that may not follow a score of minus infinity.

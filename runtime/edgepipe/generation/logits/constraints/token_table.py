@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.logits.constraints.grammar import import_llguidance
@@ -85,6 +86,12 @@ class TokenTable:
     def engine_at_start(self) -> Any:
         """llguidance's tokenizer of all tokens at the beginning."""
         return _make_engine(self.first, self.end) if self.differs_at_start else self.engine
+
+    @cached_property
+    def own_bits(self) -> NDArray[np.int32]:
+        """A mask of the engine's that has the vocabulary's tokens alone, int32[words]."""
+        words = self.end // 32 + 1
+        return np.packbits(np.arange(32 * words) < self._count, bitorder="little").view(np.int32)
 
     @cached_property
     def silent_at_start(self) -> Sequence[int]:
