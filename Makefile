@@ -115,9 +115,13 @@ bench-throughput: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.pipelines.throughput
 
 # Downloads OpenVINO, optimum-intel, NNCF, CTranslate2, optimum-onnx and transformers.js (which needs Node 20 and npm, and
-# is left out without); a machine that does nothing else for an hour.
+# is left out without); then OpenVINO GenAI, onnxruntime-genai and llama-cpp-python, which is built. A machine that does
+# nothing else for two hours. READING='--models minilm' and WRITING='--models gpt2 --only edgepipe llama' are parts.
+READING ?=
+WRITING ?=
 bench-peers: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.peers.compare
+	$(BIN)/python -m benchmarks.peers.compare $(READING)
+	$(BIN)/python -m benchmarks.peers.writing $(WRITING)
 
 bench-generation: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.generation.tokens_per_second --context

@@ -11,6 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TRANSFORMERS_JS = "4.3.2"
+LLAMA_CPP, GGUF = "0.3.36", "0.19.0"
 
 
 def optimum_python(*more: str) -> Path:
@@ -20,6 +21,15 @@ def optimum_python(*more: str) -> Path:
         [f"torch=={version('torch').partition('+')[0]}"],
         ["optimum-onnx[onnxruntime]==0.1.0", f"onnxruntime=={version('onnxruntime')}"],
         *[[package, "optimum-onnx[onnxruntime]==0.1.0"] for package in more],
+    )
+
+
+def llama_python() -> Path:
+    """An interpreter that has llama-cpp-python, built for this processor, which takes minutes."""
+    return make(
+        HERE / ".venv-llama",
+        [f"llama-cpp-python[server]=={LLAMA_CPP}"],
+        [f"gguf=={GGUF}", "safetensors"],
     )
 
 

@@ -6,7 +6,11 @@ import json
 import os
 import subprocess
 import tempfile
+import time
+from collections.abc import Mapping
 from typing import Any
+
+from benchmarks.turns import print_progress
 
 # What contenders run in: nothing is looked up, standard error is kept for what went wrong, and modules are compiled
 # once, as pip compiles those that it installs.
@@ -55,3 +59,17 @@ class Worker:
                 return line
         self._stderr.seek(0)
         raise SystemExit(f"{self.name} failed:\n{self._stderr.read()}")
+
+
+def measure_starts(commands: Mapping[str, list[str]], request: dict[str, Any], rounds: int) -> dict[str, list[float]]:
+    """Seconds from the start of a worker to its first answer, of each round; one before, which fills caches."""
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(-1, rounds):
+        print_progress(f"starts, round {number + 1} of {rounds}")
+        for name, own in found.items():
+            start = time.perf_counter()
+            with Worker(name, commands[name]) as worker:
+                worker.request(request)
+                if number >= 0:
+                    own.append(time.perf_counter() - start)
+    return found

@@ -16,8 +16,8 @@ def command_of(program: str, arguments: list[str]) -> str:
         program: The module.
         arguments: What it was given.
     """
-    folders = ("--keep", "--output")
-    shown = [each for place, each in enumerate(arguments) if not {each, *arguments[place - 1 : place]} & {*folders}]
+    own = {"--keep", "--output", "--peers-python", "--llama-python"}
+    shown = [each for place, each in enumerate(arguments) if not {each, *arguments[max(place - 1, 0) : place]} & own]
     return " ".join(["python -m", program, *shown])
 
 

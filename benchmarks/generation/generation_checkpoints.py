@@ -1,60 +1,127 @@
 """Checkpoints of real sizes with random weights that generate.
 
-    python -m benchmarks.generation.generation_checkpoints NAME FOLDER
+    python -m benchmarks.generation.generation_checkpoints NAME FOLDER [DTYPE ...]
 
-writes FOLDER/checkpoint (for transformers, optimum and CTranslate2) and FOLDER/bundle (ours). Speed does not depend on
-the values of weights, nor on the words of the vocabulary, of which only the number is the real one.
+writes FOLDER/checkpoint (for transformers and all who convert it) and FOLDER/bundle (ours), each where it is not there.
+Speed does not depend on the values of weights, nor on the words of the vocabulary, of which only the number is the real
+one.
 """
+
+from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.turns import print_progress
 
 DTYPES = ("fp32", "int8", "w8", "q4")
 
 
-def make_apart(name: str, folder: Path) -> None:
+def make_apart(name: str, folder: Path, dtypes: Sequence[str] = DTYPES) -> None:
     """Write everything for a checkpoint where it is not there, in a process of its own: torch stays out of this one."""
     if not (folder / "bundle").exists():
         print_progress(f"{name}: making the checkpoint and exporting it")
-        command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", name, str(folder)]
+        command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", name, str(folder), *dtypes]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def make(name: str, folder: Path) -> None:
-    """Write everything for ``gpt2`` (124 million weights) or ``bart-base`` (139 million)."""
-    import torch
-    from transformers import BartConfig, BartForConditionalGeneration, GPT2Config, GPT2LMHeadModel
-
+def make(name: str, folder: Path, dtypes: Sequence[str]) -> None:
+    """Write everything for one of the checkpoints."""
     from edgepipe_export import export
 
-    torch.manual_seed(0)
-    if name == "gpt2":
-        model = GPT2LMHeadModel(GPT2Config())
-        model.generation_config.eos_token_id = None
-    else:
-        config = BartConfig(
-            d_model=768,
-            encoder_layers=6,
-            decoder_layers=6,
-            encoder_attention_heads=12,
-            decoder_attention_heads=12,
-            encoder_ffn_dim=3072,
-            decoder_ffn_dim=3072,
-        )
-        # What CTranslate2's converter reads and today's configs leave out.
-        for key in ("normalize_before", "add_final_layer_norm", "add_bias_logits", "static_position_embeddings"):
-            setattr(config, key, False)
-        config.normalize_embedding = True
-        model = BartForConditionalGeneration(config)
-        model.generation_config.forced_eos_token_id = None
     checkpoint = folder / "checkpoint"
-    model.eval().save_pretrained(checkpoint)
-    write_tokenizer(checkpoint, model.config.vocab_size, is_bart=name != "gpt2")
-    export(str(checkpoint), folder / "bundle", dtypes=DTYPES, verify=False)
+    if not checkpoint.exists():
+        make_checkpoint(name, checkpoint)
+    export(str(checkpoint), folder / "bundle", dtypes=dtypes, verify=False)
+
+
+def make_checkpoint(name: str, folder: Path) -> None:
+    """Write one of the checkpoints alone."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    torch.manual_seed(0)
+    config = CONFIGS[name]()
+    model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config)
+    # It writes as many tokens as it is asked for.
+    model.generation_config.eos_token_id = model.generation_config.forced_eos_token_id = None
+    model.eval().save_pretrained(folder)
+    write_tokenizer(folder, config.vocab_size, is_bart=config.is_encoder_decoder)
+
+
+def _gpt2() -> Any:
+    """124 million weights."""
+    from transformers import GPT2Config
+
+    return GPT2Config()
+
+
+def _bart_base() -> Any:
+    """139 million weights."""
+    from transformers import BartConfig
+
+    config = BartConfig(
+        d_model=768,
+        encoder_layers=6,
+        decoder_layers=6,
+        encoder_attention_heads=12,
+        decoder_attention_heads=12,
+        encoder_ffn_dim=3072,
+        decoder_ffn_dim=3072,
+    )
+    # What CTranslate2's converter reads and today's configs leave out.
+    for key in ("normalize_before", "add_final_layer_norm", "add_bias_logits", "static_position_embeddings"):
+        setattr(config, key, False)
+    config.normalize_embedding = True
+    return config
+
+
+def _llama_134m() -> Any:
+    """134 million weights: the layers of a Llama as wide as GPT-2, and its vocabulary twice."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=32000,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        max_position_embeddings=2048,
+        bos_token_id=31999,
+        eos_token_id=31999,
+    )
+
+
+def _qwen2_half_b() -> Any:
+    """494 million weights: the sizes of Qwen2-0.5B."""
+    from transformers import Qwen2Config
+
+    return Qwen2Config(
+        vocab_size=151936,
+        hidden_size=896,
+        intermediate_size=4864,
+        num_hidden_layers=24,
+        num_attention_heads=14,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        rms_norm_eps=1e-6,
+        tie_word_embeddings=True,
+        bos_token_id=151935,
+        eos_token_id=151935,
+    )
+
+
+CONFIGS: dict[str, Callable[[], Any]] = {
+    "gpt2": _gpt2,
+    "bart-base": _bart_base,
+    "llama-134m": _llama_134m,
+    "qwen2-0.5b": _qwen2_half_b,
+}
 
 
 def write_tokenizer(folder: Path, size: int, *, is_bart: bool) -> None:
@@ -74,4 +141,4 @@ def write_tokenizer(folder: Path, size: int, *, is_bart: bool) -> None:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1], Path(sys.argv[2]))
+    make(sys.argv[1], Path(sys.argv[2]), sys.argv[3:] or DTYPES)

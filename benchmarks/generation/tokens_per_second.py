@@ -30,7 +30,7 @@ from benchmarks.written_results import write_results
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
 
-HERE = Path(__file__).parent
+WORKERS = Path(__file__).parent / "workers"
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ CT2, CT2_FP32 = "CTranslate2 int8", "CTranslate2 fp32"
 # work: (what of ours, beside whom, at least so many times as fast)
 TARGETS = {
     WORKS[0]: (("edgepipe w8", CT2, 2.2), ("edgepipe w8", OPTIMUM, 4.0), ("edgepipe fp32", BARE, 0.97)),
-    WORKS[1]: (("edgepipe w8", CT2, 1.2),),
-    WORKS[2]: (("edgepipe w8", CT2, 1.0),),
+    WORKS[1]: (("edgepipe w8", CT2, 3.0),),
+    WORKS[2]: (("edgepipe w8", CT2, 3.5),),
 }
 # The share of the time that is not the graph's, at most, by beams.
 SHARES = {1: 0.05, 4: 0.12}
 
 
 def generate(process: Worker, prompt: list[int], new: int, beams: int) -> dict[str, Any]:
-    """Let a contender generate, and return its answer; see generation_worker.py.
+    """Let a contender generate, and return its answer; see workers/generation_worker.py.
 
     Raises:
         SystemExit: it failed, or generated more or fewer tokens.
@@ -91,7 +91,7 @@ def contenders(model: str, folder: Path, threads: int, python: str | None) -> li
             (OPTIMUM, [python, "generate_torch.py", checkpoint, str(threads), "optimum"]),
         ]
     everyone.append((TORCH, [sys.executable, "generate_torch.py", checkpoint, str(threads), "torch"]))
-    return [(name, [command[0], str(HERE / command[1]), *command[2:]]) for name, command in everyone]
+    return [(name, [command[0], str(WORKERS / command[1]), *command[2:]]) for name, command in everyone]
 
 
 def measure_model(

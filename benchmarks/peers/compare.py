@@ -18,7 +18,6 @@ import random
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,7 +30,7 @@ from benchmarks.peers.peers_report import build_record, markdown
 from benchmarks.peers.sections import MODELS, SENTENCES, Contender, Section, section_of
 from benchmarks.text_sets import DATA, text_sets
 from benchmarks.turns import print_progress
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, measure_starts
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.session import SessionConfig
@@ -71,7 +70,8 @@ def main() -> None:
                 continue
             commands = {one.name: _command(one, folder, arguments.peers_python, threads) for one in wanted}
             record = _measure(name, section, wanted, commands, folder, threads, arguments)
-            record["starts"] = _measure_starts(wanted, commands, arguments.rounds)
+            starting = {one.name: commands[one.name] for one in wanted if one.reads_texts}
+            record["starts"] = measure_starts(starting, {"texts": [TEXT], "batch_size": 1}, arguments.rounds)
             records.append(record)
     for contender, reason in left_out.items():
         print(f"{contender} is left out: {reason}", file=sys.stderr)
@@ -203,20 +203,6 @@ def compare_outputs(section: Section, found: Any, expected: Any) -> dict[str, fl
         own = {"same_label": int((found.argmax(1) == expected.argmax(1)).sum())}
     difference = np.abs(found - expected)
     return values | own | {"largest": float(difference.max()), "mean": float(difference.mean())}
-
-
-def _measure_starts(wanted: Sequence[Contender], commands: Commands, rounds: int) -> dict[str, list[float]]:
-    """Seconds from the start of a process to its first result, of each round; one before, which fills caches."""
-    found: dict[str, list[float]] = {one.name: [] for one in wanted if one.reads_texts}
-    for number in range(-1, rounds):
-        print_progress(f"starts, round {number + 1} of {rounds}")
-        for name, own in found.items():
-            start = time.perf_counter()
-            with Worker(name, commands[name]) as worker:
-                worker.request({"texts": [TEXT], "batch_size": 1})
-                if number >= 0:
-                    own.append(time.perf_counter() - start)
-    return found
 
 
 def _write(record: dict[str, Any], output: Path) -> None:

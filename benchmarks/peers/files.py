@@ -15,6 +15,7 @@ from benchmarks.peers.sections import HERE, NODE, OPTIMUM, PEERS, Contender, Sec
 from edgepipe.backend.machine import cpu_flags
 
 FOLDER = Path(__file__).parent
+PEERS_FOLDER = FOLDER / ".venv-peers"
 ROOT = FOLDER.parents[1]
 OPENVINO, CTRANSLATE2 = "2026.4.1", "4.8.5"
 # The newest that runs with optimum-onnx, which wants transformers 4.57.
@@ -27,9 +28,8 @@ _BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 def peers_python() -> Path:
     """The interpreter of the environment with OpenVINO's, Intel's and CTranslate2's packages."""
     torch = version("torch").partition("+")[0]
-    folder = FOLDER / ".venv-peers"
     python = make(
-        folder,
+        PEERS_FOLDER,
         [f"torch=={torch}"],
         [f"torch=={torch}", "optimum-intel==2.2.0", "nncf==3.4.0", f"openvino=={OPENVINO}", "datasets==5.0.1"],
         [f"torch=={torch}", f"ctranslate2=={CTRANSLATE2}"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-# Environments that engines run in: this one, the one with the peers of processors, optimum-onnx's, and Node.
-HERE, PEERS, OPTIMUM, NODE = "here", "peers", "optimum", "node"
+# Environments that engines run in: this one, the one with the peers of processors, optimum-onnx's, Node, and that of
+# llama-cpp-python.
+HERE, PEERS, OPTIMUM, NODE, LLAMA = "here", "peers", "optimum", "node", "llama"
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Contender:
 
     Attributes:
         name: In the tables.
-        engine: The function of engines.py that loads it; Node has a program of its own.
+        engine: The function of engines.py that loads it; Node has a program of its own, and so has each that writes.
         path: The file or directory that it loads, in the folder of a model.
         option: What else the engine is told.
         environment: Where it runs.

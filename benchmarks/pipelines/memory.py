@@ -89,31 +89,15 @@ def make_bundle(name: str, folder: Path) -> Path:
     from edgepipe_export import export
 
     bundle = folder / "bundle"
-    if name == "qwen2-0.5b":
-        import torch
-        from benchmarks.generation.generation_checkpoints import write_tokenizer
-        from transformers import Qwen2Config, Qwen2ForCausalLM
-
-        torch.manual_seed(0)
-        # The sizes of Qwen2-0.5B's config.json.
-        config = Qwen2Config(
-            vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
-            num_key_value_heads=2, max_position_embeddings=32768, tie_word_embeddings=True,
-        )  # fmt: skip
-        Qwen2ForCausalLM(config).eval().save_pretrained(folder / "checkpoint")
-        write_tokenizer(folder / "checkpoint", config.vocab_size, is_bart=False)
-        dtypes: tuple[str, ...] = ("q4",)
-    elif name == "gpt2":
+    if name in ("gpt2", "qwen2-0.5b"):
         from benchmarks.generation import generation_checkpoints
 
-        generation_checkpoints.make(name, folder)
+        generation_checkpoints.make(name, folder, ("q4",) if name == "qwen2-0.5b" else generation_checkpoints.DTYPES)
         return bundle
-    else:
-        from benchmarks.checkpoints import make_checkpoint
+    from benchmarks.checkpoints import make_checkpoint
 
-        make_checkpoint(name, folder / "checkpoint")
-        dtypes = DTYPES
-    export(str(folder / "checkpoint"), bundle, dtypes=dtypes, verify=False)
+    make_checkpoint(name, folder / "checkpoint")
+    export(str(folder / "checkpoint"), bundle, dtypes=DTYPES, verify=False)
     return bundle
 
 

@@ -22,17 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environments import make, run
+from benchmarks.environments import llama_python, run
 from benchmarks.generation.generation_checkpoints import make_apart
+from benchmarks.peers.writing.writer_files import WRITE_GGUF
 from benchmarks.serving.load import PORT, Contender, running
 from benchmarks.written_results import RESULTS, command_of, write_results
 
 from edgepipe.backend.machine import machine_name
 from edgepipe.backend.threads import available_threads
 
-HERE = Path(__file__).parent
 PROMPT = "The quick brown fox jumps over the lazy dog, and then it"
-LLAMA_CPP, GGUF = "0.3.36", "0.19.0"
 ROUTE = "/v1/completions"
 
 
@@ -44,21 +43,12 @@ class Writer:
     options: dict[str, Any]
 
 
-def llama_python() -> Path:
-    """The interpreter of an environment with llama-cpp-python, built for this processor."""
-    return make(
-        HERE / ".venv-llama",
-        [f"llama-cpp-python[server]=={LLAMA_CPP}"],
-        [f"gguf=={GGUF}", "safetensors"],
-    )
-
-
 def writers(folder: Path) -> list[Writer]:
     """Ours and theirs, on files of one checkpoint that are made where they are not there."""
     make_apart("gpt2", folder)
     python, file = llama_python(), folder / "model-q8_0.gguf"
     if not file.is_file():
-        run([str(python), str(HERE / "write_gguf.py"), str(folder / "checkpoint"), str(file)])
+        run([str(python), str(WRITE_GGUF), str(folder / "checkpoint"), str(file), "q8_0"])
     threads = str(available_threads())
     ours = [sys.executable, "-m", "edgepipe", "serve", f"model={folder / 'bundle'}", "--port", str(PORT)]
     theirs = [str(python), "-m", "llama_cpp.server", "--model", str(file), "--model_alias", "model"]

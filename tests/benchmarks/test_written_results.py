@@ -11,6 +11,7 @@ from benchmarks.written_results import RESULTS, command_of
     [
         pytest.param([], "python -m b", id="none"),
         pytest.param(["--keep", "/here"], "python -m b", id="folder"),
+        pytest.param(["--peers-python", "/here/python", "--only", "w8"], "python -m b --only w8", id="interpreter"),
         pytest.param(["--rounds", "3", "--output", "/here", "--quick"], "python -m b --rounds 3 --quick", id="between"),
     ],
 )

@@ -23,9 +23,26 @@ else:
     model = kind.from_pretrained(folder, session_options=options, export=True)
 
 
-def write(prompt, new, beams):
+class Notes:
+    """A streamer, which gets the prompt first."""
+
+    def __init__(self, note):
+        self._puts, self._note = 0, note
+
+    def put(self, tokens):
+        if self._puts:
+            self._note(tokens)
+        self._puts += 1
+
+    def end(self):
+        """Nothing is left to do."""
+
+
+def write(prompt, new, beams, note):
     ids = torch.tensor([prompt])
     wanted = {"max_new_tokens": new, "min_new_tokens": new, "num_beams": beams, "do_sample": False}
+    if beams == 1:
+        wanted["streamer"] = Notes(note)
     return model.generate(ids, attention_mask=torch.ones_like(ids), **wanted)[0, -new:].tolist()
 
 

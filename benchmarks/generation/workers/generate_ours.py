@@ -11,7 +11,7 @@ from edgepipe.backend.onnxruntime.inference_session import OrtSession
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
 from edgepipe.backend.session import SessionConfig
 from edgepipe.generation.config_sources import generation_config
-from edgepipe.generation.generate import generate
+from edgepipe.generation.generate import generate, stream
 from edgepipe.models.decoder.decoder_loading import load_decoder
 
 folder, threads, dtype = sys.argv[1:]
@@ -33,13 +33,18 @@ def timed(run):
 IoBinding.run, OrtSession.run = timed(IoBinding.run), timed(OrtSession.run)
 
 
-def write(prompt, new, beams):
+def write(prompt, new, beams, note):
     runs.clear()
     options = {"max_new_tokens": new, "min_new_tokens": new, "num_beams": beams, "do_sample": False}
     config = generation_config(decoder, {}, options)
     ids = np.array([prompt], np.int64)
-    tokens = generate(decoder, ids, np.ones_like(ids), config)[0][0].token_ids
-    return tokens[-new:]
+    if beams > 1:
+        return generate(decoder, ids, np.ones_like(ids), config)[0][0].token_ids[-new:]
+    tokens = []
+    for token in stream(decoder, ids, np.ones_like(ids), config):
+        note(token)
+        tokens.append(token)
+    return tokens
 
 
 serve(write, lambda: runs)

@@ -18,7 +18,7 @@ empty = {
 names = ["logits", *(name.replace("past_key_values", "present") for name in empty)]
 
 
-def write(prompt, new, beams):
+def write(prompt, new, beams, note):
     past, ids, total, tokens = dict(empty), np.array([prompt]), len(prompt), []
     keep = np.array(1)
     for _ in range(new):
@@ -28,6 +28,7 @@ def write(prompt, new, beams):
         logits, *present = session.run(names, feeds | past)
         past = dict(zip(empty, present, strict=True))
         tokens.append(logits[0, -1].argmax())
+        note(tokens[-1])
         ids, total = np.array([[tokens[-1]]]), total + 1
     return tokens
 

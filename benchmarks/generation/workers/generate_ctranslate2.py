@@ -20,12 +20,15 @@ vocabulary = json.loads((Path(folder) / "vocab.json").read_text())
 words = {number: word for word, number in vocabulary.items()}
 
 
-def write(prompt, new, beams):
+def write(prompt, new, beams, note):
     source = [words[token] for token in prompt]
     if seq2seq:
         found = model.translate_batch([source], beam_size=beams, max_decoding_length=new, min_decoding_length=new)
         return [vocabulary[word] for word in found[0].hypotheses[0]]
     wanted = {"max_length": new, "min_length": new, "beam_size": beams, "include_prompt_in_result": False}
+    if beams == 1:
+        # What it gives ends the text where it is true.
+        wanted["callback"] = note
     return model.generate_batch([source], sampling_topk=1, **wanted)[0].sequences_ids[0]
 
 
