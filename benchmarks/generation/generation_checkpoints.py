@@ -47,8 +47,8 @@ def make_checkpoint(name: str, folder: Path) -> None:
     torch.manual_seed(0)
     config = CONFIGS[name]()
     model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config)
-    # It writes as many tokens as it is asked for.
-    model.generation_config.eos_token_id = model.generation_config.forced_eos_token_id = None
+    # Texts are as long as they are asked to be.
+    setattr(model.generation_config, "forced_eos_token_id" if config.is_encoder_decoder else "eos_token_id", None)
     model.eval().save_pretrained(folder)
     write_tokenizer(folder, config.vocab_size, is_bart=config.is_encoder_decoder)
 
