@@ -83,9 +83,9 @@ def _rates(model: dict[str, Any], name: str) -> Rates:
 
 
 def _shares(model: dict[str, Any], name: str, rates: Rates) -> dict[str, float]:
-    """The share of the best bandwidth that decoding reads of weights, at its median rate."""
-    size, most = model["bytes_read"][name], max(model["bandwidths"])
-    return {what: size * statistics.median(own) / most for what, own in rates.items() if what.startswith("decode")}
+    """The share of the bandwidth, the median of the rounds', that decoding reads of weights, at its median rate."""
+    size, bandwidth = model["bytes_read"][name], statistics.median(model["bandwidths"])
+    return {what: size * statistics.median(own) / bandwidth for what, own in rates.items() if what.startswith("decode")}
 
 
 def _ratios(ours: Rates, theirs: Rates) -> dict[str, dict[str, float]]:
@@ -122,7 +122,7 @@ def markdown(record: dict[str, Any]) -> str:
         "",
         f"One text at a time, greedy, random weights; medians of {record['rounds']} rounds in turns. A prompt's rate",
         "is its tokens over the seconds to the first new one, decode is all new tokens but the first. The share is the",
-        "bytes of weights that a token reads, times tokens a second, over the best bandwidth of the rounds. Start is",
+        "bytes of weights that a token reads, times tokens a second, over the rounds' median bandwidth. Start is",
         "from a new process to the first token behind 32, with the caches of a second start. Equal tokens are those of",
         f"{REFERENCE}, each text up to the first that is another.",
     ]

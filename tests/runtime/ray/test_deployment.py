@@ -1,4 +1,4 @@
-"""The server on Ray Serve: answers while a replica dies and while bundles are exchanged; streams; bundles on demand."""
+"""The server on Ray Serve: while replicas die, come and go, while bundles are exchanged; streams; bundles on demand."""
 
 from __future__ import annotations
 
@@ -128,6 +128,24 @@ def test_an_upgrade_fails_no_request(url: str, bundle: Path, second: Path) -> No
         assert each.answers[0][1] == scores[0]
         assert each.answers[-1][1] == scores[1]
         assert all(score in scores for _, score in each.answers)
+
+
+@pytest.mark.environments  # two minutes
+def test_replicas_come_with_requests_and_go_after_them(url: str, bundle: Path) -> None:
+    seconds = {"upscale_delay_s": 0.2, "downscale_delay_s": 1, "metrics_interval_s": 0.2, "look_back_period_s": 1}
+    scaling = {"min_replicas": 1, "max_replicas": 2, "target_ongoing_requests": 1, **seconds}
+    serve.run(build_app(f"mood={bundle}", autoscaling_config=scaling), name="mood")
+    wait_until(lambda: len(find_actors("ServeReplica")) == 1)
+    with Caller(url) as one, Caller(url) as two, Caller(url) as three:
+        callers = (one, two, three)
+        wait_until(lambda: len(find_actors("ServeReplica")) == 2)
+        for each in callers:
+            each.wait_for_more()
+    wait_until(lambda: len(find_actors("ServeReplica")) == 1)
+    expected = pytest.approx(pipeline_score(bundle), abs=1e-6)
+    for each in callers:
+        assert not each.failed
+        assert all(score == expected for _, score in each.answers)
 
 
 def test_bundles_are_loaded_when_they_are_asked_for(url: str, bundle: Path, second: Path) -> None:
