@@ -20,7 +20,10 @@ EXPLAINED = {
     ("runtime/edgepipe/tokenization/chat_template.py", "…"): "what a chat template says; ours begins with its cause",
     ("runtime/edgepipe/embeddings/modules.py", "…: …"): "the message of check_modes, behind the file's name",
     ("export/edgepipe_export/exporter.py", "…: …"): "the message of check_labels, behind the checkpoint's name",
-    ("runtime/edgepipe/serve/protocols/openai_errors.py", "…"): "the message of the error that gets a code and a field",
+    (
+        "runtime/edgepipe/serve/protocols/openai/openai_errors.py",
+        "…",
+    ): "the message of the error that gets a code and a field",
     ("runtime/edgepipe/bundle/manifest.py", "… is …"): "the end of '… is damaged: …'",
     ("export/edgepipe_export/output/progress.py", "stopped"): "the line of a stage that an error or Ctrl-C ended",
     ("export/edgepipe_export/output/progress.py", "… s"): "the line of a stage that is over",

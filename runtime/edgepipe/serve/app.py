@@ -25,7 +25,8 @@ from edgepipe.serve.observability.metrics import ServerMetrics
 from edgepipe.serve.observability.request_log import RequestLog
 from edgepipe.serve.observability.telemetry import is_wanted, trace_requests
 from edgepipe.serve.openapi import describe
-from edgepipe.serve.protocols import embeddings_inference, hub_inference, open_inference, openai, operations
+from edgepipe.serve.protocols import embeddings_inference, hub_inference, open_inference, operations
+from edgepipe.serve.protocols.openai import openai_routes
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.settings import ServeSettings
 
@@ -33,7 +34,7 @@ from edgepipe.serve.settings import ServeSettings
 PROTOCOLS: tuple[ProtocolRoutes, ...] = (
     operations.PROTOCOL,
     open_inference.PROTOCOL,
-    openai.PROTOCOL,
+    openai_routes.PROTOCOL,
     embeddings_inference.PROTOCOL,
     hub_inference.PROTOCOL,
 )

@@ -26,8 +26,9 @@ from edgepipe.serve.openapi import describe
 from edgepipe.serve.protocols import embeddings_inference as tei
 from edgepipe.serve.protocols.hub_inference import InferenceRequest
 from edgepipe.serve.protocols.open_inference import InferRequest
-from edgepipe.serve.protocols.openai import CreateEmbeddingRequest
-from edgepipe.serve.protocols.openai_completions import CreateChatCompletionRequest, CreateCompletionRequest
+from edgepipe.serve.protocols.openai.openai_chats import CreateChatCompletionRequest
+from edgepipe.serve.protocols.openai.openai_completions import CreateCompletionRequest
+from edgepipe.serve.protocols.openai.openai_routes import CreateEmbeddingRequest
 from edgepipe.serve.settings import ServeSettings
 from edgepipe_models import default_bundle
 from tests.runtime.serve.running_server import RunningServer, serve_bundles

@@ -1,4 +1,4 @@
-"""OpenAI's protocol: models and embeddings here, the routes that write text in ``openai_completions``.
+"""OpenAI's protocol: all routes; models and embeddings are here, the others in files of their own.
 
 https://platform.openai.com/docs/api-reference/models and ``/embeddings``.
 """
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from edgepipe.serve.endpoint import Context, Operation, ProtocolRoutes, json_response
-from edgepipe.serve.protocols.openai_completions import OPERATIONS
-from edgepipe.serve.protocols.openai_errors import (
+from edgepipe.serve.protocols.openai import openai_chats, openai_completions
+from edgepipe.serve.protocols.openai.openai_errors import (
     OpenAIErrorBody,
     RequestError,
     find_model,
@@ -132,7 +132,8 @@ PROTOCOL = ProtocolRoutes(
         Operation("GET", "/v1/models", _models, "All models", answer=ModelList),
         Operation("GET", "/v1/models/{model}", _model, "A model", answer=ModelEntry),
         Operation("POST", "/v1/embeddings", _embed, "Vectors of texts", CreateEmbeddingRequest, EmbeddingList),
-        *OPERATIONS,
+        openai_completions.OPERATION,
+        openai_chats.OPERATION,
     ],
     make_error,
     OpenAIErrorBody,

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from edgepipe.errors import InputError, TaskError
 from edgepipe.serve.call import Call, RefusedError
 from edgepipe.serve.endpoint import Context, describe_error, status_of
-from edgepipe.serve.protocols.openai import CreateEmbeddingRequest
-from edgepipe.serve.protocols.openai_errors import RequestError, make_error, read_body, refuse_field
+from edgepipe.serve.protocols.openai.openai_errors import RequestError, make_error, read_body, refuse_field
+from edgepipe.serve.protocols.openai.openai_routes import CreateEmbeddingRequest
 
 
 @pytest.mark.parametrize(

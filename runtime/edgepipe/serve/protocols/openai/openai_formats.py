@@ -14,7 +14,7 @@ from edgepipe.errors import DependencyError, InputError
 from edgepipe.generation.config import CHECKS
 from edgepipe.generation.logits.constraints.constraint import build_constraint
 from edgepipe.pipelines.generative import GenerativeTask
-from edgepipe.serve.protocols.openai_errors import RequestError, refuse_field
+from edgepipe.serve.protocols.openai.openai_errors import RequestError, refuse_field
 from edgepipe.serve.served_model import ServedModel
 
 _FIELD = "response_format"

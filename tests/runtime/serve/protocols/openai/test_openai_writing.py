@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepipe import pipeline
-from edgepipe.serve.protocols.openai_writing import StopCut, TokenPenalties, WritingRequest, search_options
+from edgepipe.serve.protocols.openai.openai_writing import StopCut, TokenPenalties, WritingRequest, search_options
 from tests.runtime.serve.writing_bundles import make_writer
 
 SHORT = st.text("ab", min_size=1, max_size=4)

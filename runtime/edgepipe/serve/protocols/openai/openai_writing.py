@@ -23,7 +23,7 @@ from edgepipe.generation.search.token_choice import TokenLogprobs
 from edgepipe.pipelines.base import Request
 from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.serve.call import Call
-from edgepipe.serve.protocols.openai_errors import RequestError
+from edgepipe.serve.protocols.openai.openai_errors import RequestError
 from edgepipe.serve.scheduling.long_inputs import tokenize
 from edgepipe.serve.scheduling.text_writer import Writing, Written
 from edgepipe.serve.served_model import ServedModel

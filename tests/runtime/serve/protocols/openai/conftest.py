@@ -1,0 +1,107 @@
+"""A server of models that write, and what tests of completions and chats share."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from edgepipe import pipeline
+from tests.runtime.serve.running_server import RunningServer, serve_bundles
+from tests.runtime.serve.writing_bundles import make_chat, make_writer
+
+PROMPTS = ("Hello there", "The 2nd of May", "a", "What a waste of time. I want my money back")
+
+
+GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 20}
+
+
+MESSAGES: list[Any] = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Hello there"},
+    {"role": "assistant", "content": "Hi"},
+    {"role": "user", "content": "What is it?"},
+]
+
+
+# Never ends by itself, and takes so long that no test sees its end.
+ENDLESS: dict[str, Any] = {"temperature": 0, "max_tokens": 30_000, "logit_bias": {"2": -100}}
+
+
+@dataclass(frozen=True)
+class Writers:
+    """A server of three models, OpenAI's client of it, and pipelines of the same bundles."""
+
+    server: RunningServer
+    client: openai.OpenAI
+    tasks: Mapping[str, Any]
+
+    def write(self, prompt: Any, model: str = "gpt2", **options: Any) -> str:
+        """What the pipeline writes behind a prompt."""
+        if options.get("do_sample"):
+            options = {"temperature": 1.0, "top_k": 0} | options
+        # A text that comes token by token has no beams, which a pipeline of an encoder-decoder has by default.
+        options |= {"num_beams": 1} if model == "t5" else {"return_full_text": False}
+        text: str = self.tasks[model](prompt, **options)[0]["generated_text"]
+        return text
+
+    def post(self, route: str, body: Any, **headers: str) -> httpx.Response:
+        """Send what no client would."""
+        content = body if isinstance(body, bytes) else json.dumps(body)
+        return httpx.post(f"{self.server.url}/v1/{route}", content=content, headers=headers, timeout=60)
+
+
+@pytest.fixture(scope="package")
+def writers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writers]:
+    """The server."""
+    folder = tmp_path_factory.mktemp("writers")
+    bundles = {"gpt2": make_writer(folder), "t5": make_writer(folder, "t5"), "chat": make_chat(folder)}
+    with (
+        serve_bundles(*bundles.values(), options=("--threads", "1")) as server,
+        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
+    ):
+        yield Writers(server, client, {name: pipeline(model=path, num_threads=1) for name, path in bundles.items()})
+
+
+def join(chunks: Any) -> tuple[dict[int, str], dict[int, str], list[Any], Any]:
+    """The texts of a stream of completions, why they end, their log-probabilities, and the usage."""
+    texts: dict[int, str] = {}
+    ends: dict[int, str] = {}
+    logprobs: list[Any] = []
+    usage = None
+    for chunk in chunks:
+        usage = chunk.usage or usage
+        for each in chunk.choices:
+            assert each.index not in ends, "nothing comes behind the end"
+            texts[each.index] = texts.get(each.index, "") + (
+                each.text if hasattr(each, "text") else each.delta.content or ""
+            )
+            if each.finish_reason is not None:
+                ends[each.index] = each.finish_reason
+            if each.logprobs is not None:
+                logprobs.append(each.logprobs)
+    return texts, ends, logprobs, usage
+
+
+def wait_until_nothing_is_written(writers: Writers) -> None:
+    """Return when the server is at rest."""
+    for _ in range(100):
+        written = writers.server.metric("edgepipe_written_tokens_total")
+        time.sleep(0.2)
+        if writers.server.metric("edgepipe_written_tokens_total") == written:
+            return
+    raise AssertionError("tokens are written that nobody reads")
+
+
+def check_error(answer: httpx.Response, param: str | None, code: str | None) -> None:
+    """Check that a request was refused with OpenAI's error."""
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
+    assert error["message"]
