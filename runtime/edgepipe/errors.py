@@ -138,12 +138,17 @@ def convert_panics(what: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if type(error).__name__ != "PanicException":
+        if not is_panic(error):
             raise
         raise BundleError(
             f"{what} has the library that reads it fail ({first_line(error)}): the file is damaged, or was made to do "
             "that; take it from a source that you trust"
         ) from error
+
+
+def is_panic(error: BaseException) -> bool:
+    """Whether an error is a panic of code in Rust; each library has a class of that name of its own."""
+    return type(error).__name__ == "PanicException"
 
 
 def is_from_rust(error: Exception) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.logits.constraints.grammar import (
+    convert_engine_panics,
     import_llguidance,
     write_choice_grammar,
     write_json_grammar,
@@ -61,7 +62,8 @@ class Constraint:
 
     def begin(self) -> ConstraintState:
         """The state of an empty text."""
-        return ConstraintState(self, self._matcher.deep_copy())
+        with convert_engine_panics():
+            return ConstraintState(self, self._matcher.deep_copy())
 
     def replay(self, tokens: Sequence[int]) -> ConstraintState | None:
         """The state after some tokens; None where they do not fit."""
@@ -133,17 +135,20 @@ class ConstraintState:
 
     def is_complete(self) -> bool:
         """Whether the text may end here."""
-        return bool(self._matcher.is_accepting())
+        with convert_engine_panics():
+            return bool(self._matcher.is_accepting())
 
     def advance(self, token: int) -> bool:
         """Add a token; False where it may not follow, and then the state is of no more use."""
         tokens = self._constraint.table.engine_tokens(token, is_first=self._is_first)
         self._is_first = False
-        return tokens is not None and bool(self._matcher.consume_tokens(tokens))
+        with convert_engine_panics():
+            return tokens is not None and bool(self._matcher.consume_tokens(tokens))
 
     def copy(self) -> Self:
         """A state that goes its own way."""
-        return type(self)(self._constraint, self._matcher.deep_copy(), is_first=self._is_first)
+        with convert_engine_panics():
+            return type(self)(self._constraint, self._matcher.deep_copy(), is_first=self._is_first)
 
 
 def read_mask(matcher: Any, table: TokenTable) -> Mask | None:
@@ -151,9 +156,10 @@ def read_mask(matcher: Any, table: TokenTable) -> Mask | None:
     from llguidance.numpy import fill_next_token_bitmask
 
     bits: NDArray[np.int32] = np.zeros((1, table.end // 32 + 1), np.int32)
-    fill_next_token_bitmask(matcher, bits)
-    if matcher.is_error():
-        return None
+    with convert_engine_panics():
+        fill_next_token_bitmask(matcher, bits)
+        if matcher.is_error():
+            return None
     found = Mask(bits[0], table)
     return found if found.is_complete or found.may_go_on else None
 
@@ -197,7 +203,8 @@ def build_constraint(option: str, value: Any, tokenizer: Tokenizer) -> Constrain
     """
     import_llguidance()
     write: Any = GRAMMARS[option]
-    return _cache.get(option, write(value), token_table(tokenizer))
+    with convert_engine_panics():
+        return _cache.get(option, write(value), token_table(tokenizer))
 
 
 def _compile(option: str, grammar: str, engine: Any) -> Any:

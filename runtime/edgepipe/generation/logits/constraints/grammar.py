@@ -7,9 +7,11 @@ https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from edgepipe.errors import DependencyError, InputError
+from edgepipe.errors import DependencyError, InputError, first_line, is_panic
 from edgepipe.generation.logits.constraints.schema_checks import check_schema
 
 # Without it the engine would write what must follow with tokens of its own choice, where the model may prefer others.
@@ -43,6 +45,23 @@ def import_llguidance() -> Any:
             "'edgepipe[guided]'"
         ) from error
     return llguidance
+
+
+@contextmanager
+def convert_engine_panics() -> Iterator[None]:
+    """Around calls into the engine: a panic is no ``Exception``, and would end a thread that writes for others, too.
+
+    Raises:
+        InputError: the engine panicked.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if not is_panic(error):
+            raise
+        raise InputError(
+            f"json_schema, regex or choices had llguidance fail ({first_line(error)}); make it simpler, or leave it out"
+        ) from error
 
 
 def write_json_grammar(schema: str) -> str:

@@ -77,3 +77,17 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(DependencyError, match=r"need llguidance.*pip install 'edgepipe\[guided\]'"):
         build_constraint("regex", "a", small_tokenizer("byte-level"))
+
+
+class PanicException(BaseException):
+    """As pyo3's, which has no module to import it from."""
+
+
+def test_a_panic_of_the_engine_is_an_error_of_the_request() -> None:
+    """No input is known that makes one: the engine catches those of its parser itself."""
+    said = r"had llguidance fail \(index out of bounds\); make it simpler"
+    with pytest.raises(InputError, match=said), grammar.convert_engine_panics():
+        raise PanicException("index out of bounds")
+    for other in (KeyboardInterrupt, RuntimeError):
+        with pytest.raises(other), grammar.convert_engine_panics():
+            raise other
