@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgepipe.errors import BundleError, ClosedError, InputError, NotFiniteError, TaskError
+from edgepipe.errors import BundleError, ClosedError, DependencyError, InputError, NotFiniteError, TaskError
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.endpoint import EventStream, json_response, message_of, parse_body, status_of
 
@@ -48,6 +48,7 @@ def test_a_body() -> None:
         (TaskError("x"), 400),
         (RefusedError(429, "x"), 429),
         (CancelledCallError("x"), 499),
+        (DependencyError("no"), 400),
         (ClosedError("x"), 503),
         (BundleError("x"), 500),
         (NotFiniteError("x"), 500),
