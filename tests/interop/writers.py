@@ -13,11 +13,14 @@ from tests.interop.case import TRANSFORMERS_JS, Call, Case
 from tests.tiny.generative import build_generative
 
 # Each with the task that it is exported for: one whose attention is one operator of onnxruntime and one whose is not,
-# one that gets a token before each prompt; and the families of encoder-decoders.
+# those whose rotary embeddings are an operator, too, one of them with a token before each prompt and one with norms of
+# queries and keys; and the families of encoder-decoders.
 WRITERS = {
     "gpt2": "text-generation",
     "bloom": "text-generation",
     "llama": "text-generation",
+    "qwen2": "text-generation",
+    "qwen3": "text-generation",
     "t5": "text2text-generation",
     "bart": "summarization",
     "marian": "translation",
