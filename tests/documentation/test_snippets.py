@@ -19,6 +19,8 @@ from tests.conftest import Exported
 from tests.documentation.pages import PAGES, snippets
 from tests.documentation.run_page import called, run_page
 from tests.runtime.serve.running_server import serve_bundles
+from tests.runtime.serve.tool_templates import TEMPLATES
+from tests.runtime.serve.writing_bundles import make_chat
 from tests.runtime.small_bundle import write_bundle
 from tests.tiny import build
 from tests.tiny.generative import build_generative
@@ -140,13 +142,17 @@ def test_the_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_openai(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    page = "docs/reference/serve-openai.md"
-    [snippet] = [each for each in snippets(page) if each.language == "python"]
+    first, calls = (each.code for each in snippets("docs/reference/serve-openai.md") if each.language == "python")
     names: dict[str, Any] = {}
     writer = bundles / "writer"
     with serve_bundles(bundles / "minilm", f"gpt2={writer}", f"chat={writer}", options=("--dtype", "fp32")) as server:
-        exec(snippet.code.replace("http://127.0.0.1:8080", server.url), names)
+        exec(first.replace("http://127.0.0.1:8080", server.url), names)
+    with serve_bundles(make_chat(bundles, TEMPLATES["hermes"], 1024)) as server:
+        names["client"].base_url = f"{server.url}/v1"
+        exec(calls, names)
         names["client"].close()
+    assert names["call"].function.name == "get_weather"
+    assert len(json.loads(names["call"].function.arguments)["city"]) <= 40
     assert names["chunk"].choices[0].finish_reason in {"stop", "length"}
     assert capsys.readouterr().out
 

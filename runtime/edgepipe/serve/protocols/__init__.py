@@ -1,1 +1,1 @@
-"""The protocols, one a file: which routes they have, and how they say results and errors."""
+"""The protocols, one a file or folder: which routes they have, and how they say results and errors."""

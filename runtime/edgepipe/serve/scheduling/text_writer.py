@@ -74,6 +74,7 @@ class Writing:
 
     Attributes:
         prompt_tokens: How many tokens the prompt has.
+        cached_tokens: How many of them earlier prompts had read; known with the first token.
         config: The options of the search.
     """
 
@@ -86,6 +87,7 @@ class Writing:
         call: Call,
     ) -> None:
         self.prompt_tokens = prompt_tokens
+        self.cached_tokens = 0
         self.config = config
         self._text, self._queue, self._call = text, queue, call
 
@@ -104,6 +106,7 @@ class Writing:
                 if step.token is None:
                     raise step.error or InputError("no token could be chosen")
                 finish = step.finish_reason
+                self.cached_tokens = step.running.cached_tokens
                 text = self._text.push(step.token)
                 if finish is not None:
                     text += self._text.finish()

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from edgepipe.serve.endpoint import Context, EventStream, describe_error, status_of
 from edgepipe.serve.protocols.openai.openai_errors import RequestError, make_error
-from edgepipe.serve.protocols.openai.openai_writing import Choices, Piece, Usage, WritingRequest
+from edgepipe.serve.protocols.openai.openai_writing import Choices, Piece, PromptTokensDetails, Usage, WritingRequest
 from edgepipe.serve.served_model import ServedModel
 
 
@@ -81,7 +81,8 @@ def describe_model(model: ServedModel) -> dict[str, Any]:
 def count_usage(choices: Choices, written: Iterable[int]) -> Usage:
     """How many tokens went in and came out, from how many were written for each text."""
     new = sum(written)
-    return Usage(choices.prompt_tokens, new, choices.prompt_tokens + new)
+    details = PromptTokensDetails(choices.cached_tokens)
+    return Usage(choices.prompt_tokens, new, choices.prompt_tokens + new, details)
 
 
 def check_stream_options(request: WritingRequest) -> None:

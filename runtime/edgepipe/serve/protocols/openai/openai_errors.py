@@ -90,9 +90,10 @@ def find_model(context: Context, name: str) -> ServedModel:
         raise RequestError(404, str(error), code="model_not_found") from error
 
 
-def refuse_field(name: str, reason: str) -> RequestError:
-    """The error for a field that OpenAI has and this server has not."""
-    return RequestError(400, f"{name} is not served here: {reason}", code="unsupported_parameter", param=name)
+def refuse_field(name: str, reason: str, *, param: str | None = None) -> RequestError:
+    """The error for a field, or a value of the field `param`, that OpenAI has and this server has not."""
+    message = f"{name} is not served here: {reason}"
+    return RequestError(400, message, code="unsupported_parameter", param=param or name)
 
 
 def _type_of(status: int) -> str:

@@ -17,6 +17,9 @@ from edgepipe.pipelines.generative import GenerativeTask
 from edgepipe.serve.protocols.openai.openai_errors import RequestError, refuse_field
 from edgepipe.serve.served_model import ServedModel
 
+# Why nothing can be held to a form.
+NO_ENGINE = "the server lacks llguidance; install edgepipe[guided] there"
+
 _FIELD = "response_format"
 _ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -58,7 +61,7 @@ async def read_response_format(form: ResponseFormat | None, model: ServedModel) 
             checked = CHECKS["json_schema"]("json_schema", schema)
             await asyncio.to_thread(build_constraint, "json_schema", checked, model.task.tokenizer)
         except DependencyError as error:
-            raise refuse_field(_FIELD, "the server lacks llguidance; install edgepipe[guided] there") from error
+            raise refuse_field(_FIELD, NO_ENGINE) from error
         except InputError as error:
             raise RequestError(400, f"Invalid {_FIELD}: {error}", code="invalid_value", param=_FIELD) from error
     return {"json_schema": schema}

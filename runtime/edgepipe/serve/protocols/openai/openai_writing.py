@@ -78,12 +78,19 @@ class WritingRequest(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return self.stream_options is not None and self.stream_options.include_usage is True
 
 
+class PromptTokensDetails(msgspec.Struct):
+    """How many of the tokens that went in earlier prompts had read."""
+
+    cached_tokens: int
+
+
 class Usage(msgspec.Struct):
     """How many tokens went in and came out."""
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +184,20 @@ class Choices:
 
     Attributes:
         prompt_tokens: Of all prompts, each counted once.
+
+    Args:
+        model: Writes.
+        stops: Texts that end a text.
+        ends: Tokens that end a text.
+        prompt_tokens: See above.
+        texts: How many there are of each prompt.
     """
 
-    def __init__(self, model: ServedModel, stops: Sequence[str], ends: Sequence[int], prompt_tokens: int) -> None:
+    def __init__(
+        self, model: ServedModel, stops: Sequence[str], ends: Sequence[int], prompt_tokens: int, texts: int
+    ) -> None:
         self.prompt_tokens = prompt_tokens
+        self._texts = texts
         self._model, self._stops, self._ends = model, stops, ends
         self._writings: list[Writing] = []
         self._calls: list[Call] = []
@@ -190,6 +207,11 @@ class Choices:
         own = replace(call)
         self._calls.append(own)
         self._writings.append(await self._model.write(prompt, options, own, logprobs=logprobs))
+
+    @property
+    def cached_tokens(self) -> int:
+        """How many of `prompt_tokens` were not read again; known at the end. Of each prompt its first text counts."""
+        return sum(each.cached_tokens for each in self._writings[:: self._texts])
 
     def cancel(self) -> None:
         """Have all rows leave."""
@@ -259,6 +281,7 @@ async def start_choices(
     most: int | None,
     default: int | None,
     logprobs: int | None = None,
+    begin: Sequence[int] = (),
     **options: Any,
 ) -> Choices:
     """Begin to write `n` texts behind each prompt, those of the first prompt first.
@@ -272,6 +295,7 @@ async def start_choices(
         most: How many tokens the client wants at most; None where it does not say.
         default: How many without that; None for as many as there is room for.
         logprobs: See :meth:`ServedModel.write`.
+        begin: Tokens with which each text begins, behind its prompt; they are not shown.
         **options: More options of the task.
 
     Raises:
@@ -286,12 +310,12 @@ async def start_choices(
     options = {**options, **search_options(request, task)}
     settings: Any = task.settings(task.merge_options({**options, "max_new_tokens": 1}))
     encode = partial(task.encode_input, settings=settings)
-    encoded = [await _encode(encode, each, field) for each in prompts]
+    encoded = [_add_tokens(await _encode(encode, each, field), begin) for each in prompts]
     lengths = [len(each.pieces[0]["input_ids"]) for each in encoded]
     news = [_count_new_tokens(model, task, length, most, default, count) for length in lengths]
     total = count * (sum(lengths) + sum(news))
     model.limits.check_written_tokens(total)
-    choices = Choices(model, request.stops, settings.generation.eos_token_id, sum(lengths))
+    choices = Choices(model, request.stops, settings.generation.eos_token_id, sum(lengths), count)
     try:
         for prompt, new in zip(encoded, news, strict=True):
             for rank in range(count):
@@ -311,6 +335,15 @@ async def _encode(encode: Callable[[Any], Request], prompt: Any, field: str) -> 
         raise RequestError(400, message, code="context_length_exceeded", param=field) from error
 
 
+def _add_tokens(prompt: Request, tokens: Sequence[int]) -> Request:
+    """A prompt with some tokens behind it."""
+    if not tokens:
+        return prompt
+    [piece] = prompt.pieces
+    mask = [*piece["attention_mask"], *[1] * len(tokens)]
+    return replace(prompt, pieces=[{**piece, "input_ids": [*piece["input_ids"], *tokens], "attention_mask": mask}])
+
+
 def _count_new_tokens(
     model: ServedModel, task: GenerativeTask, length: int, most: int | None, default: int | None, count: int
 ) -> int:
@@ -322,6 +355,8 @@ def _count_new_tokens(
     longest = task.decoder.max_length
     before = 1 if task.decoder.is_encoder_decoder else length
     room = None if longest is None else longest + 1 - before
+    if most is None and room is not None and room < 1:  # a call's beginning stands behind the prompt
+        most = 1
     if most is None:
         wanted = default
         if wanted is None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,8 @@ import pytest
 
 from edgepipe import pipeline
 from tests.runtime.serve.running_server import RunningServer, serve_bundles
-from tests.runtime.serve.writing_bundles import make_chat, make_writer
+from tests.runtime.serve.tool_templates import TEMPLATES, TOOLS
+from tests.runtime.serve.writing_bundles import copy_with_template, make_chat, make_scripted, make_writer
 
 PROMPTS = ("Hello there", "The 2nd of May", "a", "What a waste of time. I want my money back")
 
@@ -33,10 +35,24 @@ MESSAGES: list[Any] = [
 # Never ends by itself, and takes so long that no test sees its end.
 ENDLESS: dict[str, Any] = {"temperature": 0, "max_tokens": 30_000, "logit_bias": {"2": -100}}
 
+# Models whose chat templates take tools, each in another form.
+TOOL_MODELS = ("hermes", "llama", "mistral", "xml")
+# What the scripted model says.
+TALKS = "Look"
+CHATS = "Say" + " a" * 240
+FAILS = "Err" + " a" * 290
+SCRIPT = {
+    TALKS: "Let me look.\n"
+    '<tool_call>\n{"name": "get_weather", "arguments": {"place": "Köln", "days": 2}}\n</tool_call>\n'
+    '<tool_call>\n{"name": "stop", "arguments": {}}\n</tool_call>',
+    CHATS: "I have a <tool_call> for you.",
+    FAILS: '<tool_call>\n{"name": "fly", "arguments": {}}\n</tool_call>',
+}
+
 
 @dataclass(frozen=True)
 class Writers:
-    """A server of three models, OpenAI's client of it, and pipelines of the same bundles."""
+    """A server of some models, OpenAI's client of it, and pipelines of the same bundles."""
 
     server: RunningServer
     client: openai.OpenAI
@@ -57,16 +73,29 @@ class Writers:
         return httpx.post(f"{self.server.url}/v1/{route}", content=content, headers=headers, timeout=60)
 
 
+class _Tasks(dict[str, Any]):
+    """Pipelines by the models' names, loaded when they are asked for."""
+
+    def __init__(self, bundles: Mapping[str, Path]) -> None:
+        self._bundles = bundles
+
+    def __missing__(self, name: str) -> Any:
+        self[name] = pipeline(model=self._bundles[name], num_threads=1)
+        return self[name]
+
+
 @pytest.fixture(scope="package")
 def writers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Writers]:
     """The server."""
     folder = tmp_path_factory.mktemp("writers")
     bundles = {"gpt2": make_writer(folder), "t5": make_writer(folder, "t5"), "chat": make_chat(folder)}
+    bundles |= {name: copy_with_template(bundles["chat"], name, TEMPLATES[name]) for name in TOOL_MODELS}
+    bundles["scripted"] = make_scripted(folder, TEMPLATES["short"], SCRIPT, tools=TOOLS)
     with (
         serve_bundles(*bundles.values(), options=("--threads", "1")) as server,
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
     ):
-        yield Writers(server, client, {name: pipeline(model=path, num_threads=1) for name, path in bundles.items()})
+        yield Writers(server, client, _Tasks(bundles))
 
 
 def join(chunks: Any) -> tuple[dict[int, str], dict[int, str], list[Any], Any]:
@@ -87,6 +116,12 @@ def join(chunks: Any) -> tuple[dict[int, str], dict[int, str], list[Any], Any]:
             if each.logprobs is not None:
                 logprobs.append(each.logprobs)
     return texts, ends, logprobs, usage
+
+
+def without_cache(usage: Any) -> dict[str, int]:
+    """The usage but for what earlier requests had read."""
+    counts: dict[str, int] = usage.model_dump(exclude={"prompt_tokens_details"}, exclude_none=True)
+    return counts
 
 
 def wait_until_nothing_is_written(writers: Writers) -> None:

@@ -83,10 +83,8 @@ CHATS: list[Any] = [
     ),
     pytest.param(
         {"messages": [{"role": "tool", "content": "4", "tool_call_id": "x"}]},
-        "messages[0].tool_calls", "unsupported_parameter", id="tool's answer",
+        "messages[0].tool_call_id", "invalid_value", id="tool's answer",
     ),
-    pytest.param({"tools": []}, "tools", "unsupported_parameter", id="tools"),
-    pytest.param({"tool_choice": "auto"}, "tool_choice", "unsupported_parameter", id="tool_choice"),
     pytest.param({"functions": []}, "functions", "unsupported_parameter", id="functions"),
     pytest.param({"modalities": ["text", "audio"]}, "modalities", "unsupported_parameter", id="sound"),
     pytest.param({"reasoning_effort": "low"}, "reasoning_effort", "unsupported_parameter", id="reasoning"),

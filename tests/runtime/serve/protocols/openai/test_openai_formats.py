@@ -12,9 +12,9 @@ import openai
 import pytest
 from jsonschema import Draft202012Validator
 
-from edgepipe import pipeline
+from tests.runtime.serve.protocols.openai.conftest import Writers
 from tests.runtime.serve.running_server import RunningServer, serve_bundles
-from tests.runtime.serve.writing_bundles import make_chat
+from tests.runtime.serve.tool_templates import TOOLS
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Hello there"}]
 SCHEMA: dict[str, Any] = {
@@ -27,14 +27,9 @@ FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "review", "schema"
 LENGTH = 300
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, openai.OpenAI, Any]]:
-    bundle = make_chat(tmp_path_factory.mktemp("formats"))
-    with (
-        serve_bundles(bundle, options=("--threads", "1")) as server,
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client,
-    ):
-        yield server, client, pipeline(model=bundle, num_threads=1)
+@pytest.fixture
+def served(writers: Writers) -> tuple[RunningServer, openai.OpenAI, Any]:
+    return writers.server, writers.client, writers.tasks["chat"]
 
 
 def create(client: openai.OpenAI, **options: Any) -> Any:
@@ -130,3 +125,45 @@ def test_formats_that_are_refused(served: Any, form: Any, param: str, code: str,
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code), error
     if param == "response_format" and code == "invalid_value":
         assert error["message"].startswith("Invalid response_format: json_schema")
+
+
+CONSTRAINED: list[Any] = [
+    pytest.param("/models/hermes", {"inputs": "a", "parameters": {"regex": "a+"}}, id="hub-inference"),
+    pytest.param("/models/hermes", {"inputs": "a", "parameters": {"choices": ["a"]}, "stream": True}, id="hub stream"),
+    pytest.param("/", {"inputs": "a", "parameters": {"json_schema": True, "details": True}}, id="hub details"),
+    pytest.param(
+        "/v2/models/hermes/infer",
+        {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}], "parameters": {"regex": "a"}},
+        id="open-inference",
+    ),
+    pytest.param(
+        "/v1/chat/completions", {"model": "hermes", "messages": MESSAGES, "response_format": FORMAT}, id="format"
+    ),
+    pytest.param(
+        "/v1/chat/completions",
+        {"model": "hermes", "messages": MESSAGES, "tools": TOOLS, "tool_choice": "required", "stream": True},
+        id="tools",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def bare_server(writers: Writers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that cannot import llguidance."""
+    folder = tmp_path_factory.mktemp("packages")
+    (folder / "llguidance.py").write_text("raise ImportError('there is none')")
+    with serve_bundles(writers.tasks["hermes"].model.directory, env={"PYTHONPATH": str(folder)}) as server:
+        yield server
+
+
+@pytest.mark.parametrize(("route", "body"), CONSTRAINED)
+def test_without_the_engine_every_route_says_what_to_install(bare_server: RunningServer, route: str, body: Any) -> None:
+    answer = httpx.post(f"{bare_server.url}{route}", json=body, timeout=60)
+    assert answer.status_code == 400, answer.text
+    assert "edgepipe[guided]" in answer.text
+    error = answer.json()["error"]
+    if route.startswith("/v1"):
+        assert (error["type"], error["code"]) == ("invalid_request_error", "unsupported_parameter")
+        assert error["param"] in ("response_format", "tool_choice")
+    plain = httpx.post(f"{bare_server.url}/", json={"inputs": "a", "parameters": {"max_new_tokens": 1}}, timeout=60)
+    assert plain.status_code == 200, plain.text
