@@ -19,7 +19,7 @@ from edgepipe_export.quantization.methods.smoothquant import smooth_activations
 from edgepipe_export.quantization.recipe import BLOCKWISE_8, CPU, CUDA, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.target import HOST_TARGETS
 from edgepipe_export.quantization.weights.blockwise import BlockFormat, quantize_weights, round_to_nearest
-from edgepipe_export.quantization.weights.layers import find_layers
+from edgepipe_export.quantization.weights.layers import find_layers, has_cache
 from edgepipe_export.tracing.serialization import save_graph
 
 ROUNDINGS = ("gptq", "nearest")
@@ -30,7 +30,8 @@ class Q4Options:
     """What decides the recipe.
 
     Attributes:
-        block_size: Numbers of a row that share a scale: 16, 32, 64, 128 or 256.
+        block_size: Numbers of a row that share a scale: 16, 32, 64, 128 or 256; None for 64 in decoders, which write
+            a token a sixth faster with them, and 32 elsewhere, which is more exact.
         symmetric: One zero point for all blocks instead of one each.
         embedding_bits: 8 or 4, for tables of embeddings and heads tied to them; with 8 their blocks are of 128 and
             symmetric, which is exact enough and smaller.
@@ -43,7 +44,7 @@ class Q4Options:
             to nearest.
     """
 
-    block_size: int = 32
+    block_size: int | None = None
     symmetric: bool = False
     embedding_bits: int = 8
     accuracy_level: int = 4
@@ -60,7 +61,10 @@ def quantize(job: QuantizationJob, options: Q4Options) -> Mapping[str, Any]:
     if options.rounding not in ROUNDINGS:
         raise InputError(f"there is no rounding {options.rounding!r}; it is one of {', '.join(ROUNDINGS)}")
     model = onnx_ir.load(job.source)
+    if options.block_size is None:
+        options = replace(options, block_size=64 if has_cache(model.graph) else 32)
     options = replace(options, smoothing=smooth_activations(model, job, options.smoothing))
+    assert options.block_size is not None
     excluded, in_8_bits = job.layers_in(FP32), job.layers_in(BLOCKWISE_8)
     four_bits, eight_bits = BlockFormat(4, options.block_size, options.symmetric), BlockFormat(8, 128, symmetric=True)
     table_format = eight_bits if options.embedding_bits == 8 else four_bits

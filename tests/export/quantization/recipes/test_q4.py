@@ -22,9 +22,9 @@ IDS = np.random.default_rng(0).integers(0, 60, (6, 5))
 TABLE, PRODUCT, HEAD = "model.embeddings.weight", "val_3", "classifier.weight"
 
 
-def make(folder: Path, **job: Any) -> tuple[dict[str, Any], onnx_ir.Graph]:
+def make(folder: Path, *, cache: bool = False, **job: Any) -> tuple[dict[str, Any], onnx_ir.Graph]:
     source, path = folder / "source.onnx", folder / "model.onnx"
-    save_graph(layered(), source)
+    save_graph(layered(cache=cache), source)
     recipe = quantize("q4", source, path, TARGET, **job)
     return dict(recipe), onnx_ir.load(path).graph
 
@@ -40,6 +40,19 @@ def test_tables_keep_8_bits(tmp_path: Path) -> None:
     assert (recipe["embedding_bits"], recipe["block_size"], recipe["rounding"]) == (8, 32, "nearest")
     (found,) = create_session(tmp_path / "model.onnx").run({"ids": IDS}).values()
     assert np.corrcoef(found.ravel(), layered_logits(IDS).ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("block_size", [64, 16])
+def test_blocks_are_larger_in_decoders_unless_their_size_is_given(block_size: int, tmp_path: Path) -> None:
+    options = Q4Options() if block_size == 64 else Q4Options(block_size=block_size)
+    recipe, graph = make(tmp_path, cache=True, options=options)
+    assert recipe["block_size"] == block_size
+    sizes = {
+        (node.attributes["bits"].as_int(), node.attributes["block_size"].as_int())
+        for node in graph
+        if node.op_type == "MatMulNBits"
+    }
+    assert max(sizes) == (4, block_size)  # a row that is shorter has shorter blocks
 
 
 def test_tables_can_have_4_bits(tmp_path: Path) -> None:
