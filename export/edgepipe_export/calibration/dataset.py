@@ -16,6 +16,8 @@ from edgepipe_export.calibration.readers import NAMES, Table
 from edgepipe_export.calibration.texts import truncate_text
 
 BUILT_IN = "built-in"
+# The option of a dataset for models that write: how many tokens follow a text.
+NEW_TOKENS = "max_new_tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +196,12 @@ def read_feature_extraction(table: Table, labels: Sequence[str], tokenizer: Any)
 
 
 def read_generation(table: Table, labels: Sequence[str], tokenizer: Any) -> Dataset:
-    """Texts."""
-    return Dataset(read_texts(table, "generation"), None, table.origin)
+    """Texts; where targets are there, as many new tokens as they have on average."""
+    texts = read_texts(table, "generation")
+    if "target" not in table.roles:
+        return Dataset(texts, None, table.origin)
+    lengths = [len(tokenizer(target)["input_ids"]) for target in _read_strings(table, "target")]
+    return Dataset(texts, None, table.origin, {NEW_TOKENS: max(1, round(sum(lengths) / len(lengths)))})
 
 
 def read_texts(table: Table, what: str) -> tuple[str, ...]:

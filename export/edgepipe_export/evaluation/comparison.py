@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from edgepipe import Bundle, Tokenizer
 from edgepipe.bundle.labels import name_labels, read_labels
 from edgepipe.errors import InputError
-from edgepipe_export.calibration.dataset import BUILT_IN, Dataset
+from edgepipe_export.calibration.dataset import BUILT_IN, NEW_TOKENS, Dataset
 from edgepipe_export.calibration.split import Split, measure_all
 from edgepipe_export.calibration.texts import sentences
 from edgepipe_export.evaluation.encoder_comparison import EncoderComparison
@@ -101,7 +101,8 @@ def make_comparison(
     tokenizer = Tokenizer.from_pretrained(bundle.path)
     if task.generates:
         inputs = texts if data is None else data.measured.inputs
-        return GenerationComparison(bundle, loaded, tokenizer, inputs, session)
+        new_tokens = None if data is None else data.measured.options.get(NEW_TOKENS)
+        return GenerationComparison(bundle, loaded, tokenizer, inputs, session, new_tokens)
     if data is None:
         data = measure_all(prepare_dataset(task, tokenizer, bundle.max_length, texts=texts))
     return EncoderComparison(bundle, loaded, task, data, texts, session, steps or Steps())

@@ -54,6 +54,9 @@ _ALL_PROMPTS = 1024
 # The longest length that the decoder of an encoder-decoder is taken across, which goes token by token.
 _FARTHEST_TARGET = 256
 
+# How many requests time is measured on, how many tokens they write together, and how many their prompts have, at most.
+_TIMED, _WRITTEN, _READ = 8, 160, 2048
+
 # How many texts show what a single layer costs.
 _FEW = 12
 
@@ -72,8 +75,18 @@ class GenerationComparison(Comparison):
         tokenizer: Tokenizer,
         texts: Sequence[str] | None = None,
         session: SessionConfig | None = None,
+        new_tokens: int | None = None,
     ) -> None:
-        """See :func:`~edgepipe_export.evaluation.comparison.make_comparison`."""
+        """See :func:`~edgepipe_export.evaluation.comparison.make_comparison`.
+
+        Args:
+            bundle: The bundle.
+            loaded: The checkpoint in PyTorch.
+            tokenizer: The bundle's tokenizer.
+            texts: The texts; by default the built-in ones.
+            session: Where the variants run.
+            new_tokens: How many tokens follow a text on average; None where that is not known.
+        """
         self.texts = tuple(sentences() if texts is None else texts)
         self._bundle = bundle
         self._session = session
@@ -82,11 +95,13 @@ class GenerationComparison(Comparison):
         limits = [limit for limit in (bundle.max_length, bundle.max_target_length, _LONGEST) if limit is not None]
         self._longest = min(limits)
         self._config = loaded.model.config.to_dict()
-        encoded = ((np.array(tokenizer(text)["input_ids"], np.int64)[: self._longest], text) for text in self.texts)
-        usable = [(ids, text) for ids, text in encoded if len(ids) > 1]
+        encoded = ((np.array(tokenizer(text)["input_ids"], np.int64), text) for text in self.texts)
+        usable = [(ids, text) for ids, text in encoded if min(len(ids), self._longest) > 1]
         if not usable:
             raise InputError("none of the texts has two tokens, so nothing can be foretold; give a longer one")
-        self._encoded, self._usable_texts = [ids for ids, _ in usable], [text for _, text in usable]
+        self._whole, self._usable_texts = [ids for ids, _ in usable], [text for _, text in usable]
+        self._encoded = [ids[: self._longest] for ids in self._whole]
+        self._new_tokens = _GENERATED if new_tokens is None else new_tokens
         self._models: dict[str, LanguageModel] = {PYTORCH: PyTorchLanguageModel(loaded)}
         self._logits: dict[str, ReferenceLogits] = {}
         self._start = _decoder_start(loaded)
@@ -129,17 +144,32 @@ class GenerationComparison(Comparison):
         return self.distance(dtype, bundle)
 
     def timed_run(self, dtype: str, bundle: Bundle) -> Callable[[], int]:
-        """Greedy searches."""
+        """Greedy searches: prompts as long as the texts are, and as many new tokens as follow them in the data."""
         model = self._load(dtype, bundle)
-        chosen = [ids[: self._longest - _GENERATED] for ids in spread_by_length(self._encoded, len)]
-        prompts = [ids for ids in chosen if len(ids)]
+        prompts, new = self._plan_requests()
 
         def run() -> int:
             for ids in prompts:
-                model.generate(ids, _GENERATED)
+                model.generate(ids, new, least=new)
             return len(prompts)
 
         return run
+
+    def _plan_requests(self) -> tuple[list[Ids], int]:
+        """Prompts, and how many tokens are written behind each: fewer prompts where these, or what follows, are long.
+
+        A prompt has at least half of the tokens that a decoder takes.
+        """
+        limit, target_limit = self._bundle.max_length, self._bundle.max_target_length
+        new, room = self._new_tokens, limit
+        if self._is_encoder_decoder:
+            new = new if target_limit is None else min(new, max(1, target_limit - 1))
+        elif limit is not None:
+            new = min(new, max(1, limit // 2))
+            room = max(1, limit - new)
+        texts = [ids[:room] for ids in self._whole]
+        most = min(_WRITTEN // new, _READ * len(texts) // sum(map(len, texts)))
+        return spread_by_length(texts, len, max(1, min(_TIMED, most))), new
 
     def _load(self, dtype: str, bundle: Bundle | None = None) -> VariantLanguageModel:
         return VariantLanguageModel(bundle or self._bundle, dtype, self._tokenizer, self._session)

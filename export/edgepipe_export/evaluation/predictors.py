@@ -202,9 +202,11 @@ class VariantLanguageModel:
         found: Logits = self._decoder.scores(*rows, *([] if target is None else [target[None]]))[0]
         return found
 
-    def generate(self, ids: Ids, count: int) -> list[int]:
-        """See :class:`LanguageModel`."""
+    def generate(self, ids: Ids, count: int, *, least: int = 0) -> list[int]:
+        """See :class:`LanguageModel`; at least so many tokens, wherever the text would end."""
         options = {"do_sample": False, "num_beams": 1, "max_new_tokens": count}
+        if least:
+            options["min_new_tokens"] = least
         config = generation_config(self._decoder, {}, options, tokenizer=self._tokenizer)
         found = generate(self._decoder, ids[None], np.ones_like(ids[None]), config, tokenizer=self._tokenizer)
         return found[0][0].token_ids

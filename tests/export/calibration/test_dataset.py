@@ -198,6 +198,17 @@ def test_texts_with_labels_do_where_a_label_is_no_answer(task: str, tmp_path: Pa
     assert (len(found.inputs), found.gold) == (1, None)
 
 
+@pytest.mark.parametrize("task", ["text-generation", "text2text-generation", "summarization"])
+def test_targets_say_how_many_tokens_follow_a_text(task: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    targets = ("a good one", "it is really very bad, and long")
+    found = read(tmp_path, "a.tsv", "text\tsummary\n" + "".join(f"one\t{target}\n" for target in targets), task)
+    mean = sum(len(tokenizer(target)["input_ids"]) for target in targets) / 2
+    assert (found.inputs, found.gold, found.options) == (("one", "one"), None, {"max_new_tokens": round(mean)})
+    assert found.digest != Dataset(found.inputs, None, "a.tsv").digest, "times of other requests are others"
+    empty = read(tmp_path, "b.jsonl", '{"text": "one", "target": ""}', task)
+    assert empty.options["max_new_tokens"] >= 1
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_dataset(tmp_path / "none.txt", "text-classification", LABELS, None)

@@ -104,10 +104,11 @@ def test_the_task_decides_how_it_is_compared(
     assert encoder.texts == TEXTS
     model, tokenizer, bundle = writer("gpt2")
     loaded = load(resolve(Request(model, "text-generation", tokenizer)))
-    data = measure_all(Dataset(("a text of its own", "and another"), None, "own.txt"))
+    data = measure_all(Dataset(("a text of its own", "and another"), None, "own.txt", {"max_new_tokens": 7}))
     generation = make_comparison(bundle, loaded, loaded.checkpoint.task, texts=TEXTS, data=data)
     assert isinstance(generation, GenerationComparison)
     assert generation.texts == data.measured.inputs, "data goes before texts"
+    assert generation._plan_requests()[1] == 7
 
 
 def test_texts_that_give_no_input(classifier: tuple[Bundle, LoadedCheckpoint]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.evaluation.checks import PYTORCH
 from edgepipe_export.evaluation.generation_comparison import GenerationComparison
+from edgepipe_export.evaluation.predictors import VariantLanguageModel
 from edgepipe_export.evaluation.tolerances import Tolerance
 from tests.tiny import LIMIT
 from tests.tiny.generative import DECODERS, build_generative
@@ -24,10 +26,12 @@ FAMILIES = ("gpt2", "bart")
 Writer = Callable[[str], tuple[Any, Any, Bundle]]
 
 
-def compare(bundle: Bundle, model: Any, tokenizer: Any, texts: tuple[str, ...] = TEXTS) -> GenerationComparison:
+def compare(
+    bundle: Bundle, model: Any, tokenizer: Any, texts: tuple[str, ...] = TEXTS, new_tokens: int | None = None
+) -> GenerationComparison:
     task = "text-generation" if model.config.model_type in DECODERS else "text2text-generation"
     loaded = load(resolve(Request(model, task, tokenizer)))
-    return GenerationComparison(bundle, loaded, Tokenizer.from_pretrained(bundle.path), texts)
+    return GenerationComparison(bundle, loaded, Tokenizer.from_pretrained(bundle.path), texts, new_tokens=new_tokens)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -106,3 +110,53 @@ def test_prompts_leave_room_for_the_steps(writer: Writer, monkeypatch: pytest.Mo
 def test_searches_are_timed(writer: Writer) -> None:
     model, tokenizer, bundle = writer("gpt2")
     assert compare(bundle, model, tokenizer).timed_run("fp32", bundle)() == 3, "of one token nothing is measured"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_requests_that_are_timed_are_as_long_as_the_data_say(
+    family: str, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer, bundle = writer(family)
+    lengths = {len(tokenizer(text)["input_ids"]) for text in TEXTS[:2]}
+    seen = []
+    generate = VariantLanguageModel.generate
+
+    def record(self: VariantLanguageModel, ids: Any, count: int, *, least: int = 0) -> list[int]:
+        tokens = generate(self, ids, count, least=least)
+        seen.append((len(ids), len(tokens) - (family not in DECODERS)))  # the decoder's start is among them
+        return tokens
+
+    monkeypatch.setattr(VariantLanguageModel, "generate", record)
+    run = compare(bundle, model, tokenizer, TEXTS[:2], new_tokens=7).timed_run("fp32", bundle)
+    assert run() == 2
+    assert {prompt for prompt, _ in seen} == lengths
+    assert {new for _, new in seen} == {7}, "also where the text would end before"
+
+
+@pytest.mark.parametrize(
+    ("words", "new_tokens", "expected"),
+    [
+        pytest.param(4, None, (8, 4, 20), id="short"),
+        pytest.param(4, 50, (3, 4, 50), id="much-is-written"),
+        pytest.param(4, 100, (2, 4, 64), id="more-is-written-than-fits"),
+        pytest.param(600, 20, (8, 108, 20), id="long-prompts-are-cut"),
+    ],
+)
+def test_fewer_requests_are_timed_where_they_are_long(
+    words: int, new_tokens: int | None, expected: tuple[int, int, int], writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, tokenizer, bundle = writer("gpt2")
+    comparison = compare(bundle, model, tokenizer, new_tokens=new_tokens)
+    monkeypatch.setattr(comparison, "_whole", [np.ones(words, np.int64)] * 20)
+    monkeypatch.setattr(comparison, "_bundle", SimpleNamespace(max_length=128, max_target_length=None))
+    prompts, new = comparison._plan_requests()
+    assert (len(prompts), len(prompts[0]), new) == expected
+
+
+def test_few_long_prompts_are_timed_where_the_model_takes_them(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer, bundle = writer("gpt2")
+    comparison = compare(bundle, model, tokenizer)
+    monkeypatch.setattr(comparison, "_whole", [np.ones(512, np.int64)] * 20)
+    monkeypatch.setattr(comparison, "_bundle", SimpleNamespace(max_length=None, max_target_length=None))
+    prompts, new = comparison._plan_requests()
+    assert ([len(ids) for ids in prompts], new) == ([512] * 4, 20)

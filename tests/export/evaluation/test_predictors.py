@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -154,3 +155,13 @@ def test_tokens_are_those_of_a_greedy_search(tmp_path: Path) -> None:
     for _ in range(5):
         ids = np.append(ids, causal_logits(ids[None])[0, -1].argmax())
     assert found == ids[4:].tolist()
+
+
+def test_a_search_goes_on_behind_its_end_where_it_is_told_to(tmp_path: Path) -> None:
+    ids = NUMBERS.integers(0, VOCABULARY, 4)
+    bundle = causal_bundle(tmp_path)
+    likeliest = int(causal_logits(ids[None])[0, -1].argmax())
+    (bundle.path / "generation_config.json").write_text(json.dumps({"eos_token_id": likeliest}))
+    model = VariantLanguageModel(Bundle.load(bundle.path), "fp32", TOKENIZER)
+    assert model.generate(ids, 5) == [likeliest]
+    assert len(model.generate(ids, 5, least=5)) == 5
