@@ -39,6 +39,8 @@ class SessionConfig:
             :class:`~edgepipe.backend.bucketed_runs.BucketedRuns`. None: some on a GPU, none elsewhere.
         precision: What a graph in fp32 is computed in, a name of the device's `precisions`; None for fp32.
         rest: What a quantized graph leaves in fp32 may be computed in, by a device that has it; None for fp32 alone.
+        activation_block: Numbers of a row of activations that share a scale in products with weights in blocks, which
+            are in 8 bits then; for engines that do not read it in the graph. None for activations in fp32.
         workers: How many runs go side by side on a processor, from as many threads.
     """
 
@@ -50,6 +52,7 @@ class SessionConfig:
     buckets: Sequence[Shape] | None = None
     precision: str | None = None
     rest: str | None = None
+    activation_block: int | None = None
     workers: int = 1
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from edgepipe.arguments import is_whole
 from edgepipe.backend.engines import create_session, device_profile, engine_for
 from edgepipe.backend.machine import saturates, this_processor
 from edgepipe.backend.session import DeviceProfile, GraphTimes, Session, SessionConfig
@@ -21,6 +22,9 @@ from edgepipe.errors import DeviceError, EdgepipeError, InputError, KernelError
 from edgepipe.models import default_variant
 from edgepipe.models.default_variant import EXACT, DefaultChoice, choose_default, find_known_failure, passed_gate
 from edgepipe.models.memory_check import check_memory, fits_memory
+
+# The `accuracy_level` of ``MatMulNBits`` that rounds activations to 8 bits.
+_IN_8_BITS = 4
 
 # What torch calls the precisions that variants have.
 _TORCH_NAMES = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
@@ -208,7 +212,10 @@ def load_graph(
 def _locate(bundle: Bundle, dtype: str, session: SessionConfig, graph: str = MODEL) -> tuple[Path, SessionConfig]:
     """The file of a variant's graph, and the configuration that it runs with."""
     stored = stored_variant(dtype, session)
-    config = replace(session, precision=dtype) if stored != dtype else replace(session, rest=_rest(bundle, dtype))
+    if stored != dtype:
+        config = replace(session, precision=dtype)
+    else:
+        config = replace(session, rest=_rest(bundle, dtype), activation_block=_activation_block(bundle, dtype))
     return bundle.graph(stored, graph), config
 
 
@@ -284,9 +291,20 @@ def _warn_of_overflow(bundle: Bundle, dtype: str, engine: str | None = None) -> 
 
 def _rest(bundle: Bundle, dtype: str) -> str | None:
     """What the exporter measured the operators in that a variant does not quantize; None for fp32."""
-    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
-    rest = None if variant is None else variant.recipe.get("rest")
+    rest = _recipe(bundle, dtype).get("rest")
     return rest if isinstance(rest, str) else None
+
+
+def _activation_block(bundle: Bundle, dtype: str) -> int | None:
+    """The blocks that a variant's products round their activations in; None where these stay in fp32."""
+    recipe = _recipe(bundle, dtype)
+    size = recipe.get("block_size")
+    return size if is_whole(size, 1) and recipe.get("accuracy_level") == _IN_8_BITS else None
+
+
+def _recipe(bundle: Bundle, dtype: str) -> Mapping[str, Any]:
+    variant = None if bundle.manifest is None else bundle.manifest.variants.get(dtype)
+    return {} if variant is None else variant.recipe
 
 
 def uses_8_bits(bundle: Bundle, dtype: str) -> bool:

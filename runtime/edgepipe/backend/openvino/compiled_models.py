@@ -24,6 +24,9 @@ from edgepipe.backend.disk_cache import cache_folder, make_private_folder, mark_
 from edgepipe.backend.machine import cpu_flags
 from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 
+# Counted up where graphs are changed in another way before they are compiled.
+_FORM = 2
+
 # Within the folder of all that edgepipe keeps; bytes of all files in it.
 FOLDER = "openvino"
 LIMIT = 2 * 2**30
@@ -95,7 +98,7 @@ def _digest(graph: Path, options: Mapping[str, Any]) -> str:
         for found in [file.stat()]
     ]
     content = hashlib.sha256(graph.read_bytes()).hexdigest()
-    decides = [content, weights, dict(options), load_openvino().__version__, sorted(cpu_flags())]
+    decides = [_FORM, content, weights, dict(options), load_openvino().__version__, sorted(cpu_flags())]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
 
 

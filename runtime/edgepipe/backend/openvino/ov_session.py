@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgepipe.arguments import did_you_mean
 from edgepipe.backend.device import Device, DeviceSpec
+from edgepipe.backend.machine import saturates
 from edgepipe.backend.openvino.compiled_models import load_compiled
 from edgepipe.backend.openvino.ov_diagnostics import explain_load_failure, explain_run_failure, require_translation
 from edgepipe.backend.openvino.ov_host import HOST, ArrayBinding
@@ -18,7 +19,7 @@ from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import DeviceProfile, SessionConfig
 from edgepipe.backend.threads import threads_of_worker
-from edgepipe.bundle.layout import STORED_AS
+from edgepipe.bundle.layout import LOGITS_TO_KEEP, STORED_AS
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError
 from edgepipe.forks import keep_in_children, within_engine
 
@@ -62,7 +63,7 @@ class OvSession:
         require_translation(graph)
         with explain_load_failure(graph):
             compiled = keep_in_children(
-                load_compiled(graph, options, lambda: core.compile_model(str(graph), CPU, options))
+                load_compiled(graph, options, lambda: core.compile_model(read_graph(graph), CPU, options))
             )
         self._graph = graph
         self._compiled = compiled
@@ -70,11 +71,13 @@ class OvSession:
         self.providers = [_PROFILE.name]
         self.placement: Mapping[str, Mapping[str, int]] = {}
         inputs = {_port_name(port): port for port in compiled.inputs}
+        optional = inputs.pop(LOGITS_TO_KEEP, None)
+        self._defaults = {} if optional is None else {LOGITS_TO_KEEP: np.zeros((), _dtype(optional))}
         outputs = {_port_name(port): port for port in compiled.outputs}
         self.inputs: dict[str, str] = {name: _dtype(port) for name, port in inputs.items()}
         self.input_shapes: dict[str, list[int | str | None]] = {name: _shape(port) for name, port in inputs.items()}
-        # What an input is by default has become a constant.
-        self.optional_inputs: dict[str, str] = {}
+        # What others are by default has become a constant.
+        self.optional_inputs: dict[str, str] = {name: str(default.dtype) for name, default in self._defaults.items()}
         self.outputs: tuple[str, ...] = tuple(outputs)
         self.output_shapes: dict[str, list[int | str | None]] = {name: _shape(port) for name, port in outputs.items()}
         self.output_dtypes: dict[str, str] = {name: _dtype(port) for name, port in outputs.items()}
@@ -126,13 +129,39 @@ class OvSession:
 
     def _infer(self, request: Any, feeds: Mapping[str, NDArray[Any]], *, shared: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name: in the request's own memory if `shared`, else copies."""
-        if feeds.keys() != self.inputs.keys():  # it would go on with what an earlier run was given
+        if self._defaults:
+            feeds = {**self._defaults, **feeds}
+        if feeds.keys() != self.inputs.keys() | self._defaults.keys():
+            # It would go on with what an earlier run was given.
             raise BundleError(
                 f"the graph failed: it reads {', '.join(self.inputs)}, and was given {', '.join(feeds) or 'nothing'}"
             )
         with explain_run_failure(feeds), within_engine():
             found = request.infer(dict(feeds), share_inputs=True, share_outputs=shared)
         return dict(zip(self.outputs, found.to_tuple(), strict=True))
+
+
+def read_graph(graph: Path) -> Any:
+    """An ``openvino.Model`` of a graph that can be told of how many tokens logits are wanted.
+
+    OpenVINO makes a constant of what an input is by default, and would compute those of all tokens of a prompt.
+    """
+    model = load_core().read_model(str(graph))
+    for constant in model.get_ops():
+        if (
+            constant.get_type_name() == "Constant"
+            and constant.get_friendly_name() == LOGITS_TO_KEEP
+            and not constant.get_data().any()  # 0 is all of them
+        ):
+            openvino = load_openvino()
+            asked = openvino.op.Parameter(constant.get_element_type(), openvino.PartialShape([]))
+            asked.set_friendly_name(LOGITS_TO_KEEP)
+            asked.output(0).set_names({LOGITS_TO_KEEP})
+            for reader in constant.output(0).get_target_inputs():
+                reader.replace_source_output(asked.output(0))
+            model.add_parameters([asked])
+            break
+    return model
 
 
 def compile_options(config: SessionConfig) -> dict[str, Any]:
@@ -146,8 +175,9 @@ def compile_options(config: SessionConfig) -> dict[str, Any]:
     return {
         # By default it is half of 32 bits where the processor has that.
         "INFERENCE_PRECISION_HINT": config.precision or rest or "f32",
-        # By default it rounds activations to 8 bits where weights have 8 or 4, and a cache's keys and values.
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0,
+        # By default it rounds activations to 8 bits wherever weights have 8 or 4, and a cache's keys and values.
+        # Processors without dot products in 8 bits would gain nothing.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": 0 if saturates() else config.activation_block or 0,
         "KV_CACHE_PRECISION": "f32",
         "INFERENCE_NUM_THREADS": config.workers * int(config.num_threads or threads_of_worker(config.workers)),
         # A stream is a run beside others, and has its part of the threads.

@@ -20,6 +20,7 @@ from edgepipe.backend.threads import available_threads
 from edgepipe.bundle.manifest import Parity
 from edgepipe.errors import BundleError, ClosedError, DeviceError, InputError, VariantError
 from edgepipe.models.variants import choose_variant, open_bundle
+from tests.runtime.models.decoder.small_decoders import causal_bundle
 from tests.runtime.small_bundle import expected_logits, record_precision, rewrite_manifest, write_bundle, write_graph
 
 HERE = SessionConfig("openvino")
@@ -31,6 +32,19 @@ FEEDS = {"input_ids": IDS, "attention_mask": MASK}
 def capabilities() -> list[str]:
     found: list[str] = load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES")
     return found
+
+
+def note_options(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What graphs are compiled with from now on, in a list that grows."""
+    asked: list[dict[str, Any]] = []
+    load = ov_session.load_compiled
+
+    def load_and_note(graph: Path, options: dict[str, Any], compile_graph: Any) -> Any:
+        asked.append(options)
+        return load(graph, options, compile_graph)
+
+    monkeypatch.setattr(ov_session, "load_compiled", load_and_note)
+    return asked
 
 
 def test_a_session(graph: Path) -> None:
@@ -119,6 +133,13 @@ def test_fp32_is_exactly_that_and_nothing_is_rounded_unasked() -> None:
     assert (options["DYNAMIC_QUANTIZATION_GROUP_SIZE"], options["KV_CACHE_PRECISION"]) == (0, "f32")
 
 
+def test_activations_are_rounded_where_the_recipe_and_the_processor_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for saturating, expected in ((False, 32), (True, 0)):
+        monkeypatch.setattr(ov_session, "saturates", lambda saturating=saturating: saturating)
+        options = compile_options(SessionConfig("openvino", activation_block=32))
+        assert options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] == expected
+
+
 def test_bf16_where_the_processor_has_it(tmp_path: Path) -> None:
     config = SessionConfig("openvino", precision="bf16")
     if "BF16" in load_core().get_property(CPU, "OPTIMIZATION_CAPABILITIES"):
@@ -145,19 +166,59 @@ def test_a_variant_is_computed_as_it_was_measured(
     record = json.loads((folder / "edgepipe.json").read_text())
     record["variants"]["int8-static"]["recipe"] |= recipe
     rewrite_manifest(folder, record)
-    asked: list[dict[str, Any]] = []
-    load = ov_session.load_compiled
-
-    def load_and_note(graph: Path, options: dict[str, Any], compile_graph: Any) -> Any:
-        asked.append(options)
-        return load(graph, options, compile_graph)
-
-    monkeypatch.setattr(ov_session, "load_compiled", load_and_note)
+    asked = note_options(monkeypatch)
     bundle = open_bundle(folder, "int8-static", HERE)
     assert Model(bundle, "fp32", HERE).dtype == "fp32"
     with pytest.warns(UserWarning, match="nobody has measured int8-static"):
         Model(bundle, "int8-static", HERE)
     assert [options["INFERENCE_PRECISION_HINT"] for options in asked] == ["f32", hint]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "block"),
+    [
+        pytest.param({"block_size": 32, "accuracy_level": 4}, 32, id="in-8-bits"),
+        pytest.param({"block_size": 32, "accuracy_level": 1}, 0, id="in-fp32"),
+        pytest.param({"block_size": "32", "accuracy_level": 4}, 0, id="no-number"),
+        pytest.param({}, 0, id="says-nothing"),
+    ],
+)
+def test_activations_are_rounded_in_the_blocks_of_the_recipe(
+    recipe: dict[str, Any], block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ov_session, "saturates", lambda: False)
+    folder = write_bundle(tmp_path / "bundle", ("fp32", "w8"))
+    record = json.loads((folder / "edgepipe.json").read_text())
+    record["variants"]["w8"]["recipe"] = {"name": "w8", **recipe}
+    rewrite_manifest(folder, record)
+    asked = note_options(monkeypatch)
+    bundle = open_bundle(folder, "w8", HERE)
+    with pytest.warns(UserWarning, match="nobody has measured w8"):
+        Model(bundle, "w8", HERE)
+    Model(bundle, "fp32", HERE)
+    assert [options["DYNAMIC_QUANTIZATION_GROUP_SIZE"] for options in asked] == [block, 0]
+
+
+def test_logits_of_the_last_token_alone(tmp_path: Path) -> None:
+    bundle = causal_bundle(tmp_path)
+    path = bundle.graph("fp32")
+    here, there = create_session(path), create_session(path, HERE)
+    assert here.optional_inputs == there.optional_inputs == {"num_logits_to_keep": "int64"}
+    assert there.inputs == here.inputs
+    feeds: dict[str, Any] = {
+        name: np.zeros([1 if isinstance(size, str) else size or 1 for size in here.input_shapes[name]], dtype)
+        for name, dtype in here.inputs.items()
+    }
+    for name in feeds:
+        if name.startswith("past"):
+            feeds[name] = feeds[name][:, :, :0]
+    feeds |= {name: np.ones((1, 5), np.int64) for name in ("input_ids", "attention_mask")}
+    if "position_ids" in feeds:
+        feeds["position_ids"] = np.arange(5)[None]
+    for keep, count in (({}, 5), ({"num_logits_to_keep": np.array(1)}, 1), ({}, 5)):
+        found = there.run({**feeds, **keep})["logits"]
+        assert found.shape[1] == count
+        np.testing.assert_allclose(found, here.run({**feeds, **keep})["logits"], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("device", ["openvino:GPU", "openvino:", "openvino:0"])
