@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import chain
@@ -23,9 +24,15 @@ def print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def measure_medians(runs: Mapping[str, Callable[[], object]], rounds: int, calls: int) -> dict[str, float]:
-    """The median time of a call of each, in seconds."""
-    turns = [partial(time_runs, run, runs=calls, wake=WAKE, settle=SETTLE) for run in runs.values()]
+def measure_medians(
+    runs: Mapping[str, Callable[[], object]],
+    rounds: int,
+    calls: int,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
+    """The median time of a call of each, in seconds by the clock."""
+    turns = [partial(time_runs, run, runs=calls, wake=WAKE, settle=SETTLE, clock=clock) for run in runs.values()]
     times = take_turns(turns, rounds)
     return {name: statistics.median(chain(*own)) for name, own in zip(runs, times, strict=True)}
 

@@ -7,6 +7,7 @@ in turn, medians; ratios are to fp32.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -62,7 +63,9 @@ KERNELS = {
     "w8, 32": blockwise(8, 32),
     "w8, 64": blockwise(8, 64),
     "w8, 128": blockwise(8, 128),
+    "w8, 256": blockwise(8, 256),
     "q4, 32": blockwise(4, 32),
+    "q4, 128": blockwise(4, 128),
 }
 
 
@@ -92,7 +95,9 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="*", default=["384x384", "384x1536", "1536x384"], metavar="INPUTSxOUTPUTS")
     parser.add_argument("--rows", nargs="*", type=int, default=[1, 4, 16, 128])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--processor-time", action="store_true", help="count processor time, best with one thread")
     arguments = parser.parse_args()
+    clock = time.process_time if arguments.processor_time else time.perf_counter
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = arguments.threads
     for shape in arguments.shapes:
@@ -108,10 +113,8 @@ def main() -> None:
         for rows in arguments.rows:
             activations = np.random.default_rng(1).normal(size=(rows, inputs)).astype(np.float32)
             runs = {name: bind(session, activations) for name, session in sessions.items()}
-            print(
-                f"{rows} x {shape}: {format_medians(measure_medians(runs, ROUNDS, CALLS), 'fp32', 'us', 1e6, 0)}",
-                flush=True,
-            )
+            found = measure_medians(runs, ROUNDS, CALLS, clock=clock)
+            print(f"{rows} x {shape}: {format_medians(found, 'fp32', 'us', 1e6, 0)}", flush=True)
 
 
 if __name__ == "__main__":
