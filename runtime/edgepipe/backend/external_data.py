@@ -210,3 +210,33 @@ def read_varint(data: Any, place: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError
+
+
+def read_messages(data: Any, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message that have a length: number, start and end."""
+    return (each for each in read_fields(data, place, end) if each[2] >= 0)
+
+
+def read_fields(data: Any, place: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The fields of a message: number, start and end; of a number its value and -1.
+
+    Raises:
+        ValueError: a field is none of ONNX's, or ends behind the message.
+        IndexError: the data end too early.
+    """
+    while place < end:
+        tag, place = read_varint(data, place)
+        number, wire = tag >> 3, tag & 7
+        if wire == 2:
+            size, place = read_varint(data, place)
+            if place + size > end:
+                raise ValueError
+            yield number, place, place + size
+            place += size
+        elif wire == 0:
+            value, place = read_varint(data, place)
+            yield number, value, -1
+        elif wire in (1, 5):
+            place += 8 if wire == 1 else 4
+        else:
+            raise ValueError  # a group, or nothing that there is

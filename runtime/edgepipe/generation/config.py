@@ -92,6 +92,8 @@ class GenerationConfig:
         max_matching_ngram_size: How many of the last tokens are looked up at most.
         num_assistant_tokens: How many tokens an assistant writes ahead at most.
         assistant_confidence_threshold: An assistant stops before a token that it takes for less likely than that.
+        kv_cache_memory_bytes: The most that keys and values of a batch may take; None for what is free. What needs more
+            is refused before the first token.
     """
 
     max_length: int | None = _option(None, validation.whole(1))
@@ -147,6 +149,7 @@ class GenerationConfig:
     max_matching_ngram_size: int = _option(2, validation.whole(1))
     num_assistant_tokens: int = _option(20, validation.whole(1, MOST_CANDIDATES))
     assistant_confidence_threshold: float = _option(0.4, validation.number(0.0, 1.0))
+    kv_cache_memory_bytes: int | None = _option(None, validation.whole(1))
 
 
 # What each option is where nobody says otherwise, and what its value may be.

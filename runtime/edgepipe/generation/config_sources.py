@@ -20,6 +20,8 @@ from edgepipe.tokenization.tokenizer import Tokenizer
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 # How many rows of one input a checkpoint may ask for by itself.
 _MOST_ROWS = 1024
+# What the caller decides, and no file that comes with a model.
+_OF_THE_CALL = ("kv_cache_memory_bytes",)
 # None in place of a value switches an option off. For these that is not their default.
 _OFF: Mapping[str, Any] = {"top_k": 0}
 # Configs of parts of a model in which transformers looks for what config.json itself does not set.
@@ -117,14 +119,19 @@ def checkpoint_options(decoder: Decoder) -> dict[str, Any]:
 
     Values of None, which set nothing, are left out; names that are no options stay in.
     """
-    found = {name: value for name, value in decoder.generation_config.items() if value is not None}
+    found = {
+        name: value
+        for name, value in decoder.generation_config.items()
+        if value is not None and name not in _OF_THE_CALL
+    }
     if found:
         return found
-    found = {name: decoder.config[name] for name in CHECKS if decoder.config.get(name) is not None}
+    names = CHECKS.keys() - set(_OF_THE_CALL)
+    found = {name: decoder.config[name] for name in names if decoder.config.get(name) is not None}
     if decoder.config.get("force_bos_token_to_be_generated") and "bos_token_id" in found:
         found["forced_bos_token_id"] = found["bos_token_id"]
     part = next((decoder.config[name] for name in _PARTS if decoder.config.get(name)), _NOTHING)
-    inner = {name: part[name] for name in CHECKS if isinstance(part, Mapping) and part.get(name) is not None}
+    inner = {name: part[name] for name in names if isinstance(part, Mapping) and part.get(name) is not None}
     return inner | found
 
 

@@ -20,6 +20,9 @@ another's whole text.
 gives but for rounding; tests compare both for each kind of graph. Others are read at once: scales of dynamic ``int8``
 are those of all tokens that are read together, and XLNet's tokens see those behind them.
 
+**Which requests wait.** Those beyond `max_rows`, and those whose keys and values have no room beside the others'. What
+counts is what a request takes when all its rows are as long as they may get. One without room even alone is refused.
+
 **Which prompts use earlier ones.** With `prefix_bytes` those of requests that share. What they read is held, as far as
 there is room, and a prompt that begins alike goes on from there. What was used longest ago goes first.
 """
@@ -29,7 +32,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,7 +42,7 @@ from edgepipe.arguments import check_whole
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder, Decoding
-from edgepipe.generation.prompt import Prompt, limit_new_tokens, prepare_prompt
+from edgepipe.generation.prompt import Prompt, check_room, limit_new_tokens, prepare_prompt
 from edgepipe.generation.search.sequences import unfinished_rows
 from edgepipe.generation.search.token_choice import TokenChoice, TokenLogprobs
 from edgepipe.generation.stopping_criteria import StoppingCriteria
@@ -61,7 +64,9 @@ class Running:
         unfinished: How many of its sequences are still to be written; 0 once it has left.
     """
 
-    def __init__(self, prompt: Prompt, config: GenerationConfig, choice: TokenChoice, *, shares: bool) -> None:
+    def __init__(
+        self, prompt: Prompt, config: GenerationConfig, choice: TokenChoice, *, shares: bool, cache_bytes: int
+    ) -> None:
         self.config = config
         self.prompt_tokens = int(prompt.input_ids.shape[1])
         self.cached_tokens = 0
@@ -71,6 +76,7 @@ class Running:
         self._shares = shares
         # What is still to be read, int64[rows, tokens].
         self._unread = prompt.ids
+        self._cache_bytes = cache_bytes
         # Where its rows are among those that share a decoding, int64[rows].
         self._places = choice.rows
 
@@ -157,6 +163,7 @@ class ContinuousBatch:
         max_rows: int = 64,
         prompt_chunk: int | None = PROMPT_CHUNK,
         prefix_bytes: int = 0,
+        kv_cache_memory_bytes: int | None = None,
     ) -> None:
         """Begin without requests.
 
@@ -169,6 +176,8 @@ class ContinuousBatch:
             prompt_chunk: How many tokens of a prompt are read in a round; None for all of them.
             prefix_bytes: The most that prompts which were read may take in memory, for those that begin alike; 0 for
                 none.
+            kv_cache_memory_bytes: The most that keys and values of all requests may take that are written at a time;
+                None for what is free.
 
         Raises:
             InputError: a number is no whole number of at least 1, or of at least 0 for `prefix_bytes`.
@@ -179,6 +188,8 @@ class ContinuousBatch:
         self._max_rows = check_whole("max_rows", max_rows, 1)
         self._chunk = None if prompt_chunk is None else check_whole("prompt_chunk", prompt_chunk, 1)
         self._prefix_bytes = check_whole("prefix_bytes", prefix_bytes, 0)
+        most = kv_cache_memory_bytes
+        self._most_bytes = None if most is None else check_whole("kv_cache_memory_bytes", most, 1)
         self._waiting: deque[Running] = deque()
         # The request whose prompt is read, and what has read a part of it.
         self._reading: Running | None = None
@@ -202,6 +213,7 @@ class ContinuousBatch:
         Raises:
             InputError: it cannot be followed: several beams, no room behind the prompt, more sequences than `max_rows`,
                 or what ``generate`` refuses.
+            OutOfMemoryError: its keys and values have no room, even when nothing else is written.
         """
         if config.num_beams > 1:
             raise InputError(
@@ -222,7 +234,8 @@ class ContinuousBatch:
         choice = TokenChoice(self._decoder, prompt, limited, stopping, logprobs=logprobs)
         switch = self._decoder.switch_length
         stays_below = switch is None or prompt.longest - 1 <= switch  # the last new token is not read
-        running = Running(prompt, limited, choice, shares=self._shares_steps and stays_below)
+        shares = self._shares_steps and stays_below
+        running = Running(prompt, limited, choice, shares=shares, cache_bytes=self._check_room(prompt, limited))
         self._waiting.append(running)
         return running
 
@@ -369,8 +382,26 @@ class ContinuousBatch:
         rows = sum(len(group.last) for group in self._groups)
         if rows + len(self._waiting[0]._choice.rows) > self._max_rows:
             return None
+        if self._groups and not self._has_room(self._waiting[0]._cache_bytes):
+            return None
         self._reading = self._waiting.popleft()
         return self._reading
+
+    def _check_room(self, prompt: Prompt, config: GenerationConfig) -> int:
+        """What a request's keys and values take; see :func:`~edgepipe.generation.prompt.check_room`."""
+        bounds = [bound for bound in (self._most_bytes, config.kv_cache_memory_bytes) if bound is not None]
+        bounded = replace(config, kv_cache_memory_bytes=min(bounds, default=None))
+        return check_room(self._decoder, prompt, bounded, held=self._count_held())
+
+    def _has_room(self, needed: int) -> bool:
+        """Whether so many bytes are left beside those of the requests that run."""
+        if self._most_bytes is None:
+            return self._decoder.has_room(needed)
+        return self._count_held() + needed <= self._most_bytes
+
+    def _count_held(self) -> int:
+        running = [each for group in self._groups for each in group.members]
+        return sum(each._cache_bytes for each in running)
 
     def _share(self, group: _Rows) -> None:
         """Have the requests of a group join those that share; without the memory for it they go on alone."""

@@ -126,6 +126,35 @@ class Decoder(Protocol):
         """Whether its decodings can join, may read their prompts in parts, and can forget their last tokens."""
         ...
 
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        """What keys and values of a call take when all its rows are as long as they may get.
+
+        Args:
+            inputs: How many inputs there are.
+            width: How many rows of each, as beams or sequences.
+            input_length: Tokens of the longest input.
+            length: Tokens of a row that the decoder reads, those of a decoder-only model's input included.
+        """
+        ...
+
+    def has_room(self, needed: int) -> bool:
+        """Whether so many bytes are free for keys and values at the moment."""
+        ...
+
+    def check_room(self, needed: int, what: str, most_bytes: int | None, held: int = 0) -> None:
+        """Compare what keys and values need with what they may take.
+
+        Args:
+            needed: Bytes, of :meth:`count_cache_bytes`.
+            what: Of what, for a message.
+            most_bytes: The most that they may take; None for what is free.
+            held: Bytes that others hold, and give back before.
+
+        Raises:
+            OutOfMemoryError: they need more.
+        """
+        ...
+
     @property
     def config(self) -> Mapping[str, Any]:
         """The checkpoint's ``config.json``."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.decoder_protocol import Decoder
-from edgepipe.generation.prompt import Prompt, prepare_prompt
+from edgepipe.generation.prompt import Prompt, check_room, prepare_prompt
 from edgepipe.generation.search.assistant import AssistedCandidateGenerator
 from edgepipe.generation.search.beam_search import beam_search
 from edgepipe.generation.search.diverse_beam_search import diverse_beam_search
@@ -82,8 +82,9 @@ def generate(
 
     Raises:
         InputError: the inputs leave no room for a new token, or an option does not fit the model.
+        OutOfMemoryError: there is no memory for the keys and values of so many and so long texts.
     """
-    stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
+    stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer, assistant)
     starts = [row.tolist() if decoder.is_encoder_decoder else [] for row in prompt.ids]
     if config.num_beams > 1:
         if streamer is not None:
@@ -136,7 +137,7 @@ def stream(
             f"num_return_sequences is {config.num_return_sequences} for {len(input_ids)} inputs, but a stream has one "
             "text; pass num_return_sequences=1 and one input, or do not stream"
         )
-    stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer)
+    stopping, prompt = _begin(decoder, input_ids, attention_mask, config, tokenizer, assistant)
     return (int(tokens[0]) for _, tokens in _search(decoder, prompt, config, stopping, first_row, assistant))
 
 
@@ -184,6 +185,8 @@ def _begin(
     attention_mask: NDArray[np.int64],
     config: GenerationConfig,
     tokenizer: Tokenizer | None,
+    assistant: Decoder | None,
 ) -> tuple[StoppingCriteria, Prompt]:
     prompt = prepare_prompt(decoder, input_ids, attention_mask, config)
+    check_room(decoder, prompt, config, assistant=assistant)
     return StoppingCriteria(config, prompt.longest, tokenizer), prompt

@@ -70,6 +70,38 @@ def prepare_prompt(
     return Prompt(input_ids, attention_mask, ids, padding, longest, _vocabulary_size(decoder.config))
 
 
+def check_room(
+    decoder: Decoder, prompt: Prompt, config: GenerationConfig, *, assistant: Decoder | None = None, held: int = 0
+) -> int:
+    """Check that keys and values have room for a search from its first token to its last.
+
+    Args:
+        decoder: The loaded graphs.
+        prompt: The start.
+        config: The options.
+        assistant: What writes ahead; it has keys and values of its own.
+        held: Bytes that other searches hold, and give back before.
+
+    Returns:
+        What they take when all rows are as long as they may get, in bytes.
+
+    Raises:
+        OutOfMemoryError: there is no room.
+    """
+    inputs, width = len(prompt.ids), max(config.num_beams, config.num_return_sequences)
+    length = max(prompt.length, prompt.longest - 1)  # the last new token is never read
+    needed = decoder.count_cache_bytes(inputs, width, int(prompt.input_ids.shape[1]), length)
+    if config.guidance_scale != 1.0:  # what is written goes behind another prompt, too
+        other = max(1, len(config.negative_prompt_ids)) + length - prompt.length
+        needed += decoder.count_cache_bytes(inputs, width, other, other)
+    if assistant is not None:
+        needed += assistant.count_cache_bytes(inputs, width, length, length)
+    rows = inputs * width
+    what = f"{rows:,} sequence{'s' if rows > 1 else ''} of up to {length:,} tokens"
+    decoder.check_room(needed, what, config.kv_cache_memory_bytes, held)
+    return needed
+
+
 def limit_new_tokens(config: GenerationConfig, decoder: Decoder, length: int) -> GenerationConfig:
     """The options for a prompt of so many tokens, with ``max_new_tokens`` and ``min_new_tokens`` alone.
 

@@ -182,6 +182,7 @@ class GenerationOptions(TypedDict, total=False):
     max_matching_ngram_size: int | None
     num_assistant_tokens: int | None
     assistant_confidence_threshold: float | None
+    kv_cache_memory_bytes: int | None
 
 
 class ReferenceGenerateOptions(TypedDict, total=False):

@@ -18,7 +18,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edgepipe.caller_warnings import collect_warnings
-from edgepipe.errors import ClosedError, DependencyError, EdgepipeError, InputError, TaskError, escape_controls
+from edgepipe.errors import (
+    ClosedError,
+    DependencyError,
+    EdgepipeError,
+    InputError,
+    OutOfMemoryError,
+    TaskError,
+    escape_controls,
+)
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError, gone_error, late_error, read_call
 from edgepipe.serve.repository import Repository
 from edgepipe.serve.settings import Limits
@@ -120,7 +128,7 @@ def status_of(error: Exception) -> int:
     # Without a package the server cannot do what was asked for: no other try would help, nor would another server do.
     if isinstance(error, (InputError, TaskError, DependencyError)):
         return 400
-    return 503 if isinstance(error, ClosedError) else 500
+    return 503 if isinstance(error, (ClosedError, OutOfMemoryError)) else 500
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ class Limits:
         rows: Texts that are written at once; others wait.
         prefix_bytes: What prompts that were read may take in the memory of a process, for each model, so that those
             which begin alike go on from there. 0 for none.
+        kv_cache_memory_bytes: What keys and values of texts that are written at once may take, for each model and
+            process; others wait. None for what is free.
         seconds: How long a request may take, from its first byte to its answer. None for as long as it takes.
         read: Seconds that a client may take to send its request, or to take a part of its answer.
     """
@@ -35,6 +37,7 @@ class Limits:
     choices: int = 16
     rows: int = 32
     prefix_bytes: int = 256 << 20
+    kv_cache_memory_bytes: int | None = None
     seconds: float | None = 600.0
     read: float = 30.0
 

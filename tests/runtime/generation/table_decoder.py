@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.generation.prompt import Prompt
+from edgepipe.models import kv_memory
 from edgepipe.models.kv_cache import pad_and_stack
 from edgepipe.numerics import log_softmax
 
@@ -30,8 +31,10 @@ class TableDecoder:
 
     Attributes:
         calls: Names and row counts of all calls to its decodings, in order.
+        token_bytes: What a token is said to take in the cache.
     """
 
+    token_bytes = 0
     directory = Path()
     dtype = "fp32"
     config: Mapping[str, Any] = {}
@@ -48,6 +51,15 @@ class TableDecoder:
         self.joins = joins
         self.on_device = on_device
         self.calls: list[tuple[str, int]] = []
+
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        return inputs * width * length * self.token_bytes
+
+    def has_room(self, needed: int) -> bool:
+        return kv_memory.has_room(needed)
+
+    def check_room(self, needed: int, what: str, most_bytes: int | None, held: int = 0) -> None:
+        kv_memory.check_room(needed, what, most_bytes, held=held)
 
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None

@@ -124,3 +124,12 @@ def test_a_checkpoint_that_fills_the_memory(name: str) -> None:
     assert getattr(generation_config(checkpoint, {}, asked), name) == 4
     with pytest.raises(InputError, match=rf"{name} is 1e\+06, and can be 6.55e\+04 at most"):
         generation_config(checkpoint, {}, {name: 1_000_000})
+
+
+def test_a_checkpoint_does_not_say_what_memory_there_is() -> None:
+    for checkpoint in (
+        decoder({"kv_cache_memory_bytes": 1 << 60, "top_k": 3}),
+        decoder({}, {"kv_cache_memory_bytes": 1 << 60, "text_config": {"kv_cache_memory_bytes": 1}}),
+    ):
+        assert generation_config(checkpoint, {}, {}).kv_cache_memory_bytes is None
+        assert generation_config(checkpoint, {}, {"kv_cache_memory_bytes": 7}).kv_cache_memory_bytes == 7

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from edgepipe import Bundle, Tokenizer
+from edgepipe.backend.machine import MemoryBound
 from edgepipe.backend.session import SessionConfig
-from edgepipe.errors import BundleError, InputError
+from edgepipe.errors import BundleError, InputError, OutOfMemoryError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.continuous_batching import ContinuousBatch, Running, Step
 from edgepipe.generation.generate import generate
 from edgepipe.generation.prompt import limit_new_tokens
+from edgepipe.models import kv_memory
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
 from edgepipe.numerics import log_softmax
@@ -491,6 +493,56 @@ def test_what_cannot_be_followed_is_refused_at_once(ids: list[int], options: dic
     assert len(batch) == 0
 
 
+def test_requests_wait_while_keys_and_values_have_no_room() -> None:
+    decoder = TableDecoder(draw_table(VOCABULARY), joins=True)
+    decoder.token_bytes = 10
+    batch = table_batch(decoder, kv_cache_memory_bytes=150)
+    config = GenerationConfig(max_new_tokens=3)  # with a prompt of three tokens 50 bytes
+    running = [batch.add([1, 2, 3], config) for _ in range(5)]
+    seen = []
+    while len(batch):
+        seen.append({running.index(each.running) for each in batch.step()})
+    assert max(map(len, seen)) == 3
+    assert set().union(*seen) == {0, 1, 2, 3, 4}
+    assert all(each.unfinished == 0 for each in running)
+
+
+def test_a_request_without_room_even_alone_is_refused() -> None:
+    decoder = TableDecoder(draw_table(VOCABULARY), joins=True)
+    decoder.token_bytes = 10
+    batch = table_batch(decoder, kv_cache_memory_bytes=99)
+    for config in (
+        GenerationConfig(max_new_tokens=8),
+        GenerationConfig(max_new_tokens=3, num_return_sequences=2, do_sample=True),
+        GenerationConfig(max_new_tokens=3, kv_cache_memory_bytes=49),
+    ):
+        with pytest.raises(OutOfMemoryError, match=r"kv_cache_memory_bytes=\d\d;"):
+            batch.add([1, 2, 3], config)
+    batch.add([1, 2, 3], GenerationConfig(max_new_tokens=7, kv_cache_memory_bytes=1000))
+    assert len(batch) == 1
+
+
+def test_what_is_free_decides_where_nobody_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = TableDecoder(draw_table(VOCABULARY), joins=True)
+    decoder.token_bytes = 10_000_000
+    free = [100]
+    monkeypatch.setattr(kv_memory, "memory_bounds", lambda: [MemoryBound("the board", 0, free[0] * 1_000_000)])
+    batch = table_batch(decoder)
+    config = GenerationConfig(max_new_tokens=4)  # 60 MB each
+    first, second = batch.add([1, 2, 3], config), batch.add([1, 2, 3], config)
+    assert [each.running for each in batch.step()] == [first]
+    free[0] = 40  # the first one has its memory now
+    third = batch.add([1, 2, 3], config)
+    rounds = [[each.running for each in batch.step()] for _ in range(2)]
+    assert rounds == [[first], [first]]
+    with pytest.raises(OutOfMemoryError, match="the board has 100 MB free"):
+        batch.add([1] * 9, config)
+    free[0] = 150
+    while len(batch):
+        batch.step()
+    assert not any(each.unfinished for each in (first, second, third))
+
+
 def test_numbers_that_cannot_be_used_are_refused() -> None:
     decoder = TableDecoder(draw_table(VOCABULARY), joins=True)
     for settings in ({"max_rows": 0}, {"prompt_chunk": 0}):
@@ -498,5 +550,7 @@ def test_numbers_that_cannot_be_used_are_refused() -> None:
             table_batch(decoder, **settings)
     with pytest.raises(InputError, match="prefix_bytes"):
         table_batch(decoder, prefix_bytes=-1)
+    with pytest.raises(InputError, match="kv_cache_memory_bytes"):
+        table_batch(decoder, kv_cache_memory_bytes=0)
     with pytest.raises(InputError, match="logprobs"):
         table_batch(decoder).add([1], GenerationConfig(), logprobs=-1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from edgepipe.errors import InputError, LengthError
+from edgepipe.errors import InputError, LengthError, OutOfMemoryError
 from edgepipe.generation.config_sources import generation_config
-from edgepipe.generation.generate import generate
+from edgepipe.generation.generate import generate, stream
 from tests.runtime.generation.models import batch, model
+from tests.runtime.generation.table_decoder import TableDecoder, draw_table
 from tests.runtime.generation.torch_decoder import TorchDecoder
 
 
@@ -28,3 +32,40 @@ def test_a_prompt_without_room_is_an_error() -> None:
         generate(torch_decoder, *batch("gpt2", (6,)), too_long)
     with pytest.raises(LengthError, match="the prompt has 97 tokens, more than the 96 that the model takes"):
         generate(torch_decoder, *batch("gpt2", (97,)), generation_config(torch_decoder, {}, {"max_new_tokens": 3}))
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "tokens"),
+    [
+        ({}, 2, 7),
+        ({"num_beams": 3}, 6, 7),
+        ({"num_return_sequences": 4, "do_sample": True}, 8, 7),
+        ({"guidance_scale": 1.5}, 2, 7 + 5),
+        ({"guidance_scale": 1.5, "negative_prompt_ids": [1, 2, 3]}, 2, 7 + 7),
+    ],
+    ids=["greedy", "beams", "sequences", "guidance", "other prompt"],
+)
+def test_keys_and_values_need_room_before_the_first_token(options: dict[str, Any], rows: int, tokens: int) -> None:
+    decoder = TableDecoder(draw_table(11))
+    decoder.token_bytes = 10
+    ids = np.array([[1, 2, 3], [4, 5, 6]])
+    given = {"max_new_tokens": 5, "eos_token_id": None, **options}  # of five new tokens four are read
+    needed = rows * tokens * 10
+    enough = generation_config(decoder, {}, given | {"kv_cache_memory_bytes": needed})
+    assert generate(decoder, ids, np.ones_like(ids), enough)
+    decoder.calls.clear()
+    tight = generation_config(decoder, {}, given | {"kv_cache_memory_bytes": needed - 1})
+    said = f"keys and values of {rows} sequences of up to 7 tokens need {needed} bytes, more than kv_cache_memory_bytes"
+    with pytest.raises(OutOfMemoryError, match=said):
+        generate(decoder, ids, np.ones_like(ids), tight)
+    assert not decoder.calls
+
+
+def test_an_assistant_has_keys_and_values_of_its_own() -> None:
+    decoder = TableDecoder(draw_table(11), joins=True)
+    decoder.token_bytes = 10
+    ids = np.array([[1, 2, 3]])
+    config = generation_config(decoder, {}, {"max_new_tokens": 5, "kv_cache_memory_bytes": 139})
+    with pytest.raises(OutOfMemoryError, match="1 sequence of up to 7 tokens need 140 bytes"):
+        stream(decoder, ids, np.ones_like(ids), config, assistant=decoder)
+    assert list(stream(decoder, ids, np.ones_like(ids), config))

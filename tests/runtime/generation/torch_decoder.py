@@ -39,6 +39,15 @@ class TorchDecoder:
         self.calls: list[tuple[str, int]] = []
         self.selections: list[list[int]] = []
 
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        return 0
+
+    def has_room(self, needed: int) -> bool:
+        return True
+
+    def check_room(self, needed: int, what: str, most_bytes: int | None, held: int = 0) -> None:
+        """There is always room."""
+
     def begin(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
     ) -> _TorchDecoding:

@@ -10,7 +10,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from edgepipe.errors import BundleError, ClosedError, DependencyError, InputError, NotFiniteError, TaskError
+from edgepipe.errors import (
+    BundleError,
+    ClosedError,
+    DependencyError,
+    InputError,
+    NotFiniteError,
+    OutOfMemoryError,
+    TaskError,
+)
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.endpoint import EventStream, json_response, message_of, parse_body, status_of
 
@@ -50,6 +58,7 @@ def test_a_body() -> None:
         (CancelledCallError("x"), 499),
         (DependencyError("no"), 400),
         (ClosedError("x"), 503),
+        (OutOfMemoryError("x"), 503),
         (BundleError("x"), 500),
         (NotFiniteError("x"), 500),
         (ZeroDivisionError("x"), 500),

@@ -11,12 +11,11 @@ Of the graph's bytes only the heads of its nodes and tensors are read (https://p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepipe.backend.external_data import open_graph, read_varint
+from edgepipe.backend.external_data import open_graph, read_fields, read_messages
 from edgepipe.backend.machine import cpu_flags
 from edgepipe.backend.onnxruntime.ort_module import CPU
 from edgepipe.backend.onnxruntime.providers import provider_name, resolve_providers
@@ -94,10 +93,10 @@ def _weigh_model(data: Any) -> _Weights:
     inside = expanded = 0
     beside: dict[str, tuple[int, bool]] = {}
     integers = bool(cpu_flags() & _INTEGER_FLAGS)
-    for message, start, end in _messages(data, 0, len(data)):
+    for message, start, end in read_messages(data, 0, len(data)):
         if message != _GRAPH:
             continue
-        for kind, first, last in _messages(data, start, end):
+        for kind, first, last in read_messages(data, start, end):
             if kind == _NODE:
                 names, size = _read_node(data, first, last, integers)
                 packed |= names
@@ -116,13 +115,13 @@ def _read_node(data: Any, start: int, end: int, integers: bool) -> tuple[set[str
     """The weights of a node that are packed, by name, and the bytes of its matrix in fp32 if that is in fewer bits."""
     inputs, operator = [], ""
     sizes: dict[bytes, int] = {}
-    for field, first, last in _messages(data, start, end):
+    for field, first, last in read_messages(data, start, end):
         if field == _INPUT:
             inputs.append(data[first:last].decode("utf-8", "replace"))
         elif field == _OPERATOR:
             operator = data[first:last].decode("utf-8", "replace")
         elif field == _ATTRIBUTE:
-            entry = {number: (a, b) for number, a, b in _fields(data, first, last)}
+            entry = {number: (a, b) for number, a, b in read_fields(data, first, last)}
             if _ATTRIBUTE_NAME in entry and _ATTRIBUTE_INT in entry:
                 sizes[data[slice(*entry[_ATTRIBUTE_NAME])]] = entry[_ATTRIBUTE_INT][0]
     place = _PACKED.get(operator, _PACKED_INTEGERS.get(operator) if integers else None)
@@ -133,7 +132,7 @@ def _read_node(data: Any, start: int, end: int, integers: bool) -> tuple[set[str
 def _read_tensor(data: Any, start: int, end: int) -> tuple[str, int, bool, bool]:
     """The name of a tensor, its bytes, whether these are within the graph, and whether they are fp32."""
     name, inside, beside, dtype = "", 0, 0, 0
-    for field, first, last in _fields(data, start, end):
+    for field, first, last in read_fields(data, start, end):
         if field == _DTYPE:
             dtype = first
         elif field == _NAME:
@@ -141,37 +140,7 @@ def _read_tensor(data: Any, start: int, end: int) -> tuple[str, int, bool, bool]
         elif field == _RAW_DATA:
             inside = last - first
         elif field == _EXTERNAL_DATA:
-            entry = {number: data[a:b] for number, a, b in _messages(data, first, last)}
+            entry = {number: data[a:b] for number, a, b in read_messages(data, first, last)}
             if entry.get(_KEY) == b"length":
                 beside = int(entry.get(_VALUE, b"0"))
     return name, beside or inside, not beside, dtype == _FLOAT
-
-
-def _messages(data: Any, place: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message that have a length: number, start and end."""
-    return (each for each in _fields(data, place, end) if each[2] >= 0)
-
-
-def _fields(data: Any, place: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields of a message: number, start and end; of a number its value and -1.
-
-    Raises:
-        ValueError: a field is none of ONNX's, or ends behind the message.
-        IndexError: the data end too early.
-    """
-    while place < end:
-        tag, place = read_varint(data, place)
-        number, wire = tag >> 3, tag & 7
-        if wire == 2:
-            size, place = read_varint(data, place)
-            if place + size > end:
-                raise ValueError
-            yield number, place, place + size
-            place += size
-        elif wire == 0:
-            value, place = read_varint(data, place)
-            yield number, value, -1
-        elif wire in (1, 5):
-            place += 8 if wire == 1 else 4
-        else:
-            raise ValueError  # a group, or nothing that there is

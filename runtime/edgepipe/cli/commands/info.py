@@ -99,6 +99,9 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         facts.append((key.replace("_", " "), str(value)))
+    takes = {_describe_cache(variant) for variant in description["variants"]} - {None}
+    if takes:
+        facts.append(("cache", "; ".join(sorted(filter(None, takes)))))
     proved = [f"{variant['dtype']} on {place}" for variant in description["variants"] for place in variant["proved_on"]]
     if proved:
         facts.append(("proved", "; ".join(proved)))
@@ -123,15 +126,28 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _describe_cache(variant: dict[str, Any]) -> str | None:
+    """What a token takes in a variant's cache; None for one without a cache."""
+    own, source = variant["cache_bytes_per_token"], variant["cache_bytes_per_source_token"]
+    if own is None:
+        return None
+    return f"{own:,} bytes a token" + (f" and {source:,} a token of the source" if source else "")
+
+
 def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
+    from edgepipe.models.cache_inputs import read_token_bytes
+
     recorded = bundle.manifest.variants[dtype] if bundle.manifest else None
     parity = recorded.parity if recorded else None
     stored = STORED_AS.get(dtype, dtype)
+    cached = read_token_bytes(bundle, stored)
     return {
         "dtype": dtype,
         "proved_on": list(recorded.proved_on) if recorded else [],
         "bytes": bundle.count_bytes(stored),
         "files": [str(file.relative_to(bundle.path)) for file in bundle.files(stored)],
+        "cache_bytes_per_token": cached.own if cached else None,
+        "cache_bytes_per_source_token": cached.source if cached else None,
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
         "reference": parity.reference if parity else None,
         "texts": parity.texts if parity else None,

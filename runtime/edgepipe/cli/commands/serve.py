@@ -42,6 +42,11 @@ KEYS_VARIABLE = "EDGEPIPE_API_KEY"
     type=click.IntRange(min=0),
     help="Memory for how prompts begin, for each model and process; 0 for none.  [default: 268435456]",
 )
+@click.option(
+    "--kv-cache-memory-bytes",
+    type=click.IntRange(min=1),
+    help="Memory for keys and values of texts written at once, for each model and process.  [default: what is free]",
+)
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds of a request.  [default: 600]")
 @click.option(
     "--read-timeout",
@@ -85,8 +90,8 @@ def serve(
 
     names = {
         "max_body": "body", "max_texts": "texts", "max_tokens": "tokens", "max_queue": "queue",
-        "max_choices": "choices", "max_rows": "rows", "prefix_bytes": "prefix_bytes", "timeout": "seconds",
-        "read_timeout": "read",
+        "max_choices": "choices", "max_rows": "rows", "prefix_bytes": "prefix_bytes",
+        "kv_cache_memory_bytes": "kv_cache_memory_bytes", "timeout": "seconds", "read_timeout": "read",
     }  # fmt: skip
     limits = {name: value for option, name in names.items() if (value := given.pop(option)) is not None}
     settings = ServeSettings(

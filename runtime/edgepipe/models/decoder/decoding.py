@@ -18,6 +18,7 @@ from edgepipe.models.decoder.rotary_switch import find_rotary_switch
 from edgepipe.models.decoder.step_tensors import Logits
 from edgepipe.models.kv_buffers import LayerShapes
 from edgepipe.models.kv_cache import Cache, History, create_cache
+from edgepipe.models.kv_memory import check_room, count_token_bytes, has_room
 from edgepipe.models.loaded_variant import LoadedVariant
 
 # Room for new tokens where nobody says how long the rows are going to be.
@@ -65,6 +66,18 @@ class GraphDecoder(LoadedVariant):
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], max_length: int | None = None
     ) -> GraphDecoding:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
+
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; past and present may be two buffers."""
+        return inputs * width * length * count_token_bytes(self._layers) * (1 if self.shares else 2)
+
+    def has_room(self, needed: int) -> bool:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
+        return not self.session.device.is_host or has_room(needed)
+
+    def check_room(self, needed: int, what: str, most_bytes: int | None, held: int = 0) -> None:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
+        check_room(needed, what, most_bytes, held=held, is_host=self.session.device.is_host)
 
     def can_cache(self, length: int) -> bool:
         """Whether a prompt of so many tokens can use, and leave, cached tokens: not beyond a switch of positions.

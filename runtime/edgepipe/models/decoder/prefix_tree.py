@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgepipe.forks import RenewedLock
 from edgepipe.models.kv_buffers import KeyValues, LayerShapes
+from edgepipe.models.kv_memory import count_token_bytes
 from edgepipe.numerics import count_shared
 
 # Reads the keys and values of so many tokens from one on: what :meth:`Cache.read` does.
@@ -51,7 +52,7 @@ class PrefixTree:
 
     def __init__(self, shapes: LayerShapes) -> None:
         """Begin without tokens, for a graph with these cache inputs."""
-        self.token_bytes = sum(heads * width * np.dtype(dtype).itemsize for heads, width, dtype in shapes.values())
+        self.token_bytes = count_token_bytes(shapes)
         # In a forked child, which has one thread, the tree is as another thread left it: each change of what is held is
         # one assignment.
         self._lock = RenewedLock()

@@ -49,6 +49,11 @@ class RecurrentGraph(GraphDecoder):
         capacity = max(length, length + ROOM if max_length is None else max_length)
         return RecurrentDecoding(self, rows, self._create_cache(rows, capacity))
 
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; no more is kept than the config says."""
+        mem_len = self.config.get("mem_len", _DEFAULT_MEM_LEN)
+        return super().count_cache_bytes(inputs, width, input_length, min(length, mem_len) if mem_len else length)
+
     def scores(self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]) -> NDArray[np.float32]:
         """The logits of what follows every token, to measure perplexity: those of single steps.
 

@@ -26,6 +26,7 @@ from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.graph_outputs import check_output
 from edgepipe.models.kv_cache import Cache, layer_shapes
+from edgepipe.models.kv_memory import count_token_bytes
 from edgepipe.models.variants import load_graph
 
 # A row for each sequence, in the host's memory or on a device.
@@ -66,6 +67,12 @@ class EncoderDecoderGraphs(GraphDecoder):
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
         cache = self._create_cache(len(input_ids), max_length or ROOM)
         return EncoderDecoderDecoding(self, self._encode(input_ids, attention_mask), attention_mask, cache)
+
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; those of the source are kept beside it."""
+        sources = 1 if inputs == 1 and self.broadcasts else inputs * width
+        own = super().count_cache_bytes(inputs, width, input_length, length)
+        return own + sources * input_length * count_token_bytes(self.cross)
 
     def close(self) -> None:
         """Release both graphs; see :class:`GraphDecoder`."""

@@ -33,6 +33,9 @@ from edgepipe.serve.settings import Limits
 
 _log = logging.getLogger("edgepipe.serve")
 
+# An option of every call that no client may set.
+_OF_THE_SERVER = "kv_cache_memory_bytes"
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -134,6 +137,7 @@ class TextWriter:
             shares_steps=self._shares,
             max_rows=limits.rows,
             prefix_bytes=limits.prefix_bytes,
+            kv_cache_memory_bytes=limits.kv_cache_memory_bytes,
         )
         self._changed = threading.Condition()
         self._entries: list[_Text] = []
@@ -217,7 +221,8 @@ class TextWriter:
                     self._waiting.leave(tokens)
                 tokens = 0
                 call.check()
-                return await asyncio.to_thread(self._task, prompt, **options)
+                bounded = {**options, _OF_THE_SERVER: self._limits.kv_cache_memory_bytes}
+                return await asyncio.to_thread(self._task, prompt, **bounded)
         finally:
             with self._changed:
                 self._waiting.leave(tokens)
@@ -257,6 +262,8 @@ class TextWriter:
         return await asyncio.to_thread(self._read_settings, options)
 
     def _read_settings(self, options: Mapping[str, Any]) -> Any:
+        if options.get(_OF_THE_SERVER) is not None:
+            raise RefusedError(400, f"{_OF_THE_SERVER} is the server's to set (--kv-cache-memory-bytes); leave it out")
         settings = self._task.settings(self._task.merge_options(options))
         config = settings.generation
         if config.num_return_sequences > self._limits.choices or config.num_beams > self._limits.choices:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from edgepipe.errors import BundleError, InputError
+from edgepipe.backend.machine import MemoryBound
+from edgepipe.errors import BundleError, InputError, OutOfMemoryError
+from edgepipe.models import kv_memory
 from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe.numerics import log_softmax
 from tests.runtime.models.decoder.small_decoders import LIMIT, VOCABULARY, causal_bundle, causal_logits
@@ -97,3 +100,26 @@ def test_selected_rows_go_on_with_what_they_had(decoder: CausalGraph, rows: list
         ids = np.concatenate([ids[chosen], np.arange(len(rows))[:, None] + token], axis=1)
         found = decoding.step(ids[:, -1:])
         np.testing.assert_allclose(found, causal_logits(ids)[:, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shared", "buffers"), [(True, 1), (False, 2)], ids=["one buffer", "two by turns"])
+def test_what_is_counted_is_what_the_cache_takes(shared: bool, buffers: int, tmp_path: Path) -> None:
+    decoder = CausalGraph(causal_bundle(tmp_path, shared=shared))
+    assert decoder.count_cache_bytes(3, 1, 4, 10) == buffers * 3 * 10 * 2 * VOCABULARY * 4
+    decoding = decoder.begin(IDS[:, :4], np.ones((3, 4), np.int64), 10)
+    for end in range(4, 11):
+        decoding.step(IDS[:, 0 if end == 4 else end - 1 : end])
+    cache: Any = decoding._cache
+    held = [cache._buffer, cache._spare] if shared else [cache._past, cache._present]
+    memories = [memory for buffer in held for memory in buffer._memories]
+    assert sum(memory.nbytes for memory in memories) == decoder.count_cache_bytes(3, 1, 4, 10)
+
+
+def test_room_is_looked_for_where_the_cache_lies(decoder: CausalGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kv_memory, "memory_bounds", lambda: [MemoryBound("the board", 0, 0)])
+    assert not decoder.has_room(1 << 30)
+    with pytest.raises(OutOfMemoryError, match="the board has 0 MB free"):
+        decoder.check_room(1 << 30, "a text", None)
+    monkeypatch.setattr(decoder.session, "device", DEVICE)
+    decoder.check_room(1 << 30, "a text", None)
+    assert decoder.has_room(1 << 30)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgepipe import pipeline
-from edgepipe.errors import ClosedError, EdgepipeError, InputError
+from edgepipe.errors import ClosedError, EdgepipeError, InputError, OutOfMemoryError
 from edgepipe.serve.call import Call, CancelledCallError, RefusedError
 from edgepipe.serve.scheduling.text_writer import TextWriter
 from edgepipe.serve.settings import Limits
@@ -217,6 +217,28 @@ def test_the_queue_is_bounded_and_rows_are(bundles: Any) -> None:
     statuses, rows = write(bundles("gpt2"), ask, queue=120, rows=2)
     assert set(statuses) == {200, 429}
     assert rows <= 2
+
+
+def test_keys_and_values_are_bounded_by_the_server_alone(bundles: Any) -> None:
+    options = {**GREEDY, "max_new_tokens": 6, "min_new_tokens": 6}
+    with pipeline(model=bundles("gpt2"), verify="never") as alone:
+        expected = alone("b c", **options)
+        token = alone.model.prefixes.token_bytes
+    most = 2 * 16 * token
+
+    async def ask(writer: TextWriter, task: Any, counts: Counts) -> Any:
+        with pytest.raises(RefusedError, match="kv_cache_memory_bytes is the server's to set") as refused:
+            await writer.run("b c", {**options, "kv_cache_memory_bytes": 1 << 40}, Call())
+        assert refused.value.status == 400
+        for more in ({**options, "max_new_tokens": 60}, {**options, "num_beams": 8}):
+            with pytest.raises(OutOfMemoryError, match=f"more than kv_cache_memory_bytes={most:,}"):
+                await writer.run("b c", more, Call())
+        found = await asyncio.gather(*(writer.run("b c", options, Call()) for _ in range(12)))
+        return found, max(counts.rows)
+
+    found, rows = write(bundles("gpt2"), ask, kv_cache_memory_bytes=most)
+    assert found == [expected] * 12
+    assert rows < 8
 
 
 def test_beams_wait_in_the_same_queue_and_are_bounded_alike(bundles: Any) -> None:

@@ -1,0 +1,88 @@
+"""What a token takes in a decoder's cache, read from the graph's file: no engine, and no weights in memory.
+
+A graph declares its inputs with their shapes: ``past_key_values.0.key``, float32[batch, 12, past, 64]. The numbers of
+the fields are those of ``onnx.proto``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgepipe.backend.external_data import open_graph, read_fields, read_messages
+from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.layout import PAST
+from edgepipe.models.kv_memory import count_token_bytes
+
+# ModelProto.graph, GraphProto.input; ValueInfoProto.name and .type, TypeProto.tensor_type and of that the type of its
+# elements and its shape, TensorShapeProto.dim, Dimension.dim_value.
+_GRAPH, _INPUT = 7, 11
+_NAME, _TYPE, _TENSOR, _ELEMENT, _SHAPE, _DIMENSION, _SIZE = 1, 2, 1, 1, 2, 1, 1
+# Types of elements that a cache can have; bfloat16 is counted as float16.
+_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 10: "float16", 11: "float64", 16: "float16"}
+
+
+@dataclass(frozen=True, slots=True)
+class CachedTokenBytes:
+    """What one token of one row takes in a decoder's cache, in bytes.
+
+    Attributes:
+        own: A token that the decoder reads or writes.
+        source: A token that the encoder reads; 0 where there is none.
+    """
+
+    own: int
+    source: int
+
+
+def read_token_bytes(bundle: Bundle, dtype: str) -> CachedTokenBytes | None:
+    """What a token takes in the cache of a variant; None for one without a cache, or whose graph cannot be read."""
+    try:
+        shapes = {name: shape for file in bundle.files(dtype) if file.suffix == ".onnx" for name, shape in _read(file)}
+    except (OSError, ValueError, IndexError):  # a load says what is wrong
+        return None
+    if not shapes:
+        return None
+    source = {name: shape for name, shape in shapes.items() if ".encoder." in name}
+    own = {name: shape for name, shape in shapes.items() if name not in source}
+    return CachedTokenBytes(count_token_bytes(own), count_token_bytes(source))
+
+
+def _read(graph: Path) -> list[tuple[str, tuple[int, int, str]]]:
+    """The inputs of a graph that are a cache, with heads, width and dtype of each."""
+    with open_graph(graph) as data:
+        found = [
+            _read_input(data, first, last)
+            for field, start, end in read_messages(data, 0, len(data))
+            if field == _GRAPH
+            for kind, first, last in read_messages(data, start, end)
+            if kind == _INPUT
+        ]
+    return [each for each in found if each is not None]
+
+
+def _read_input(data: Any, start: int, end: int) -> tuple[str, tuple[int, int, str]] | None:
+    fields = {number: (first, last) for number, first, last in read_messages(data, start, end)}
+    if _NAME not in fields or _TYPE not in fields:
+        return None
+    name = bytes(data[slice(*fields[_NAME])]).decode("utf-8", "replace")
+    if not name.startswith(PAST):
+        return None
+    tensor = {number: place for number, *place in read_fields(data, *fields[_TYPE])}
+    element, sizes = 0, []
+    for number, first, last in read_fields(data, *tensor[_TENSOR]) if _TENSOR in tensor else ():
+        if number == _ELEMENT:
+            element = first
+        elif number == _SHAPE:
+            sizes = [
+                _read_size(data, *place) for kind, *place in read_messages(data, first, last) if kind == _DIMENSION
+            ]
+    if len(sizes) != 4 or not sizes[1] or not sizes[3] or element not in _DTYPES:
+        raise ValueError
+    return name, (sizes[1], sizes[3], _DTYPES[element])
+
+
+def _read_size(data: Any, start: int, end: int) -> int:
+    """A dimension; 0 for one that varies."""
+    return next((value for number, value, _ in read_fields(data, start, end) if number == _SIZE), 0)
