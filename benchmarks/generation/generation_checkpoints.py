@@ -19,6 +19,8 @@ from typing import Any
 from benchmarks.turns import print_progress
 
 DTYPES = ("fp32", "int8", "w8", "q4")
+# Positions of the models for long texts.
+LONG = 4352
 
 
 def make_apart(name: str, folder: Path, dtypes: Sequence[str] = DTYPES) -> None:
@@ -116,11 +118,38 @@ def _qwen2_half_b() -> Any:
     )
 
 
+def _gpt2_long() -> Any:
+    """127 million weights: GPT-2 with positions for long texts."""
+    from transformers import GPT2Config
+
+    return GPT2Config(n_positions=LONG)
+
+
+def _llama_long() -> Any:
+    """100 million weights: a Llama with three queries a key, for long texts."""
+    from transformers import LlamaConfig
+
+    return LlamaConfig(
+        vocab_size=32000,
+        hidden_size=768,
+        intermediate_size=2048,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        num_key_value_heads=4,
+        max_position_embeddings=LONG,
+        tie_word_embeddings=True,
+        bos_token_id=31999,
+        eos_token_id=31999,
+    )
+
+
 CONFIGS: dict[str, Callable[[], Any]] = {
     "gpt2": _gpt2,
     "bart-base": _bart_base,
     "llama-134m": _llama_134m,
     "qwen2-0.5b": _qwen2_half_b,
+    "gpt2-long": _gpt2_long,
+    "llama-long": _llama_long,
 }
 
 
