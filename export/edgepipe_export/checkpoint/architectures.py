@@ -2,7 +2,8 @@
 
 To add one: an entry in :data:`ARCHITECTURES`. Functions that it needs go to
 :mod:`edgepipe_export.checkpoint.patches`. An architecture without an entry is traced as transformers has it. The
-kind of cache that its graph can have is found by asking the model (:mod:`edgepipe_export.tracing.cached_attention`).
+kind of cache that its graph can have is found by asking the model
+(:mod:`edgepipe_export.tracing.kv_cache.cached_attention`).
 """
 
 from __future__ import annotations

@@ -167,8 +167,9 @@ class Workspace:
         recipe = first if all(other == first for other in others) else {"name": dtype, "graphs": plain}
         # A decoder whose attention a recipe decomposed has another cache than the one that was traced.
         cache = [each["cache"] for each in (traced, *recipes.values()) if "cache" in each][-1:]
+        own = {**({"cache": cache[0]} if cache else {}), **({"window": traced["window"]} if "window" in traced else {})}
         mixed = {"precisions": dict(precisions)} if precisions else {}
-        return {**({"cache": cache[0]} if cache else {}), **recipe, **mixed, **self._calibration_note(dtype)}
+        return {**own, **recipe, **mixed, **self._calibration_note(dtype)}
 
     def _record(self, dtype: str, precisions: Mapping[str, str], recipe: Mapping[str, Any]) -> None:
         self._precisions[dtype] = dict(precisions)

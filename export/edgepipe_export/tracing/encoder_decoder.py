@@ -27,10 +27,10 @@ from edgepipe.bundle.layout import PAST, PAST_SEQUENCE_LENGTH
 from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.architectures import find_architecture
 from edgepipe_export.checkpoint.model_inputs import cache_name
-from edgepipe_export.tracing.cache_layers import CrossAttentionCache, GroupQueryCache, sample_past
-from edgepipe_export.tracing.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.dynamic_axes import BATCH, TOKEN_AXES, Axes
 from edgepipe_export.tracing.encoder import trace_encoder
+from edgepipe_export.tracing.kv_cache.cache_layers import CrossAttentionCache, GroupQueryCache, sample_past
+from edgepipe_export.tracing.kv_cache.cached_attention import SHARED, cached_attention, find_cache_kind
 from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 from edgepipe_export.tracing.passes.read_length_from_input import ReadLengthFromInputPass
 from edgepipe_export.tracing.passes.separate_source_rows import SeparateSourceRowsPass
@@ -59,7 +59,7 @@ class Seq2SeqDecoder(TracedModule):
 
     Attributes:
         attends_in_cache: Whether the layers of the cache compute attention
-            (:mod:`edgepipe_export.tracing.cache_layers`); else past and new keys are concatenated.
+            (:mod:`edgepipe_export.tracing.kv_cache.cache_layers`); else past and new keys are concatenated.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

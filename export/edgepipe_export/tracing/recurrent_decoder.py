@@ -17,9 +17,9 @@ import onnx_ir
 import torch
 
 from edgepipe.bundle.layout import PRESENT, present_name
-from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
 from edgepipe_export.tracing.decoder import decoder_axes
 from edgepipe_export.tracing.graphs.graph_editing import add_constant
+from edgepipe_export.tracing.kv_cache.cached_attention import CONCATENATED, NO_CACHE
 from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _add(graph: onnx_ir.Graph, operator: str, name: str, *inputs: onnx_ir.Value,
     return node.outputs[0]
 
 
-def trace_recurrent_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onnx_ir.Model, str]:
+def trace_recurrent_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onnx_ir.Model, dict[str, Any]]:
     """Trace XLNet's language model.
 
     Args:
@@ -127,12 +127,12 @@ def trace_recurrent_decoder(model: PreTrainedModel, opset: int | None = None) ->
         opset: ONNX opset; by default the exporter's own choice.
 
     Returns:
-        The graph, as the module describes it, and the kind of its cache; see
-        :mod:`edgepipe_export.tracing.cached_attention`.
+        The graph, as the module describes it, and what a recipe says of its cache: its kind, see
+        :mod:`edgepipe_export.tracing.kv_cache.cached_attention`.
     """
     sample = sample_inputs(model)
     axes = decoder_axes(sample)
     program = export_to_onnx(model, RecurrentDecoder(model), sample, axes, opset)
     clean_up(program, axes)
     _cut_present(program.graph, model.config)
-    return program, CONCATENATED if sample["past_key_values"] else NO_CACHE
+    return program, {"cache": CONCATENATED if sample["past_key_values"] else NO_CACHE}

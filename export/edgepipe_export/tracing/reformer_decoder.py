@@ -31,8 +31,8 @@ from edgepipe_export.checkpoint.patches.reformer import (
     run_layers,
     split_heads,
 )
-from edgepipe_export.tracing.cached_attention import CONCATENATED
 from edgepipe_export.tracing.decoder import decoder_axes, last_positions
+from edgepipe_export.tracing.kv_cache.cached_attention import CONCATENATED
 from edgepipe_export.tracing.onnx_export import TracedModule, clean_up, export_to_onnx
 from edgepipe_export.tracing.passes.make_input_optional import MakeInputOptionalPass
 
@@ -235,7 +235,7 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Any]:
     }
 
 
-def trace_reformer_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onnx_ir.Model, str]:
+def trace_reformer_decoder(model: PreTrainedModel, opset: int | None = None) -> tuple[onnx_ir.Model, dict[str, Any]]:
     """Trace Reformer's language model.
 
     Args:
@@ -243,12 +243,12 @@ def trace_reformer_decoder(model: PreTrainedModel, opset: int | None = None) -> 
         opset: ONNX opset; by default the exporter's own choice.
 
     Returns:
-        The graph, as the module describes it, and the kind of its cache; see
-        :mod:`edgepipe_export.tracing.cached_attention`.
+        The graph, as the module describes it, and what a recipe says of its cache: its kind, see
+        :mod:`edgepipe_export.tracing.kv_cache.cached_attention`.
     """
     sample = sample_inputs(model)
     axes = decoder_axes(sample)
     program = export_to_onnx(model, ReformerDecoder(model), sample, axes, opset)
     clean_up(program, axes)
     MakeInputOptionalPass(LOGITS_TO_KEEP, 0)(program)
-    return program, CONCATENATED
+    return program, {"cache": CONCATENATED}

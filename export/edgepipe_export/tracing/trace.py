@@ -52,10 +52,10 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
     """
     # Not at the top: the options are needed before torch is.
     from edgepipe_export.checkpoint.model_inputs import accepted_inputs
-    from edgepipe_export.tracing.cached_attention import CONCATENATED, find_cache_kind
     from edgepipe_export.tracing.decoder import trace_decoder
     from edgepipe_export.tracing.encoder import POOLER, trace_encoder
     from edgepipe_export.tracing.encoder_decoder import trace_seq2seq_decoder, trace_source_encoder
+    from edgepipe_export.tracing.kv_cache.cached_attention import CONCATENATED, find_cache_kind
     from edgepipe_export.tracing.passes.decompose_attention import DecomposeAttentionPass
     from edgepipe_export.tracing.passes.fuse_rotary import FuseRotaryPass
     from edgepipe_export.tracing.recurrent_decoder import trace_recurrent_decoder
@@ -72,10 +72,10 @@ def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraph
         cache = {"cache": find_cache_kind(model)}
     else:
         own = {"xlnet": trace_recurrent_decoder, "reformer": trace_reformer_decoder}
-        graph, kind = own.get(model.config.model_type, trace_decoder)(model, opset)
-        graphs, cache = {MODEL: graph}, {"cache": kind}
+        graph, cache = own.get(model.config.model_type, trace_decoder)(model, opset)
+        graphs = {MODEL: graph}
     if options.standard_attention and any([DecomposeAttentionPass()(graph).modified for graph in graphs.values()]):
-        cache = {"cache": CONCATENATED}
+        cache = {**cache, "cache": CONCATENATED}
     else:
         for each in graphs.values():
             FuseRotaryPass()(each)

@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgepipe.arguments import is_whole
 from edgepipe.bundle.containment import require_contained
 from edgepipe.bundle.folder_state import FolderState, read_unchanged
 from edgepipe.bundle.integrity import (
@@ -240,6 +241,14 @@ class Bundle:
         padding on the right, or read a prompt in parts by a branch that is for one token.
         """
         return self._recorded_cache(dtype) in ("shared", "concatenated")
+
+    def attention_window(self, dtype: str) -> int | None:
+        """How many of the last tokens those layers of a variant's decoder see that do not see all; None without any.
+
+        Only the exporter knows. Which layers these are is in the shapes of the graph's inputs.
+        """
+        found = None if self.manifest is None else self.manifest.variants[dtype].recipe.get("window")
+        return found if is_whole(found, 1) else None
 
     def _recorded_cache(self, dtype: str) -> str | None:
         """The kind of cache that the exporter gave a variant's decoder; None where it is another tool's."""

@@ -42,6 +42,8 @@ LOGITS = "logits"
 LOGITS_TO_KEEP = "num_logits_to_keep"
 PAST, PRESENT = "past_key_values.", "present."
 PAST_SEQUENCE_LENGTH = "past_sequence_length"
+# How many tokens layers that see a window alone have keys and values of.
+PAST_WINDOW_LENGTH = "past_window_length"
 
 # The axis of a decoder's source where one row of it may serve several rows of the target.
 SOURCE_BATCH_SIZE = "source_batch_size"

@@ -54,6 +54,10 @@ class KeyValueBuffer(ABC):
         """For how many rows there is memory."""
         return int(self._blocks[0].shape[1]) if self._blocks else 0
 
+    def count_blocks(self) -> int:
+        """How many arrays :meth:`read` gives."""
+        return len(self._names)
+
     def resize(self, rows: int, tokens: int, capacity: int = 0) -> None:
         """Have room for so many rows of so many tokens; what they hold is undefined.
 

@@ -23,6 +23,11 @@ GROWTH = 1.5
 class Cache(Protocol):
     """Keys and values of a decoder's own tokens."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has those of all tokens in all layers."""
+        ...
+
     def bind(self, binding: Binding, total: int) -> None:
         """Bind inputs and outputs for a run after which the cache has `total` tokens."""
         ...
@@ -50,8 +55,17 @@ class Cache(Protocol):
         """
         ...
 
-    def drop(self, columns: int) -> None:
-        """Forget the first columns of all rows, in the host's memory."""
+    def drop(self, columns: int, room: int | None = None) -> None:
+        """Forget the first columns of all rows, in the host's memory.
+
+        Args:
+            columns: How many.
+            room: For how many tokens there is to be memory then, if that is less; None for as many as there is.
+        """
+        ...
+
+    def count_blocks(self) -> int:
+        """How many arrays :meth:`read` gives."""
         ...
 
     def read(self, start: int, length: int) -> KeyValues:
@@ -141,10 +155,26 @@ class SharedBufferCache:
         self._length = total
         self._bound_to = None
 
-    def drop(self, columns: int) -> None:
+    @property
+    def is_whole(self) -> bool:
+        """See :class:`Cache`."""
+        return True
+
+    def drop(self, columns: int, room: int | None = None) -> None:
         """See :class:`Cache`."""
         self._length -= columns
-        self._buffer.place(self._buffer, 0, 0, columns, self._length)
+        if room is None or room >= self._buffer.tokens:
+            self._buffer.place(self._buffer, 0, 0, columns, self._length)
+            return
+        self._spare.resize(self._buffer.rows, room)
+        self._spare.place(self._buffer, 0, 0, columns, self._length)
+        self._buffer, self._spare = self._spare, self._buffer
+        self._spare.release()
+        self._bound_to = None
+
+    def count_blocks(self) -> int:
+        """See :class:`Cache`."""
+        return self._buffer.count_blocks()
 
     def read(self, start: int, length: int) -> KeyValues:
         """See :class:`Cache`."""
@@ -224,12 +254,27 @@ class SwappedBufferCache:
         self._present.place(other._past, before, others, 0, other._length)
         self._past, self._present = self._present, self._past
 
-    def drop(self, columns: int) -> None:
+    @property
+    def is_whole(self) -> bool:
+        """See :class:`Cache`."""
+        return True
+
+    def drop(self, columns: int, room: int | None = None) -> None:
         """See :class:`Cache`."""
         self._length -= columns
+        shrinks = room is not None and room < self._capacity
+        if room is not None and shrinks:
+            self._capacity = room
+            self._present.release()
         self._present.resize(self._past.rows, self._length, self._capacity)
         self._present.place(self._past, 0, 0, columns, self._length)
         self._past, self._present = self._present, self._past
+        if shrinks:
+            self._present.release()
+
+    def count_blocks(self) -> int:
+        """See :class:`Cache`."""
+        return self._past.count_blocks()
 
     def read(self, start: int, length: int) -> KeyValues:
         """See :class:`Cache`."""

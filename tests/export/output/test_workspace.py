@@ -167,12 +167,13 @@ def test_only_calibrated_variants_are_told_of_the_calibration(folder: Path) -> N
 def test_a_graph_with_a_cache_reads_no_batches(folder: Path) -> None:
     manifest = manifest_of(folder)
     fp32 = manifest.variants["fp32"]
-    cached = Variant(fp32.files, {**fp32.recipe, "cache": "shared"})
+    cached = Variant(fp32.files, {**fp32.recipe, "cache": "shared", "window": 512})
     workspace = Workspace(folder, replace(manifest, variants={"fp32": cached}), (MODEL,), TARGET)
     assert not workspace.calibrates("w8")
     assert workspace.calibrates("int8-static"), "it cannot do without"
     workspace.make("w8")
-    assert workspace.manifest.variants["w8"].recipe["cache"] == "shared"
+    recipe = workspace.manifest.variants["w8"].recipe
+    assert (recipe["cache"], recipe["window"]) == ("shared", 512)
 
 
 def test_layers_of_several_graphs_are_told_apart(folder: Path) -> None:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import onnx_ir
 import pytest
 import torch
 
 from edgepipe import Bundle
 from edgepipe.backend.engines import create_session
-from edgepipe.bundle.layout import LOGITS_TO_KEEP
-from edgepipe_export.tracing.cached_attention import CONCATENATED, NO_CACHE
+from edgepipe.bundle.layout import LOGITS_TO_KEEP, PAST_SEQUENCE_LENGTH, PAST_WINDOW_LENGTH
 from edgepipe_export.tracing.decoder import CausalDecoder, last_positions, sample_inputs, takes_position_ids
-from tests.tiny.generative import build_generative
+from edgepipe_export.tracing.kv_cache.cached_attention import CONCATENATED, NO_CACHE
+from tests.tiny.generative import WINDOW, build_generative
 
 FAMILIES = ("gpt2", "llama", "gemma2", "bloom")
 
@@ -92,3 +93,28 @@ def test_inputs_and_outputs_of_the_graph(writer: Callable[[str], tuple[Any, Any,
     assert session.input_shapes["attention_mask"] == ["batch_size", "total_sequence_length"]
     assert session.input_shapes[past[0]] == ["batch_size", 4, "past_sequence_length", 8]
     assert sum(node.op_type == "GroupQueryAttention" for node in graph) == 2
+
+
+def test_layers_with_a_window_read_the_last_keys_alone(writer: Callable[[str], tuple[Any, Any, Bundle]]) -> None:
+    _, _, bundle = writer("gemma2")
+    assert bundle.attention_window("fp32") == WINDOW
+    session = create_session(bundle.graph("fp32"))
+    assert session.optional_inputs == {LOGITS_TO_KEEP: "int64", PAST_WINDOW_LENGTH: "int64"}
+    names = [f"past_key_values.{layer}.{kind}" for layer in range(2) for kind in ("key", "value")]
+    assert [session.input_shapes[name][2] for name in names] == [PAST_WINDOW_LENGTH] * 2 + [PAST_SEQUENCE_LENGTH] * 2
+    ids = np.random.default_rng(0).integers(5, 200, (2, 20))
+    mask = np.ones_like(ids)
+    mask[1, :3] = 0
+    positions = np.maximum(mask.cumsum(1) - 1, 0)
+    empty = {name: np.zeros((2, 2, 0, 8), np.float32) for name in names}
+    prompt = {"input_ids": ids[:, :19], "attention_mask": mask[:, :19], "position_ids": positions[:, :19]}
+    present = session.run(prompt | empty)
+    past = {name: present[name.replace("past_key_values", "present")] for name in names}
+    step = {"input_ids": ids[:, 19:], "attention_mask": mask, "position_ids": positions[:, 19:]}
+    whole = session.run(step | past)
+    held = WINDOW - 1
+    last = {name: past[name][:, :, -held:] if name in names[:2] else past[name] for name in names}
+    for length in ({PAST_WINDOW_LENGTH: np.array([held])}, {}):  # without it, the past has a length
+        found = session.run(step | last | length)
+        np.testing.assert_allclose(found["logits"], whole["logits"], rtol=1e-5, atol=1e-5)
+        assert [found[name.replace("past_key_values", "present")].shape[2] for name in names] == [WINDOW] * 2 + [20] * 2

@@ -11,10 +11,10 @@ from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.load import LoadedCheckpoint, load
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.tracing import trace
-from edgepipe_export.tracing.cached_attention import CONCATENATED, SHARED
+from edgepipe_export.tracing.kv_cache.cached_attention import CONCATENATED, SHARED
 from edgepipe_export.tracing.trace import TraceOptions
 from tests.tiny import build
-from tests.tiny.generative import build_generative
+from tests.tiny.generative import WINDOW, build_generative
 
 
 def loaded(task: str, made: tuple[Any, Any]) -> LoadedCheckpoint:
@@ -48,7 +48,7 @@ def test_what_writes_says_what_cache_it_has(task: str, family: str, names: list[
 
 def test_in_standard_operators_a_cache_is_concatenated() -> None:
     found = trace_graphs(loaded("text-generation", build_generative("gemma2")), standard_attention=True)
-    assert found.recipe["cache"] == CONCATENATED
+    assert (found.recipe["cache"], found.recipe["window"]) == (CONCATENATED, WINDOW)
     assert {node.domain for node in found.graphs[MODEL].graph} == {""}
 
 

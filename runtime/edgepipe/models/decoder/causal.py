@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from edgepipe.backend.device import DeviceTensor
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.directory import Bundle
+from edgepipe.bundle.layout import PAST_WINDOW_LENGTH
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.decoding import ROOM, GraphDecoder, GraphDecoding
 from edgepipe.models.decoder.prefix_tree import PrefixTree
 from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_buffers import KeyValues
 from edgepipe.models.kv_cache import Cache, layer_shapes, pad_and_stack
+from edgepipe.models.kv_memory import count_token_bytes
 from edgepipe.models.variants import load_graph
+from edgepipe.models.windowed_cache import WindowedCache, count_room, create_windowed_cache
 
 # Model types: Reformer takes no mask; the others count positions from the first token of a row, padding or not.
 READ_PADDING = frozenset({
@@ -34,7 +37,12 @@ _WORTH_READING_APART = 16
 
 
 class CausalGraph(GraphDecoder):
-    """A causal language model's graph, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
+    """A causal language model's graph, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder`.
+
+    Attributes:
+        limits_past: Whether the graph asks how many tokens the layers with a window have keys and values of.
+        window: How many of the last tokens these see; None where they keep all.
+    """
 
     is_encoder_decoder: bool = False
     max_source_length: int | None = None
@@ -49,6 +57,14 @@ class CausalGraph(GraphDecoder):
         # A row of Reformer that hashes reads the states of the first one.
         self.mixes_rows = any(name.endswith(".buckets") for name in self._layers)
         self.prefixes = PrefixTree(self._layers) if self.joins else None
+        self.limits_past = PAST_WINDOW_LENGTH in self.session.optional_inputs
+        forgets = self.limits_past and self.session.device.is_host  # in a device's memory rows move as a whole
+        self.window = bundle.attention_window(self._stored) if forgets else None
+        self._windowed = {
+            name: shape
+            for name, shape in self._layers.items()
+            if self.window is not None and self.session.input_shapes[name][2] == PAST_WINDOW_LENGTH
+        }
 
     @property
     def joins(self) -> bool:
@@ -61,13 +77,31 @@ class CausalGraph(GraphDecoder):
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`."""
         rows, length = input_ids.shape
         capacity = max(length, length + ROOM if max_length is None else max_length)
-        decoding = CausalDecoding(self, attention_mask, self._create_cache(rows, capacity))
+        decoding = CausalDecoding(self, attention_mask, self._create_cache(rows, capacity, length))
         found = self._match(input_ids, attention_mask)
         if rows == 1 and found:
             decoding.load(input_ids, *found[0])
         elif sum(length for length, _ in found) >= rows * _WORTH_READING_APART:
             decoding.reads_apart = True
         return decoding
+
+    def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
+        """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; layers with a window forget what is before it."""
+        every = super().count_cache_bytes(inputs, width, input_length, length)
+        if self.window is None or not self._windowed:
+            return every
+        forgotten = max(0, length - count_room(self.window, input_length))
+        return every - inputs * width * forgotten * count_token_bytes(self._windowed) * (1 if self.shares else 2)
+
+    def _create_cache(self, rows: int, capacity: int, prompt: int = 0) -> Cache | None:
+        """See :class:`GraphDecoder`; at first so many tokens are read."""
+        if self.window is None or not self._windowed:
+            return super()._create_cache(rows, capacity)
+        whole = {name: shape for name, shape in self._layers.items() if name not in self._windowed}
+        capacity, device = self._bound_capacity(capacity), self.session.device
+        return create_windowed_cache(
+            whole, self._windowed, self.window, rows, capacity, prompt, shares=self.shares, device=device
+        )
 
     def _match(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64]
@@ -96,7 +130,8 @@ class CausalGraph(GraphDecoder):
         Returns:
             float32[rows, length, vocabulary].
         """
-        cache = self._create_cache(*input_ids.shape)
+        rows, length = input_ids.shape
+        cache = self._create_cache(rows, length, length)
         return CausalDecoding(self, attention_mask, cache, every=True).step(input_ids)
 
 
@@ -124,6 +159,8 @@ class CausalDecoding(GraphDecoding):
             if name in self._inputs
         }
         self._logits = Logits(self._session, self._binding, every=every)
+        device = self._session.device
+        self._held = StepInput(self._binding, PAST_WINDOW_LENGTH, "int64", device) if graph.limits_past else None
 
     def load(self, input_ids: NDArray[np.int64], length: int, states: Sequence[KeyValues]) -> None:
         """Begin with the keys and values of the first tokens of a prompt, for one row.
@@ -184,6 +221,10 @@ class CausalDecoding(GraphDecoding):
             self._binding.bind_input("use_cache_branch", np.array([before > 0 and not restarts]))
         if self._cache is not None:
             self._cache.bind(self._binding, before + new)
+        if self._held is not None:
+            all_before = before + new - fed.shape[1]
+            held = self._cache.held if isinstance(self._cache, WindowedCache) else all_before
+            self._held.write(np.array([held]))
         self._logits.bind(len(tokens), fed.shape[1], on_device=on_device)
         return self._binding.run()
 

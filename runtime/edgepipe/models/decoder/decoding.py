@@ -110,8 +110,11 @@ class GraphDecoder(LoadedVariant):
 
     def _create_cache(self, rows: int, capacity: int) -> Cache | None:
         """A cache for rows of so many tokens, or as many as the model takes."""
-        capacity = min(capacity, _MOST_ROOM if self.max_length is None else self.max_length)
+        capacity = self._bound_capacity(capacity)
         return create_cache(self._layers, rows, capacity, shares=self.shares, device=self.session.device)
+
+    def _bound_capacity(self, capacity: int) -> int:
+        return min(capacity, _MOST_ROOM if self.max_length is None else self.max_length)
 
 
 class GraphDecoding(ABC):
@@ -184,6 +187,8 @@ class GraphDecoding(ABC):
         """Hold the tokens of one row; see :meth:`~edgepipe.models.decoder.prefix_tree.PrefixTree.insert`."""
         ids = self._history.tokens[0].tolist()
         if self._cache is None or self._decoder.prefixes is None or not self._decoder.can_cache(len(ids)):
+            return 0
+        if not self._cache.is_whole:
             return 0
         return self._decoder.prefixes.insert(ids, self._cache.read, most_bytes, pinned=pinned)
 

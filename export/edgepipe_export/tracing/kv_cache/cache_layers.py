@@ -1,13 +1,14 @@
 """Layers of a key-value cache that compute attention over it, while a model is traced.
 
 A model gives its new keys to a layer of its cache, and what that layer returns to its attention function. So the layer
-returns tensors by which the attention function finds it again (:mod:`edgepipe_export.tracing.cached_attention`), and
-has it compute attention. Past and new keys need not be concatenated then.
+returns tensors by which the attention function finds it again
+(:mod:`edgepipe_export.tracing.kv_cache.cached_attention`), and has it compute attention. Past and new keys need not be
+concatenated then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
 import torch
@@ -122,13 +123,15 @@ class GroupQueryLayer(AttendingLayer):
     """Attention as one node: the past is an input of the graph, the present an output of ``GroupQueryAttention``.
 
     Attributes:
-        counts: The same for all layers.
-        present: Keys and values of all tokens, once attention was computed.
+        counts: All tokens; the same for all layers.
+        held: The last of them, which the layer has keys and values of.
+        present: Keys and values of these, once attention was computed.
     """
 
-    def __init__(self, past: KeyValue, counts: _TokenCounts) -> None:
+    def __init__(self, past: KeyValue, counts: _TokenCounts, held: _TokenCounts) -> None:
         super().__init__(past)
         self.counts = counts
+        self.held = held
         self.present: KeyValue | None = None
 
     def get_seq_length(self) -> int:
@@ -163,16 +166,19 @@ class GroupQueryLayer(AttendingLayer):
         attributes: dict[str, Any] = {"num_heads": heads, "kv_num_heads": kv_heads, "scale": scale}
         if softcap is not None:
             attributes["softcap"] = float(softcap)
-        present = (batch, kv_heads, self.counts.total, head_dim)
+        bias = add_biases(position_bias, mask)
+        if self.held is not self.counts and bias is not None:
+            bias = bias[..., self.counts.total - self.held.total :]
+        present = (batch, kv_heads, self.held.total, head_dim)
         output, *states = torch.onnx.ops.symbolic_multi_out(
             "com.microsoft::GroupQueryAttention",
             [
                 *(each.transpose(1, 2).flatten(2) for each in (query, key, value)),
                 *self.past,
-                self.counts.seqlens_k,
-                self.counts.total_sequence_length,
+                self.held.seqlens_k,
+                self.held.total_sequence_length,
                 *(None, None, None),  # rotary tables and positions: the model has turned keys and queries already
-                add_biases(position_bias, mask),
+                bias,
             ],
             attributes,
             dtypes=(query.dtype,) * 3,
@@ -186,9 +192,30 @@ class GroupQueryLayer(AttendingLayer):
 class GroupQueryCache(Cache):  # type: ignore[misc]
     """The cache of a decoder's self-attention."""
 
-    def __init__(self, past: Sequence[KeyValue], batch: int, total: int, new: int) -> None:
+    def __init__(
+        self,
+        past: Sequence[KeyValue],
+        batch: int,
+        total: int,
+        new: int,
+        *,
+        windowed: Set[int] = frozenset(),
+        held: int = 0,
+    ) -> None:
+        """Begin.
+
+        Args:
+            past: Keys and values of each layer.
+            batch: How many rows.
+            total: Past and new tokens.
+            new: New tokens.
+            windowed: The layers that have keys and values of the last tokens alone.
+            held: How many of the past tokens these have.
+        """
         counts = _TokenCounts(batch, total, new)
-        super().__init__(layers=[GroupQueryLayer(pair, counts) for pair in past])
+        last = _TokenCounts(batch, held + new, new) if windowed else counts
+        each = [last if index in windowed else counts for index in range(len(past))]
+        super().__init__(layers=[GroupQueryLayer(pair, counts, own) for pair, own in zip(past, each, strict=True)])
 
 
 class CrossAttentionLayer(AttendingLayer):

@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from edgepipe_export.checkpoint.architectures import find_architecture
-from edgepipe_export.tracing.cache_layers import add_biases, cap_scores, clear_layers, take_layer
+from edgepipe_export.tracing.kv_cache.cache_layers import add_biases, cap_scores, clear_layers, take_layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicLayer
 
-from edgepipe_export.tracing.cache_layers import (
+from edgepipe_export.tracing.kv_cache.cache_layers import (
     AttendingLayer,
     CrossAttentionCache,
     GroupQueryCache,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from edgepipe_export.tracing.cache_layers import CrossAttentionCache, take_layer
-from edgepipe_export.tracing.cached_attention import (
+from edgepipe_export.tracing.kv_cache.cache_layers import CrossAttentionCache, take_layer
+from edgepipe_export.tracing.kv_cache.cached_attention import (
     CONCATENATED,
     NO_CACHE,
     SHARED,

@@ -1,0 +1,1 @@
+"""Attention over keys and values of a cache, as it is traced."""
