@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 from edgepipe import Bundle
+from edgepipe.bundle.layout import PAST_WINDOW_LENGTH
 from edgepipe.models.cache_inputs import CachedTokenBytes, read_token_bytes
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe.models.kv_memory import count_token_bytes
@@ -16,7 +18,7 @@ from tests.runtime.small_bundle import write_bundle
 
 def test_a_decoder_s_tokens(tmp_path: Path) -> None:
     bundle = causal_bundle(tmp_path, shared=True)
-    assert read_token_bytes(bundle, "fp32") == CachedTokenBytes(2 * VOCABULARY * 4, 0)
+    assert read_token_bytes(bundle, "fp32") == CachedTokenBytes(2 * VOCABULARY * 4)
     assert count_token_bytes(load_decoder(bundle)._layers) == 2 * VOCABULARY * 4
 
 
@@ -41,4 +43,25 @@ def test_a_graph_that_cannot_be_read(tmp_path: Path) -> None:
     bundle = causal_bundle(tmp_path)
     graph = next((tmp_path / "onnx").iterdir())
     graph.write_bytes(graph.read_bytes()[:-40])
+    assert read_token_bytes(bundle, "fp32") is None
+
+
+def test_what_layers_with_a_window_take_is_told_apart(tmp_path: Path) -> None:
+    bundle = causal_bundle(tmp_path)
+    graph = next((tmp_path / "onnx").iterdir())
+    model = onnx.load(graph)
+    key = next(value for value in model.graph.input if value.name == "past_key_values.0.key")
+    key.type.tensor_type.shape.dim[2].dim_param = PAST_WINDOW_LENGTH
+    onnx.save(model, graph)
+    found = read_token_bytes(bundle, "fp32")
+    assert found == CachedTokenBytes(2 * VOCABULARY * 4, 0, VOCABULARY * 4)
+
+
+def test_sizes_that_are_not_declared(tmp_path: Path) -> None:
+    bundle = causal_bundle(tmp_path)
+    graph = next((tmp_path / "onnx").iterdir())
+    model = onnx.load(graph)
+    key = next(value for value in model.graph.input if value.name == "past_key_values.0.key")
+    key.type.tensor_type.shape.dim[3].Clear()
+    onnx.save(model, graph)
     assert read_token_bytes(bundle, "fp32") is None

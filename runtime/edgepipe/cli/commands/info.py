@@ -131,7 +131,10 @@ def _describe_cache(variant: dict[str, Any]) -> str | None:
     own, source = variant["cache_bytes_per_token"], variant["cache_bytes_per_source_token"]
     if own is None:
         return None
-    return f"{own:,} bytes a token" + (f" and {source:,} a token of the source" if source else "")
+    said = f"{own:,} bytes a token" + (f" and {source:,} a token of the source" if source else "")
+    if variant["cache_window"] is None:
+        return said
+    return f"{said}, {variant['cache_bytes_in_window']:,} of them for the last {variant['cache_window']:,} tokens alone"
 
 
 def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
@@ -148,6 +151,8 @@ def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
         "files": [str(file.relative_to(bundle.path)) for file in bundle.files(stored)],
         "cache_bytes_per_token": cached.own if cached else None,
         "cache_bytes_per_source_token": cached.source if cached else None,
+        "cache_bytes_in_window": cached.windowed if cached else None,
+        "cache_window": bundle.attention_window(stored) if cached and cached.windowed else None,
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
         "reference": parity.reference if parity else None,
         "texts": parity.texts if parity else None,

@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from edgepipe import Bundle
 from edgepipe.bundle.layout import MANIFEST_NAME
 from edgepipe.bundle.manifest import Manifest, Parity
+from edgepipe.cli.commands.info import _describe_cache
 from edgepipe.cli.main import cli
+from tests.runtime.models.decoder.small_decoders import VOCABULARY, causal_bundle, seq2seq_bundle
 from tests.runtime.small_bundle import LABELS, flip_last_byte, record_precision, write_bundle
 from tests.runtime.terminal import run_on_terminal
 
@@ -116,3 +118,16 @@ def test_which_nodes_run_where_on_a_device(tmp_path: Path) -> None:
     assert json.loads(CliRunner().invoke(cli, ["info", str(folder), "--device", "cpu", "--json"]).stdout)["nodes"] == {}
     wrong = CliRunner().invoke(cli, ["info", str(folder), "--device", "xyz"])
     assert wrong.exit_code == 1
+
+
+def test_what_a_token_takes_in_the_cache(tmp_path: Path) -> None:
+    decoder, both = causal_bundle(tmp_path / "decoder", exported=True), seq2seq_bundle(tmp_path / "both", shared=True)
+    shown = CliRunner().invoke(cli, ["info", str(decoder.path)], catch_exceptions=False)
+    assert f"cache          {8 * VOCABULARY} bytes a token\n" in shown.output
+    shown = CliRunner().invoke(cli, ["info", str(both.path)], catch_exceptions=False)
+    assert f"{4 * VOCABULARY} bytes a token and {4 * VOCABULARY} a token of the source\n" in shown.output
+    found = json.loads(CliRunner().invoke(cli, ["info", str(decoder.path), "--json"]).stdout)["variants"][0]
+    assert (found["cache_bytes_per_token"], found["cache_window"]) == (8 * VOCABULARY, None)
+    windowed = {"cache_bytes_per_token": 3000, "cache_bytes_per_source_token": 0, "cache_bytes_in_window": 2000}
+    said = _describe_cache(windowed | {"cache_window": 512})
+    assert said == "3,000 bytes a token, 2,000 of them for the last 512 tokens alone"
