@@ -17,6 +17,7 @@ from edgepipe import pipeline
 from edgepipe.errors import ClosedError, InputError, LengthError, OutOfMemoryError
 from edgepipe.models.decoder.causal import CausalDecoding
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
+from edgepipe.models.windowed_cache import WindowedCache
 from edgepipe.pipelines.prefix_caching import CachedPrefix
 from edgepipe.pipelines.text_generation import TextGeneration
 from edgepipe_export import export
@@ -24,7 +25,7 @@ from tests.tiny import LIMIT
 from tests.tiny.generative import SWITCH, build_generative
 
 # Positions in embeddings; in keys, with windows shorter than a prefix; ALiBi, with a cache that is concatenated.
-FAMILIES = {"gpt2": SharedBufferCache, "mistral": SharedBufferCache, "bloom": SwappedBufferCache}
+FAMILIES = {"gpt2": SharedBufferCache, "mistral": WindowedCache, "bloom": SwappedBufferCache}
 WORDS = ("the", "fox", "jumps", "over", "a", "dog", "and", "sees", "all", "money", "it", "May", "friend.", "2nd")
 GREEDY: dict[str, Any] = {"do_sample": False, "max_new_tokens": 6, "return_tensors": True}
 # What is drawn, is repeated and is searched with beams, too.
