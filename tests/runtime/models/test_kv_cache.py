@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from edgepipe.backend.onnxruntime.ort_device import HOST, OrtDevice
 from edgepipe.models.kv_cache import History, SharedBufferCache, SwappedBufferCache, create_cache
-from tests.runtime.models.device_memory import DEVICE, memory
+from tests.runtime.models.device_memory import DEVICE
+from tests.runtime.models.token_graph import TokenGraph
 
 SHAPES = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float32")}
 
 
-class Graph:
-    """In place of a session: reads its past and writes past and new tokens, a token being its number everywhere."""
-
-    def __init__(self) -> None:
-        self.inputs: dict[str, NDArray[Any]] = {}
-        self.outputs: dict[str, NDArray[Any]] = {}
-
-    def bind_input(self, name: str, value: Any) -> None:
-        self.inputs[name] = memory(value)
-
-    def bind_output(self, name: str, value: Any = None) -> None:
-        self.outputs[name] = memory(value)
+class Graph(TokenGraph):
+    """One whose inputs have all tokens."""
 
     def run(self, tokens: NDArray[np.int64], total: int) -> NDArray[np.float32]:
         """The tokens that the cache has for each row, float32[rows, total]."""
-        new = tokens.shape[1]
-        for name, past in self.inputs.items():
-            present = self.outputs[name.replace("past_key_values", "present")]
-            before = past[:, :, : total - new].copy()
-            present[:, :, : total - new] = before
-            present[:, :, total - new : total] = tokens[:, None, :, None]
-        found = [each[:, :, :total] for each in self.outputs.values()]
-        assert all((each == each[:, :1, :, :1]).all() for each in found)
-        assert all(np.array_equal(found[0][:, 0, :, 0], each[:, 0, :, 0]) for each in found)
-        return np.array(found[0][:, 0, :, 0])
+        for name in self.inputs:
+            self.append(name, total - tokens.shape[1], tokens)
+        found = [self.read_tokens(name, total) for name in self.inputs]
+        assert all(np.array_equal(found[0], each) for each in found)
+        return found[0]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from edgepipe.backend.onnxruntime.ort_device import HOST
 from edgepipe.models import windowed_cache
 from edgepipe.models.kv_cache import History
 from edgepipe.models.windowed_cache import WindowedCache, count_room, create_windowed_cache
-from tests.runtime.models.device_memory import memory
+from tests.runtime.models.token_graph import TokenGraph
 
 WINDOW, SPARE = 4, 5
 WHOLE = {"past_key_values.0.key": (2, 3, "float32"), "past_key_values.0.value": (1, 4, "float32")}
@@ -24,37 +24,20 @@ def few_spare(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(windowed_cache, "SPARE", SPARE)
 
 
-class Graph:
-    """In place of a session: reads its past and writes past and new tokens, a token being its number everywhere."""
-
-    def __init__(self) -> None:
-        self.inputs: dict[str, NDArray[Any]] = {}
-        self.outputs: dict[str, NDArray[Any]] = {}
-
-    def bind_input(self, name: str, value: Any) -> None:
-        self.inputs[name] = memory(value)
-
-    def bind_output(self, name: str, value: Any = None) -> None:
-        self.outputs[name] = memory(value)
+class Graph(TokenGraph):
+    """One of whose inputs some have all tokens, and some the last ones."""
 
     def step(self, cache: WindowedCache, tokens: NDArray[np.int64], total: int) -> None:
         """Have all layers read so many tokens, and the new ones among them."""
-        new = tokens.shape[1]
         cache.bind(self, total)  # type: ignore[arg-type]
-        for name, past in self.inputs.items():
-            before = cache.held if name in LAST else total - new
-            present = self.outputs[name.replace("past_key_values", "present")]
-            present[:, :, :before] = past[:, :, :before].copy()
-            present[:, :, before : before + new] = tokens[:, None, :, None]
+        for name in self.inputs:
+            self.append(name, cache.held if name in LAST else total - tokens.shape[1], tokens)
 
     def read(self, cache: WindowedCache, new: int, total: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """The tokens that the layers of each kind have, [rows, tokens]."""
-        kinds = []
-        for names, held in ((WHOLE, total), (LAST, cache.held + new)):
-            found = [self.outputs[name.replace("past_key_values", "present")][:, :, :held] for name in names]
-            assert all((each == each[:, :1, :, :1]).all() for each in found)
-            kinds.append(found[0][:, 0, :, 0])
-        return kinds[0], kinds[1]
+        whole, *_ = [self.read_tokens(name, total) for name in WHOLE]
+        last, *_ = [self.read_tokens(name, cache.held + new) for name in LAST]
+        return whole, last
 
 
 def make(rows: int, prompt: int, *, shares: bool = True, whole: bool = True) -> WindowedCache:

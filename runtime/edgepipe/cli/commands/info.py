@@ -99,9 +99,9 @@ def render(description: dict[str, Any], *, width: int | None = None) -> str:
         elif isinstance(value, list):
             value = ", ".join(map(str, value))
         facts.append((key.replace("_", " "), str(value)))
-    takes = {_describe_cache(variant) for variant in description["variants"]} - {None}
+    takes = {said for variant in description["variants"] if (said := _describe_cache(variant)) is not None}
     if takes:
-        facts.append(("cache", "; ".join(sorted(filter(None, takes)))))
+        facts.append(("cache", "; ".join(sorted(takes))))
     proved = [f"{variant['dtype']} on {place}" for variant in description["variants"] for place in variant["proved_on"]]
     if proved:
         facts.append(("proved", "; ".join(proved)))
