@@ -216,10 +216,16 @@ def read_calls(text: str, form: CallForm, names: Collection[str]) -> list[tuple[
         if not isinstance(record, dict) or not {form.name, form.arguments} <= record.keys() <= form.keys:
             return None
         name, arguments = record[form.name], record[form.arguments]
-        if name not in names or not isinstance(arguments, dict):
+        if not isinstance(name, str) or name not in names or not isinstance(arguments, dict):
             return None
-        found.append((name, json.dumps(arguments, ensure_ascii=False)))
+        found.append((name, _write_json(arguments)))
     return found or None
+
+
+def _write_json(value: Any) -> str:
+    """JSON as readable as it can be sent: halves of characters, which escapes can stand for, stay escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    return json.dumps(value) if any("\ud800" <= sign <= "\udfff" for sign in text) else text
 
 
 class JsonEnd:

@@ -19,6 +19,7 @@ from edgepipe.serve.protocols.openai.tool_call_reader import (
     count_held,
     find_calls,
     make_call_id,
+    read_calls,
 )
 
 TAGGED = CallForm(tag="<tool_call>", end="</tool_call>")
@@ -158,6 +159,22 @@ def test_a_forced_call_comes_piece_by_piece_and_is_cut_off_where_the_text_is() -
     assert (name.name, begin.text) == ("find", '{"a"')
     assert [each.text for each in reader.push(": 1", is_last=True)] == [": 1"]
     assert reader.calls == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["[]", "{}", "null", "1", '["find"]', '{"find": 1}'],
+    ids=["list", "object", "null", "number", "in a list", "in an object"],
+)
+def test_a_name_that_is_no_text_makes_no_call(name: str) -> None:
+    assert read_calls(f'{{"name": {name}, "arguments": {{}}}}', TAGGED, frozenset(NAMES)) is None
+
+
+def test_arguments_with_half_a_character_can_be_sent() -> None:
+    half = chr(92) + "ud83d"
+    [(_, arguments)] = read_calls(f'{{"name": "find", "arguments": {{"a": "ü{half}"}}}}', TAGGED, NAMES) or []
+    assert json.loads(arguments) == {"a": "ü" + json.loads(f'"{half}"')}
+    assert arguments.encode("utf-8")
 
 
 @pytest.mark.parametrize(
