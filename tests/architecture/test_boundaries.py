@@ -115,7 +115,7 @@ def test_a_start_imports_few_modules_and_no_client_of_the_hub(tmp_path: Path) ->
     """
     loaded = set(run_python(program, str(write_bundle(tmp_path / "bundle"))).split())
     assert not {name.partition(".")[0] for name in loaded} & NOT_AT_A_START
-    assert "edgepipe.backend.onnxruntime.packed_weights" not in loaded
+    assert "edgepipe.backend.onnxruntime.graphs.packed_weights" not in loaded
     assert len(loaded) < MOST_MODULES
 
 

@@ -32,7 +32,7 @@ def _onnxruntime() -> Engine:
         describe,
         _import_later(f"{folder}.operator_profile", "profile_operators"),
         _describe_ort,
-        _import_later(f"{folder}.packed_weights", "count_memory"),
+        _import_later(f"{folder}.graphs.packed_weights", "count_memory"),
     )
 
 
@@ -145,7 +145,7 @@ def write_product(graph: Path, dtypes: tuple[str, str, str]) -> None:
         graph: Its file.
         dtypes: Of ``left``, of ``right`` and of the product, by their numpy names.
     """
-    from edgepipe.backend.onnxruntime.onnx_writer import Node, write_model
+    from edgepipe.backend.onnxruntime.graphs.onnx_writer import Node, write_model
 
     left, right, product = dtypes
     operator = "MatMulInteger" if product == "int32" else "MatMul"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from edgepipe.backend.onnxruntime.onnx_writer import ELEMENT_TYPES, Node, write_model
+from edgepipe.backend.onnxruntime.graphs.onnx_writer import ELEMENT_TYPES, Node, write_model
 from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort
 
 _GATHER, _DTYPE = {"axis": 1}, ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from edgepipe.backend.onnxruntime.packed_weights import count_memory, is_smaller_packed
+from edgepipe.backend.onnxruntime.graphs.packed_weights import count_memory, is_smaller_packed
 from edgepipe.backend.session import MemoryNeed, SessionConfig
 from tests.runtime.processes import run_python
 from tests.runtime.small_bundle import write_bundle, write_graph
@@ -71,7 +71,7 @@ def test_integers_count_where_there_are_kernels_for_them(tmp_path: Path, monkeyp
     node = onnx.helper.make_node("MatMulInteger", ["x", "weights"], ["y"])
     graph = onnx.helper.make_graph([node], "product", [], [], [tensor])
     path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
-    where = "edgepipe.backend.onnxruntime.packed_weights.cpu_flags"
+    where = "edgepipe.backend.onnxruntime.graphs.packed_weights.cpu_flags"
     monkeypatch.setattr(where, lambda: frozenset({"sse4_1"}))
     assert count_memory(path, SessionConfig()) == MemoryNeed(0, 4096)
     monkeypatch.setattr(where, lambda: frozenset({"avx2"}))
@@ -97,7 +97,7 @@ def write_blockwise(path: Path, inner: int, columns: int, others: int) -> None:
 
 def test_a_large_product_in_4_bits_takes_less_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without packing onnxruntime writes the whole matrix in fp32, eight times its size."""
-    monkeypatch.setattr("edgepipe.backend.onnxruntime.packed_weights.cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr("edgepipe.backend.onnxruntime.graphs.packed_weights.cpu_flags", lambda: frozenset({"avx2"}))
     path = tmp_path / "model.onnx"
     write_blockwise(path, 64, 10_000, others=10)
     assert is_smaller_packed(path)

@@ -1,0 +1,1 @@
+"""ONNX graphs as bytes: what is read of them, and written, without the ``onnx`` package."""
