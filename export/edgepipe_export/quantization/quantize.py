@@ -36,6 +36,8 @@ RECIPES: dict[str, str] = {
     "int8-static": "edgepipe_export.quantization.recipes.int8_static",
     "w8": "edgepipe_export.quantization.recipes.w8",
     "q4": "edgepipe_export.quantization.recipes.q4",
+    "w8-rows": "edgepipe_export.quantization.recipes.w8_rows",
+    "q4-rows": "edgepipe_export.quantization.recipes.q4_rows",
     "q4f16": "edgepipe_export.quantization.recipes.q4f16",
     "fp16": "edgepipe_export.quantization.recipes.fp16",
     "bf16": "edgepipe_export.quantization.recipes.bf16",

@@ -61,6 +61,7 @@ class Recipe:
         mixes: Which other precisions it can give single layers, the least exact first.
         uses_batches: Whether it does better with calibration batches.
         needs_batches: Whether it cannot do without them.
+        for_prompts: Whether it is for models that write, and not tried for others where the exporter chooses.
         in_transformers_js: Whether transformers.js knows the dtype and its files.
         find_operators: Gives the operators without weights that it quantizes with these options; None where there are
             none.
@@ -74,5 +75,6 @@ class Recipe:
     mixes: tuple[str, ...] = (BLOCKWISE_8, FP32)
     uses_batches: bool = True
     needs_batches: bool = False
+    for_prompts: bool = False
     in_transformers_js: bool = False
     find_operators: Callable[[onnx_ir.Model, Any], list[Layer]] | None = None

@@ -60,6 +60,7 @@ def list_candidates(target: Target, *, generates: bool) -> tuple[str, ...]:
         recipe.dtype
         for recipe in map(load_recipe, RECIPES)
         if recipe.providers[0] == CPU and target.name in recipe.targets and not (generates and recipe.needs_batches)
+        if generates or not recipe.for_prompts
         if target.computes(recipe.dtype)
     )
     return (FP32, *suitable)

@@ -41,6 +41,8 @@ class SessionConfig:
         rest: What a quantized graph leaves in fp32 may be computed in, by a device that has it; None for fp32 alone.
         activation_block: Numbers of a row of activations that share a scale in products with weights in blocks, which
             are in 8 bits then; for engines that do not read it in the graph. None for activations in fp32.
+        integer_products: Whether products with weights in blocks are computed in integers, with a scale for each output
+            and each row, by a device that has them: for graphs that read many tokens at once.
         workers: How many runs go side by side on a processor, from as many threads.
     """
 
@@ -53,6 +55,7 @@ class SessionConfig:
     precision: str | None = None
     rest: str | None = None
     activation_block: int | None = None
+    integer_products: bool = False
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -92,6 +95,7 @@ class DeviceProfile:
         few_shapes: Whether the first run of each shape takes several times as long as those after it.
         gate: By which name the manifest records what was measured there; None where that is what was measured on a
             processor.
+        integer_products: Whether it can compute products with weights in blocks in integers.
     """
 
     name: str = "CPU"
@@ -104,6 +108,7 @@ class DeviceProfile:
     precisions: Mapping[str, str] = field(default_factory=dict)
     few_shapes: bool = False
     gate: str | None = None
+    integer_products: bool = False
 
 
 class Binding(Protocol):

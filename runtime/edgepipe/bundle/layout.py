@@ -21,6 +21,8 @@ SUFFIXES: dict[str, str] = {
     "q4": "_q4",
     "q4f16": "_q4f16",
     "int8-rows": "_int8_rows",
+    "w8-rows": "_w8_rows",
+    "q4-rows": "_q4_rows",
     "q8": "_quantized",
     "uint8": "_uint8",
     "bnb4": "_bnb4",

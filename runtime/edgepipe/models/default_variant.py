@@ -104,7 +104,7 @@ def find_target(manifest: Manifest) -> str | None:
     if manifest.target is not None:
         return manifest.target
     first = manifest.variants[manifest.default_dtype].recipe
-    recipes = [recipe for each in (first, *_recipes(manifest)) for recipe in _parts(each)]
+    recipes = [recipe for each in (first, *_recipes(manifest)) for recipe in recipe_parts(each)]
     return next((found for recipe in recipes if isinstance(found := recipe.get("target"), str)), None)
 
 
@@ -125,14 +125,14 @@ def passed_gate(manifest: Manifest, dtype: str, gate: str | None = None) -> bool
 
 def uses_8_bits(manifest: Manifest, dtype: str) -> bool:
     """Whether a variant multiplies integers without room for their sum."""
-    return any(recipe.get("reduce_range") is False for recipe in _parts(manifest.variants[dtype].recipe))
+    return any(recipe.get("reduce_range") is False for recipe in recipe_parts(manifest.variants[dtype].recipe))
 
 
 def _recipes(manifest: Manifest) -> Iterator[Mapping[str, Any]]:
     return (variant.recipe for variant in manifest.variants.values())
 
 
-def _parts(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def recipe_parts(recipe: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """A recipe, or those of its graphs where each has its own."""
     graphs = recipe.get("graphs")
     recipes = graphs.values() if isinstance(graphs, Mapping) else [recipe]

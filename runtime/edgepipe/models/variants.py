@@ -188,16 +188,45 @@ def list_substitutes(bundle: Bundle, session: SessionConfig) -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: order.index(name) if name in order else len(order)))
 
 
+def reads_prompts_apart(bundle: Bundle, dtype: str, session: SessionConfig | None) -> bool:
+    """Whether many tokens at once are read by another form of a variant's graph than one token is.
+
+    Not on processors where sums of integer products overflow: there it is one graph, whose products have their own
+    weights.
+    """
+    config = session or SessionConfig()
+    return (
+        any(part.get("integer_products") is True for part in default_variant.recipe_parts(_recipe(bundle, dtype)))
+        and device_profile(config).integer_products
+        and config.session_options is None  # they would have to hold the weights
+        and not saturates()
+    )
+
+
 def load_graph(
-    bundle: Bundle, dtype: str, session: SessionConfig | None, graph: str = MODEL, *, capture: bool = False
+    bundle: Bundle,
+    dtype: str,
+    session: SessionConfig | None,
+    graph: str = MODEL,
+    *,
+    capture: bool = False,
+    for_steps: bool = False,
 ) -> Session:
     """Load a graph of a variant; see :func:`~edgepipe.backend.engines.create_session`.
+
+    Args:
+        bundle: The bundle.
+        dtype: The variant.
+        session: Where it runs.
+        graph: The name of the graph.
+        capture: Whether to record runs.
+        for_steps: Whether it reads one token at a time, where that has another form: see :func:`reads_prompts_apart`.
 
     Raises:
         KernelError: the device has no kernel for one of its operators; the message has the variants that can run.
         OutOfMemoryError: its weights need more memory than this process can have.
     """
-    located, config = _locate(bundle, dtype, session or SessionConfig(), graph)
+    located, config = _locate(bundle, dtype, session or SessionConfig(), graph, for_steps=for_steps)
     check_memory(bundle, stored_variant(dtype, session), config, located)
     try:
         return create_session(located, config, capture=capture)
@@ -209,13 +238,20 @@ def load_graph(
         raise KernelError(f"{error}; of {bundle.path} {advice}") from error
 
 
-def _locate(bundle: Bundle, dtype: str, session: SessionConfig, graph: str = MODEL) -> tuple[Path, SessionConfig]:
+def _locate(
+    bundle: Bundle, dtype: str, session: SessionConfig, graph: str = MODEL, *, for_steps: bool = False
+) -> tuple[Path, SessionConfig]:
     """The file of a variant's graph, and the configuration that it runs with."""
     stored = stored_variant(dtype, session)
     if stored != dtype:
         config = replace(session, precision=dtype)
     else:
-        config = replace(session, rest=_rest(bundle, dtype), activation_block=_activation_block(bundle, dtype))
+        config = replace(
+            session,
+            rest=_rest(bundle, dtype),
+            activation_block=_activation_block(bundle, dtype),
+            integer_products=not for_steps and reads_prompts_apart(bundle, dtype, session),
+        )
     return bundle.graph(stored, graph), config
 
 

@@ -87,7 +87,7 @@ def test_the_shell_completes_commands_and_options() -> None:
         (("export", "--dtype", "fp32,int8-"), ["fp32,int8-static", "fp32,int8-rows"]),
         (("export", "--target", "avx"), ["avx2", "avx512"]),
         (("export", "--prefer", "s"), ["speed", "size"]),
-        (("run", "--dtype", "w"), ["w8"]),
+        (("run", "--dtype", "w"), ["w8", "w8-rows"]),
         (("bench", "--device", ""), ["cpu", "cuda", "auto", "openvino", *installed_plugins()]),
     ],
 )

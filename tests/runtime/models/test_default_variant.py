@@ -136,7 +136,7 @@ def test_every_kind_has_an_order_of_all_that_processors_run() -> None:
     assert set(ORDERS) == set(KINDS)
     assert {kind for kinds in TARGET_KINDS.values() for kind in kinds} < set(KINDS)
     for order in ORDERS.values():
-        assert sorted(order) == ["fp16", "fp32", "int8", "int8-rows", "int8-static", "q4", "w8"]
+        assert sorted(order) == ["fp16", "fp32", "int8", "int8-rows", "int8-static", "q4", "q4-rows", "w8", "w8-rows"]
 
 
 def test_find_failure() -> None:

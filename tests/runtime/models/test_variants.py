@@ -82,7 +82,7 @@ def test_every_dtype_is_for_a_gpu_or_refused_there(tmp_path: Path) -> None:
             assert choose_variant(bundle, dtype, CUDA[0]) == dtype
             assert choose_variant(bundle, None, CUDA[0]) == dtype
         except DeviceError:
-            assert dtype in ("int8", "int8-rows", "int8-static", "q8", "uint8")
+            assert dtype in ("int8", "int8-rows", "int8-static", "w8-rows", "q4-rows", "q8", "uint8")
 
 
 def test_attention_that_a_gpu_cannot_do_is_said(tmp_path: Path) -> None:

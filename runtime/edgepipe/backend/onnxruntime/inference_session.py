@@ -154,12 +154,31 @@ def open_session(
         capture: Whether to record runs.
     """
     if _is_known(config, providers):
-        return start_session(graph, options, providers, capture=capture)
+        if config.integer_products:
+            return _start_rewritten(graph, options, providers)
+        return start_session(str(graph), options, providers, capture=capture)
     from edgepipe.backend.onnxruntime.plugins.node_placement import record_placement
     from edgepipe.backend.onnxruntime.plugins.plugin_devices import choose_devices
 
     record_placement(options)
-    return start_session(graph, options, [] if choose_devices(options, config) else providers, capture=capture)
+    return start_session(str(graph), options, [] if choose_devices(options, config) else providers, capture=capture)
+
+
+def _start_rewritten(graph: Path, options: Any, providers: list[Provider]) -> Any:
+    """The session of a graph with its products in integers."""
+    from edgepipe.backend.onnxruntime.graphs.integer_products import use_integer_products
+
+    ort = load_ort()
+    rewritten = use_integer_products(graph, options.intra_op_num_threads)
+    if rewritten is None:  # a repair may have left no product in 8 bits
+        return start_session(str(graph), options, providers, capture=False)
+    # A model of bytes is nowhere: it has to be told where its other weights are.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+    weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in rewritten.weights.values()]
+    options.add_external_initializers(list(rewritten.weights), weights)
+    session = start_session(rewritten.model, options, providers, capture=False)
+    session.weights = weights  # they stay the caller's, and have to be there as long as the session
+    return session
 
 
 def _is_known(config: SessionConfig, providers: list[Provider]) -> bool:
@@ -193,22 +212,25 @@ def _check_nodes(
 SLOWER_ON_CPU = ("SkipLayerNormFusion",)
 
 
-def start_session(graph: Path, options: Any, providers: list[Provider], *, capture: bool) -> Any:
-    """The session with a list of providers; an empty list leaves them to the options. See :func:`open_session`."""
+def start_session(model: str | bytes, options: Any, providers: list[Provider], *, capture: bool) -> Any:
+    """The session of a file or of a model's bytes; an empty list leaves the providers to the options.
+
+    See :func:`open_session`.
+    """
     ort = load_ort()
     if not providers:  # the options name them
-        return keep_in_children(ort.InferenceSession(str(graph), options, enable_fallback=0))
+        return keep_in_children(ort.InferenceSession(model, options, enable_fallback=0))
     on_cpu = all(provider_name(provider) == CPU for provider in providers)
     refused = list(SLOWER_ON_CPU) if on_cpu else []
     capturing = enable_capture(providers) if capture else None
     if capturing is not None:
         try:
-            return keep_in_children(ort.InferenceSession(str(graph), options, providers=capturing, enable_fallback=0))
+            return keep_in_children(ort.InferenceSession(model, options, providers=capturing, enable_fallback=0))
         except ort_errors() as error:
             if not is_capture_refusal(error):
                 raise
     return keep_in_children(
-        ort.InferenceSession(str(graph), options, providers=providers, disabled_optimizers=refused, enable_fallback=0)
+        ort.InferenceSession(model, options, providers=providers, disabled_optimizers=refused, enable_fallback=0)
     )
 
 
@@ -231,7 +253,7 @@ def make_options(config: SessionConfig, graph: Path) -> Any:
     elif options.intra_op_num_threads == 0:  # onnxruntime's "all physical cores of the host"
         options.intra_op_num_threads = threads_of_worker(config.workers)
     if config.low_memory:
-        from edgepipe.backend.onnxruntime.packed_weights import is_smaller_packed
+        from edgepipe.backend.onnxruntime.graphs.packed_weights import is_smaller_packed
 
         if not is_smaller_packed(graph):
             options.add_session_config_entry("session.disable_prepacking", "1")

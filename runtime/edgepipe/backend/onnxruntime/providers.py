@@ -51,11 +51,12 @@ _DEFAULTS: Mapping[str, Any] = {"use_tf32": 0}
 # `python -m benchmarks.graphs.quantized BUNDLE --without-kernels` shows what that takes; docs/reference/processors.md
 # has the instructions on each kind. fp16 is converted from and to fp32 around each product, but on ARM with half
 # precision.
-_WITH_KERNELS = ("int8", "int8-rows", "int8-static", "w8", "q4", "fp32", "fp16")
-_WITHOUT = ("int8", "int8-rows", "int8-static", "fp32", "fp16", "q4", "w8")
+_WITH_KERNELS = ("int8", "int8-rows", "int8-static", "w8-rows", "q4-rows", "w8", "q4", "fp32", "fp16")
+_WITHOUT = ("int8", "int8-rows", "int8-static", "fp32", "fp16", "q4-rows", "w8-rows", "q4", "w8")
 
 _CPU_PROFILE = DeviceProfile(
-    variant_orders={ARM64: _WITHOUT, ARM64_DOT: _WITH_KERNELS, X86: _WITHOUT, AVX2: _WITH_KERNELS, VNNI: _WITH_KERNELS}
+    variant_orders={ARM64: _WITHOUT, ARM64_DOT: _WITH_KERNELS, X86: _WITHOUT, AVX2: _WITH_KERNELS, VNNI: _WITH_KERNELS},
+    integer_products=True,
 )
 
 _CUDA_PROFILE = DeviceProfile(
@@ -66,7 +67,7 @@ _CUDA_PROFILE = DeviceProfile(
     # Products in 8-bit integers. onnxruntime has no CUDA kernel for DynamicQuantizeLinear, and computes quantized-and-
     # dequantized graphs in fp32 there: the one would go back and forth between the devices, the other be slower than
     # fp32. It computes no graph of fp32 in bf16.
-    unsupported_variants=("int8", "int8-rows", "int8-static", "q8", "uint8", "bf16"),
+    unsupported_variants=("int8", "int8-rows", "int8-static", "w8-rows", "q4-rows", "q8", "uint8", "bf16"),
     shares_cache=False,
 )
 

@@ -31,7 +31,20 @@ _PROFILE = DeviceProfile(
     name="OpenVINO",
     # fp32 is exact there. Of the others the fastest first; the dynamic ones of 8 bits are two to three times slower
     # there than on onnxruntime.
-    preferred_variants=("fp32", BF16, "int8-static", "w8", "q4", "fp16", "int8", "int8-rows", "q8", "uint8"),
+    preferred_variants=(
+        "fp32",
+        BF16,
+        "int8-static",
+        "w8",
+        "q4",
+        "w8-rows",
+        "q4-rows",
+        "fp16",
+        "int8",
+        "int8-rows",
+        "q8",
+        "uint8",
+    ),
     unsupported_variants=("q4f16", "bnb4"),
     precisions={BF16: STORED_AS[BF16]},
     # It makes kernels for each shape.

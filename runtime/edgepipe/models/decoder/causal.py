@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.backend.device import DeviceTensor
-from edgepipe.backend.session import SessionConfig
+from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
 from edgepipe.bundle.layout import PAST_WINDOW_LENGTH
 from edgepipe.errors import InputError
@@ -18,7 +18,7 @@ from edgepipe.models.decoder.step_tensors import Logits, StepInput
 from edgepipe.models.kv_buffers import KeyValues
 from edgepipe.models.kv_cache import Cache, layer_shapes, pad_and_stack
 from edgepipe.models.kv_memory import count_token_bytes
-from edgepipe.models.variants import load_graph
+from edgepipe.models.variants import load_graph, reads_prompts_apart
 from edgepipe.models.windowed_cache import WindowedCache, count_room, create_windowed_cache
 
 # Model types: Reformer takes no mask; the others count positions from the first token of a row, padding or not.
@@ -40,6 +40,7 @@ class CausalGraph(GraphDecoder):
     """A causal language model's graph, loaded; a :class:`~edgepipe.generation.decoder_protocol.Decoder`.
 
     Attributes:
+        prompt_session: What reads prompts where that is another form of the graph; else `session`.
         limits_past: Whether the graph asks how many tokens the layers with a window have keys and values of.
         window: How many of the last tokens these see; None where they keep all.
     """
@@ -49,8 +50,14 @@ class CausalGraph(GraphDecoder):
 
     def __init__(self, bundle: Bundle, dtype: str | None = None, session: SessionConfig | None = None) -> None:
         super().__init__(bundle, dtype, session, bundle.max_length)
-        self.session = load_graph(bundle, self.dtype, session)
+        self.session = load_graph(bundle, self.dtype, session, for_steps=True)
         self._layers = layer_shapes(self.session, bundle.path)
+        self.prompt_session = self.session
+        if reads_prompts_apart(bundle, self.dtype, session):
+            self.prompt_session = load_graph(bundle, self.dtype, session)
+            if not self._layers:  # every step reads the whole text
+                self.session.close()
+                self.session = self.prompt_session
         self.shares = bundle.shares_cache(self._stored) and self.session.in_place
         self._joins_rows = bool(self._layers) and bundle.joins_rows(self._stored)
         self.reads_padding = bundle.config.get("model_type") in READ_PADDING
@@ -84,6 +91,11 @@ class CausalGraph(GraphDecoder):
         elif sum(length for length, _ in found) >= rows * _WORTH_READING_APART:
             decoding.reads_apart = True
         return decoding
+
+    def close(self) -> None:
+        """Release the graphs; see :class:`GraphDecoder`."""
+        self.prompt_session.close()
+        super().close()
 
     def count_cache_bytes(self, inputs: int, width: int, input_length: int, length: int) -> int:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoder`; layers with a window forget what is before it."""
@@ -149,18 +161,33 @@ class CausalDecoding(GraphDecoding):
         self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache | None, *, every: bool = False
     ) -> None:
         super().__init__(graph, len(attention_mask), cache)
-        self._binding = self._session.bind()
         self._switch = graph.rotary_switch
         self._prompt_mask = attention_mask
         self._mask = np.empty((len(attention_mask), 0), np.int64)
+        self._every = every
+        self._graph = graph
+        self._bind(graph.prompt_session)
+
+    def _logits_of(self, tokens: NDArray[np.int64]) -> Logits:
+        """See :class:`GraphDecoding`; it is the graph for prompts that reads several tokens, or the first one."""
+        is_step = tokens.shape[1] == 1 and self._mask.shape[1]
+        session = self._graph.session if is_step else self._graph.prompt_session
+        if session is not self._session:
+            self._bind(session)
+        return self._logits
+
+    def _bind(self, session: Session) -> None:
+        """Have the next runs be those of a graph."""
+        self._session = session
+        self._binding = binding = session.bind()
+        device = session.device
         self._written = {
-            name: StepInput(self._binding, name, self._inputs[name], self._session.device)
+            name: StepInput(binding, name, self._inputs[name], device)
             for name in ("input_ids", "position_ids")
             if name in self._inputs
         }
-        self._logits = Logits(self._session, self._binding, every=every)
-        device = self._session.device
-        self._held = StepInput(self._binding, PAST_WINDOW_LENGTH, "int64", device) if graph.limits_past else None
+        self._logits = Logits(session, binding, every=self._every)
+        self._held = StepInput(binding, PAST_WINDOW_LENGTH, "int64", device) if self._graph.limits_past else None
 
     def load(self, input_ids: NDArray[np.int64], length: int, states: Sequence[KeyValues]) -> None:
         """Begin with the keys and values of the first tokens of a prompt, for one row.

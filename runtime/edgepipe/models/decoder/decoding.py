@@ -136,12 +136,12 @@ class GraphDecoding(ABC):
 
     def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        logits = self._logits  # a run may replace it
+        logits = self._logits_of(tokens)
         return self._check_finite(logits.read(self._advance(tokens, on_device=False)))
 
     def step_every(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        logits = self._logits
+        logits = self._logits_of(tokens)
         logits.give_every(True)
         try:
             return self._check_finite(logits.read(self._advance(tokens, on_device=False)))
@@ -153,14 +153,18 @@ class GraphDecoding(ABC):
         if not self.scores_on_device:
             best: NDArray[np.int64] = self.step(tokens).argmax(axis=1)
             return best
-        logits = self._logits
+        logits = self._logits_of(tokens)
         return logits.argmax(self._advance(tokens, on_device=True))
 
     def top_k(self, tokens: NDArray[np.int64], count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""
-        logits = self._logits
+        logits = self._logits_of(tokens)
         scores, indices = logits.top_k(self._advance(tokens, on_device=True), count)
         return self._check_finite(scores), indices
+
+    def _logits_of(self, tokens: NDArray[np.int64]) -> Logits:
+        """The logits of the run that reads these tokens; it may replace them by others for the next one."""
+        return self._logits
 
     def select(self, rows: NDArray[np.int64]) -> None:
         """See :class:`~edgepipe.generation.decoder_protocol.Decoding`."""

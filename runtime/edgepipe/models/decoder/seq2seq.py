@@ -49,7 +49,7 @@ class EncoderDecoderGraphs(GraphDecoder):
         self.max_source_length = bundle.max_length
         decoder = DECODER if bundle.has_graph(self._stored, DECODER) else PLAIN_DECODER
         self.encoder = load_graph(bundle, self.dtype, session, ENCODER)
-        self.session = load_graph(bundle, self.dtype, session, decoder)
+        self.session = load_graph(bundle, self.dtype, session, decoder, for_steps=True)
         shapes = layer_shapes(self.session, bundle.path)
         self.cross = {name: shape for name, shape in shapes.items() if ".encoder." in name}
         self._layers = {name: shape for name, shape in shapes.items() if name not in self.cross}

@@ -29,7 +29,10 @@ _POLICIES = {None: "MAX_PERFORMANCE", "CPU": "PREFER_CPU", "GPU": "PREFER_GPU", 
 
 # Every provider rounds in its own way, so the exact variant comes first. Which others a provider has kernels for is
 # known when its nodes are placed.
-_VARIANTS = ("fp32", "fp16", "w8", "q4", "q4f16", "int8-static", "int8", "int8-rows", "q8", "uint8", "bnb4")
+_VARIANTS = (
+    "fp32", "fp16", "w8", "q4", "q4f16", "int8-static", "int8",
+    "int8-rows", "w8-rows", "q4-rows", "q8", "uint8", "bnb4",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
