@@ -17,7 +17,13 @@ EXACT = "fp32"
 WRITERS = (
     *(
         Contender(f"edgepipe {dtype}", "generate_ours.py", "bundle", dtype, HERE, precision)
-        for dtype, precision in ((EXACT, EXACT), ("w8", "8 bits"), ("q4", "4 bits"))
+        for dtype, precision in (
+            (EXACT, EXACT),
+            ("w8", "8 bits"),
+            ("w8-rows", "8 bits"),
+            ("q4", "4 bits"),
+            ("q4-rows", "4 bits"),
+        )
     ),
     *(
         Contender(
@@ -71,8 +77,8 @@ FLOORS = (
     Floor("edgepipe w8", BANDWIDTH, _DECODE, 0.75),
     Floor("edgepipe fp32", "llama.cpp f32", _DECODE, 1.0, ("gpt2",)),
     Floor("edgepipe fp32", "CTranslate2 fp32", _DECODE, 1.0, ("gpt2",)),
-    Floor("edgepipe w8", "OpenVINO GenAI int8", ("prompt of 512",), 0.9),
-    Floor("edgepipe q4", "OpenVINO GenAI int4", ("prompt of 512",), 0.9),
+    Floor("edgepipe w8-rows", "OpenVINO GenAI int8", ("prompt of 512",), 0.9),
+    Floor("edgepipe q4-rows", "OpenVINO GenAI int4", ("prompt of 512",), 0.9),
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgepipe.backend.machine import saturates
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.causal import CausalGraph
 from edgepipe_export import export
@@ -20,6 +21,7 @@ from tests.tiny.generative import build_generative
 DTYPES = ("q4", "q4-rows")
 
 
+@pytest.mark.skipif(saturates(), reason="sums of 8-bit products overflow on this processor")
 def test_prompts_are_near_to_those_of_q4(tmp_path: Path) -> None:
     model, tokenizer = build_generative("llama")
     bundle = export(
