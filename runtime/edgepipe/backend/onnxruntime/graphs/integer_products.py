@@ -62,7 +62,7 @@ _CONSTANTS: Mapping[str, NDArray[Any]] = {
     _PEAK: np.array(_LEAST, np.float32),
 }
 # What the graph says of weights that are given to the session; no such file is opened.
-_GIVEN = "given"
+GIVEN = "given"
 # Outputs of a weight that are rounded at a time: their numbers in fp32 fit into a processor's cache.
 _OUTPUTS_AT_ONCE = 128
 
@@ -78,6 +78,16 @@ class RewrittenGraph:
 
     model: bytes
     weights: Mapping[str, NDArray[Any]]
+
+
+def rewrite_products(data: Any) -> bytes:
+    """A model's bytes with its products in integers, whose weights are declared in it as in the file :data:`GIVEN`.
+
+    Raises:
+        ValueError: the graph is damaged.
+        IndexError: it ends too early.
+    """
+    return _Rewriter(data).rewrite()
 
 
 def use_integer_products(graph: Path, num_threads: int = 1) -> RewrittenGraph | None:
@@ -129,6 +139,11 @@ class _Product:
     codes: str
     scales: str
 
+    @property
+    def names(self) -> set[str]:
+        """Those of the tensors of its weight in blocks."""
+        return {tensor.name for tensor in (self.blocks, self.block_scales, self.zeros) if tensor is not None}
+
 
 @dataclass(slots=True)
 class _Rewriter:
@@ -138,6 +153,7 @@ class _Rewriter:
     products: list[_Product] = field(default_factory=list)
     _weights: dict[str, TensorHead] = field(default_factory=dict)
     _results: set[str] = field(default_factory=set)
+    _read: set[str] = field(default_factory=set)  # by nodes that stay
     _quantized: dict[str, tuple[str, str]] = field(default_factory=dict)
     _rounded: dict[str, _Product] = field(default_factory=dict)
 
@@ -159,17 +175,24 @@ class _Rewriter:
                 self._weights[tensor.name] = tensor
             elif number == OUTPUT:
                 self._results.add(read_name(self.data, first, last))
-        content = b"".join(self._rewrite_field(*each) for each in fields)
-        constants = (write_initializer(name, array) for name, array in _CONSTANTS.items())
-        return content + b"".join([*constants, *self._declare_weights()])
+        nodes = [self._rewrite_node(first, last) for number, first, last in fields if number == NODE]
+        blocks = {name for product in self.products for name in product.names} - self._read
+        others = [
+            write_field(number, bytes(self.data[first:last]))
+            for number, first, last in fields
+            if number != NODE
+            if number != INITIALIZER or read_tensor(self.data, first, last).name not in blocks
+        ]
+        constants = (write_initializer(name, array) for name, array in _CONSTANTS.items()) if self.products else ()
+        return b"".join([*nodes, *others, *constants, *self._declare_weights()])
 
-    def _rewrite_field(self, number: int, start: int, end: int) -> bytes:
-        if number == NODE:
-            node = read_node(self.data, start, end)
-            product = self._find_product(node)
-            if product is not None:
-                return b"".join(map(write_node, self._multiply(node, product)))
-        return write_field(number, bytes(self.data[start:end]))
+    def _rewrite_node(self, start: int, end: int) -> bytes:
+        node = read_node(self.data, start, end)
+        product = self._find_product(node)
+        if product is None:
+            self._read.update(node.inputs)
+            return write_field(NODE, bytes(self.data[start:end]))
+        return b"".join(map(write_node, self._multiply(node, product)))
 
     def _find_product(self, node: NodeHead) -> _Product | None:
         """What a node multiplies by; None for one that stays as it is."""
@@ -228,8 +251,8 @@ class _Rewriter:
 
     def _declare_weights(self) -> Iterator[bytes]:
         for product in self.products:
-            yield declare_initializer(product.codes, "int8", (product.inputs, product.outputs), _GIVEN)
-            yield declare_initializer(product.scales, "float32", (product.outputs,), _GIVEN)
+            yield declare_initializer(product.codes, "int8", (product.inputs, product.outputs), GIVEN)
+            yield declare_initializer(product.scales, "float32", (product.outputs,), GIVEN)
 
 
 def _round_weight(graph: Path, data: Any, product: _Product) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.machine import saturates
 from edgepipe.backend.onnxruntime.graphs.integer_products import RewrittenGraph, use_integer_products
+from edgepipe.backend.onnxruntime.graphs.packed_weights import count_memory
 from edgepipe.backend.session import SessionConfig
 from edgepipe.errors import BundleError
 
@@ -233,3 +234,29 @@ def test_weights_that_end_too_early_are_refused(tmp_path: Path) -> None:
     data.write_bytes(data.read_bytes()[:200])
     with pytest.raises(BundleError, match="is truncated or altered"):
         create_session(path, IN_INTEGERS)
+
+
+def test_weights_in_blocks_go_where_nothing_else_reads_them(tmp_path: Path) -> None:
+    first, tied = Weight("first"), Weight("tied", seed=1)
+    nodes = [
+        first.multiply("given", "one"),
+        tied.multiply("given", "two"),
+        helper.make_node("Gather", ["tied_scales", "row"], ["some"]),
+        helper.make_node("ReduceMax", ["some", "axis"], ["largest"], keepdims=0),
+        helper.make_node("Add", ["one", "two"], ["both"]),
+        helper.make_node("Add", ["both", "largest"], ["result"]),
+    ]
+    tied.arrays |= {"row": np.array(0), "axis": np.array([0])}
+    path = write(tmp_path / "model.onnx", nodes, first, tied, external=False)
+    names = {tensor.name for tensor in onnx.load_model_from_string(rewrite(path).model).graph.initializer}
+    assert names & {*first.arrays, *tied.arrays} == {"tied_scales", "row", "axis"}
+
+
+def test_what_they_need_is_counted(tmp_path: Path) -> None:
+    weight = Weight("weight")
+    path = write(tmp_path / "model.onnx", [weight.multiply("given", "product"), end("product")], weight)
+    need = count_memory(path, IN_INTEGERS)
+    made = sum(array.nbytes for array in rewrite(path).weights.values())
+    assert need.private >= made + INPUTS * OUTPUTS  # as they are given, and packed
+    assert need.mapped < Path(f"{path}_data").stat().st_size
+    assert need.private > count_memory(path, SessionConfig("cpu")).private
