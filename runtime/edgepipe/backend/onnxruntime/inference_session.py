@@ -174,6 +174,8 @@ def _start_rewritten(graph: Path, options: Any, providers: list[Provider]) -> An
         return start_session(str(graph), options, providers, capture=False)
     # A model of bytes is nowhere: it has to be told where its other weights are.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.parent))
+    # Its threads would go on waiting for work on the processors that steps need.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     weights = [ort.OrtValue.ortvalue_from_numpy(array) for array in rewritten.weights.values()]
     options.add_external_initializers(list(rewritten.weights), weights)
     session = start_session(rewritten.model, options, providers, capture=False)
