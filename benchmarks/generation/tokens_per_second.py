@@ -50,7 +50,7 @@ WORKS = (Work("gpt2", 32, 64, 1), Work("bart-base", 64, 48, 1), Work("bart-base"
 CONTEXTS = (100, 1000)
 AFTER_CONTEXT = 20
 
-OURS = ("fp32", "int8", "w8", "q4")
+OURS = ("fp32", "int8", "w8", "w8-rows", "q4", "q4-rows")
 BARE, OPTIMUM, TORCH = "bare loop, fp32", "optimum-onnx", "transformers, torch"
 CT2, CT2_FP32 = "CTranslate2 int8", "CTranslate2 fp32"
 
@@ -202,7 +202,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         for model in arguments.models:
             folder = Path(arguments.keep or temporary) / model
-            make_apart(model, folder)
+            make_apart(model, folder, OURS)
             answers_by_work |= measure_model(model, folder, threads, python, arguments.rounds)
             if model == "gpt2" and arguments.context:
                 context = context_cost(folder, threads, arguments.rounds)
