@@ -140,6 +140,37 @@ class Binding(Protocol):
         ...
 
 
+class StatefulBinding(Binding, Protocol):
+    """A binding whose runs keep tensors of their own from one to the next: the states of its session, none at first.
+
+    A state is [rows, ...]. A run reads it, and writes it behind what it had: a decoder's past becomes its present.
+    """
+
+    def choose_rows(self, rows: NDArray[np.int64]) -> None:
+        """Have the rows of the next runs go on from the rows of the states with these indices, int64[rows]."""
+        ...
+
+    def clear_states(self) -> None:
+        """Begin anew, as without a run."""
+        ...
+
+    def read_states(self) -> dict[str, NDArray[Any]]:
+        """Copies of all states by name, as the last run left them.
+
+        Raises:
+            OutOfMemoryError: there was too little memory.
+        """
+        ...
+
+    def write_states(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Have the next run go on from these; they are copied.
+
+        Raises:
+            OutOfMemoryError: there was too little memory.
+        """
+        ...
+
+
 class Session(Protocol):
     """One graph, loaded.
 
@@ -150,6 +181,9 @@ class Session(Protocol):
         outputs: Names of the outputs in order.
         output_shapes: Their declared shapes, with names or None for the dimensions that vary.
         output_dtypes: Their numpy dtype names.
+        states: What runs of a binding keep from one to the next in place of inputs and outputs, likewise name -> numpy
+            dtype name, by the inputs' names; where there are some, a binding is a :class:`StatefulBinding`.
+        state_shapes: Their shapes, with None for the dimensions that vary.
         providers: What runs it, first choice first, by the engine's names.
         placement: How many operators of each kind each of them runs; empty where edgepipe knows that without asking.
         on_cpu: Whether a processor is that first choice.
@@ -168,6 +202,8 @@ class Session(Protocol):
     outputs: tuple[str, ...]
     output_shapes: dict[str, list[int | str | None]]
     output_dtypes: dict[str, str]
+    states: dict[str, str]
+    state_shapes: dict[str, list[int | str | None]]
     providers: list[str]
     placement: Mapping[str, Mapping[str, int]]
     on_cpu: bool

@@ -370,20 +370,20 @@ def pad_and_stack(first: NDArray[np.int64], second: NDArray[np.int64], padding: 
 
 
 def layer_shapes(session: Session, origin: Path) -> dict[str, tuple[int, int, str]]:
-    """Heads, width and dtype of each cache input, from the graph's declaration [batch, heads, length, width].
+    """Heads, width and dtype of each cache input, or state in its place, as the graph declares it.
 
     Warns where there is none.
 
     Raises:
-        BundleError: the graph does not declare heads and width.
+        BundleError: the graph does not declare it as [batch, heads, length, width].
     """
-    found = {}
-    for name, shape in session.input_shapes.items():
+    found, dtypes = {}, session.inputs | session.states
+    for name, shape in (session.input_shapes | session.state_shapes).items():
         if not name.startswith(PAST):
             continue
         if len(shape) != 4 or not isinstance(shape[1], int) or not isinstance(shape[3], int):
             raise BundleError(f"{origin} declares {name} as {shape}, expected [batch, heads, length, width]")
-        found[name] = (shape[1], shape[3], session.inputs[name])
+        found[name] = (shape[1], shape[3], dtypes[name])
     if not found:
         warnings.warn(
             f"{origin} has no cache inputs (past_key_values): every step computes the whole text again, which is slow",

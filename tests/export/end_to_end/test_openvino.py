@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from edgepipe import pipeline
 from edgepipe.backend.openvino.ov_module import CPU, load_core
 from edgepipe.errors import ParityError
+from edgepipe.generation.config_sources import generation_config
+from edgepipe.generation.continuous_batching import ContinuousBatch
 from edgepipe_export import export, verify
 from tests.conftest import Exported
 from tests.tiny import HEADS, build
@@ -35,12 +37,39 @@ def test_every_task_gives_the_results_of_transformers(task: str, tiny_export: Ca
     assert {call: why for call, why in found.items() if why is not None} == {}
 
 
-def test_a_decoder_in_standard_operators_writes_the_same(tmp_path: Path) -> None:
-    model, tokenizer = build_generative("gpt2")
+@pytest.mark.parametrize(("family", "has_state"), [("gpt2", True), ("mistral", True), ("bloom", False)])
+def test_a_decoder_in_standard_operators_writes_the_same(family: str, has_state: bool, tmp_path: Path) -> None:
+    model, tokenizer = build_generative(family)
     bundle = export(model, tmp_path / "bundle", tokenizer=tokenizer, dtypes=("fp32",), target="openvino", verify=False)
     here, there = pipeline("text-generation", bundle), pipeline("text-generation", bundle, device="openvino")
-    for options in ({}, {"num_beams": 3}, {"batch_size": 3}, {"num_beams": 2, "batch_size": 3}):
-        assert there(list(TEXTS), **SEARCH, **options) == here(list(TEXTS), **SEARCH, **options), options
+    assert bool(there.model.session.states) is has_state
+    for options in (
+        {},
+        {"num_beams": 3},
+        {"batch_size": 3},
+        {"num_beams": 2, "batch_size": 3},
+        {"do_sample": True, "seed": 1, "num_return_sequences": 2, "batch_size": 2},
+        {"prompt_lookup_num_tokens": 4},
+    ):
+        assert there(list(TEXTS), **SEARCH | options) == here(list(TEXTS), **SEARCH | options), options
+    assert there.cache_prefix(TEXTS[0]).tokens > 0
+    longer = [TEXTS[0] + text for text in TEXTS]
+    for options in ({}, {"batch_size": 3}, {"num_beams": 2}):
+        assert there(longer, **SEARCH | options) == here(longer, **SEARCH | options), options
+    assert write_together(there, TEXTS) == write_together(here, TEXTS)
+
+
+def write_together(write: Any, texts: Sequence[str]) -> list[list[int]]:
+    """The tokens of texts whose requests come one after another and are written side by side."""
+    batch, found, steps = ContinuousBatch(write.model, write.tokenizer, prompt_chunk=3), {}, 0
+    while len(found) < len(texts) or len(batch):
+        if steps % 2 == 0 and len(found) < len(texts):
+            ids = write.tokenizer(texts[len(found)]).input_ids
+            found[batch.add(ids, generation_config(write.model, {}, {"max_new_tokens": 8}))] = []
+        for each in batch.step():
+            found[each.running].append(each.token)
+        steps += 1
+    return list(found.values())
 
 
 def test_an_export_for_it_is_measured_there(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ class OrtSession:
         except UnicodeDecodeError as error:
             name = f"the name of an input, output or axis of {graph}"
             raise BundleError(f"{name} cannot be read as UTF-8 text: {error}; {EXPORT_AGAIN}") from error
+        self.states: dict[str, str] = {}
+        self.state_shapes: dict[str, list[int | str | None]] = {}
         self._as_float32 = any(dtype in ("float16", "float64") for dtype in self.output_dtypes.values())
         provider_options = session.get_provider_options()
         self.on_cpu = self.providers[0] == CPU

@@ -25,7 +25,7 @@ from edgepipe.backend.machine import cpu_flags
 from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 
 # Counted up where graphs are changed in another way before they are compiled.
-_FORM = 2
+_FORM = 3
 
 # Within the folder of all that edgepipe keeps; bytes of all files in it.
 FOLDER = "openvino"

@@ -15,6 +15,7 @@ from edgepipe.backend.machine import saturates
 from edgepipe.backend.openvino.compiled_models import load_compiled
 from edgepipe.backend.openvino.ov_diagnostics import explain_load_failure, explain_run_failure, require_translation
 from edgepipe.backend.openvino.ov_host import HOST, ArrayBinding
+from edgepipe.backend.openvino.ov_kv_state import INPUT_IDS, STATE_ROWS, StateBinding, keep_in_state
 from edgepipe.backend.openvino.ov_module import CPU, load_core, load_openvino
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.session import DeviceProfile, SessionConfig
@@ -84,6 +85,14 @@ class OvSession:
         self.providers = [_PROFILE.name]
         self.placement: Mapping[str, Mapping[str, int]] = {}
         inputs = {_port_name(port): port for port in compiled.inputs}
+        self.states: dict[str, str] = {}
+        self.state_shapes: dict[str, list[int | str | None]] = {}
+        if inputs.pop(STATE_ROWS, None) is not None:
+            self._idle.append(keep_in_children(compiled.create_infer_request()))
+            variables = {state.name: state.state for state in self._idle[0].query_state()}
+            for name, tensor in sorted(variables.items()):
+                self.states[name] = str(tensor.element_type.to_dtype().name)
+                self.state_shapes[name] = [size or None for size in tensor.shape]  # without rows and tokens yet
         optional = inputs.pop(LOGITS_TO_KEEP, None)
         self._defaults = {} if optional is None else {LOGITS_TO_KEEP: np.zeros((), _dtype(optional))}
         outputs = {_port_name(port): port for port in compiled.outputs}
@@ -117,6 +126,8 @@ class OvSession:
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
         """See :class:`~edgepipe.backend.session.Session`."""
         request = self._take_request()
+        if self.states:
+            request.reset_state()
         arrays = self._infer(request, feeds, shared=False)
         self._idle.append(request)  # one that failed is not used again
         return {
@@ -127,6 +138,8 @@ class OvSession:
     def bind(self, graph_id: int | None = None) -> ArrayBinding:
         """See :class:`~edgepipe.backend.session.Session`."""
         request = self._take_request()
+        if self.states:
+            return StateBinding(lambda feeds, rows: self._infer(request, feeds, shared=True, rows=rows), request)
         return ArrayBinding(lambda feeds: self._infer(request, feeds, shared=True))
 
     def _take_request(self) -> Any:
@@ -140,8 +153,13 @@ class OvSession:
         except IndexError:
             return keep_in_children(compiled.create_infer_request())
 
-    def _infer(self, request: Any, feeds: Mapping[str, NDArray[Any]], *, shared: bool) -> dict[str, NDArray[Any]]:
-        """The outputs by name: in the request's own memory if `shared`, else copies."""
+    def _infer(
+        self, request: Any, feeds: Mapping[str, NDArray[Any]], *, shared: bool, rows: NDArray[np.int64] | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """The outputs by name: in the request's own memory if `shared`, else copies.
+
+        With a state the rows go on from those of the state with these indices; None for a state without tokens.
+        """
         if self._defaults:
             feeds = {**self._defaults, **feeds}
         if feeds.keys() != self.inputs.keys() | self._defaults.keys():
@@ -149,13 +167,16 @@ class OvSession:
             raise BundleError(
                 f"the graph failed: it reads {', '.join(self.inputs)}, and was given {', '.join(feeds) or 'nothing'}"
             )
+        if self.states:
+            rows = np.arange(len(feeds[INPUT_IDS])) if rows is None else rows
+            feeds = {**feeds, STATE_ROWS: rows.astype(np.int32)}
         with explain_run_failure(feeds), within_engine():
             found = request.infer(dict(feeds), share_inputs=True, share_outputs=shared)
         return dict(zip(self.outputs, found.to_tuple(), strict=True))
 
 
 def read_graph(graph: Path) -> Any:
-    """An ``openvino.Model`` of a graph that can be told of how many tokens logits are wanted.
+    """An ``openvino.Model`` of a graph that can be told of how many tokens logits are wanted, and that keeps its past.
 
     OpenVINO makes a constant of what an input is by default, and would compute those of all tokens of a prompt.
     """
@@ -174,6 +195,7 @@ def read_graph(graph: Path) -> Any:
                 reader.replace_source_output(asked.output(0))
             model.add_parameters([asked])
             break
+    keep_in_state(model)
     return model
 
 

@@ -20,6 +20,7 @@ from edgepipe.models.kv_buffers import LayerShapes
 from edgepipe.models.kv_cache import Cache, History, create_cache
 from edgepipe.models.kv_memory import check_room, count_token_bytes, has_room
 from edgepipe.models.loaded_variant import LoadedVariant
+from edgepipe.models.stateful_cache import StatefulCache
 
 # Room for new tokens where nobody says how long the rows are going to be.
 ROOM = 64
@@ -110,6 +111,8 @@ class GraphDecoder(LoadedVariant):
 
     def _create_cache(self, rows: int, capacity: int) -> Cache | None:
         """A cache for rows of so many tokens, or as many as the model takes."""
+        if self.session.states:
+            return StatefulCache(self._layers, rows, self.session.device)
         capacity = self._bound_capacity(capacity)
         return create_cache(self._layers, rows, capacity, shares=self.shares, device=self.session.device)
 

@@ -3,6 +3,8 @@
 A decoder-only graph gives for each token the sum of what all tokens up to it say, padding left out:
 ``logits[b, t] = sum over s <= t of mask[b, s] * (keys[ids[b, s]] + values[ids[b, s]] + places[position_ids[b, s]])``.
 An encoder-decoder adds what the tokens of the source say: ``sum over s of mask[b, s] * states[source[b, s]]``.
+
+A third graph has attention of two layers, for engines that put another operator in its place.
 """
 
 from __future__ import annotations
@@ -162,6 +164,88 @@ def write_causal_graph(
     graph.save(path, inputs, outputs)
 
 
+WRITINGS = ("scaled queries", "scaled scores", "divided scores", "no scale", "grouped heads", "length of the past")
+OTHER_WRITINGS = ("bounded scores", "past read twice", "present read twice", "bias without rows", "rows of the state")
+_HEADS, _HEAD_DIM = 2, 4
+
+
+def write_attention_graph(path: Path, writing: str = WRITINGS[0], *, integers: int = _INT64) -> None:
+    """Write a decoder-only graph with two layers of attention.
+
+    Args:
+        path: Its file.
+        writing: How attention is written, one of WRITINGS, or of OTHER_WRITINGS, which are not that of the operator.
+        integers: Element type of ids, masks and positions.
+    """
+    graph, draw = _Graph(), np.random.default_rng(0)
+    kv_heads, width = 1 if writing == "grouped heads" else _HEADS, _HEADS * _HEAD_DIM
+
+    def weights(*shape: int) -> str:
+        return graph.constant(draw.standard_normal(shape, dtype=np.float32))
+
+    def split(value: str, heads: int) -> str:
+        return graph.add("Transpose", graph.add("Reshape", value, graph.constant([0, 0, heads, _HEAD_DIM])), perm=swap)
+
+    swap = [0, 2, 1, 3]
+    ids = (integers, ["batch_size", "sequence_length"])
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": (integers, ["batch_size", "total_length"])}
+    inputs["position_ids"] = ids
+    outputs: dict[str, Any] = {"logits": (_FLOAT, ["batch_size", "sequence_length", VOCABULARY])}
+    pasts = {f"{layer}.{kind}": _FLOAT for layer in (0, 1) for kind in ("key", "value")}
+    for name, kind in pasts.items():
+        inputs[f"past_key_values.{name}"] = (kind, ["batch_size", kv_heads, "past_sequence_length", _HEAD_DIM])
+        outputs[f"present.{name}"] = (kind, ["batch_size", kv_heads, "total_length", _HEAD_DIM])
+    if writing == "rows of the state":
+        inputs["beam_idx"] = (_INT64, ["batch_size"])
+
+    total, new = graph.size("attention_mask", 1), graph.size("input_ids", 1)
+    before = graph.add("Sub", total, new)
+    if writing == "length of the past":
+        before = graph.size("past_key_values.0.key", 2)
+    zero, one = graph.constant(0), graph.constant(1)
+    columns = graph.add("Range", zero, graph.add("Squeeze", total), one)
+    places = graph.add("Add", graph.add("Range", zero, graph.add("Squeeze", new), one), before)
+    seen = graph.add("LessOrEqual", columns, graph.add("Unsqueeze", places, graph.constant([1])))
+    if writing != "bias without rows":
+        kept = graph.add("Unsqueeze", graph.add("Cast", "attention_mask", to=_BOOL), graph.constant([1, 2]))
+        seen = graph.add("And", seen, kept)
+    lowest = graph.constant(np.float32(-1e9))
+    bias = graph.add("Where", seen, graph.constant(np.float32(0)), lowest)
+
+    hidden = graph.add("Gather", weights(VOCABULARY, width), "input_ids")
+    hidden = graph.add("Add", hidden, graph.add("Gather", weights(LIMIT, width), "position_ids"))
+    scale = graph.constant(np.float32(_HEAD_DIM**-0.5))
+    for layer in (0, 1):
+        query = split(graph.add("MatMul", hidden, weights(width, width)), _HEADS)
+        if writing not in ("scaled scores", "divided scores", "no scale"):
+            query = graph.add("Mul", query, scale)
+        said = []
+        for kind in ("key", "value"):
+            states = split(graph.add("MatMul", hidden, weights(width, kv_heads * _HEAD_DIM)), kv_heads)
+            past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
+            graph.add("Concat", past, states, name=present, axis=2)
+            if writing == "grouped heads":
+                each = graph.add("Unsqueeze", present, graph.constant([2]))
+                each = graph.add("Expand", each, graph.constant([1, 1, _HEADS, 1, 1]))
+                present = graph.add("Reshape", each, graph.constant([0, _HEADS, -1, _HEAD_DIM]))
+            said.append(present)
+            read_twice = {"past read twice": past, "present read twice": present}.get(writing)
+            if read_twice:
+                bias = graph.add("Add", bias, graph.add("ReduceSum", read_twice, graph.constant([1, 2, 3])))
+        scores = graph.add("MatMul", query, graph.add("Transpose", said[0], perm=[0, 1, 3, 2]))
+        if writing == "scaled scores":
+            scores = graph.add("Mul", scale, scores)
+        if writing == "divided scores":
+            scores = graph.add("Div", scores, graph.constant(np.float32(_HEAD_DIM**0.5)))
+        if writing == "bounded scores":
+            scores = graph.add("Tanh", scores)
+        found = graph.add("MatMul", graph.add("Softmax", graph.add("Add", scores, bias), axis=-1), said[1])
+        joined = graph.add("Reshape", graph.add("Transpose", found, perm=swap), graph.constant([0, 0, width]))
+        hidden = graph.add("Add", hidden, joined)
+    graph.add("MatMul", hidden, weights(width, VOCABULARY), name="logits")
+    graph.save(path, inputs, outputs)
+
+
 def write_seq2seq_graphs(
     folder: Path, *, cache: bool = True, grows: bool = False, source_rows: str = "batch_size", tokens: int | str = "new"
 ) -> None:
@@ -225,8 +309,12 @@ def write_seq2seq_graphs(
 def causal_bundle(
     folder: Path, *, shared: bool = False, exported: bool = False, limit: int | None = LIMIT, **graph: Any
 ) -> Bundle:
-    """A bundle of the decoder-only graph; `shared` or `exported` as the exporter records it, else of another tool's."""
-    write_causal_graph(folder / "onnx" / f"{MODEL}.onnx", **graph)
+    """A bundle of the decoder-only graph; `shared` or `exported` as the exporter records it, else of another tool's.
+
+    With a `writing` it is the graph with attention.
+    """
+    write = write_attention_graph if "writing" in graph else write_causal_graph
+    write(folder / "onnx" / f"{MODEL}.onnx", **graph)
     config = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "max_position_embeddings": limit}
     return _finish(folder, config, "text-generation", "shared" if shared else "concatenated" * exported, limit)
 

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import TensorProto
 
 from edgepipe import Bundle
+from edgepipe.backend.session import SessionConfig
 from edgepipe.errors import InputError
 from edgepipe.models.decoder.causal import READ_PADDING, CausalDecoding, CausalGraph
 from edgepipe.models.kv_cache import SharedBufferCache, SwappedBufferCache
@@ -186,6 +188,55 @@ def test_padding_of_all_rows_goes_when_it_is_much(kind: str, tmp_path: Path) -> 
     found = first.step(np.array([[7]]))
     expected = causal_logits([[*IDS[0, :2].tolist(), 7]], positions=KINDS[kind].get("positions", True))
     np.testing.assert_allclose(found, expected[:, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("writing", ["scaled queries", "grouped heads", "length of the past", "bounded scores"])
+def test_on_openvino_rows_go_on_as_on_onnxruntime(
+    writing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this system, or is not installed")
+    bundle = causal_bundle(tmp_path, exported=True, writing=writing)
+    here, there = (CausalGraph(bundle, session=SessionConfig(device)) for device in ("cpu", "openvino"))
+    assert bool(there.session.states) is (writing != "bounded scores")
+    assert not there.shares
+    assert there.count_cache_bytes(1, 1, 5, 8) == here.count_cache_bytes(1, 1, 5, 8)
+    monkeypatch.setattr("edgepipe.models.decoder.causal._WORTH_READING_APART", 1)
+
+    def write(decoder: CausalGraph) -> list[NDArray[np.float32]]:
+        found = []
+
+        def step(decoding: CausalDecoding, *tokens: list[int]) -> None:
+            found.append(decoding.step(np.array(tokens)).copy())
+
+        def begin(ids: NDArray[np.int64], mask: NDArray[np.int64]) -> CausalDecoding:
+            decoding = decoder.begin(ids, mask)
+            found.append(decoding.step(ids).copy())
+            return decoding
+
+        running = begin(IDS[:, :PROMPT], MASK[:, :PROMPT])
+        step(running, [1], [2])
+        running.select(np.array([1, 0, 1]))  # beams
+        step(running, [3], [4], [5])
+        running.select(np.array([1, 2]))
+        running.join(begin(IDS[:1, :3], MASK[:1, :3]))  # requests side by side
+        step(running, [6], [7], [8])
+        running.select(np.array([2]))
+        running.drop_padding()
+        found.append(running.step_every(np.array([[9, 1, 2]])))  # lookahead
+        running.forget(2)
+        step(running, [3])
+        assert decoder.cache_prefix(IDS[0, :4].tolist(), 1 << 20, pinned=True)
+        assert decoder.cache_prefix(IDS[1, 3:4].tolist(), 1 << 20, pinned=True)
+        for rows in (1, 2):
+            cached = begin(IDS[:rows, :PROMPT], MASK[:rows, :PROMPT])
+            step(cached, *[[5]] * rows)
+            cached.select(np.zeros(3, np.int64))
+            step(cached, [6], [7], [8])
+        every = decoder.scores(IDS, MASK)
+        return [*found, every[0], every[1, 3:]]
+
+    for found, expected in zip(write(there), write(here), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def begin_row(decoder: CausalGraph, length: int) -> CausalDecoding:
