@@ -1,4 +1,4 @@
-"""edgepipe's search on a bundle, and how much of its time is not the graph's."""
+"""edgepipe's search on a bundle, and how much of its time is not the graph's; the option may be DTYPE@DEVICE."""
 
 import sys
 import time
@@ -9,13 +9,15 @@ from generation_worker import serve
 from edgepipe import Bundle
 from edgepipe.backend.onnxruntime.inference_session import OrtSession
 from edgepipe.backend.onnxruntime.io_binding import IoBinding
+from edgepipe.backend.openvino.ov_host import ArrayBinding
 from edgepipe.backend.session import SessionConfig
 from edgepipe.generation.config_sources import generation_config
 from edgepipe.generation.generate import generate, stream
 from edgepipe.models.decoder.decoder_loading import load_decoder
 
-folder, threads, dtype = sys.argv[1:]
-decoder = load_decoder(Bundle.load(folder), dtype, SessionConfig(num_threads=int(threads)))
+folder, threads, option = sys.argv[1:]
+dtype, _, device = option.partition("@")
+decoder = load_decoder(Bundle.load(folder), dtype, SessionConfig(device or None, num_threads=int(threads)))
 runs = []
 
 
@@ -30,7 +32,8 @@ def timed(run):
     return wrapper
 
 
-IoBinding.run, OrtSession.run = timed(IoBinding.run), timed(OrtSession.run)
+for kind in (IoBinding, OrtSession, ArrayBinding):
+    kind.run = timed(kind.run)
 
 
 def write(prompt, new, beams, note):

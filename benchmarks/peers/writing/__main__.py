@@ -30,7 +30,7 @@ from benchmarks.generation.tokens_per_second import generate
 from benchmarks.peers.sections import LLAMA, PEERS, Contender
 from benchmarks.peers.writing.bandwidth import measure_bandwidth
 from benchmarks.peers.writing.writer_files import Interpreters, bytes_read, make_file, writer_command
-from benchmarks.peers.writing.writers import MODELS, OURS, PROMPTS, REFERENCE, choose
+from benchmarks.peers.writing.writers import BUNDLE, MODELS, OURS, PROMPTS, REFERENCE, choose
 from benchmarks.peers.writing.writing_report import build_record, count_equal, markdown
 from benchmarks.turns import SETTLE, print_progress
 from benchmarks.worker import Worker, measure_starts
@@ -53,7 +53,7 @@ def main() -> None:
         for name in arguments.models:
             folder = (arguments.keep or Path(temporary)) / name
             wanted, left_out = choose(name, arguments.only), Reasons()
-            dtypes = [one.option for one in choose(name, OURS)]
+            dtypes = [one.option for one in choose(name, OURS) if one.path == BUNDLE]
             make_apart(name, folder, dtypes)
             wanted = keep_working(wanted, left_out, partial(make_file, folder=folder, given=given))
             if not arguments.prepare:

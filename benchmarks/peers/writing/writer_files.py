@@ -10,6 +10,7 @@ from benchmarks.environments import llama_python, make, run
 from benchmarks.peers.files import PEERS_FOLDER, ROOT, peers_python
 from benchmarks.peers.sections import HERE, LLAMA, PEERS, Contender
 from benchmarks.peers.writing.weights_read import count_checkpoint, count_gguf, count_onnx, count_openvino
+from benchmarks.peers.writing.writers import BUNDLE, OPENVINO_BUNDLE, OURS, choose
 
 from edgepipe import Bundle
 
@@ -67,6 +68,10 @@ def make_file(one: Contender, folder: Path, given: Interpreters) -> None:
     elif one.engine == "generate_openvino.py":
         command = ["-m", "optimum.commands.optimum_cli", "export", "openvino", "--model", checkpoint]
         command += ["--task", "text-generation-with-past", "--weight-format", one.path.rpartition("-")[2], str(output)]
+    elif one.path == OPENVINO_BUNDLE:
+        dtypes = ",".join(each.option.partition("@")[0] for each in choose(folder.name, OURS) if each.path == one.path)
+        command = ["-m", "edgepipe", "export", checkpoint, str(output), "--target", "openvino", "--dtype", dtypes]
+        command.append("--no-verify")
     else:
         assert one.engine == "generate_genai.py"
         command = ["-m", "onnxruntime_genai.models.builder", "-i", checkpoint, "-o", str(output)]
@@ -83,8 +88,8 @@ def make_file(one: Contender, folder: Path, given: Interpreters) -> None:
 
 def bytes_read(one: Contender, folder: Path) -> int:
     """The bytes of weights that a contender reads for a new token."""
-    if one.path == "bundle":
-        return count_onnx(Bundle.load(folder / one.path).graph(one.option))
+    if one.path in (BUNDLE, OPENVINO_BUNDLE):
+        return count_onnx(Bundle.load(folder / one.path).graph(one.option.partition("@")[0]))
     if one.environment == LLAMA:
         return count_gguf(folder / one.path)
     if one.engine == "generate_openvino.py":

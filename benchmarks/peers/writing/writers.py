@@ -13,10 +13,13 @@ MODELS = {"gpt2": True, "llama-134m": True, "qwen2-0.5b": False}
 PROMPTS = (32, 512)
 EXACT = "fp32"
 
+# Bundles of ours in the folder of a model: for onnxruntime, and for OpenVINO, whose options name the device.
+BUNDLE, OPENVINO_BUNDLE = "bundle", "bundle-openvino"
+
 # The engine is a program of benchmarks/generation/workers.
 WRITERS = (
     *(
-        Contender(f"edgepipe {dtype}", "generate_ours.py", "bundle", dtype, HERE, precision)
+        Contender(f"edgepipe {dtype}", "generate_ours.py", BUNDLE, dtype, HERE, precision)
         for dtype, precision in (
             (EXACT, EXACT),
             ("w8", "8 bits"),
@@ -24,6 +27,10 @@ WRITERS = (
             ("q4", "4 bits"),
             ("q4-rows", "4 bits"),
         )
+    ),
+    *(
+        Contender(f"edgepipe {dtype} on OpenVINO", "generate_ours.py", OPENVINO_BUNDLE, f"{dtype}@openvino", HERE, bits)
+        for dtype, bits in ((EXACT, EXACT), ("w8", "8 bits"), ("q4", "4 bits"))
     ),
     *(
         Contender(
@@ -41,9 +48,9 @@ WRITERS = (
 )
 # Its tokens are right.
 REFERENCE = "torch fp32"
-OURS = tuple(one.name for one in WRITERS if one.path == "bundle")
+OURS = tuple(one.name for one in WRITERS if one.path in (BUNDLE, OPENVINO_BUNDLE))
 PAIRS = {
-    ours.name: tuple(peer.name for peer in WRITERS if peer.precision == ours.precision and peer.path != ours.path)
+    ours.name: tuple(peer.name for peer in WRITERS if peer.precision == ours.precision and peer.name not in OURS)
     for ours in WRITERS
     if ours.name in OURS
 }
