@@ -44,7 +44,9 @@ class StatefulCache:
 
     def bind(self, binding: Binding, total: int) -> None:
         """See :class:`~edgepipe.models.kv_cache.Cache`; all runs are of one binding."""
-        states = self._binding = cast("StatefulBinding", binding)
+        states = cast("StatefulBinding", binding)
+        assert self._binding in (None, states), "states are not moved from one binding to another"
+        self._binding = states
         if self._changed is not None:
             if self._length:
                 states.write_states({name: tensor.numpy() for name, tensor in self._changed.tensors().items()})
