@@ -120,9 +120,9 @@ class TokenChoice:
         """
         own = None if self._wanted is None else log_softmax(scores.copy())
         for process in self._processors:
-            process(self.sequences.ids, scores, self._inputs[self.rows])
+            process(self.sequences.ids, scores, self._inputs)
         tokens = self._choose(scores, self.rows, self.sequences.ids)
-        if self._constraint is not None and (scores[np.arange(len(tokens)), tokens] == -np.inf).any():
+        if self._constraint is not None and any(map(_is_forbidden, scores, tokens.tolist())):
             raise disallowed_token_error(self._constraint)
         if own is not None:
             self.logprobs = [self._look_up(row, token) for row, token in zip(own, tokens.tolist(), strict=True)]
@@ -140,7 +140,7 @@ class TokenChoice:
             return None
         kept = unfinished_rows(self.ended | limited)
         if kept.size:
-            self.rows = self.rows[kept]
+            self.rows, self._inputs = self.rows[kept], self._inputs[kept]
             self.sequences.select(kept)
             if self._guidance is not None:
                 self._guidance.select(kept)
@@ -156,3 +156,8 @@ class TokenChoice:
     def _look_up(self, logarithms: NDArray[np.float32], token: int) -> TokenLogprobs:
         best = top_indices(logarithms, min(self._wanted, logarithms.size)).tolist() if self._wanted else []
         return TokenLogprobs(float(logarithms[token]), tuple((each, float(logarithms[each])) for each in best))
+
+
+def _is_forbidden(scores: NDArray[np.float32], token: int) -> bool:
+    """Whether a token may not follow, by the scores of its row."""
+    return bool(scores[token] == -np.inf)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.config import GenerationConfig
 from edgepipe.generation.logits.constraints.constraint import Constraint, ConstraintState
-from edgepipe.generation.logits.logits_processors import known_tokens
 from edgepipe.generation.prompt import Prompt
 
 # An input and its new tokens.
@@ -39,21 +36,23 @@ class ConstraintLogitsProcessor:
 
     def __call__(self, ids: NDArray[np.int64], scores: NDArray[np.float32], inputs: NDArray[np.int64]) -> None:
         """Change `scores`."""
-        new = ids[:, self._start :]
-        if new.shape[1] != self._length:
-            self._before, self._states, self._length = self._states, {}, new.shape[1]
-        keys: list[_Key] = [(item, row.tobytes()) for item, row in zip(inputs.tolist(), new, strict=True)]
-        missing = {key: row for key, row in zip(keys, new, strict=True) if key not in self._states}
-        children = Counter(map(_parent, missing))
-        for key, row in missing.items():
-            children[_parent(key)] -= 1
-            self._states[key] = self._advance(key, row, is_last=children[_parent(key)] == 0)
+        length = ids.shape[1] - self._start
+        if length != self._length:
+            self._before, self._states, self._length = self._states, {}, length
+        tokens = ids[:, self._start :].tobytes()
+        width = len(tokens) // len(ids)
+        keys: list[_Key] = [(item, tokens[row * width : (row + 1) * width]) for row, item in enumerate(inputs.tolist())]
+        missing = dict.fromkeys(key for key in keys if key not in self._states)
+        last = {_parent(key): key for key in missing}
+        for key in missing:
+            self._states[key] = self._advance(key, is_last=last[_parent(key)] is key)
         for key, row_scores in zip(keys, scores, strict=True):
             state = self._states[key]
             mask = None if state is None else state.mask()
             if mask is not None:
                 mask.apply(row_scores, self._ends)
-                row_scores[known_tokens(self._never, row_scores.size)] = -np.inf
+                for token in self._never:
+                    row_scores[token : token + 1] = -np.inf  # there may be no score of it
             elif self._has_beams:
                 row_scores.fill(-np.inf)
             else:
@@ -62,21 +61,22 @@ class ConstraintLogitsProcessor:
                     "follow, or the grammar has become too large; make it simpler, or take another model"
                 )
 
-    def _advance(self, key: _Key, row: NDArray[np.int64], *, is_last: bool) -> ConstraintState | None:
+    def _advance(self, key: _Key, *, is_last: bool) -> ConstraintState | None:
         """The state of a text, from that without its last token; None where the token may not follow.
 
         Raises:
             InputError: it may not, and there are no beams: where too few texts are left, other beams have such tokens.
         """
-        if not row.size:
+        tokens = np.frombuffer(key[1], np.int64)
+        if not tokens.size:
             return self._constraint.begin()
         before = self._before.get(_parent(key))
         if before is None:  # of a beam that has come from nowhere there is no text
-            found = self._constraint.replay(row.tolist())
+            found = self._constraint.replay(tokens.tolist())
         else:
             # Another group of beams may go on with the same text.
             found = before if is_last and not self._has_beams else before.copy()
-            found = found if found.advance(int(row[-1])) else None
+            found = found if found.advance(int(tokens[-1])) else None
         if found is None and not self._has_beams:
             raise disallowed_token_error(self._constraint)
         return found

@@ -7,8 +7,6 @@ https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from edgepipe.errors import DependencyError, InputError, first_line, is_panic
@@ -47,21 +45,30 @@ def import_llguidance() -> Any:
     return llguidance
 
 
-@contextmanager
-def convert_engine_panics() -> Iterator[None]:
+class _PanicConversion:
+    """What :func:`convert_engine_panics` gives; a generator would take five times as long, twice a token."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None and is_panic(error):
+            raise InputError(
+                f"json_schema, regex or choices had llguidance fail ({first_line(error)}); make it simpler, or leave "
+                "it out"
+            ) from error
+
+
+_conversion = _PanicConversion()
+
+
+def convert_engine_panics() -> _PanicConversion:
     """Around calls into the engine: a panic is no ``Exception``, and would end a thread that writes for others, too.
 
     Raises:
         InputError: the engine panicked.
     """
-    try:
-        yield
-    except BaseException as error:
-        if not is_panic(error):
-            raise
-        raise InputError(
-            f"json_schema, regex or choices had llguidance fail ({first_line(error)}); make it simpler, or leave it out"
-        ) from error
+    return _conversion
 
 
 def write_json_grammar(schema: str) -> str:

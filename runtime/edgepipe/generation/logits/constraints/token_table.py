@@ -15,7 +15,6 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepipe.errors import InputError
 from edgepipe.generation.logits.constraints.grammar import import_llguidance
@@ -40,6 +39,7 @@ class TokenTable:
     Attributes:
         later: The bytes of each token behind another, for each id of the vocabulary.
         first: Its bytes at the beginning.
+        count: How many tokens these are: those of the vocabulary, and some that show nothing, up to a multiple of 8.
         end: The engine's token for the end.
     """
 
@@ -52,8 +52,8 @@ class TokenTable:
         self._tokenizer = tokenizer
         self._hidden = tokenizer.hidden_ids
         vocabulary = tokenizer.get_vocab()
-        self._count = max(vocabulary.values(), default=-1) + 1
-        self.later: list[bytes] = [b""] * self._count
+        self.count = (max(vocabulary.values(), default=-1) + 8) // 8 * 8
+        self.later: list[bytes] = [b""] * self.count
         self.first: list[bytes] = self.later
         if not tokenizer.decoder_steps or not tokenizer.decoder_steps <= _KNOWN_STEPS:
             raise self._error()
@@ -62,15 +62,15 @@ class TokenTable:
         for token_id in shown.values():
             self.later[token_id] = _without_mark(look_up[token_id] or b"")
         if "ByteLevel" not in tokenizer.decoder_steps:
-            self.first = [b""] * self._count
+            self.first = [b""] * self.count
             for token, token_id in shown.items():
                 self.first[token_id] = self._look_up_first(token, self.later[token_id])
-        self.end = self._count + 256
+        self.end = self.count + 256
         self._check()
 
     def shows(self, token_id: int) -> bool:
         """Whether a token can be a part of a text; special ones cannot, which `decode` leaves out."""
-        return token_id < self._count and bool(self.later[token_id])
+        return token_id < self.count and bool(self.later[token_id])
 
     @property
     def differs_at_start(self) -> bool:
@@ -88,10 +88,9 @@ class TokenTable:
         return _make_engine(self.first, self.end) if self.differs_at_start else self.engine
 
     @cached_property
-    def own_bits(self) -> NDArray[np.int32]:
-        """A mask of the engine's that has the vocabulary's tokens alone, int32[words]."""
-        words = self.end // 32 + 1
-        return np.packbits(np.arange(32 * words) < self._count, bitorder="little").view(np.int32)
+    def no_bits(self) -> bytes:
+        """As many bits as there are tokens, none of them set."""
+        return bytes(self.count // 8)
 
     @cached_property
     def silent_at_start(self) -> Sequence[int]:
@@ -106,7 +105,7 @@ class TokenTable:
             return None
         if not is_first or not self.differs_at_start:
             return [token_id]
-        return [self._count + byte for byte in self.first[token_id]]
+        return [self.count + byte for byte in self.first[token_id]]
 
     def _look_up_first(self, token: str, later: bytes) -> bytes:
         """What a token shows at the beginning of a text."""

@@ -83,6 +83,24 @@ def test_scores_of_tokens_that_the_tokenizer_lacks() -> None:
     assert np.isfinite(shorter).tolist() == [True, False, True]
 
 
+@pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf, -0.0], ids=["NaN", "inf", "-inf", "-0"])
+def test_only_scores_of_what_may_not_follow_change(score: float) -> None:
+    """Not even those that are no numbers."""
+    count = len(small_tokenizer("byte-level", "schema"))
+    assert count % 8  # bits of other tokens are in the last byte
+    for ids, (after, is_complete) in followers("byte-level", "schema").items():
+        state = make_constraint("byte-level", "schema").replay(ids)
+        assert state is not None
+        mask = state.mask()
+        assert mask is not None
+        scores = np.full(count, score, np.float32)
+        with np.errstate(all="raise"):
+            mask.apply(scores, (0, 0, 1))
+        kept = [token in after or (is_complete and token in ENDS) for token in range(count)]
+        expected = np.where(kept, np.float32(score), np.float32(-np.inf))
+        assert scores.tobytes() == expected.tobytes()
+
+
 def test_two_tokens_of_one_text_may_both_follow() -> None:
     tokenizer = small_tokenizer("sentencepiece")
     state = make_constraint("sentencepiece", "choices").begin()
