@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -104,5 +105,9 @@ def minilm_sst2_bundle(minilm_sst2: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Report the slowest tests at the end of every run."""
+    """Report the slowest tests at the end of every run, and look through all objects less often.
+
+    Tracing makes so many objects that the garbage collector would go through torch's and all others again and again.
+    """
     config.pluginmanager.register(SlowestTests())
+    gc.set_threshold(700, 10, 100)
