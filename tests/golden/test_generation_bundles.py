@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgepipe import pipeline
 from edgepipe_export import export
 from tests.golden.compare import assert_same
+from tests.golden.prove import Pipelines
 from tests.golden.prove_generation import built
 from tests.golden.suites import ask, golden
 
@@ -28,7 +28,8 @@ def test_frozen_answers_of_a_bundle(task: str, architecture: str, model: str, tm
     made, tokenizer = built(task, architecture, model)
     bundle = export(made, tmp_path / "bundle", task=task, tokenizer=tokenizer, verify=False)
     assert bundle.task == task
+    pipelines = Pipelines(None, bundle)
     for case in golden(task, architecture)["cases"]:
         if case["model"] == model:
-            answer = ask(pipeline(None, bundle, **case["made_with"]), case)
+            answer = ask(pipelines(case["made_with"]), case)
             assert_same(answer, case["result"], f"{architecture}, {model}, {case['name']}")

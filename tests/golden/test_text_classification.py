@@ -12,9 +12,10 @@ import transformers
 
 from edgepipe import pipeline
 from tests.conftest import Exported
-from tests.golden.cases import MODELS, Case, cases
+from tests.golden.cases import MODELS, cases
 from tests.golden.compare import assert_same
 from tests.golden.make import FOLDER, call, models_of, reference
+from tests.golden.prove import Pipelines
 from tests.tiny import ARCHITECTURES
 
 PAIRS = [(architecture, model) for architecture in ARCHITECTURES for model in models_of(architecture)]
@@ -25,10 +26,6 @@ every_model = pytest.mark.parametrize(("architecture", "model"), PAIRS, ids=lamb
 def golden(architecture: str) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((FOLDER / f"{architecture}.json").read_text(encoding="utf-8"))
     return content
-
-
-def answer(exported: Exported, case: Case) -> Any:
-    return call(pipeline("text-classification", exported.bundle, **case["made_with"]), case)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -47,16 +44,20 @@ def test_as_frozen(architecture: str, model: str, tiny_export: Callable[..., Exp
     made = tiny_export(architecture, **content["models"][model])
     chosen = [case for case in content["cases"] if case["model"] == model]
     assert chosen
+    pipelines = Pipelines("text-classification", made.bundle)
     for case in chosen:
-        assert_same(answer(made, case), case["result"], f"{architecture}, {model}, {case['name']}")
+        assert_same(
+            call(pipelines(case["made_with"]), case), case["result"], f"{architecture}, {model}, {case['name']}"
+        )
 
 
 @every_model
 def test_as_transformers_answers_here(architecture: str, model: str, tiny_export: Callable[..., Exported]) -> None:
     made = tiny_export(architecture, **models_of(architecture)[model])
+    pipelines = Pipelines("text-classification", made.bundle)
     for case in cases(model, brief=model != next(iter(MODELS))):
         expected = reference(made.model, made.tokenizer, case)
-        assert_same(answer(made, case), expected, f"{architecture}, {model}, {case['name']}")
+        assert_same(call(pipelines(case["made_with"]), case), expected, f"{architecture}, {model}, {case['name']}")
 
 
 def test_the_frozen_answers_tell_texts_apart() -> None:
