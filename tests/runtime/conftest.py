@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def tiny_bundles(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """A tiny bundle for each task: directories by names."""
-    from tests.runtime.tiny_bundles import make_bundles  # it needs torch, which most tests of this folder do not
+    """A tiny bundle for each task, made when it is first asked for: directories by names."""
+    from tests.runtime.tiny_bundles import TinyBundles  # it needs torch, which most tests of this folder do not
 
-    return make_bundles(tmp_path_factory.mktemp("tiny"))
+    return TinyBundles(tmp_path_factory.mktemp("tiny"))

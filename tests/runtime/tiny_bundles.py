@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,23 @@ ENTAILMENT = ("contradiction", "neutral", "entailment")
 PROMPTS = {"query": "find this: ", "document": "read this: "}
 
 
-def make_bundles(folder: Path) -> Mapping[str, Path]:
-    """Write all bundles; their directories by their names."""
-    made = {
-        "mood": make_encoder(folder / "mood", "text-classification", labels=("bad", "fair", "good")),
-        "reranker": make_encoder(folder / "reranker", "text-classification", num_labels=1),
-        "hidden": make_encoder(folder / "hidden", "feature-extraction"),
-        "entities": make_encoder(
-            folder / "entities", "token-classification", num_labels=len(ENTITIES), labels=ENTITIES
-        ),
-        "answers": make_encoder(folder / "answers", "question-answering"),
-        "masks": make_encoder(folder / "masks", "fill-mask"),
-        "zero": make_encoder(folder / "zero", "zero-shot-classification", labels=ENTAILMENT),
-        "stories": make_writer(folder / "stories", "gpt2"),
-        "rewrites": make_writer(folder / "rewrites", "bart"),
-    }
-    made["sentences"] = make_sentence_encoder(made["hidden"], folder / "sentences")
-    for name, task in (("summaries", "summarization"), ("translations", "translation")):
-        made[name] = copy_for_task(made["rewrites"], folder / name, task)
-    return made
+class TinyBundles(Mapping[str, Path]):
+    """All bundles, each made when it is first asked for; their directories by their names."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._made: dict[str, Path] = {}
+
+    def __getitem__(self, name: str) -> Path:
+        if name not in self._made:
+            self._made[name] = _MAKERS[name](self, self._folder / name)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MAKERS)
+
+    def __len__(self) -> int:
+        return len(_MAKERS)
 
 
 def make_encoder(folder: Path, task: str, **options: Any) -> Path:
@@ -79,3 +77,22 @@ def copy_for_task(bundle: Path, folder: Path, task: str) -> Path:
     record = json.loads((folder / "edgepipe.json").read_text(encoding="utf-8"))
     rewrite_manifest(folder, {**record, "task": task})
     return folder
+
+
+# What makes each bundle, from the others and its folder.
+_MAKERS: dict[str, Callable[[TinyBundles, Path], Path]] = {
+    "mood": lambda _, folder: make_encoder(folder, "text-classification", labels=("bad", "fair", "good")),
+    "reranker": lambda _, folder: make_encoder(folder, "text-classification", num_labels=1),
+    "hidden": lambda _, folder: make_encoder(folder, "feature-extraction"),
+    "entities": lambda _, folder: make_encoder(
+        folder, "token-classification", num_labels=len(ENTITIES), labels=ENTITIES
+    ),
+    "answers": lambda _, folder: make_encoder(folder, "question-answering"),
+    "masks": lambda _, folder: make_encoder(folder, "fill-mask"),
+    "zero": lambda _, folder: make_encoder(folder, "zero-shot-classification", labels=ENTAILMENT),
+    "stories": lambda _, folder: make_writer(folder, "gpt2"),
+    "rewrites": lambda _, folder: make_writer(folder, "bart"),
+    "sentences": lambda made, folder: make_sentence_encoder(made["hidden"], folder),
+    "summaries": lambda made, folder: copy_for_task(made["rewrites"], folder, "summarization"),
+    "translations": lambda made, folder: copy_for_task(made["rewrites"], folder, "translation"),
+}
