@@ -20,7 +20,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.arguments import check_whole, is_whole
+from edgepipe.arguments import check_whole
 from edgepipe.backend.disk_cache import cache_folder
 from edgepipe.backend.engines import engine_for
 from edgepipe.backend.machine import machine_name
@@ -48,6 +48,7 @@ from edgepipe_export.output.model_card import SourceCard, read_source_card, rend
 from edgepipe_export.output.progress import Progress, Steps
 from edgepipe_export.output.workspace import Workspace, describe_variant
 from edgepipe_export.probes.proving import find_prover, prove_variants
+from edgepipe_export.quantization.kv_cache.cache_dtype import INT8, check_cache_dtype
 from edgepipe_export.quantization.quantize import add_stored, check_dtypes, graph_path, load_recipe
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import CPU_TARGETS, Target, find_target
@@ -56,7 +57,7 @@ from edgepipe_export.selection.choose import AUTO, check_preference, list_candid
 from edgepipe_export.selection.evaluator import Evaluator, leave_out
 from edgepipe_export.selection.latency import foreign_load
 from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
-from edgepipe_export.tracing.trace import TraceOptions
+from edgepipe_export.tracing.trace import TraceOptions, check_opset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -91,6 +92,7 @@ class ExportOptions:
         for_report: Whether to write what only a report shows among the measurements, too.
         probes_from_data: Whether probes are inputs of the calibration file.
         prover: The command that runs Python on the processor that variants are for; none where they are not proved.
+        cache_dtype: What quantized variants of a decoder keep keys and values in.
     """
 
     dtypes: tuple[str, ...]
@@ -107,6 +109,7 @@ class ExportOptions:
     for_report: bool
     probes_from_data: bool
     prover: tuple[str, ...]
+    cache_dtype: str
 
     @property
     def times_requests(self) -> bool:
@@ -136,6 +139,7 @@ def export(
     output_attentions: bool = False,
     output_pooler: bool = False,
     target: str = "this",
+    kv_cache_dtype: str = "fp32",
     prefer: str = "speed",
     verify: bool = True,
     force: bool = False,
@@ -183,6 +187,8 @@ def export(
         target: What the variants are for: ``"avx2"``, ``"avx512"``, ``"vnni"``, ``"arm64"``, ``"this"`` machine's
             processor, or ``"cuda"``, where decoders' attention is in operators that have CUDA kernels in fp32 too; or
             ``"openvino"``, where variants are measured on that engine.
+        kv_cache_dtype: What quantized variants of a decoder-only model keep keys and values in: ``"fp32"``, or
+            ``"int8"`` for a quarter of the memory (see docs/reference/generation.md).
         prefer: What ``dtypes="auto"`` chooses: the best for ``"speed"``, ``"size"`` or ``"quality"`` of those that
             pass, measured on this machine. All that was measured goes into the manifest. With ``"speed"`` a repair
             raises layers to the precisions that take the least time here, where the target runs here; else to those
@@ -235,12 +241,13 @@ def export(
     if probes_from_data and calibration is None:
         raise InputError("probes_from_data (--probes-from-data) takes probes of the data: give calibration= too")
     layer_outputs = {"hidden_states": output_hidden_states, "attentions": output_attentions}
+    named = () if chosen else check_dtypes(dtypes, processor)
     options = ExportOptions(
-        () if chosen else check_dtypes(dtypes, processor),
+        named,
         prefer if chosen else None,
         processor,
         TraceOptions(
-            _check_opset(opset),
+            check_opset(opset),
             tuple(name for name, wanted in layer_outputs.items() if wanted),
             output_pooler,
             processor.standard_attention,
@@ -255,6 +262,7 @@ def export(
         for_report,
         probes_from_data,
         find_prover(prove_on),
+        check_cache_dtype(kv_cache_dtype, named, processor),
     )
     path = Path(os.path.abspath(output))
     check_destination(path, overwrite)
@@ -290,14 +298,14 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     if options.prefer is not None:
         options = replace(options, dtypes=list_candidates(options.target, generates=task.generates))
     quantized = [dtype for dtype in options.dtypes if dtype != FP32]
-    stages.expect(2 + len(quantized) + options.verify + options.last_stages)
+    stages.expect(2 + len(quantized) + (options.cache_dtype == INT8) + options.verify + options.last_stages)
     with stages.stage("load"):
         from edgepipe_export.checkpoint.architectures import require_exportable
         from edgepipe_export.checkpoint.limits import find_limits
         from edgepipe_export.checkpoint.load import load
         from edgepipe_export.checkpoint.model_inputs import tokens_without_embedding
         from edgepipe_export.checkpoint.patches.reformer import find_hashing
-        from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset
+        from edgepipe_export.evaluation.comparison import calibration_batches, load_dataset, scale_cache
 
         loaded = load(checkpoint)
         if (seed := request.hash_seed) is not None and not find_hashing(loaded.model):
@@ -337,6 +345,9 @@ def _export(request: Request, options: ExportOptions, folder: Path, stages: Prog
     workspace = Workspace(folder, manifest, names, options.target, cache, calibrated=data.describe())
     if any(map(workspace.calibrates, quantized)):
         workspace.batches = calibration_batches(workspace.bundle, task, data.calibrated)
+    if options.cache_dtype == INT8:
+        with stages.stage("scale cache"):
+            workspace.cache_scales = scale_cache(workspace.bundle, data.calibrated)
     try:
         for dtype in quantized:
             with stages.stage(f"quantize {dtype}"):
@@ -385,7 +396,8 @@ def _prepare_data(
     data = prepare_dataset(task, Tokenizer.from_pretrained(folder), limit, given)
     if options.prefer is not None:
         data = shuffle(data)  # what decides may be fewer than all
-    if task.generates or not any(dtype != FP32 and load_recipe(dtype).uses_batches for dtype in options.dtypes):
+    fitted = options.dtypes if options.cache_dtype == INT8 or not task.generates else ()
+    if not any(dtype != FP32 and load_recipe(dtype).uses_batches for dtype in fitted):
         return measure_all(data)
     return split(data, fewest_to_measure(gold=data.gold is not None))
 
@@ -585,9 +597,3 @@ def _check_budget(budget: float | None) -> float:
     if not isinstance(budget, Real) or isinstance(budget, bool) or not budget >= 0:
         raise InputError(f"budget must be a number of seconds, 0 or more, got {budget!r}")
     return float(budget)
-
-
-def _check_opset(opset: int | None) -> int | None:
-    if opset is not None and not (is_whole(opset, 18) and opset <= 23):
-        raise InputError(f"opset must be from 18 to 23, got {opset!r}")
-    return opset

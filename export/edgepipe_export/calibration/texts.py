@@ -6,7 +6,13 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from edgepipe import Tokenizer
 
 _DATA = files("edgepipe_export") / "data"
@@ -41,3 +47,31 @@ def truncate_text(text: str, tokenizer: Tokenizer, max_length: int) -> str:
         text = text[spans[0][0] : spans[-1][1]] if spans else ""
         wanted -= 1
     return text
+
+
+def pack_texts(texts: Sequence[str], tokenizer: Tokenizer, length: int, most: int) -> list[NDArray[np.int64]]:
+    """Long texts: each is some that follow each other, a line each, or one that is long itself.
+
+    Args:
+        texts: The texts.
+        tokenizer: What makes tokens of them.
+        length: How many tokens a long text has at most; all but the last one have so many.
+        most: How many long texts there are at most.
+
+    Returns:
+        Their tokens, int64[2 to length] each.
+    """
+    packed: list[NDArray[np.int64]] = []
+    waiting: list[str] = []
+    counted = 0
+    for number, text in enumerate(texts, 1):
+        waiting.append(text)
+        counted += len(tokenizer(text)["input_ids"])
+        if counted >= length or number == len(texts):
+            ids = np.array(tokenizer("\n".join(waiting))["input_ids"][:length], np.int64)
+            if len(ids) > 1:
+                packed.append(ids)
+            waiting, counted = [], 0
+        if len(packed) == most:
+            break
+    return packed

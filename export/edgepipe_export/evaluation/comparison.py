@@ -8,23 +8,31 @@ from typing import TYPE_CHECKING
 
 from edgepipe import Bundle, Tokenizer
 from edgepipe.bundle.labels import name_labels, read_labels
+from edgepipe.bundle.layout import DECODER
 from edgepipe.errors import InputError
 from edgepipe_export.calibration.dataset import BUILT_IN, NEW_TOKENS, Dataset
 from edgepipe_export.calibration.split import Split, measure_all
-from edgepipe_export.calibration.texts import sentences
+from edgepipe_export.calibration.texts import pack_texts, sentences
 from edgepipe_export.evaluation.encoder_comparison import EncoderComparison
 from edgepipe_export.evaluation.generation_comparison import GenerationComparison
 from edgepipe_export.evaluation.predictors import VariantPredictor
 from edgepipe_export.evaluation.tasks import make_inputs, read_dataset
 from edgepipe_export.output.progress import Steps
+from edgepipe_export.quantization.kv_cache.cache_scales import CacheScales, measure_scales
 from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from edgepipe.backend.session import SessionConfig
     from edgepipe.pipelines.base import Task
     from edgepipe_export.checkpoint.load import LoadedCheckpoint
     from edgepipe_export.evaluation.checks import Comparison
     from edgepipe_export.evaluation.predictors import Arrays
+
+# Tokens of a long text, and how many there are of these at most; how many logits are in memory at once.
+_LONG, _LONGEST, _LONG_TEXTS, _MOST_LOGITS = 512, 1024, 16, 2**26
 
 
 def load_dataset(path: Path | None, loaded: LoadedCheckpoint) -> Dataset | None:
@@ -73,6 +81,50 @@ def calibration_batches(bundle: Bundle, task: type[Task], data: Dataset) -> tupl
     predictor = VariantPredictor(bundle, FP32, task)
     taken = predictor.input_names
     return tuple({name: each[name] for name in each if name in taken} for each in predictor.encode(data))
+
+
+def pack_long_texts(data: Dataset, tokenizer: Tokenizer, limit: int | None) -> list[NDArray[np.int64]]:
+    """Long texts, to see what comes of keys and values that are rounded: their loss may grow with the length.
+
+    Each has 512 tokens, or as many as the longest of the data, up to 1024. It has fewer where the model takes no more,
+    and where the logits of all its tokens would take much memory.
+
+    Args:
+        data: Texts; long ones are made of some that follow each other.
+        tokenizer: The bundle's tokenizer.
+        limit: The longest input the model takes; None for no limit.
+
+    Returns:
+        Their tokens, int64[length] each.
+
+    Raises:
+        InputError: no text has two tokens.
+    """
+    longest = max((len(tokenizer(text)["input_ids"]) for text in data.inputs), default=0)
+    length = min(max(_LONG, longest), _LONGEST, limit or _LONGEST, max(2, _MOST_LOGITS // len(tokenizer)))
+    packed = pack_texts(data.inputs, tokenizer, length, _LONG_TEXTS)
+    if not packed:
+        raise InputError("none of the texts has two tokens, so a cache in 8 bits cannot be measured; give a longer one")
+    return packed
+
+
+def scale_cache(bundle: Bundle, data: Dataset) -> CacheScales:
+    """What a decoder's keys and values are rounded by.
+
+    Args:
+        bundle: With the fp32 graph.
+        data: The texts that they are from.
+
+    Raises:
+        InputError: the model has none, or its attention is not the operator that takes them in 8 bits.
+    """
+    if bundle.has_graph(FP32, DECODER) or not bundle.shares_cache(FP32):
+        raise InputError(
+            f'{bundle.config.get("model_type")} cannot have kv_cache_dtype="int8" (--kv-cache-dtype), which is for '
+            "decoder-only models whose attention is onnxruntime's GroupQueryAttention: leave it out"
+        )
+    texts = pack_long_texts(data, Tokenizer.from_pretrained(bundle.path), bundle.max_length)
+    return measure_scales(bundle.graph(FP32), texts)
 
 
 def make_comparison(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
 
 # How many texts, or more, the first of several looks takes: each has many tokens.
 _FIRST_LOOK = 25
+
+# What the check of rounded keys and values is called; how many tokens are written behind how many texts for it.
+CACHE_CHECK = "perplexity, 8-bit cache"
+_WRITTEN, _WRITTEN_TEXTS = 20, 4
 
 # How many bytes of a reference's logits are kept: a token has one for every word of the vocabulary.
 _ROOM = 2**29
@@ -136,6 +142,46 @@ def check_perplexity(
         worst=tuple(Disagreement(texts[index], None, None, shifts[index]) for index in rank_worst(shifts)),
         stopped=not decided and len(losses) < count,
     )
+
+
+def check_cache(
+    reference: LanguageModel, candidate: LanguageModel, encoded: Sequence[Ids], tolerance: Tolerance
+) -> Check:
+    """Compare a variant whose keys and values are rounded with the same one whose are not, on long texts.
+
+    Perplexity decides. How many of the tokens are the same that both write behind a few of the texts is a figure.
+
+    Args:
+        reference: The variant with a cache in fp32.
+        candidate: The variant.
+        encoded: The texts' ids, int64[length] each.
+        tolerance: What the variant may lose.
+    """
+    found = check_perplexity(ReferenceLogits(reference, encoded, None, 0), candidate, [""] * len(encoded), tolerance)
+    names = {"perplexity": "cache_perplexity", "reference_perplexity": "reference_cache_perplexity"}
+    written = _share_written(reference, candidate, encoded[:_WRITTEN_TEXTS])
+    return replace(
+        found,
+        check=CACHE_CHECK,
+        reference=f"{reference.name} with an fp32 cache",
+        bound=f"cache_{found.bound}",
+        figures={
+            **{names.get(name, f"cache_{name}"): value for name, value in found.figures.items()},
+            "cache_longest_text": max(map(len, encoded)),
+            "cache_written_alike": written,
+        },
+        worst=(),
+    )
+
+
+def _share_written(reference: LanguageModel, candidate: LanguageModel, encoded: Sequence[Ids]) -> float:
+    """The share of tokens that two write alike behind texts, each in its place: what comes of a cache step by step."""
+    same: list[bool] = []
+    for ids in encoded:
+        count = min(_WRITTEN, len(ids) - 1)
+        one, other = (model.generate(ids[:-count], count) for model in (reference, candidate))
+        same += [mine == its for mine, its in zip_longest(one, other)]
+    return sum(same) / max(len(same), 1)
 
 
 def _measure_rise(losses: NDArray[np.float64], lengths: NDArray[np.int64], tolerance: Tolerance) -> Loss:

@@ -15,12 +15,14 @@ from edgepipe.errors import ParityError
 from edgepipe_export.output.atomic_write import describe_file, describe_shared_files
 from edgepipe_export.output.cache import Cache
 from edgepipe_export.output.config import name_variants
+from edgepipe_export.quantization.kv_cache.cache_dtype import has_int8_cache
 from edgepipe_export.quantization.quantize import default_options, find_layers, graph_path, load_recipe, quantize
 from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe_export.quantization.kv_cache.cache_scales import CacheScales
     from edgepipe_export.quantization.target import Target
     from edgepipe_export.quantization.weights.layers import Layer
 
@@ -36,6 +38,7 @@ class Workspace:
         names: The names of each variant's graphs.
         cache: What was made and measured before.
         batches: What recipes are calibrated with: inputs of the fp32 graph.
+        cache_scales: What decoders' keys and values are rounded by; None where they stay in fp32.
         failed: Why variants could not be made, by dtype.
     """
 
@@ -66,6 +69,7 @@ class Workspace:
         self.cache = cache or Cache()
         self._target = target
         self.batches: Batches = ()
+        self.cache_scales: CacheScales | None = None
         self.failed: dict[str, str] = {}
         self._precisions: dict[str, Mapping[str, str]] = {}
         self._options = dict(options or {})
@@ -84,8 +88,13 @@ class Workspace:
             "dtype": dtype,
             "options": asdict(self._options.get(dtype) or default_options(dtype)),
             "precisions": dict(mixed),
+            **({"kv_cache": self.cache_scales.describe()} if self.cache_scales and has_int8_cache(dtype) else {}),
             **self._calibration_note(dtype),
         }
+
+    def quantizes_cache(self, dtype: str) -> bool:
+        """Whether a variant's keys and values are kept in 8 bits."""
+        return self.cache_scales is not None and has_int8_cache(dtype)
 
     def calibrates(self, dtype: str) -> bool:
         """Whether a variant is made with the batches."""
@@ -95,8 +104,12 @@ class Workspace:
             load_recipe(dtype).needs_batches or (load_recipe(dtype).uses_batches and not has_cache)
         )
 
+    def is_fitted(self, dtype: str) -> bool:
+        """Whether a variant depends on what recipes are calibrated with: on the batches, or on the cache's scales."""
+        return self.calibrates(dtype) or self.quantizes_cache(dtype)
+
     def _calibration_note(self, dtype: str) -> dict[str, Any]:
-        return {"calibrated": self._calibrated} if self._calibrated and self.calibrates(dtype) else {}
+        return {"calibrated": self._calibrated} if self._calibrated and self.is_fitted(dtype) else {}
 
     def try_precisions(self, dtype: str, precisions: Mapping[str, str]) -> None:
         """Make a variant with these precisions where it has others; it is a trial, and not cached."""
@@ -110,11 +123,26 @@ class Workspace:
             dtype: The variant.
             folder: The folder to write; it must not exist.
         """
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(GRAPH_FOLDER))
         variant = self.manifest.variants[dtype]
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(GRAPH_FOLDER))
         for entry in variant.files:
             (folder / entry.path).parent.mkdir(exist_ok=True)
             shutil.copy2(self.folder / entry.path, folder / entry.path)
+        return self._describe_copy(folder, dtype, variant)
+
+    def copy_with_fp32_cache(self, dtype: str, folder: Path) -> Bundle:
+        """Make a variant as it is now, but for its cache, in a bundle of its own.
+
+        Args:
+            dtype: The variant.
+            folder: The folder to write; it must not exist.
+        """
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(GRAPH_FOLDER))
+        (folder / GRAPH_FOLDER).mkdir()
+        recipe = self._quantize(dtype, self._precisions.get(dtype, {}), folder, with_cache=False)
+        return self._describe_copy(folder, dtype, Variant(describe_variant(folder, dtype, self.names), recipe))
+
+    def _describe_copy(self, folder: Path, dtype: str, variant: Variant) -> Bundle:
         manifest = replace(self.manifest, variants={dtype: variant}, default_dtype=dtype)
         (folder / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
         return Bundle.load(folder)
@@ -145,19 +173,22 @@ class Workspace:
             return
         self._record(dtype, mixed, {**recipe, **(note or {})})
 
-    def _quantize(self, dtype: str, precisions: Mapping[str, str]) -> Mapping[str, Any]:
-        """Write the graphs; their recipe."""
+    def _quantize(
+        self, dtype: str, precisions: Mapping[str, str], folder: Path | None = None, *, with_cache: bool = True
+    ) -> Mapping[str, Any]:
+        """Write the graphs, into this folder or another one, their cache as it is to be or in fp32; their recipe."""
         traced = self.manifest.variants[FP32].recipe
         batches = self.batches if self.calibrates(dtype) else ()
         recipes = {
             name: quantize(
                 dtype,
                 graph_path(self.folder, FP32, name),
-                graph_path(self.folder, dtype, name),
+                graph_path(folder or self.folder, dtype, name),
                 self._target,
                 options=self._options.get(dtype),
                 precisions=self._own_precisions(name, precisions),
                 batches=batches,
+                cache_scales=self.cache_scales if with_cache and self.quantizes_cache(dtype) else None,
             )
             for name in self.names
         }

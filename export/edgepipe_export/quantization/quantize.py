@@ -27,6 +27,7 @@ from edgepipe_export.quantization.target import Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from edgepipe_export.quantization.kv_cache.cache_scales import CacheScales
     from edgepipe_export.quantization.weights.layers import Layer
 
 # dtype: the module with its recipe, which is imported when the recipe is first used.
@@ -162,6 +163,7 @@ def quantize(
     options: Any = None,
     precisions: Mapping[str, str] | None = None,
     batches: Sequence[Mapping[str, NDArray[Any]]] = (),
+    cache_scales: CacheScales | None = None,
 ) -> Mapping[str, Any]:
     """Make the graph of a dtype.
 
@@ -175,6 +177,7 @@ def quantize(
             ``mixes``; operators without weights ``"fp32"``.
         batches: Inputs to calibrate with, each a name -> array for every input of the graph; empty where the recipe
             needs none.
+        cache_scales: What keys and values are rounded by, of a decoder whose cache is kept in 8 bits.
 
     Returns:
         The recipe, for the manifest; ``"precisions"`` in it has the layers that got another one.
@@ -191,6 +194,11 @@ def quantize(
     if recipe.needs_batches and not batches:
         raise InputError(f"{dtype} must be calibrated, and there are no texts to do it with (--calibration FILE)")
     described = recipe.quantize(job, options)
+    if cache_scales is not None:
+        from edgepipe_export.quantization.kv_cache.quantize_cache import quantize_cache
+
+        quantize_cache(destination, cache_scales.scales)
+        described = {**described, "kv_cache": cache_scales.describe()}
     return {**described, "precisions": dict(job.precisions)} if job.precisions else described
 
 

@@ -12,9 +12,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepipe import Tokenizer
 from edgepipe.bundle.layout import GRAPH_FOLDER
 from edgepipe.errors import ParityError
 from edgepipe_export.evaluation.checks import PYTORCH, Check, Comparison, read_check, summarize
+from edgepipe_export.evaluation.comparison import pack_long_texts
+from edgepipe_export.evaluation.perplexity import CACHE_CHECK, check_cache
+from edgepipe_export.evaluation.predictors import VariantLanguageModel
 from edgepipe_export.output.progress import Steps
 from edgepipe_export.quantization.quantize import load_recipe
 from edgepipe_export.quantization.recipe import FP32
@@ -116,7 +120,8 @@ class Evaluator:
     def repairable(self) -> tuple[str, ...]:
         """The quantized variants that miss their bound, and whose layers can have other precisions.
 
-        None where fp32 is not what PyTorch gives: nothing is written then.
+        None where fp32 is not what PyTorch gives: nothing is written then; and none that misses it by its cache, which
+        other weights do not mend.
         """
         if not self.measured[FP32].passed:
             return ()
@@ -124,6 +129,7 @@ class Evaluator:
             dtype
             for dtype, found in self.measured.items()
             if dtype != FP32 and not found.passed and load_recipe(dtype).mixes
+            if all(check.passed for check in found.checks if check.check == CACHE_CHECK)
         )
 
     def repair(
@@ -325,6 +331,8 @@ class Evaluator:
             reference = PYTORCH if dtype == FP32 else FP32
             bundle = None if dtype == FP32 else self._prepare(dtype, precisions)
             checks = self._comparison.check(dtype, reference, self._tolerance, bundle, deadline)
+            if bundle is not None and self._workspace.quantizes_cache(dtype):
+                checks.append(self._check_cache(dtype, bundle))
             return VariantMeasurements(tuple(checks))
 
         if dtype == FP32 and self._reference is None:
@@ -341,6 +349,15 @@ class Evaluator:
             from_json=_from_json,
             keep=lambda found: not found.stopped,
         )
+
+    def _check_cache(self, dtype: str, bundle: Bundle) -> Check:
+        """Compare a variant with itself as it would be with a cache in fp32."""
+        tokenizer = Tokenizer.from_pretrained(self._workspace.folder)
+        encoded = pack_long_texts(self._data.measured, tokenizer, bundle.max_length)
+        with tempfile.TemporaryDirectory(dir=self._workspace.folder / GRAPH_FOLDER, prefix="cache-") as scratch:
+            plain = self._workspace.copy_with_fp32_cache(dtype, Path(scratch) / "bundle")
+            reference, candidate = (VariantLanguageModel(each, dtype, tokenizer) for each in (plain, bundle))
+            return check_cache(reference, candidate, encoded, self._tolerance)
 
     def _layer_cost(self, dtype: str, precisions: Mapping[str, str]) -> float:
         """How far a variant with these precisions is from fp32, on what recipes are calibrated with."""
@@ -455,7 +472,7 @@ class Evaluator:
             dtype: summarize(
                 found.checks,
                 len(self._comparison.texts) if dtype == FP32 else found.compared,
-                self._data.seen if self._workspace.calibrates(dtype) else 0,
+                self._data.seen if self._workspace.is_fitted(dtype) else 0,
                 self._device,
                 None if dtype == FP32 else self._data.data.digest,
             )

@@ -21,7 +21,7 @@ _OF_DEFAULT = ("cpu", "cuda", "auto")
 @cache
 def _onnxruntime() -> Engine:
     from edgepipe.backend.onnxruntime.inference_session import OrtSession, check_device
-    from edgepipe.backend.onnxruntime.providers import device_profile
+    from edgepipe.backend.onnxruntime.providers import check_int8_cache, device_profile
 
     folder = "edgepipe.backend.onnxruntime"
     describe = _import_later(f"{folder}.installation", "describe_installation")
@@ -33,6 +33,7 @@ def _onnxruntime() -> Engine:
         _import_later(f"{folder}.operator_profile", "profile_operators"),
         _describe_ort,
         _import_later(f"{folder}.graphs.packed_weights", "count_memory"),
+        check_int8_cache,
     )
 
 

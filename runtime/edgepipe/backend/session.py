@@ -15,7 +15,7 @@ from edgepipe.arguments import check_whole, is_whole
 from edgepipe.backend.device import Device, DeviceSpec, DeviceTensor, TensorView
 from edgepipe.backend.serial_executor import SerialExecutor
 from edgepipe.backend.shape_buckets import Shape, check_buckets
-from edgepipe.errors import InputError
+from edgepipe.errors import DeviceError, InputError
 
 # A name, or a name and its options, as onnxruntime takes them.
 Provider = str | tuple[str, Mapping[str, Any]]
@@ -348,6 +348,8 @@ class Engine:
             its inputs.
         version: Its name and version, e.g. ``"onnxruntime 1.32.0"``, and those of what it runs a configuration on.
         count_memory: The least memory that the weights of a graph take, from its file and a configuration.
+        check_int8_cache: Checks that a device of it runs a decoder whose cache is in 8 bits, from a configuration and
+            what to call the decoder.
     """
 
     create_session: Callable[..., Session]
@@ -357,3 +359,20 @@ class Engine:
     profile: Callable[[Path, SessionConfig, Mapping[str, NDArray[Any]], int], GraphTimes] | None = None
     version: Callable[[SessionConfig], str] = lambda _: ""
     count_memory: Callable[[Path, SessionConfig], MemoryNeed] = lambda graph, config: MemoryNeed()
+    check_int8_cache: Callable[[SessionConfig, str], None] = lambda config, what: refuse_int8_cache(config.device, what)
+
+
+def refuse_int8_cache(device: object, what: str) -> None:
+    """Say that a device has no kernels for a cache in 8 bits.
+
+    Args:
+        device: What it is called.
+        what: The decoder that has one.
+
+    Raises:
+        DeviceError: always.
+    """
+    raise DeviceError(
+        f"{what} has its cache in 8 bits, for which {device} has no kernels: take device='cpu', another variant "
+        "(dtype=), or export the checkpoint without --kv-cache-dtype"
+    )

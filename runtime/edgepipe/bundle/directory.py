@@ -250,6 +250,11 @@ class Bundle:
         found = None if self.manifest is None else self.manifest.variants[dtype].recipe.get("window")
         return found if is_whole(found, 1) else None
 
+    def cache_dtype(self, dtype: str) -> str | None:
+        """What a variant's decoder keeps keys and values in by its recipe, ``"int8"``; None where nothing is said."""
+        found = None if self.manifest is None else self.manifest.variants[dtype].recipe.get("kv_cache")
+        return found.get("dtype") if isinstance(found, Mapping) else None
+
     def _recorded_cache(self, dtype: str) -> str | None:
         """The kind of cache that the exporter gave a variant's decoder; None where it is another tool's."""
         return None if self.manifest is None else self.manifest.variants[dtype].recipe.get("cache")

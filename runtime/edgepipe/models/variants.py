@@ -26,6 +26,9 @@ from edgepipe.models.memory_check import check_memory, fits_memory
 # The `accuracy_level` of ``MatMulNBits`` that rounds activations to 8 bits.
 _IN_8_BITS = 4
 
+# What a recipe calls a cache in 8 bits.
+_INT8 = "int8"
+
 # What torch calls the precisions that variants have.
 _TORCH_NAMES = {"float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
 
@@ -223,10 +226,14 @@ def load_graph(
         for_steps: Whether it reads one token at a time, where that has another form: see :func:`reads_prompts_apart`.
 
     Raises:
+        DependencyError: its cache is in 8 bits, and the engine is too old for that.
+        DeviceError: its cache is in 8 bits, and the device has no kernel for that.
         KernelError: the device has no kernel for one of its operators; the message has the variants that can run.
         OutOfMemoryError: its weights need more memory than this process can have.
     """
     located, config = _locate(bundle, dtype, session or SessionConfig(), graph, for_steps=for_steps)
+    if bundle.cache_dtype(stored_variant(dtype, session)) == _INT8:
+        engine_for(config).check_int8_cache(config, f"{bundle.path}: {dtype}")
     check_memory(bundle, stored_variant(dtype, session), config, located)
     try:
         return create_session(located, config, capture=capture)

@@ -12,9 +12,9 @@ from typing import Any
 from edgepipe.arguments import did_you_mean, is_whole
 from edgepipe.backend.machine import ARM64, ARM64_DOT, AVX2, VNNI, X86
 from edgepipe.backend.onnxruntime.ort_module import CPU, CUDA, load_ort
-from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig
+from edgepipe.backend.session import DeviceProfile, Provider, SessionConfig, refuse_int8_cache
 from edgepipe.backend.shape_buckets import ON_DEVICES
-from edgepipe.errors import DeviceError, InputError
+from edgepipe.errors import DependencyError, DeviceError, InputError
 
 # Those that onnxruntime-gpu 1.31 reads; older ones read fewer, and say so themselves.
 CUDA_OPTIONS = (
@@ -53,6 +53,9 @@ _DEFAULTS: Mapping[str, Any] = {"use_tf32": 0}
 # precision.
 _WITH_KERNELS = ("int8", "int8-rows", "int8-static", "w8-rows", "q4-rows", "w8", "q4", "fp32", "fp16")
 _WITHOUT = ("int8", "int8-rows", "int8-static", "fp32", "fp16", "q4-rows", "w8-rows", "q4", "w8")
+
+# 1.24 does not load a graph whose keys and values are in 8 bits, and 1.26 loads it and fails in a run.
+_INT8_CACHE_FROM = (1, 27)
 
 _CPU_PROFILE = DeviceProfile(
     variant_orders={ARM64: _WITHOUT, ARM64_DOT: _WITH_KERNELS, X86: _WITHOUT, AVX2: _WITH_KERNELS, VNNI: _WITH_KERNELS},
@@ -201,6 +204,25 @@ def device_profile(config: SessionConfig) -> DeviceProfile:
         return _CPU_PROFILE if cuda_index(config.device) is None else replace(_CUDA_PROFILE, buckets=ON_DEVICES)
     first = provider_name(config.providers[0]) if config.providers else CPU
     return {CPU: _CPU_PROFILE, CUDA: _CUDA_PROFILE}.get(first, DeviceProfile(is_cpu=False))
+
+
+def check_int8_cache(config: SessionConfig, what: str) -> None:
+    """See :class:`~edgepipe.backend.session.Engine`.
+
+    Raises:
+        DependencyError: onnxruntime is too old: one before loads such a graph, or not, and fails in a run.
+        DeviceError: the device is no processor.
+    """
+    if not device_profile(config).is_cpu:
+        refuse_int8_cache(config.device or provider_name((config.providers or [CPU])[0]), what)
+    version = load_ort().__version__
+    least = ".".join(map(str, _INT8_CACHE_FROM))
+    if tuple(int(part) for part in version.split(".")[:2]) < _INT8_CACHE_FROM:
+        raise DependencyError(
+            f"{what} has its cache in 8 bits, which needs onnxruntime {least} or newer, and {version} is installed: "
+            f"pip install -U 'onnxruntime>={least}', take another variant (dtype=), or export the checkpoint without "
+            "--kv-cache-dtype"
+        )
 
 
 def cuda_index(device: str | int | None) -> int | None:

@@ -76,6 +76,13 @@ def _recipes() -> Iterable[str]:
     help="avx2, avx512, vnni (or x86-avx2, ...), arm64, this machine, cuda or openvino.",
 )
 @click.option(
+    "--kv-cache-dtype",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="What quantized variants of decoder-only models keep keys and values in.",
+)
+@click.option(
     "--calibration",
     type=click.Path(path_type=Path),
     help="Texts to measure quantized variants on: text, CSV, TSV, JSONL or CoNLL.  [default: a built-in set]",

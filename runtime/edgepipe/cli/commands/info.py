@@ -132,6 +132,8 @@ def _describe_cache(variant: dict[str, Any]) -> str | None:
     if own is None:
         return None
     said = f"{own:,} bytes a token" + (f" and {source:,} a token of the source" if source else "")
+    if variant["cache_dtype"] is not None:
+        said = f"{said} in {variant['cache_dtype']} ({variant['dtype']})"
     if variant["cache_window"] is None:
         return said
     return f"{said}, {variant['cache_bytes_in_window']:,} of them for the last {variant['cache_window']:,} tokens alone"
@@ -152,6 +154,7 @@ def _variant(bundle: Bundle, dtype: str) -> dict[str, Any]:
         "cache_bytes_per_token": cached.own if cached else None,
         "cache_bytes_per_source_token": cached.source if cached else None,
         "cache_bytes_in_window": cached.windowed if cached else None,
+        "cache_dtype": bundle.cache_dtype(stored),
         "cache_window": bundle.attention_window(stored) if cached and cached.windowed else None,
         "recipe": dict(bundle.manifest.variants[dtype].recipe) if bundle.manifest else None,
         "reference": parity.reference if parity else None,
