@@ -48,7 +48,7 @@ from edgepipe_export.output.model_card import SourceCard, read_source_card, rend
 from edgepipe_export.output.progress import Progress, Steps
 from edgepipe_export.output.workspace import Workspace, describe_variant
 from edgepipe_export.probes.proving import find_prover, prove_variants
-from edgepipe_export.quantization.kv_cache.cache_dtype import INT8, check_cache_dtype
+from edgepipe_export.quantization.int8_cache.cache_dtype import INT8, check_cache_dtype
 from edgepipe_export.quantization.quantize import add_stored, check_dtypes, graph_path, load_recipe
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.quantization.target import CPU_TARGETS, Target, find_target

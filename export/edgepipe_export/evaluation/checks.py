@@ -22,6 +22,9 @@ PYTORCH = "pytorch-fp32"
 # The figure that says beyond which length nothing was compared, though the model behaves otherwise there.
 NOT_COMPARED_BEYOND = "not_compared_beyond"
 
+# The check of a variant whose keys and values are rounded beside itself with those in fp32.
+CACHE_CHECK = "perplexity, 8-bit cache"
+
 # How many of the largest disagreements are reported.
 _WORST = 10
 

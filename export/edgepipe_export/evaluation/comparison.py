@@ -18,7 +18,7 @@ from edgepipe_export.evaluation.generation_comparison import GenerationCompariso
 from edgepipe_export.evaluation.predictors import VariantPredictor
 from edgepipe_export.evaluation.tasks import make_inputs, read_dataset
 from edgepipe_export.output.progress import Steps
-from edgepipe_export.quantization.kv_cache.cache_scales import CacheScales, measure_scales
+from edgepipe_export.quantization.int8_cache.cache_scales import CacheScales, measure_scales
 from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 # Tokens of a long text, and how many there are of these at most; how many logits are in memory at once.
 _LONG, _LONGEST, _LONG_TEXTS, _MOST_LOGITS = 512, 1024, 16, 2**26
+# How many texts of the data they are made of, at most.
+_LOOKED_AT = 1000
 
 
 def load_dataset(path: Path | None, loaded: LoadedCheckpoint) -> Dataset | None:
@@ -100,9 +102,10 @@ def pack_long_texts(data: Dataset, tokenizer: Tokenizer, limit: int | None) -> l
     Raises:
         InputError: no text has two tokens.
     """
-    longest = max((len(tokenizer(text)["input_ids"]) for text in data.inputs), default=0)
+    texts = data.inputs[:_LOOKED_AT]
+    longest = max((len(tokenizer(text)["input_ids"]) for text in texts), default=0)
     length = min(max(_LONG, longest), _LONGEST, limit or _LONGEST, max(2, _MOST_LOGITS // len(tokenizer)))
-    packed = pack_texts(data.inputs, tokenizer, length, _LONG_TEXTS)
+    packed = pack_texts(texts, tokenizer, length, _LONG_TEXTS)
     if not packed:
         raise InputError("none of the texts has two tokens, so a cache in 8 bits cannot be measured; give a longer one")
     return packed

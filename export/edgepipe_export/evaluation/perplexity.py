@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepipe_export.evaluation.checks import Check, Disagreement, rank_worst
+from edgepipe_export.evaluation.checks import CACHE_CHECK, Check, Disagreement, rank_worst
 from edgepipe_export.evaluation.gate import decide_by_perplexity
 from edgepipe_export.evaluation.metrics.intervals import Loss, is_decided, plan_looks
 from edgepipe_export.evaluation.metrics.kl_divergence import divergences, log_softmax
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 # How many texts, or more, the first of several looks takes: each has many tokens.
 _FIRST_LOOK = 25
 
-# What the check of rounded keys and values is called; how many tokens are written behind how many texts for it.
-CACHE_CHECK = "perplexity, 8-bit cache"
+# How many tokens are written behind how many texts to see what comes of rounded keys and values.
 _WRITTEN, _WRITTEN_TEXTS = 20, 4
 
 # How many bytes of a reference's logits are kept: a token has one for every word of the vocabulary.

@@ -15,14 +15,14 @@ from edgepipe.errors import ParityError
 from edgepipe_export.output.atomic_write import describe_file, describe_shared_files
 from edgepipe_export.output.cache import Cache
 from edgepipe_export.output.config import name_variants
-from edgepipe_export.quantization.kv_cache.cache_dtype import has_int8_cache
+from edgepipe_export.quantization.int8_cache.cache_dtype import has_int8_cache
 from edgepipe_export.quantization.quantize import default_options, find_layers, graph_path, load_recipe, quantize
 from edgepipe_export.quantization.recipe import FP32
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe_export.quantization.kv_cache.cache_scales import CacheScales
+    from edgepipe_export.quantization.int8_cache.cache_scales import CacheScales
     from edgepipe_export.quantization.target import Target
     from edgepipe_export.quantization.weights.layers import Layer
 

@@ -27,7 +27,7 @@ from edgepipe_export.quantization.target import Target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from edgepipe_export.quantization.kv_cache.cache_scales import CacheScales
+    from edgepipe_export.quantization.int8_cache.cache_scales import CacheScales
     from edgepipe_export.quantization.weights.layers import Layer
 
 # dtype: the module with its recipe, which is imported when the recipe is first used.
@@ -195,7 +195,7 @@ def quantize(
         raise InputError(f"{dtype} must be calibrated, and there are no texts to do it with (--calibration FILE)")
     described = recipe.quantize(job, options)
     if cache_scales is not None:
-        from edgepipe_export.quantization.kv_cache.quantize_cache import quantize_cache
+        from edgepipe_export.quantization.int8_cache.quantize_cache import quantize_cache
 
         quantize_cache(destination, cache_scales.scales)
         described = {**described, "kv_cache": cache_scales.describe()}

@@ -12,13 +12,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe import Tokenizer
 from edgepipe.bundle.layout import GRAPH_FOLDER
 from edgepipe.errors import ParityError
-from edgepipe_export.evaluation.checks import PYTORCH, Check, Comparison, read_check, summarize
-from edgepipe_export.evaluation.comparison import pack_long_texts
-from edgepipe_export.evaluation.perplexity import CACHE_CHECK, check_cache
-from edgepipe_export.evaluation.predictors import VariantLanguageModel
+from edgepipe_export.evaluation.checks import CACHE_CHECK, PYTORCH, Check, Comparison, read_check, summarize
 from edgepipe_export.output.progress import Steps
 from edgepipe_export.quantization.quantize import load_recipe
 from edgepipe_export.quantization.recipe import FP32
@@ -352,6 +348,11 @@ class Evaluator:
 
     def _check_cache(self, dtype: str, bundle: Bundle) -> Check:
         """Compare a variant with itself as it would be with a cache in fp32."""
+        from edgepipe import Tokenizer
+        from edgepipe_export.evaluation.comparison import pack_long_texts
+        from edgepipe_export.evaluation.perplexity import check_cache
+        from edgepipe_export.evaluation.predictors import VariantLanguageModel
+
         tokenizer = Tokenizer.from_pretrained(self._workspace.folder)
         encoded = pack_long_texts(self._data.measured, tokenizer, bundle.max_length)
         with tempfile.TemporaryDirectory(dir=self._workspace.folder / GRAPH_FOLDER, prefix="cache-") as scratch:

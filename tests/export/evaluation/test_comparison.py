@@ -21,7 +21,9 @@ from edgepipe_export.evaluation.comparison import (
     calibration_batches,
     load_dataset,
     make_comparison,
+    pack_long_texts,
     prepare_dataset,
+    scale_cache,
 )
 from edgepipe_export.evaluation.encoder_comparison import EncoderComparison
 from edgepipe_export.evaluation.generation_comparison import GenerationComparison
@@ -115,3 +117,25 @@ def test_texts_that_give_no_input(classifier: tuple[Bundle, LoadedCheckpoint]) -
     bundle, loaded = classifier
     with pytest.raises(InputError, match="zero-shot-classification cannot be asked about texts that are all empty"):
         make_comparison(bundle, loaded, task_class("zero-shot-classification"), texts=["", " "])
+
+
+@pytest.mark.parametrize(
+    ("limit", "text", "length"),
+    [(None, "the sun", 512), (100, "the sun", 100), (None, "the sun " * 250, None), (None, "the sun " * 500, 1024)],
+    ids=["short", "limit", "long", "longest"],
+)
+def test_long_texts_are_as_long_as_the_data_have_them(limit: int | None, text: str, length: int | None) -> None:
+    tokenizer = Tokenizer.from_pretrained(TOKENIZERS / "gpt2")
+    packed = pack_long_texts(Dataset((text,) * (20 if len(text) > 100 else 600), None, BUILT_IN), tokenizer, limit)
+    assert max(map(len, packed)) == (length or len(tokenizer(text)["input_ids"]))
+    assert len(packed) <= 16
+
+
+def test_a_text_of_one_token_shows_nothing_of_a_cache(tokenizer: Tokenizer) -> None:
+    with pytest.raises(InputError, match="a cache in 8 bits cannot be measured"):
+        pack_long_texts(Dataset((), None, BUILT_IN), tokenizer, None)
+
+
+def test_a_model_without_a_cache_to_round_is_refused(classifier: tuple[Bundle, LoadedCheckpoint]) -> None:
+    with pytest.raises(InputError, match="bert cannot have kv_cache_dtype="):
+        scale_cache(classifier[0], Dataset(TEXTS, None, BUILT_IN))

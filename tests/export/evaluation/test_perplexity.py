@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from edgepipe import Bundle, Tokenizer
 from edgepipe_export.checkpoint.load import load
 from edgepipe_export.checkpoint.resolve import Request, resolve
+from edgepipe_export.evaluation.checks import CACHE_CHECK
 from edgepipe_export.evaluation.generation_comparison import GenerationComparison
-from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_perplexity
+from edgepipe_export.evaluation.perplexity import ReferenceLogits, check_cache, check_perplexity
 from edgepipe_export.evaluation.tolerances import Tolerance
 from tests.tiny.generative import DECODERS
 
@@ -126,3 +127,34 @@ def test_figures_of_real_graphs(writer: Callable[[str], tuple[Any, Any, Bundle]]
     if family not in DECODERS:
         ids = reference.encoded[0]
         assert reference.target(0).tolist() == comparison._model("fp32").generate(ids, 20)  # type: ignore[union-attr]
+
+
+def test_a_rounded_cache_has_figures_of_its_own(encoded: list[Ids]) -> None:
+    reference, candidate = Made("w8", 1, 0.0), Made("w8", 2, 0.1)
+    check = check_cache(reference, candidate, encoded, Tolerance.from_max_drop(100))
+    expected = plain(reference, candidate, [(ids, None) for ids in encoded])
+    assert check.figures == pytest.approx(
+        {
+            "cache_perplexity": expected["perplexity"],
+            "reference_cache_perplexity": expected["reference_perplexity"],
+            "cache_token_agreement": expected["token_agreement"],
+            "cache_kl": expected["kl"],
+            "cache_longest_text": 17,
+            "cache_written_alike": 1.0,
+        }
+    )
+    assert (check.check, check.dtype, check.reference) == (CACHE_CHECK, "w8", "w8 with an fp32 cache")
+    assert check.passed
+    refused = check_cache(reference, Made("w8", 3, 3.0), encoded, Tolerance.from_max_drop(0))
+    assert not refused.passed
+    assert refused.deciding_figure.startswith("cache_perplexity ")
+    assert "(bound: cache_perplexity at most 0 % above the reference's)" in refused.deciding_figure
+
+
+def test_texts_that_go_on_longer_are_not_alike(encoded: list[Ids]) -> None:
+    class Brief(Made):
+        def generate(self, ids: Ids, count: int) -> list[int]:
+            return super().generate(ids, count)[:1]
+
+    check = check_cache(Made("w8", 1, 0.0), Brief("w8", 1, 0.0), encoded, Tolerance())
+    assert check.figures["cache_written_alike"] == pytest.approx(4 / (8 + 1 + 16 + 4))

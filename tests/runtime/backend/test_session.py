@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from edgepipe import Model
-from edgepipe.backend.session import SessionConfig, describe_placement
-from edgepipe.errors import InputError
+from edgepipe.backend.session import SessionConfig, describe_placement, refuse_int8_cache
+from edgepipe.errors import DeviceError, InputError
 from tests.runtime.small_bundle import write_bundle
 
 
@@ -51,3 +51,8 @@ def test_a_placement_in_words() -> None:
     assert describe_placement({}) == ""
     placement = {"FirstProvider": {"MatMul": 24, "Add": 2}, "CPUExecutionProvider": {"Shape": 2, "Cast": 1}}
     assert describe_placement(placement) == "FirstProvider 26 nodes; CPUExecutionProvider 3 nodes (Shape 2, Cast 1)"
+
+
+def test_a_device_without_kernels_for_a_cache_in_8_bits() -> None:
+    with pytest.raises(DeviceError, match="my bundle: w8 has its cache in 8 bits, for which cuda has no kernels"):
+        refuse_int8_cache("cuda", "my bundle: w8")

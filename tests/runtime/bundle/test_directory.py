@@ -11,7 +11,15 @@ import pytest
 
 from edgepipe import Bundle, Model
 from edgepipe.errors import BundleError, EdgepipeError, VariantError
-from tests.runtime.small_bundle import LIMIT, flip_last_byte, record_precision, write_bundle, write_foreign, write_graph
+from tests.runtime.small_bundle import (
+    LIMIT,
+    flip_last_byte,
+    record_precision,
+    rewrite_manifest,
+    write_bundle,
+    write_foreign,
+    write_graph,
+)
 
 SHARED = ["config.json", "tokenizer.json", "tokenizer_config.json"]
 FP32 = ["onnx/model.onnx", "onnx/model.onnx_data"]
@@ -252,3 +260,13 @@ def test_missing_weights_without_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "model.onnx_data").unlink()
     with pytest.raises(BundleError, match="cannot load"):
         Model.from_pretrained(tmp_path)
+
+
+def test_what_a_cache_is_kept_in(folder: Path) -> None:
+    manifest = json.loads((folder / "edgepipe.json").read_text())
+    dtype = next(iter(manifest["variants"]))
+    assert Bundle.load(folder).cache_dtype(dtype) is None
+    for said, found in (({"dtype": "int8"}, "int8"), ({}, None), ("int8", None)):
+        manifest["variants"][dtype]["recipe"]["kv_cache"] = said
+        rewrite_manifest(folder, manifest)
+        assert Bundle.load(folder).cache_dtype(dtype) == found

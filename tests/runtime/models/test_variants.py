@@ -13,10 +13,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgepipe import Bundle, Model, pipeline
+from edgepipe.backend.onnxruntime.ort_module import load_ort
 from edgepipe.backend.session import SessionConfig
 from edgepipe.bundle.layout import SUFFIXES
 from edgepipe.bundle.manifest import Manifest, Parity
-from edgepipe.errors import DeviceError, KernelError
+from edgepipe.errors import DependencyError, DeviceError, KernelError
 from edgepipe.models.variants import choose_variant, list_substitutes
 from tests.runtime.small_bundle import rewrite_manifest, write_bundle
 
@@ -258,3 +259,15 @@ def test_what_is_tried_in_place_of_a_variant_that_fails(tmp_path: Path, monkeypa
     changed = replace(manifest, variants={**manifest.variants, "q4": refused})
     assert list_substitutes(replace(bundle, manifest=changed), session) == ("int8", "fp32", "w8")
     assert list_substitutes(replace(bundle, manifest=None), session) == ("fp32", "int8", "w8", "q4")
+
+
+def test_a_cache_in_8_bits_is_refused_where_it_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path / "bundle", ("w8", "fp32"))
+    manifest = json.loads((tmp_path / "bundle" / "edgepipe.json").read_text())
+    manifest["variants"]["w8"]["recipe"]["kv_cache"] = {"dtype": "int8"}
+    rewrite_manifest(tmp_path / "bundle", manifest)
+    Model.from_pretrained(tmp_path / "bundle", dtype="w8").close()
+    monkeypatch.setattr(load_ort(), "__version__", "1.26.0")
+    with pytest.raises(DependencyError, match=r"bundle: w8 has its cache in 8 bits, which needs onnxruntime 1\.27"):
+        Model.from_pretrained(tmp_path / "bundle", dtype="w8")
+    Model.from_pretrained(tmp_path / "bundle", dtype="fp32").close()

@@ -13,6 +13,7 @@ from edgepipe import Model
 from edgepipe.backend.engines import create_session
 from edgepipe.backend.onnxruntime.providers import (
     CUDA_OPTIONS,
+    check_int8_cache,
     cuda_index,
     cuda_options,
     device_profile,
@@ -22,7 +23,7 @@ from edgepipe.backend.onnxruntime.providers import (
 )
 from edgepipe.backend.session import DeviceProfile, SessionConfig
 from edgepipe.backend.shape_buckets import ON_DEVICES
-from edgepipe.errors import DeviceError, InputError
+from edgepipe.errors import DependencyError, DeviceError, InputError
 from tests.runtime.small_bundle import write_bundle
 
 CPU_ONLY = onnxruntime.get_available_providers()
@@ -164,3 +165,28 @@ def test_a_provider_that_this_build_lacks_says_where_it_is(provider: str, advice
         pytest.skip(f"this build has {provider}")
     with pytest.raises(DeviceError, match=f"has no '{provider}', only .*; .*{advice}"):
         Model.from_pretrained(folder, providers=[provider])
+
+
+@pytest.mark.parametrize(("version", "fits"), [("1.24.1", False), ("1.26.0", False), ("1.27.0", True), ("2.0.0", True)])
+def test_a_cache_in_8_bits_needs_a_version(version: str, fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    if fits:
+        check_int8_cache(SessionConfig(), "w8")
+        return
+    with pytest.raises(
+        DependencyError, match=rf"needs onnxruntime 1.27 or newer, and {version} is installed: pip inst"
+    ):
+        check_int8_cache(SessionConfig(), "w8")
+
+
+@pytest.mark.parametrize(
+    ("session", "device"),
+    [
+        (SessionConfig(device="cuda"), "cuda"),
+        (SessionConfig(providers=["CUDAExecutionProvider"]), "CUDAExecutionProvider"),
+    ],
+    ids=["device", "provider"],
+)
+def test_a_cache_in_8_bits_needs_a_processor(session: SessionConfig, device: str) -> None:
+    with pytest.raises(DeviceError, match=f"w8 has its cache in 8 bits, for which {device} has no kernels"):
+        check_int8_cache(session, "w8")

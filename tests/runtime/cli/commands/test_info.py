@@ -129,5 +129,8 @@ def test_what_a_token_takes_in_the_cache(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(cli, ["info", str(decoder.path), "--json"]).stdout)["variants"][0]
     assert (found["cache_bytes_per_token"], found["cache_window"]) == (8 * VOCABULARY, None)
     windowed = {"cache_bytes_per_token": 3000, "cache_bytes_per_source_token": 0, "cache_bytes_in_window": 2000}
+    windowed |= {"cache_dtype": None, "dtype": "w8"}
     said = _describe_cache(windowed | {"cache_window": 512})
+    rounded = _describe_cache(windowed | {"cache_window": None, "cache_dtype": "int8"})
+    assert rounded == "3,000 bytes a token in int8 (w8)"
     assert said == "3,000 bytes a token, 2,000 of them for the last 512 tokens alone"
