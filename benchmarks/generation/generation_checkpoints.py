@@ -3,12 +3,14 @@
     python -m benchmarks.generation.generation_checkpoints NAME FOLDER [DTYPE ...]
 
 writes FOLDER/checkpoint (for transformers and all who convert it) and FOLDER/bundle (ours), each where it is not there.
+With the option `--kv-cache-dtype int8` it is FOLDER/bundle-int8-cache.
 Speed does not depend on the values of weights, nor on the words of the vocabulary, of which only the number is the real
 one.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -23,22 +25,35 @@ DTYPES = ("fp32", "int8", "w8", "q4")
 LONG = 4352
 
 
-def make_apart(name: str, folder: Path, dtypes: Sequence[str] = DTYPES) -> None:
-    """Write everything for a checkpoint where it is not there, in a process of its own: torch stays out of this one."""
-    if not (folder / "bundle").exists():
+def make_apart(name: str, folder: Path, dtypes: Sequence[str] = DTYPES, cache_dtype: str = "fp32") -> Path:
+    """Write everything for a checkpoint where it is not there, in a process of its own: torch stays out of this one.
+
+    Returns:
+        The bundle.
+    """
+    bundle = bundle_folder(folder, cache_dtype)
+    if not bundle.exists():
         print_progress(f"{name}: making the checkpoint and exporting it")
         command = [sys.executable, "-m", "benchmarks.generation.generation_checkpoints", name, str(folder), *dtypes]
+        command += ["--kv-cache-dtype", cache_dtype]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return bundle
 
 
-def make(name: str, folder: Path, dtypes: Sequence[str]) -> None:
+def bundle_folder(folder: Path, cache_dtype: str) -> Path:
+    """Where the bundle is whose keys and values are in a dtype."""
+    return folder / ("bundle" if cache_dtype == "fp32" else f"bundle-{cache_dtype}-cache")
+
+
+def make(name: str, folder: Path, dtypes: Sequence[str], cache_dtype: str = "fp32") -> None:
     """Write everything for one of the checkpoints."""
     from edgepipe_export import export
 
     checkpoint = folder / "checkpoint"
     if not checkpoint.exists():
         make_checkpoint(name, checkpoint)
-    export(str(checkpoint), folder / "bundle", dtypes=dtypes, verify=False)
+    bundle = bundle_folder(folder, cache_dtype)
+    export(str(checkpoint), bundle, dtypes=dtypes, kv_cache_dtype=cache_dtype, verify=False)
 
 
 def make_checkpoint(name: str, folder: Path) -> None:
@@ -170,4 +185,10 @@ def write_tokenizer(folder: Path, size: int, *, is_bart: bool) -> None:
 
 
 if __name__ == "__main__":
-    make(sys.argv[1], Path(sys.argv[2]), sys.argv[3:] or DTYPES)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=CONFIGS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("dtypes", nargs="*")
+    parser.add_argument("--kv-cache-dtype", default="fp32")
+    given = parser.parse_args()
+    make(given.name, given.folder, given.dtypes or DTYPES, given.kv_cache_dtype)

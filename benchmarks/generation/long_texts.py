@@ -6,14 +6,19 @@ others. Texts of all lengths take turns, a few steps each, so that a machine tha
 A step is taken back before the next one, so that lengths stay. Medians are compared. Beside them is what bytes allow: a
 step reads all weights once, and the keys and values of all tokens. What it prints is also written to
 benchmarks/results, as Markdown and as JSON.
+
+`--kv-cache-dtypes fp32 int8` measures quantized variants with either cache, in turns too, and `--prompts` how long
+prompts take.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +37,19 @@ from edgepipe.models.kv_memory import count_token_bytes
 FIRST, LAST = 300, 30_000
 # A step behind the longest text takes at most so many times one behind the shortest.
 TARGET = 2.2
+# How often a prompt is read.
+PROMPTS = 3
 # Steps of a text before it is the next one's turn; the first of them does not count.
 STEPS = 6
 
 
 class Text:
-    """A text of some length, and what steps behind it took, in seconds."""
+    """A text of some length, and what steps behind it took, in seconds.
+
+    Attributes:
+        prompt: Seconds that it took to read.
+        seconds: Those of each step.
+    """
 
     def __init__(self, decoder: Any, length: int) -> None:
         ids = np.random.default_rng(0).integers(FIRST, LAST, (1, length))
@@ -59,21 +71,38 @@ class Text:
                 self.seconds.append(seconds)
 
 
-def measure(bundle: Bundle, dtype: str, lengths: list[int], rounds: int, threads: int) -> dict[str, Any]:
-    """The steps of one variant behind texts of these lengths."""
-    decoder: Any = load_decoder(bundle, dtype, SessionConfig(num_threads=threads))
-    texts = [Text(decoder, length) for length in lengths]
+def measure(
+    bundles: Mapping[str, Bundle], dtype: str, lengths: list[int], prompts: list[int], rounds: int, threads: int
+) -> dict[str, dict[str, Any]]:
+    """The steps of one variant behind texts of these lengths, and prompts, by what its cache is kept in."""
+    decoders: dict[str, Any] = {
+        name: load_decoder(bundle, dtype, SessionConfig(num_threads=threads)) for name, bundle in bundles.items()
+    }
+    read = {name: [math.inf] * len(prompts) for name in decoders}
+    for index, length in enumerate(prompts):
+        for _ in range(PROMPTS):
+            for name, decoder in decoders.items():
+                read[name][index] = min(read[name][index], Text(decoder, length).prompt)
+    texts = {name: [Text(decoder, length) for length in lengths] for name, decoder in decoders.items()}
     for _ in range(rounds):
-        for text in texts:
-            text.measure(STEPS)
-    token_bytes = count_token_bytes(decoder._layers)
-    weights = sum(file.stat().st_size for file in bundle.files(dtype))
-    decoder.close()
+        for index in range(len(lengths)):
+            for name in decoders:
+                texts[name][index].measure(STEPS)
+    found = {}
+    for name, decoder in decoders.items():
+        token_bytes = count_token_bytes(decoder._layers)
+        weights = sum(file.stat().st_size for file in bundles[name].files(dtype))
+        found[name] = describe(texts[name], lengths, weights, token_bytes) | {"prompts": read[name]}
+        decoder.close()
+    return found
+
+
+def describe(texts: list[Text], lengths: list[int], weights: int, token_bytes: int) -> dict[str, Any]:
+    """What was measured, beside the bytes that a step reads."""
     steps = [statistics.median(text.seconds) for text in texts]
     shortest, longest = (weights + length * token_bytes for length in (lengths[0], lengths[-1]))
     return {
         "steps": steps,
-        "prompts": [text.prompt for text in texts],
         "ratio": steps[-1] / steps[0],
         "ratio_of_bytes": longest / shortest,
         "weight_bytes": weights,
@@ -97,8 +126,10 @@ def markdown(record: dict[str, Any]) -> str:
         f"| model | variant | {names} | {lengths[-1]:,} / {lengths[0]:,} | by bytes | read, GB/s |",
         f"|---|---|{'---:|' * (len(lengths) + 3)}",
     ]
+    prompts: list[str] = []
     for model, variants in record["models"].items():
         for dtype, each in variants.items():
+            prompts += [f"| {model} | {dtype} | {' | '.join(f'{1000 * took:.0f}' for took in each['prompts'])} |"]
             steps = " | ".join(f"{1000 * step:.2f}" for step in each["steps"])
             met = "met" if each["ratio"] <= TARGET else "missed"
             speeds = ", ".join(f"{speed / 1e9:.0f}" for speed in each["bytes_a_second"])
@@ -106,6 +137,10 @@ def markdown(record: dict[str, Any]) -> str:
                 f"| {model} | {dtype} | {steps} | {each['ratio']:.2f} (at most {TARGET}: {met}) | "
                 f"{each['ratio_of_bytes']:.2f} | {speeds} |"
             )
+    if record["prompts"]:
+        names = " | ".join(f"prompt of {length:,}, ms" for length in record["prompts"])
+        lines += ["", f"Prompts: the least of {PROMPTS}.", "", f"| model | variant | {names} |"]
+        lines += [f"|---|---|{'---:|' * len(record['prompts'])}", *prompts]
     return "\n".join(lines) + "\n"
 
 
@@ -115,15 +150,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgepipe-bench-") as temporary:
         for model in arguments.models:
             folder = Path(arguments.keep or temporary) / model
-            make_apart(model, folder, arguments.dtypes)
-            bundle = Bundle.load(folder / "bundle")
+            bundles = {
+                name: Bundle.load(make_apart(model, folder, arguments.dtypes, name))
+                for name in arguments.kv_cache_dtypes
+            }
             models[model] = {}
             for dtype in arguments.dtypes:
                 print_progress(f"{model}, {dtype}: {arguments.rounds} rounds")
-                models[model][dtype] = measure(bundle, dtype, arguments.lengths, arguments.rounds, arguments.threads)
+                caches = {name: bundle for name, bundle in bundles.items() if dtype != "fp32" or name == "fp32"}
+                found = measure(
+                    caches, dtype, arguments.lengths, arguments.prompts, arguments.rounds, arguments.threads
+                )
+                models[model] |= {
+                    dtype if name == "fp32" else f"{dtype}, {name} cache": each for name, each in found.items()
+                }
     record = {
         **describe_machine(arguments.threads),
         "lengths": arguments.lengths,
+        "prompts": arguments.prompts,
         "rounds": arguments.rounds,
         "models": models,
     }
@@ -135,6 +179,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["gpt2-long", "llama-long"])
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "w8"])
     parser.add_argument("--lengths", nargs="+", type=int, default=[100, 1000, 4000], help="tokens before the step")
+    parser.add_argument("--kv-cache-dtypes", nargs="+", default=["fp32"], help="what keys and values are kept in")
+    parser.add_argument("--prompts", nargs="*", type=int, default=[], help="tokens of prompts that are timed")
     return parser.parse_args()
 
 
