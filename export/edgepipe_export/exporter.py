@@ -16,11 +16,10 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.arguments import check_whole
+from edgepipe.arguments import check_whole, is_whole
 from edgepipe.backend.disk_cache import cache_folder
 from edgepipe.backend.engines import engine_for
 from edgepipe.backend.machine import machine_name
@@ -56,8 +55,8 @@ from edgepipe_export.requirements import package_versions, require_packages
 from edgepipe_export.selection.choose import AUTO, check_preference, list_candidates
 from edgepipe_export.selection.evaluator import Evaluator, leave_out
 from edgepipe_export.selection.latency import foreign_load
-from edgepipe_export.selection.mixed_precision import DEFAULT_BUDGET
-from edgepipe_export.tracing.trace import TraceOptions, check_opset
+from edgepipe_export.selection.mixed_precision import check_budget
+from edgepipe_export.tracing.trace import TraceOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -247,7 +246,7 @@ def export(
         prefer if chosen else None,
         processor,
         TraceOptions(
-            check_opset(opset),
+            _check_opset(opset),
             tuple(name for name, wanted in layer_outputs.items() if wanted),
             output_pooler,
             processor.standard_attention,
@@ -255,7 +254,7 @@ def export(
         verify,
         check_path(calibration),
         Tolerance.from_max_drop(max_drop),
-        _check_budget(budget),
+        check_budget(budget),
         force,
         prefer == "speed",
         remeasure,
@@ -591,9 +590,7 @@ def _finish(
     (workspace.folder / "README.md").write_text(render_model_card(workspace.manifest, original), encoding="utf-8")
 
 
-def _check_budget(budget: float | None) -> float:
-    if budget is None:
-        return DEFAULT_BUDGET
-    if not isinstance(budget, Real) or isinstance(budget, bool) or not budget >= 0:
-        raise InputError(f"budget must be a number of seconds, 0 or more, got {budget!r}")
-    return float(budget)
+def _check_opset(opset: int | None) -> int | None:
+    if opset is not None and not (is_whole(opset, 18) and opset <= 23):
+        raise InputError(f"opset must be from 18 to 23, got {opset!r}")
+    return opset

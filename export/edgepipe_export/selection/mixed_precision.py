@@ -17,8 +17,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from numbers import Real
 from typing import TYPE_CHECKING
 
+from edgepipe.errors import InputError
 from edgepipe_export.quantization.recipe import FP32
 from edgepipe_export.selection.latency import Latency, are_alike
 
@@ -328,3 +330,16 @@ class _Search:
             return FP32
         timeless = self._times is not None and way.lower is None and name not in self._trials.shares
         return self._trials.ladder[0] if timeless else wanted
+
+
+def check_budget(budget: float | None) -> float:
+    """The seconds that a repair may take: those that the user gives, or the default.
+
+    Raises:
+        InputError: it is no number of at least 0.
+    """
+    if budget is None:
+        return DEFAULT_BUDGET
+    if not isinstance(budget, Real) or isinstance(budget, bool) or not budget >= 0:
+        raise InputError(f"budget must be a number of seconds, 0 or more, got {budget!r}")
+    return float(budget)

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from edgepipe.arguments import is_whole
 from edgepipe.bundle.layout import DECODER, ENCODER, MODEL
-from edgepipe.errors import InputError
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -44,17 +42,6 @@ class TracedGraphs:
 
     graphs: Mapping[str, onnx_ir.Model]
     recipe: Mapping[str, Any]
-
-
-def check_opset(opset: int | None) -> int | None:
-    """The opset that the user asks for, from 18 to 23, or None.
-
-    Raises:
-        InputError: it is another one.
-    """
-    if opset is not None and not (is_whole(opset, 18) and opset <= 23):
-        raise InputError(f"opset must be from 18 to 23, got {opset!r}")
-    return opset
 
 
 def trace_graphs(loaded: LoadedCheckpoint, options: TraceOptions) -> TracedGraphs:

@@ -9,9 +9,18 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
+from edgepipe.errors import InputError
 from edgepipe_export.quantization.weights.layers import Layer
 from edgepipe_export.selection.latency import Latency
-from edgepipe_export.selection.mixed_precision import extra_time, find_extra_times, find_growth, find_shares, repair
+from edgepipe_export.selection.mixed_precision import (
+    DEFAULT_BUDGET,
+    check_budget,
+    extra_time,
+    find_extra_times,
+    find_growth,
+    find_shares,
+    repair,
+)
 
 
 class Made:
@@ -258,3 +267,10 @@ def test_progress_is_told() -> None:
     repair(timed, 1000, clock=timed.clock, progress=lambda done, total: told.append((done, total)))
     assert told[-1][1] == 10 + 5 + 4 + 4 + 2 * 3  # each way from the recipe's own, and the one of all layers
     assert all(done <= total for done, total in told)
+
+
+def test_a_budget_is_a_number_of_seconds() -> None:
+    assert [check_budget(seconds) for seconds in (None, 0, 2.5)] == [DEFAULT_BUDGET, 0.0, 2.5]
+    for wrong in (-1, "300", True, float("nan")):
+        with pytest.raises(InputError, match="budget must be a number of seconds, 0 or more"):
+            check_budget(wrong)  # type: ignore[arg-type]

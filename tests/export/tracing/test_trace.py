@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from edgepipe.bundle.layout import DECODER, ENCODER, MODEL
-from edgepipe.errors import ExportError, InputError
+from edgepipe.errors import ExportError
 from edgepipe_export.checkpoint.load import LoadedCheckpoint, load
 from edgepipe_export.checkpoint.resolve import Request, resolve
 from edgepipe_export.tracing import trace
 from edgepipe_export.tracing.kv_cache.cached_attention import CONCATENATED, SHARED
-from edgepipe_export.tracing.trace import TraceOptions, check_opset
+from edgepipe_export.tracing.trace import TraceOptions
 from tests.tiny import build
 from tests.tiny.generative import WINDOW, build_generative
 
@@ -63,10 +63,3 @@ def test_more_outputs_of_an_encoder() -> None:
 def test_an_output_that_the_model_lacks() -> None:
     with pytest.raises(ExportError, match="has no output pooler_output; it has logits"):
         trace_graphs(loaded("text-classification", build("bert")), pooler=True)
-
-
-def test_an_opset_is_one_that_can_be_traced() -> None:
-    assert [check_opset(opset) for opset in (None, 18, 23)] == [None, 18, 23]
-    for opset in (17, 24, "20"):
-        with pytest.raises(InputError, match="opset must be from 18 to 23"):
-            check_opset(opset)  # type: ignore[arg-type]
