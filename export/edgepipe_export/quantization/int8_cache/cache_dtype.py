@@ -13,7 +13,7 @@ CACHE_DTYPES = (FP32, INT8)
 
 # Variants whose attention stays ``GroupQueryAttention`` in fp32. The others write it out for half precision, or round
 # its values as they were calibrated on whole texts.
-_VARIANTS = ("int8", "int8-rows", "w8", "q4")
+_VARIANTS = ("int8", "int8-rows", "w8", "w8-rows", "q4", "q4-rows")
 
 
 def check_cache_dtype(cache_dtype: str, dtypes: Sequence[str], target: Target) -> str:

@@ -210,7 +210,7 @@ def check_int8_cache(config: SessionConfig, what: str) -> None:
     """See :class:`~edgepipe.backend.session.Engine`.
 
     Raises:
-        DependencyError: onnxruntime is too old: one before loads such a graph, or not, and fails in a run.
+        DependencyError: onnxruntime is too old for it.
         DeviceError: the device is no processor.
     """
     if not device_profile(config).is_cpu:

@@ -23,7 +23,7 @@ def test_variants_whose_attention_stays_can_have_it() -> None:
         ("int8", ("w8",), "cuda", "the target is cuda"),
         ("int8", ("w8",), "openvino", "the target is openvino"),
         ("int8", ("w8", "fp16"), "vnni", "fp16 cannot have"),
-        ("int8", ("fp32",), "vnni", "name one of int8, int8-rows, w8, q4 too"),
+        ("int8", ("fp32",), "vnni", "name one of int8, int8-rows, w8, w8-rows, q4, q4-rows too"),
         ("int8", (), "vnni", "is for quantized variants"),
     ],
     ids=["unknown", "cuda", "openvino", "half", "exact", "chosen"],
