@@ -67,7 +67,7 @@ def test_options_that_are_not_given_are_left_to_the_exporter(calls: Calls, tmp_p
     [(model, out, options)] = calls
     assert (model, out) == ("a-model", output)
     assert {name for name, value in options.items() if value not in (None, False)} == {
-        *("dtypes", "verify", "target", "prefer", "progress"),
+        *("dtypes", "verify", "target", "kv_cache_dtype", "prefer", "progress"),
     }
     assert (options["dtypes"], options["verify"]) == (("fp32",), True)
     assert set(options) <= set(SIGNATURE.parameters)
