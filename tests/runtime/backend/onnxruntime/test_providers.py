@@ -128,7 +128,7 @@ def test_the_name_of_an_entry() -> None:
 def test_what_a_device_runs_well() -> None:
     processor = device_profile(SessionConfig())
     assert processor == device_profile(SessionConfig(device=-1))
-    assert replace(processor, variant_orders={}) == DeviceProfile()
+    assert replace(processor, variant_orders={}) == DeviceProfile(integer_products=True)
     gpu = device_profile(SessionConfig(device="cuda:1"))
     assert (gpu.name, gpu.is_cpu, gpu.preferred_variants[0], gpu.buckets) == ("CUDA", False, "fp16", ON_DEVICES)
     assert not set(gpu.preferred_variants) & set(gpu.unsupported_variants)
