@@ -4,6 +4,9 @@ Prompts are random ids, one at a time, in turns with each other; ratios are to t
 logits of the last token are from fp32's, and what each kind of operator takes by onnxruntime's profiler. w8 and q4 are
 beside w8-rows and q4-rows, whose prompts are in integers, where the bundle has them.
 
+`--parts` has a decoder read the prompt in parts of at most so many tokens, in turns: attention computes the scores of
+all pairs of tokens that are read together.
+
 `--openvino BUNDLE` adds the variants of a bundle that was exported with `--target openvino`, on that engine. `--steps`
 adds what a token behind the prompt takes. On a busy machine `--processor-time` with `--threads 1` counts
 processor time, which others disturb less.
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 from edgepipe import Bundle
 from edgepipe.backend.session import Session, SessionConfig
 from edgepipe.bundle.layout import LOGITS, LOGITS_TO_KEEP
+from edgepipe.models.decoder import causal
 from edgepipe.models.decoder.decoder_loading import load_decoder
 from edgepipe.models.variants import load_graph, profile_variant
 
@@ -56,6 +60,23 @@ def time_steps(
     return runs
 
 
+def time_parts(
+    bundle: Bundle, dtypes: Sequence[str], config: SessionConfig, ids: NDArray[np.int64], parts: Sequence[int]
+) -> dict[str, Callable[[], object]]:
+    """Runs of a decoder that reads the prompt in parts."""
+
+    def read(decoder: Any, longest: int) -> None:
+        causal._LONGEST_PART = longest
+        decoder.begin(ids, np.ones_like(ids), ids.size).step(ids)
+
+    decoders = {dtype: load_decoder(bundle, dtype, config) for dtype in dtypes}
+    return {
+        f"{dtype} by {longest}": partial(read, decoder, longest)
+        for dtype, decoder in decoders.items()
+        for longest in parts
+    }
+
+
 def describe_operators(bundle: Bundle, dtype: str, config: SessionConfig, feeds: Feeds, calls: int) -> str:
     """The share of each kind of operator that takes a hundredth at least."""
     operators = profile_variant(bundle, dtype, config, feeds, calls).operators
@@ -74,6 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--calls", type=int, default=3)
     parser.add_argument("--steps", action="store_true", help="what a token behind the prompt takes, too")
+    parser.add_argument("--parts", nargs="+", type=int, help="read the prompt in parts of at most so many tokens")
     parser.add_argument("--processor-time", action="store_true", help="count processor time")
     return parser.parse_args()
 
@@ -85,9 +107,15 @@ def main() -> None:
     bundle = Bundle.load(arguments.bundle)
     dtypes = [dtype for dtype in arguments.dtypes if dtype in bundle.dtypes]
     ids = np.random.default_rng(0).integers(0, int(bundle.config["vocab_size"]), (1, arguments.tokens))
+    runs: dict[str, Callable[[], Any]] = {}
+    if arguments.parts:
+        runs = time_parts(bundle, dtypes, here, ids, arguments.parts)
+        found = measure_medians(runs, arguments.rounds, arguments.calls, clock=clock)
+        print(f"prompt of {ids.size}: {format_medians(found, next(iter(runs)), 'ms', 1e3, 1)}", flush=True)
+        return
     sessions = {dtype: load_graph(bundle, dtype, here) for dtype in dtypes}
     feeds = {name: prompt(session, ids) for name, session in sessions.items()}
-    runs: dict[str, Callable[[], Any]] = {name: partial(session.run, feeds[name]) for name, session in sessions.items()}
+    runs = {name: partial(session.run, feeds[name]) for name, session in sessions.items()}
     steps = time_steps(bundle, dtypes, here, ids) if arguments.steps else {}
     if arguments.openvino is not None:
         other = Bundle.load(arguments.openvino)

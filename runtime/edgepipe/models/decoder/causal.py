@@ -28,6 +28,11 @@ READ_PADDING = frozenset({
 })  # fmt: skip
 
 
+# Most tokens of a row that are read together. With more, scores of pairs of which one does not see the other take time;
+# with fewer, products take longer a token: `python -m benchmarks.graphs.prompts BUNDLE --parts 512 256 128`.
+_LONGEST_PART = 256
+# All parts but the last are multiples of it. ``MatMulNBits`` computes the last of an odd number of rows in another way.
+_PART_STEP = 64
 # Columns that are padding in all rows are dropped when they are at least this part of all: then the few steps that they
 # would slow down as much as dropping takes are soon over.
 _WORTH_DROPPING = 4
@@ -305,7 +310,24 @@ class CausalDecoding(GraphDecoding):
         if self._exceeds_limit(tokens.shape[1]):
             # Columns count, and where a longer row has left, no row has as many tokens.
             self._drop(self._history.count_padding())
-        return super()._advance(tokens, on_device=on_device)
+        *parts, last = self._split(tokens)
+        for part in parts:
+            super()._advance(part, on_device=on_device)
+        return super()._advance(last, on_device=on_device)
+
+    def _split(self, tokens: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """The parts that tokens are read in, one after another: ``GroupQueryAttention`` takes a past for one row alone.
+
+        It computes the scores of all pairs of tokens that are read together, though no token sees later ones.
+        """
+        length, graph = tokens.shape[1], self._graph
+        splits = graph.shares and graph.joins and graph.window is None and self._switch is None
+        whole = self._logits.every or self._exceeds_limit(length) or not self._prompt_mask.all()
+        if len(tokens) > 1 or length <= _LONGEST_PART or not splits or whole:
+            return [tokens]
+        count = -(-length // _LONGEST_PART)
+        size = -(-length // (count * _PART_STEP)) * _PART_STEP
+        return [tokens[:, start : start + size] for start in range(0, length, size)]
 
     def _drop(self, columns: int) -> None:
         if columns and self._cache is not None:

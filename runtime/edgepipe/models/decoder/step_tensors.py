@@ -43,6 +43,9 @@ class Logits:
 
     They are written into one buffer for all steps, where the graph gives those of the last token alone. On a device
     they stay there while only the best tokens are asked for.
+
+    Attributes:
+        every: Whether they are those of every token.
     """
 
     def __init__(self, session: Session, binding: Binding, *, every: bool = False) -> None:
@@ -67,7 +70,7 @@ class Logits:
 
     def give_every(self, every: bool) -> None:
         """Have the next runs give the logits of every new token, or of the last one of each row."""
-        self._every = every
+        self.every = every
         if self._keep_dtype is not None:
             # A tensor of the engine's: an optional input cannot be bound to an array.
             self._binding.bind_input(LOGITS_TO_KEEP, self._device.wrap(np.array(int(not every), self._keep_dtype)))
@@ -80,7 +83,7 @@ class Logits:
             new: How many tokens are new.
             on_device: Whether the logits are read by :meth:`argmax` or :meth:`top_k`, not by :meth:`read`.
         """
-        if self._vocabulary is None or self._every or (self._keep_dtype is None and new > 1):
+        if self._vocabulary is None or self.every or (self._keep_dtype is None and new > 1):
             self._tensor = self._buffer = None
             self._binding.bind_output(LOGITS, None, self._device if on_device else None)
         elif self._tensor is None or self._rows != rows or on_device is (self._buffer is not None):
@@ -98,7 +101,7 @@ class Logits:
             return self._buffer[:, -1]
         logits: NDArray[np.float32] = outputs[LOGITS].numpy().astype(np.float32, copy=False)
         check_output({LOGITS: logits}, LOGITS, (None, None, None))
-        return logits if self._every else logits[:, -1]
+        return logits if self.every else logits[:, -1]
 
     def argmax(self, outputs: Mapping[str, DeviceTensor]) -> NDArray[np.int64]:
         """The best token of each row, int64[rows]; nothing else leaves the device."""

@@ -349,3 +349,39 @@ def test_positions_change_with_the_tokens_of_a_row_and_not_with_its_columns(tmp_
     first.join(other)
     with pytest.raises(InputError, match=r"a batch has rows of 3 and of 6 tokens"):
         first.step(np.array([[3], [3]]))
+
+
+@pytest.mark.parametrize("length", [5, 8, 9])
+def test_a_long_prompt_is_read_in_parts(length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepipe.models.decoder.causal._LONGEST_PART", 4)
+    monkeypatch.setattr("edgepipe.models.decoder.causal._PART_STEP", 2)
+    decoder = CausalGraph(causal_bundle(tmp_path, shared=True, exported=True))
+    ids = IDS[:1, :length]
+    decoding = decoder.begin(ids, np.ones_like(ids), 12)
+    parts = [part.shape[1] for part in decoding._split(ids)]
+    assert parts == {5: [4, 1], 8: [4, 4], 9: [4, 4, 1]}[length]
+    found = decoding.step(ids).copy()
+    np.testing.assert_allclose(found, causal_logits(ids)[:, -1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(decoding._history.tokens, ids)
+    after = decoding.step(np.array([[7]]))
+    expected = causal_logits([[*ids[0].tolist(), 7]])[:, -1]
+    np.testing.assert_allclose(after, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepipe.models.decoder.causal._LONGEST_PART", 4)
+    monkeypatch.setattr("edgepipe.models.decoder.causal._PART_STEP", 2)
+    ids, mask = IDS[:1, :8], np.ones((1, 8), np.int64)
+    shared = CausalGraph(causal_bundle(tmp_path / "shared", shared=True, exported=True))
+    growing = CausalGraph(causal_bundle(tmp_path / "growing", exported=True))
+    padded = mask.copy()
+    padded[0, :2] = 0
+    several = shared.begin(IDS[:, :8], np.ones((2, 8), np.int64))
+    assert len(several._split(IDS[:, :8])) == 1
+    assert len(shared.begin(ids, padded)._split(ids)) == 1
+    assert len(growing.begin(ids, mask)._split(ids)) == 1
+    every = shared.begin(ids, mask)
+    every._logits.give_every(True)
+    assert len(every._split(ids)) == 1
+    assert len(shared.begin(ids, mask)._split(ids)) == 2
+    np.testing.assert_allclose(shared.scores(ids, mask), causal_logits(ids), rtol=1e-4, atol=1e-4)
