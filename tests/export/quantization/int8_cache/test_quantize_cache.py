@@ -112,52 +112,36 @@ def run_rounded(session: Session, given: dict[str, NDArray[Any]]) -> dict[str, N
     return {name: array for name, array in session.run({name: given[name] for name in session.inputs}).items()}
 
 
-def test_the_past_is_not_copied_where_few_tokens_are_new(sessions: tuple[Session, Session]) -> None:
-    rounded = sessions[1]
-    room = 64
-    given = feeds(1, 40, 1)
-    buffers = {name: np.zeros((1, KV_HEADS, room, HEAD_DIM), np.int8) for name in NAMES}
-    for name, buffer in buffers.items():
-        buffer[:, :, :40] = round_states(given[name], name)
-        buffer[:, :, 41:] = 99
-    expected = run_rounded(rounded, given | {name: buffer[:, :, :40].copy() for name, buffer in buffers.items()})
-    binding = rounded.bind()
-    for name in rounded.inputs:
+def run_in_place(
+    session: Session, given: dict[str, NDArray[Any]], buffers: dict[str, NDArray[np.int8]]
+) -> NDArray[np.float32]:
+    """The output of a run whose past and present are one buffer."""
+    binding = session.bind()
+    for name in session.inputs:
         if name in buffers:
-            tensor = rounded.device.wrap(buffers[name])
+            tensor = session.device.wrap(buffers[name])
             binding.bind_input(name, tensor)
             binding.bind_output(name.replace("past", "present"), tensor)
         else:
             binding.bind_input(name, given[name])
     binding.bind_output("output")
-    output = binding.run()["output"].numpy()
-    np.testing.assert_allclose(output, expected["output"], atol=1e-6)
-    for name, buffer in buffers.items():
-        assert (buffer[:, :, :41] == expected[name.replace("past", "present")]).all()
-        assert (buffer[:, :, 41:] == 99).all()
+    return np.array(binding.run()["output"].numpy())
 
 
-def test_a_buffer_is_filled_where_many_tokens_are_new(sessions: tuple[Session, Session]) -> None:
+# One new token, and as many as go through the operator for fp32.
+@pytest.mark.parametrize(("before", "new"), [pytest.param(40, 1, id="few"), pytest.param(8, _MANY + 4, id="many")])
+def test_new_tokens_go_behind_the_past_in_its_buffer(before: int, new: int, sessions: tuple[Session, Session]) -> None:
     rounded = sessions[1]
-    new = _MANY + 4
-    given = feeds(1, 8, new)
+    given = feeds(1, before, new)
     kept = {name: round_states(given[name], name) for name in NAMES}
-    expected = run_rounded(rounded, given | kept)
-    binding = rounded.bind()
     buffers = {name: np.full((1, KV_HEADS, 64, HEAD_DIM), 99, np.int8) for name in NAMES}
-    for name in rounded.inputs:
-        if name in buffers:
-            buffers[name][:, :, :8] = kept[name]
-            tensor = rounded.device.wrap(buffers[name])
-            binding.bind_input(name, tensor)
-            binding.bind_output(name.replace("past", "present"), tensor)
-        else:
-            binding.bind_input(name, given[name])
-    binding.bind_output("output")
-    np.testing.assert_allclose(binding.run()["output"].numpy(), expected["output"], atol=1e-6)
     for name, buffer in buffers.items():
-        assert (buffer[:, :, : 8 + new] == expected[name.replace("past", "present")]).all()
-        assert (buffer[:, :, 8 + new :] == 99).all()
+        buffer[:, :, :before] = kept[name]
+    expected = run_rounded(rounded, given | kept)
+    np.testing.assert_allclose(run_in_place(rounded, given, buffers), expected["output"], atol=1e-6)
+    for name, buffer in buffers.items():
+        assert (buffer[:, :, : before + new] == expected[name.replace("past", "present")]).all()
+        assert (buffer[:, :, before + new :] == 99).all()
 
 
 def test_weights_stay_where_they_are(tmp_path: Path) -> None:
