@@ -96,6 +96,17 @@ def test_a_cached_prefix_changes_no_token(bundle: Bundle) -> None:
     assert [generate(prompt, **options) for prompt in prompts] == expected
 
 
+@exact_sums
+@pytest.mark.parametrize("parts", [(3, 5), (7, 1), (1, 7), (2, 3, 3)], ids=["odd", "one-last", "one-first", "three"])
+def test_a_prompt_gives_the_same_in_parts(parts: tuple[int, ...], bundle: Bundle) -> None:
+    rows = CausalGraph(bundle, "w8-rows")
+    whole = read(rows, PROMPT, (8,))[-1]
+    if parts[-1] == 1:  # a token behind others is a step, in another form
+        assert np.abs(read(rows, PROMPT, parts)[-1] - whole).max() > 0
+    else:
+        np.testing.assert_allclose(read(rows, PROMPT, parts)[-1], whole, atol=1e-5)
+
+
 def test_beams_and_samples_run(bundle: Bundle) -> None:
     generate = pipeline("text-generation", bundle.path, dtype="w8-rows")
     for options in ({"num_beams": 3, "do_sample": False}, {"do_sample": True, "seed": 1, "num_return_sequences": 2}):
