@@ -9,8 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from edgepipe.backend.engines import create_session
-from edgepipe.backend.session import Session
-from edgepipe.errors import ExportError
+from edgepipe.backend.onnxruntime.providers import check_int8_cache
+from edgepipe.backend.session import Session, SessionConfig
+from edgepipe.errors import DependencyError, ExportError
 from edgepipe_export.quantization.int8_cache.quantize_cache import _MANY, QuantizeCachePass, quantize_cache
 from edgepipe_export.tracing.serialization import save_graph
 from tests.export.tracing.passes.test_decompose_attention import HEAD_DIM, HEADS, KV_HEADS, attention
@@ -29,6 +30,10 @@ def scales() -> dict[str, NDArray[np.float32]]:
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Session]:
     """The operator with a cache in fp32, and in 8 bits."""
+    try:
+        check_int8_cache(SessionConfig("cpu"), "attention")
+    except DependencyError as error:
+        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("attention")
     for name in ("plain", "rounded"):
         save_graph(attention(), folder / f"{name}.onnx")
