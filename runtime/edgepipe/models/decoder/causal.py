@@ -161,6 +161,7 @@ class CausalDecoding(GraphDecoding):
     """
 
     reads_apart = False
+    _decoder: CausalGraph
 
     def __init__(
         self, graph: CausalGraph, attention_mask: NDArray[np.int64], cache: Cache | None, *, every: bool = False
@@ -170,13 +171,12 @@ class CausalDecoding(GraphDecoding):
         self._prompt_mask = attention_mask
         self._mask = np.empty((len(attention_mask), 0), np.int64)
         self._every = every
-        self._graph = graph
         self._bind(graph.prompt_session)
 
     def _logits_of(self, tokens: NDArray[np.int64]) -> Logits:
         """See :class:`GraphDecoding`; it is the graph for prompts that reads several tokens, or the first one."""
         is_step = tokens.shape[1] == 1 and self._mask.shape[1]
-        session = self._graph.session if is_step else self._graph.prompt_session
+        session = self._decoder.session if is_step else self._decoder.prompt_session
         if session is not self._session:
             self._bind(session)
         return self._logits
@@ -192,7 +192,7 @@ class CausalDecoding(GraphDecoding):
             if name in self._inputs
         }
         self._logits = Logits(session, binding, every=self._every)
-        self._held = StepInput(binding, PAST_WINDOW_LENGTH, "int64", device) if self._graph.limits_past else None
+        self._held = StepInput(binding, PAST_WINDOW_LENGTH, "int64", device) if self._decoder.limits_past else None
 
     def load(self, input_ids: NDArray[np.int64], length: int, states: Sequence[KeyValues]) -> None:
         """Begin with the keys and values of the first tokens of a prompt, for one row.
@@ -320,7 +320,7 @@ class CausalDecoding(GraphDecoding):
 
         It computes the scores of all pairs of tokens that are read together, though no token sees later ones.
         """
-        length, graph = tokens.shape[1], self._graph
+        length, graph = tokens.shape[1], self._decoder
         splits = graph.shares and graph.joins and graph.window is None and self._switch is None
         whole = self._logits.every or self._exceeds_limit(length) or not self._prompt_mask.all()
         if len(tokens) > 1 or length <= _LONGEST_PART or not splits or whole:

@@ -106,7 +106,7 @@ def use_integer_products(graph: Path, num_threads: int = 1) -> RewrittenGraph | 
     with open_graph(graph) as data:
         rewriter = _Rewriter(data)
         model = rewriter.rewrite()
-        products = rewriter.products
+        products = list(rewriter.products.values())
         if not products:
             return None
         if (opset := read_opset(data)) < _FIRST_OPSET:
@@ -124,7 +124,7 @@ def use_integer_products(graph: Path, num_threads: int = 1) -> RewrittenGraph | 
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """A product that is rewritten: the tensors of its weight, its attributes, and the names of what takes their place.
+    """A product that is rewritten: the tensors of its weight, and its attributes.
 
     `zeros` is None where each block's zero point is half of the range.
     """
@@ -136,8 +136,16 @@ class _Product:
     outputs: int
     bits: int
     block_size: int
-    codes: str
-    scales: str
+
+    @property
+    def codes(self) -> str:
+        """The name of the codes in integers."""
+        return f"{_OWN}.{self.blocks.name}.codes"
+
+    @property
+    def scales(self) -> str:
+        """The name of the scale of each output."""
+        return f"{_OWN}.{self.blocks.name}.scales"
 
     @property
     def names(self) -> set[str]:
@@ -147,15 +155,14 @@ class _Product:
 
 @dataclass(slots=True)
 class _Rewriter:
-    """Copies a model but for its products; `products` has those that were rewritten, each weight once."""
+    """Copies a model but for its products; `products` has those that were rewritten, by the names of their weights."""
 
     data: Any
-    products: list[_Product] = field(default_factory=list)
+    products: dict[str, _Product] = field(default_factory=dict)
     _weights: dict[str, TensorHead] = field(default_factory=dict)
     _results: set[str] = field(default_factory=set)
     _read: set[str] = field(default_factory=set)  # by nodes that stay
     _quantized: dict[str, tuple[str, str]] = field(default_factory=dict)
-    _rounded: dict[str, _Product] = field(default_factory=dict)
 
     def rewrite(self) -> bytes:
         """The model's bytes; weights that it is to be given are declared in it."""
@@ -169,19 +176,20 @@ class _Rewriter:
 
     def _rewrite_graph(self, start: int, end: int) -> bytes:
         fields = list(read_messages(self.data, start, end))
+        names: dict[int, str] = {}
         for number, first, last in fields:
             if number == INITIALIZER:
                 tensor = read_tensor(self.data, first, last)
+                names[first] = tensor.name
                 self._weights[tensor.name] = tensor
             elif number == OUTPUT:
                 self._results.add(read_name(self.data, first, last))
         nodes = [self._rewrite_node(first, last) for number, first, last in fields if number == NODE]
-        blocks = {name for product in self.products for name in product.names} - self._read
+        blocks = {name for product in self.products.values() for name in product.names} - self._read
         others = [
             write_field(number, bytes(self.data[first:last]))
             for number, first, last in fields
-            if number != NODE
-            if number != INITIALIZER or read_tensor(self.data, first, last).name not in blocks
+            if number != NODE and names.get(first) not in blocks
         ]
         constants = (write_initializer(name, array) for name, array in _CONSTANTS.items()) if self.products else ()
         return b"".join([*nodes, *others, *constants, *self._declare_weights()])
@@ -206,9 +214,8 @@ class _Rewriter:
             return None
         if self._weights[scales].dtype != _FLOAT:
             return None
-        if blocks not in self._rounded:
-            own = f"{_OWN}.{blocks}"
-            product = _Product(
+        if blocks not in self.products:
+            self.products[blocks] = _Product(
                 self._weights[blocks],
                 self._weights[scales],
                 self._weights[zeros] if zeros else None,
@@ -216,12 +223,8 @@ class _Rewriter:
                 numbers["N"],
                 numbers.get("bits", 4),
                 numbers["block_size"],
-                f"{own}.codes",
-                f"{own}.scales",
             )
-            self._rounded[blocks] = product
-            self.products.append(product)
-        return self._rounded[blocks]
+        return self.products[blocks]
 
     def _multiply(self, node: NodeHead, product: _Product) -> Iterator[Node]:
         """The nodes in place of one: rows of activations are divided by their peaks, products multiplied by these."""
@@ -250,7 +253,7 @@ class _Rewriter:
         yield Node("QuantizeLinear", [divided, _STEP, _ZERO], [codes])
 
     def _declare_weights(self) -> Iterator[bytes]:
-        for product in self.products:
+        for product in self.products.values():
             yield declare_initializer(product.codes, "int8", (product.inputs, product.outputs), GIVEN)
             yield declare_initializer(product.scales, "float32", (product.outputs,), GIVEN)
 
