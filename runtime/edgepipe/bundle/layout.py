@@ -47,6 +47,9 @@ PAST_SEQUENCE_LENGTH = "past_sequence_length"
 # How many tokens layers that see a window alone have keys and values of.
 PAST_WINDOW_LENGTH = "past_window_length"
 
+# The `accuracy_level` of onnxruntime's ``MatMulNBits`` that rounds activations to 8 bits.
+INT8_ACCURACY_LEVEL = 4
+
 # The axis of a decoder's source where one row of it may serve several rows of the target.
 SOURCE_BATCH_SIZE = "source_batch_size"
 

@@ -16,15 +16,12 @@ from edgepipe.backend.engines import create_session, device_profile, engine_for
 from edgepipe.backend.machine import saturates, this_processor
 from edgepipe.backend.session import DeviceProfile, GraphTimes, Session, SessionConfig
 from edgepipe.bundle.directory import Bundle
-from edgepipe.bundle.layout import MODEL
+from edgepipe.bundle.layout import INT8_ACCURACY_LEVEL, MODEL
 from edgepipe.bundle.manifest import Manifest
 from edgepipe.errors import DeviceError, EdgepipeError, InputError, KernelError
 from edgepipe.models import default_variant
 from edgepipe.models.default_variant import EXACT, DefaultChoice, choose_default, find_known_failure, passed_gate
 from edgepipe.models.memory_check import check_memory, fits_memory
-
-# The `accuracy_level` of ``MatMulNBits`` that rounds activations to 8 bits.
-_IN_8_BITS = 4
 
 # What a recipe calls a cache in 8 bits.
 _INT8 = "int8"
@@ -342,7 +339,7 @@ def _activation_block(bundle: Bundle, dtype: str) -> int | None:
     """The blocks that a variant's products round their activations in; None where these stay in fp32."""
     recipe = _recipe(bundle, dtype)
     size = recipe.get("block_size")
-    return size if is_whole(size, 1) and recipe.get("accuracy_level") == _IN_8_BITS else None
+    return size if is_whole(size, 1) and recipe.get("accuracy_level") == INT8_ACCURACY_LEVEL else None
 
 
 def _recipe(bundle: Bundle, dtype: str) -> Mapping[str, Any]:

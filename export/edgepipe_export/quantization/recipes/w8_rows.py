@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgepipe.bundle.layout import INT8_ACCURACY_LEVEL
 from edgepipe.errors import InputError
 from edgepipe_export.quantization.recipe import CPU, FP32, QuantizationJob, Recipe
 from edgepipe_export.quantization.recipes import w8
 from edgepipe_export.quantization.target import CPU_TARGETS
-
-# The `accuracy_level` of ``MatMulNBits`` that rounds activations to 8 bits.
-_IN_8_BITS = 4
 
 
 def quantize(job: QuantizationJob, options: w8.W8Options) -> Mapping[str, Any]:
@@ -35,9 +33,10 @@ def check_accuracy_level(level: int) -> None:
     Raises:
         InputError: activations are not to be rounded to 8 bits.
     """
-    if level != _IN_8_BITS:
+    if level != INT8_ACCURACY_LEVEL:
         raise InputError(
-            f"prompts in integers take accuracy_level={_IN_8_BITS}, got {level}; or take the dtype without -rows"
+            f"prompts in integers take accuracy_level={INT8_ACCURACY_LEVEL}, got {level}; "
+            "or take the dtype without -rows"
         )
 
 

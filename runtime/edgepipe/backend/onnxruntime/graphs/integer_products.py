@@ -41,11 +41,10 @@ from edgepipe.backend.onnxruntime.graphs.onnx_writer import (
     write_number,
 )
 from edgepipe.bundle.integrity import EXPORT_AGAIN
+from edgepipe.bundle.layout import INT8_ACCURACY_LEVEL
 from edgepipe.errors import BundleError
 
 _CONTRIBUTED = "com.microsoft"
-# The `accuracy_level` of ``MatMulNBits`` that rounds activations to 8 bits.
-_IN_8_BITS = 4
 # ``ReduceMax`` has its axes as an input from there on.
 _FIRST_OPSET = 18
 _FLOAT = 1  # TensorProto.DataType
@@ -210,7 +209,12 @@ class _Rewriter:
         _, blocks, scales, zeros, groups, _ = names
         numbers = node.integers
         known = all(name in self._weights for name in (blocks, scales, *([zeros] if zeros else [])))
-        if not known or groups or numbers.get("accuracy_level") != _IN_8_BITS or numbers.get("bits", 4) not in (4, 8):
+        if (
+            not known
+            or groups
+            or numbers.get("accuracy_level") != INT8_ACCURACY_LEVEL
+            or numbers.get("bits", 4) not in (4, 8)
+        ):
             return None
         if self._weights[scales].dtype != _FLOAT:
             return None
